@@ -1,0 +1,12 @@
+"""Settings that must be made before jax starts."""
+
+import os
+
+# Tests compile many small programs and run each for a moment: less optimised machine code halves
+# their time. Numerics stay IEEE; timings belong to experiments.benchmark, never to a test.
+os.environ['XLA_FLAGS'] = os.environ.get('XLA_FLAGS', '') + ' --xla_backend_optimization_level=0'
+
+import jax
+
+# Several CPU devices, so that the parallel paths are real in every test that asks for them.
+jax.config.update('jax_num_cpu_devices', 4)
