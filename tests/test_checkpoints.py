@@ -1,5 +1,7 @@
 """Checkpoints: bit-identical round trips, and every kind of damage that is detected."""
 
+import contextlib
+import gc
 import json
 import os
 import pathlib
@@ -17,6 +19,7 @@ import optax
 import pytest
 
 from osgan_jax import checkpoints
+from osgan_jax.checkpoints import leaves, manifest, quiet_orbax
 
 
 class State(NamedTuple):
@@ -106,9 +109,9 @@ def test_leaves_keep_their_place():
         'numpy': np.zeros(2, np.float32),
         'number': 1,
     }
-    leaves, arrays = checkpoints._to_host(like)
-    assert leaves['number']['shape'] == []
-    put = checkpoints._to_devices(like, arrays)
+    described, arrays = leaves.to_host(like)
+    assert described['number']['shape'] == []
+    put = leaves.to_devices(like, arrays)
     assert not put['free'].committed
     assert put['pinned'].committed
     assert isinstance(put['numpy'], np.ndarray)
@@ -170,7 +173,7 @@ def empty(directory):
 
 
 @pytest.mark.parametrize('damage', [truncate, lose_data, lose_manifest, edit_manifest, empty])
-def test_damaged_newest_is_reported_and_passed_over(tmp_path, damage):
+def test_damaged_newest_is_reported_and_passed_over(tmp_path, damage, caplog, capfd):
     save_steps(tmp_path, [1, 2])
     damage(tmp_path / 'checkpoints' / '2')
     warnings = []
@@ -189,6 +192,9 @@ def test_damaged_newest_is_reported_and_passed_over(tmp_path, damage):
         saved.wait()
         assert saved.restore(make_state()).step == 2
     assert (tmp_path / 'checkpoints_damaged' / '2').is_dir()
+    gc.collect()
+    assert caplog.records == []
+    assert capfd.readouterr() == ('', '')
 
 
 def test_no_flipped_byte_is_believed(tmp_path):
@@ -213,7 +219,7 @@ def test_no_flipped_byte_is_believed(tmp_path):
 
 def test_checksum_finds_what_the_format_does_not(tmp_path, monkeypatch):
     save_steps(tmp_path, [1, 2])
-    read = checkpoints._orbax().CheckpointManager.restore
+    read = quiet_orbax.load().CheckpointManager.restore
 
     def flipping(self, step, args):
         result = read(self, step, args=args)
@@ -221,7 +227,7 @@ def test_checksum_finds_what_the_format_does_not(tmp_path, monkeypatch):
             result['arrays']['params/odd'].view(np.uint8)[7] ^= 1
         return result
 
-    monkeypatch.setattr(checkpoints._orbax().CheckpointManager, 'restore', flipping)
+    monkeypatch.setattr(quiet_orbax.load().CheckpointManager, 'restore', flipping)
     warnings = []
     with checkpoints.Checkpoints(tmp_path, warn=warnings.append) as saved:
         assert saved.restore(make_state()).step == 1
@@ -265,7 +271,7 @@ def test_another_structure_is_named(opened):
 
 
 def test_newer_format_is_refused(opened, monkeypatch):
-    monkeypatch.setattr(checkpoints, 'FORMAT', 2)
+    monkeypatch.setattr(manifest, 'FORMAT', 2)
     opened.save(1, make_state(), wait=True)
     monkeypatch.undo()
     with pytest.raises(checkpoints.CheckpointError, match=r'has format 2 .* reads up to 1'):
@@ -285,42 +291,50 @@ def test_leftovers_of_an_interrupted_save_are_ignored_and_removed(tmp_path):
     assert sorted(os.listdir(directory)) == ['1', 'notes.txt']
 
 
-@pytest.fixture
-def small_disk():
+@contextlib.contextmanager
+def full_disk():
     """No file may grow beyond 64 kB, as if the disk were full; works for root too."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limits[1]))
-
-    def lift():
+    try:
+        yield
+    finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-    yield lift
-    lift()
-    signal.signal(signal.SIGXFSZ, handler)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_full_disk(tmp_path, opened, small_disk):
-    noise = jnp.asarray(np.random.default_rng(0).random(100_000, np.float32))
-    state = {'x': jnp.zeros(3)}
-    opened.save(1, state, wait=True)
-    with pytest.raises(
-        checkpoints.CheckpointError, match=rf'{tmp_path}/.*: File too large; .*earlier'
+def large_state():
+    return {'x': jnp.asarray(np.random.default_rng(0).random(100_000, np.float32))}
+
+
+def test_full_disk(tmp_path, opened):
+    opened.save(1, {'x': jnp.zeros(3)}, wait=True)
+    with (
+        full_disk(),
+        pytest.raises(
+            checkpoints.CheckpointError, match=rf'{tmp_path}/.*: File too large; .*earlier'
+        ),
     ):
-        opened.save(2, {'x': noise}, wait=True)
+        opened.save(2, large_state(), wait=True)
     assert os.listdir(tmp_path / 'checkpoints') == ['1']
-    assert opened.restore(state).step == 1
-    small_disk()  # someone frees space
-    assert opened.save(2, {'x': noise}, wait=True)
-    np.testing.assert_array_equal(opened.restore({'x': noise}).state['x'], noise)
+    assert opened.restore({'x': jnp.zeros(3)}).step == 1
+    # Someone frees space.
+    assert opened.save(2, large_state(), wait=True)
+    assert_same(opened.restore(large_state()).state, large_state())
 
 
-def test_failure_in_the_background_is_raised_by_the_next_call(opened, small_disk):
-    noise = jnp.asarray(np.random.default_rng(0).random(100_000, np.float32))
-    opened.save(1, {'x': noise})
-    with pytest.raises(checkpoints.CheckpointError, match='could not save'):
-        opened.save(2, {'x': noise})
-    assert opened.steps() == []
+def test_failure_in_the_background_is_raised_by_the_next_call(tmp_path):
+    with full_disk():
+        saved = checkpoints.Checkpoints(tmp_path)
+        saved.save(1, large_state())
+        with pytest.raises(checkpoints.CheckpointError, match='could not save'):
+            saved.save(2, large_state())
+        saved.save(3, large_state())
+        with pytest.raises(checkpoints.CheckpointError, match='File too large'):
+            saved.close()
+    saved.close()
+    assert os.listdir(tmp_path / 'checkpoints') == []
 
 
 def test_unwritable_workdir(tmp_path):
@@ -338,6 +352,7 @@ def test_unwritable_workdir(tmp_path):
 KILLED = """
 import sys, numpy as np, jax
 from osgan_jax import checkpoints
+from osgan_jax.checkpoints import leaves, manifest, quiet_orbax
 state = lambda s: {'x': np.float32(s) + np.arange(6_000_000, dtype=np.float32) % 977}
 with checkpoints.lock(sys.argv[1]), checkpoints.Checkpoints(sys.argv[1]) as saved:
     saved.save(1, state(1), wait=True)

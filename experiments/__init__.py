@@ -1,0 +1,1 @@
+"""What one launches: each module is a task, with absl flags."""

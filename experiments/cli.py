@@ -1,0 +1,119 @@
+"""What every experiment module shares: flags from a configuration, and one-sentence errors."""
+
+import dataclasses
+import os
+import sys
+import types
+import typing
+from collections.abc import Callable
+from typing import Any
+
+from absl import app, flags, logging
+
+_DEBUG = flags.DEFINE_bool('debug', False, 'show the traceback of an error')
+
+
+def define_flags(config_class: type, defaults: dict[str, Any] | None = None) -> None:
+    """Defines one flag a field of a dataclass whose fields carry `help` and `choices`.
+
+    Args:
+      config_class: the dataclass.
+      defaults: other defaults than the dataclass's.
+    """
+    hints = typing.get_type_hints(config_class)
+    for field in dataclasses.fields(config_class):
+        default = (defaults or {}).get(field.name, field.default)
+        kind = _without_none(hints[field.name])
+        text, choices = field.metadata['help'], field.metadata.get('choices')
+        if choices:
+            flags.DEFINE_enum(field.name, default, choices, text)
+        elif typing.get_origin(kind) is tuple:
+            default = None if default is None else [str(value) for value in default]
+            flags.DEFINE_list(field.name, default, text)
+        else:
+            _DEFINE[kind](field.name, default, text)
+
+
+def config_from_flags(config_class: type) -> Any:
+    """The dataclass filled from the flags that `define_flags` defined.
+
+    Raises:
+      ValueError: for a value that the dataclass refuses, or a list of something else than it takes.
+    """
+    hints = typing.get_type_hints(config_class)
+    values = {}
+    for field in dataclasses.fields(config_class):
+        value = getattr(flags.FLAGS, field.name)
+        kind = _without_none(hints[field.name])
+        if typing.get_origin(kind) is tuple and value is not None:
+            item = typing.get_args(kind)[0]
+            try:
+                value = tuple(item(text) for text in value)
+            except ValueError as error:
+                raise ValueError(f'{field.name}: {error}') from error
+        values[field.name] = value
+    return config_class(**values)
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Parses the flags and runs `main`; what goes wrong becomes one sentence and exit code 1."""
+
+    def guarded(argv: list[str]) -> int:
+        if len(argv) > 1:
+            return _fail(f'unexpected argument {argv[1]!r}: flags are written --name=value')
+        # Libraries log their inner life at INFO; a person wants the run's own words.
+        logging.set_verbosity(logging.WARNING)
+        # Imported here: `--help` and a wrong flag need not wait for jax.
+        from osgan_jax import checkpoints, training
+
+        try:
+            return main() or 0
+        except training.Stopped as stopped:
+            print(stopped, flush=True)
+            return 128 + stopped.signum
+        except KeyboardInterrupt:
+            return _fail('interrupted before anything was trained')
+        except (
+            ValueError,
+            OSError,
+            training.NonFiniteError,
+            checkpoints.CheckpointError,
+        ) as error:
+            if _DEBUG.value:
+                raise
+            return _fail(_sentence(error))
+
+    app.run(guarded, flags_parser=_parse)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        sys.exit(_fail(f'{error} (--help lists the flags)'))
+
+
+def _fail(message: str) -> int:
+    sys.stdout.flush()
+    print(f'error: {message}', file=sys.stderr, flush=True)
+    return 1
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f'{os.fspath(error.filename)}: {error.strerror}'
+    return ' '.join(str(error).split()) or type(error).__name__
+
+
+def _without_none(hint: Any) -> Any:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        (hint,) = [part for part in typing.get_args(hint) if part is not type(None)]
+    return hint
+
+
+_DEFINE = {
+    bool: flags.DEFINE_bool,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    str: flags.DEFINE_string,
+}

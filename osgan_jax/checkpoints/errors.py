@@ -1,0 +1,29 @@
+"""What goes wrong with checkpoints, in sentences for a person."""
+
+import errno
+import os
+
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO)
+
+
+class CheckpointError(RuntimeError):
+    """Saving or restoring is impossible; the message is one sentence for a person."""
+
+
+class DamagedError(Exception):
+    """One checkpoint cannot be trusted; another may be."""
+
+
+def reason(error: BaseException) -> str:
+    """What happened, in a few words, from the innermost cause."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, KeyError):
+        return f'{error} is missing'
+    text = str(error)
+    for code in _DISK_ERRORS:  # buried in tensorstore's half page of context
+        if os.strerror(code) in text or getattr(error, 'errno', None) == code:
+            return os.strerror(code)
+    lines = text.strip().splitlines()
+    first = lines[0].rstrip('.') if lines else type(error).__name__
+    return first if len(first) <= 160 else first[:157] + '...'

@@ -1,0 +1,91 @@
+"""What a checkpoint says of itself: version, leaves with checksums, iterator states, metadata.
+
+Stored as `{"body": {...}, "crc32": checksum of the body}`.
+"""
+
+import base64
+import json
+import zlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from osgan_jax.checkpoints import errors
+
+FORMAT = 1
+"""Version of the layout described in `manager`. A reader refuses a newer one."""
+
+
+def build(
+    step: int, described: dict[str, Any], iterator_state: bytes, metadata: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Collects a manifest; called by all processes together.
+
+    Args:
+        step: number of finished updates.
+        described: the entries of the leaves, see `leaves.to_host`.
+        iterator_state: of this process.
+        metadata: anything JSON can hold.
+
+    Raises:
+        TypeError: metadata that JSON cannot hold.
+    """
+    body = {
+        'format': FORMAT,
+        'step': int(step),
+        'leaves': described,
+        'iterator_states': _all_processes(iterator_state),
+        # As it will be read back: tuples become lists, keys become strings.
+        'metadata': json.loads(json.dumps(metadata or {})),
+    }
+    return {'body': body, 'crc32': _crc(body)}
+
+
+def verify(stored: Any) -> dict[str, Any]:
+    """The body of a stored manifest.
+
+    Raises:
+        DamagedError: it is not what was written.
+        CheckpointError: a newer version of this program wrote it.
+    """
+    try:
+        body, crc = stored['body'], stored['crc32']
+        version = int(body['format'])
+    except (KeyError, TypeError, ValueError) as error:
+        raise errors.DamagedError('its manifest has no version') from error
+    if _crc(body) != crc:
+        raise errors.DamagedError('its manifest does not match its checksum')
+    if version > FORMAT:
+        raise errors.CheckpointError(
+            f'has format {version} and this version of osgan_jax reads up to {FORMAT}; upgrade '
+            'osgan_jax'
+        )
+    return body
+
+
+def own_iterator_state(body: dict[str, Any]) -> bytes | None:
+    """What this process saved; None if another number of processes wrote the checkpoint."""
+    states = body['iterator_states']
+    if len(states) != jax.process_count():
+        return None
+    return base64.b64decode(states[jax.process_index()])
+
+
+def _all_processes(own: bytes) -> list[str]:
+    """Base64 of every process's bytes, in process order."""
+    if jax.process_count() == 1:
+        return [base64.b64encode(own).decode()]
+    from jax.experimental import multihost_utils
+
+    sizes = multihost_utils.process_allgather(np.int32(len(own)))
+    padded = np.zeros(int(np.max(sizes)), np.uint8)
+    padded[: len(own)] = np.frombuffer(own, np.uint8)
+    rows = multihost_utils.process_allgather(padded)
+    return [
+        base64.b64encode(row[:n].tobytes()).decode() for row, n in zip(rows, sizes, strict=True)
+    ]
+
+
+def _crc(body: Any) -> int:
+    return zlib.crc32(json.dumps(body, sort_keys=True).encode())

@@ -1,0 +1,190 @@
+"""Images in one .npz file, as arrays or as JPEG bytes.
+
+Two layouts are read:
+
+* `images` uint8 `[M, H, W, C]` or `[M, H, W]`, and optionally `labels` (or `label`) `[M]`;
+* `jpeg` uint8, all files end to end, `offset` `[M + 1]`, and optionally `label` (or `labels`):
+  image i is `jpeg[offset[i]:offset[i + 1]]`. Any format `images.decode` knows will do.
+
+`class_names` names the labels. Nothing is ever unpickled.
+"""
+
+import dataclasses
+import os
+import zipfile
+
+import numpy as np
+
+from osgan_jax.data import images, storage
+
+
+class ArraySource:
+    """Decoded images `[M, H, W, C]` uint8, resized and cropped when read."""
+
+    def __init__(self, stored: np.ndarray, labels: np.ndarray, *, image_size: int, channels: int):
+        self._stored = stored
+        self._labels = labels
+        self._image_size = image_size
+        self._channels = channels
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        image = images.from_array(
+            self._stored[index], image_size=self._image_size, channels=self._channels
+        )
+        return image, int(self._labels[index])
+
+
+class EncodedSource:
+    """Image files end to end, decoded, resized and cropped when read."""
+
+    def __init__(
+        self,
+        name: str,
+        content: np.ndarray,
+        offset: np.ndarray,
+        labels: np.ndarray,
+        *,
+        image_size: int,
+        channels: int,
+    ):
+        self._name = name
+        self._content = content
+        self._offset = offset
+        self._labels = labels
+        self._image_size = image_size
+        self._channels = channels
+
+    def __len__(self) -> int:
+        return len(self._offset) - 1
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        file = self._content[self._offset[index] : self._offset[index + 1]].tobytes()
+        try:
+            image = images.load(file, image_size=self._image_size, channels=self._channels)
+        except images.UnreadableImageError as error:
+            raise images.UnreadableImageError(f'image {index} of {self._name}: {error}') from None
+        return image, int(self._labels[index])
+
+
+@dataclasses.dataclass(frozen=True)
+class Archive:
+    """The content of an .npz file.
+
+    Attributes:
+      name: its path, for messages.
+      content: decoded images `[M, H, W, C]`, or bytes of all files.
+      offset: `[M + 1]`, or None where the images are decoded.
+      labels: `[M]` int32, zeros without labels.
+      class_names: empty without labels.
+      first_shape: `(H, W, C)` of the first image.
+    """
+
+    name: str
+    content: np.ndarray
+    offset: np.ndarray | None
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    first_shape: tuple[int, int, int]
+
+    def source(self, *, image_size: int, channels: int) -> ArraySource | EncodedSource:
+        """Returns its images at one size."""
+        size = {'image_size': image_size, 'channels': channels}
+        if self.offset is None:
+            return ArraySource(self.content, self.labels, **size)
+        return EncodedSource(self.name, self.content, self.offset, self.labels, **size)
+
+
+def read(path: str | os.PathLike) -> Archive:
+    """Reads an .npz file.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ValueError: not an .npz file, or its arrays are not those this module's docstring names.
+    """
+    path = os.path.expanduser(os.fspath(path))
+    name = storage.printable(path)
+    if not os.path.exists(path):
+        raise FileNotFoundError(f'no file {name}')
+    if os.path.isdir(path):
+        raise ValueError(f'{name} is a folder; npz needs the path of an .npz file')
+    wanted = ('images', 'jpeg', 'offset', 'label', 'labels', 'class_names')
+    try:
+        with open(path, 'rb') as opened, np.load(opened, allow_pickle=False) as file:
+            if isinstance(file, np.ndarray):
+                raise ValueError('a single array')
+            arrays = {key: file[key] for key in wanted if key in file.files}
+            found = ', '.join(file.files)
+    # A single array has no __enter__, hence TypeError and AttributeError.
+    except (ValueError, TypeError, AttributeError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise ValueError(f'{name} cannot be read as an .npz file: {error}') from None
+    if 'images' in arrays:
+        content, offset = _images(name, arrays['images']), None
+        count, shape = len(content), content.shape[1:]
+    elif 'jpeg' in arrays and 'offset' in arrays:
+        content, offset = arrays['jpeg'], _offset(name, arrays['jpeg'], arrays['offset'])
+        count = len(offset) - 1
+        shape = _first(name, content[offset[0] : offset[1]].tobytes())
+    else:
+        raise ValueError(
+            f'{name} holds the arrays {found or "(none)"}; expected images, or jpeg and offset'
+        )
+    labels, class_names = _labels(name, arrays, count)
+    return Archive(name, content, offset, labels, class_names, shape)
+
+
+def _images(name: str, array: np.ndarray) -> np.ndarray:
+    if array.ndim == 3:
+        array = array[..., None]
+    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[3] not in (1, 3):
+        raise ValueError(
+            f'{name}: images must be uint8 [M, H, W, C] with C 1 or 3, '
+            f'got {array.dtype} {list(array.shape)}'
+        )
+    if not array.size:
+        raise ValueError(f'{name}: images is empty, {list(array.shape)}')
+    return array
+
+
+def _offset(name: str, content: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    if content.dtype != np.uint8 or content.ndim != 1:
+        raise ValueError(f'{name}: jpeg must be uint8 [bytes], got {content.dtype}')
+    if offset.ndim != 1 or len(offset) < 2 or not np.issubdtype(offset.dtype, np.integer):
+        raise ValueError(f'{name}: offset must be at least two integers')
+    offset = offset.astype(np.int64)
+    if offset[0] < 0 or offset[-1] > len(content) or np.any(np.diff(offset) < 0):
+        raise ValueError(f'{name}: offset does not lie in jpeg, or does not grow')
+    return offset
+
+
+def _first(name: str, file: bytes) -> tuple[int, int, int]:
+    try:
+        width, height = images.inspect(file)
+        channels = images.stored_channels(file)
+    except images.UnreadableImageError as error:
+        raise ValueError(f'image 0 of {name}: {error}') from None
+    return height, width, channels
+
+
+def _labels(
+    name: str, arrays: dict[str, np.ndarray], count: int
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    labels = arrays.get('labels', arrays.get('label'))
+    if labels is None:
+        return np.zeros(count, np.int32), ()
+    if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            f'{name}: labels must be {count} integers, got {labels.dtype} {list(labels.shape)}'
+        )
+    class_names = arrays.get('class_names', np.arange(int(labels.max()) + 1))
+    if labels.min() < 0 or labels.max() >= len(class_names):
+        raise ValueError(
+            f'{name}: labels run from {labels.min()} to {labels.max()}, '
+            f'but there are {len(class_names)} class_names'
+        )
+    return labels.astype(np.int32), tuple(
+        value.decode('utf-8', 'replace') if isinstance(value, bytes) else str(value)
+        for value in class_names.ravel()
+    )

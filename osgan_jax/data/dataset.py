@@ -1,0 +1,172 @@
+"""What a dataset is: random access to images that are already decoded, resized and cropped.
+
+A *source* is anything with `len(source)` and `source[i] -> (image, label)`, where the image is
+uint8 `[H, W, C]` and the label an int. A source that can be read from several processes must
+survive pickling. `MemorySource` adds `gather`, which reads a whole batch in one call.
+"""
+
+import dataclasses
+import operator
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+
+class Source(Protocol):
+    """Random access to images of one size."""
+
+    def __len__(self) -> int:
+        """Returns the number of images."""
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        """Returns image `[H, W, C]`, uint8, and its label."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Images of one size with their labels.
+
+    Attributes:
+      name: the name it was loaded under.
+      split: the split it was loaded from.
+      image_size: height and width in pixels.
+      channels: 1 (grey) or 3 (RGB).
+      num_classes: number of classes, 0 where the images are not labelled.
+      class_names: `num_classes` names, in label order.
+      source: where the images come from.
+      flip: whether batches mirror each image left to right with probability 1/2. Reading
+        `dataset[i]` never does.
+      report: what a person should know about how it was loaded (skipped files), or None.
+    """
+
+    name: str
+    split: str
+    image_size: int
+    channels: int
+    num_classes: int
+    class_names: tuple[str, ...]
+    source: Source = dataclasses.field(repr=False)
+    flip: bool = False
+    report: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Returns `{'image': uint8 [H, W, C], 'label': int32 scalar}`.
+
+        Args:
+          index: position, `-len(dataset) <= index < len(dataset)`.
+
+        Raises:
+          IndexError: outside that range.
+        """
+        position = operator.index(index)
+        if not -len(self) <= position < len(self):
+            raise IndexError(f'dataset {self.name} has {len(self)} images, got index {index}')
+        image, label = self.source[position % len(self)]
+        return {'image': image, 'label': np.int32(label)}
+
+    def __iter__(self):
+        return (self[index] for index in range(len(self)))
+
+
+class MemorySource:
+    """Images held in memory, decoded when first asked for.
+
+    Keeping the decoded bytes costs `len * H * W * C` bytes and makes every epoch after the first
+    a gather. An array of decoded images is the special case in which nothing is left to decode.
+    """
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, encoded: Source | None = None):
+        """Makes a source.
+
+        Args:
+          images: `[M, H, W, C]` uint8; written to when `encoded` is given.
+          labels: `[M]` int32.
+          encoded: where to read each image when it is first asked for; None if `images` already
+            holds them.
+        """
+        self._images = images
+        self._labels = labels
+        self._encoded = encoded
+        self._present = None if encoded is None else np.zeros(len(images), bool)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        images, labels = self.gather(np.asarray([index]))
+        return images[0], int(labels[0])
+
+    def gather(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Reads images `[N, H, W, C]` uint8 and labels `[N]` int32 at `indices` `[N]`.
+
+        Safe from several threads: two of them may decode the same image, with the same result.
+        """
+        if self._present is not None:
+            for index in indices[~self._present[indices]]:
+                self._images[index], self._labels[index] = self._encoded[int(index)]
+                self._present[index] = True
+        return self._images[indices], self._labels[indices]
+
+
+def from_arrays(
+    images: np.ndarray,
+    labels: np.ndarray | None = None,
+    *,
+    name: str = 'arrays',
+    class_names: Sequence[str] | None = None,
+    flip: bool = False,
+) -> Dataset:
+    """Makes a dataset of arrays in memory.
+
+    Args:
+      images: `[M, H, W, C]` uint8 with H = W and C 1 or 3.
+      labels: `[M]` integers from 0, or None for images without labels.
+      name: what to call it.
+      class_names: one name a class; by default the class numbers. Classes are counted by it, or
+        by the largest label.
+      flip: see `Dataset`.
+
+    Raises:
+      ValueError: arrays of another shape, dtype or length, or no images.
+    """
+    images = np.asarray(images)
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
+        raise ValueError(
+            'images: expected a uint8 array [M, H, W, C] with C 1 or 3, '
+            f'got {images.dtype} {list(images.shape)}'
+        )
+    if images.shape[1] != images.shape[2] or not images.size:
+        raise ValueError(
+            f'images: expected at least one square image, got {list(images.shape)}; '
+            'crop and resize them first'
+        )
+    if labels is None:
+        labels = np.zeros(len(images), np.int32)
+        class_names = ()
+    else:
+        labels = np.asarray(labels)
+        if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
+            raise ValueError(
+                f'labels: expected {len(images)} integers, got {labels.dtype} {list(labels.shape)}'
+            )
+        if class_names is None:
+            class_names = [str(value) for value in range(int(labels.max()) + 1)]
+        if labels.min() < 0 or labels.max() >= len(class_names):
+            raise ValueError(
+                f'labels: expected values from 0 to {len(class_names) - 1}, '
+                f'got {labels.min()} to {labels.max()}'
+            )
+    return Dataset(
+        name=name,
+        split='train',
+        image_size=images.shape[1],
+        channels=images.shape[3],
+        num_classes=len(class_names),
+        class_names=tuple(str(value) for value in class_names),
+        source=MemorySource(images, labels.astype(np.int32)),
+        flip=flip,
+    )

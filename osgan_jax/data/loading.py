@@ -1,0 +1,206 @@
+"""From a name to a dataset."""
+
+import dataclasses
+import logging
+import os
+import pathlib
+
+import numpy as np
+
+from osgan_jax.data import archive, catalogue, digits, folder, storage, tfds_source
+from osgan_jax.data.dataset import Dataset, MemorySource, Source
+
+# Datasets of small images are kept decoded when they take less than this many bytes.
+MAX_MEMORY = 2 * 2**30
+
+
+def load(
+    name: str,
+    *,
+    split: str = 'train',
+    data_dir: str | os.PathLike | None = None,
+    image_size: int | None = None,
+    channels: int | None = None,
+    flip: bool = False,
+    upscale: bool | None = None,
+) -> Dataset:
+    """Opens a dataset.
+
+    Args:
+      name: one of `names()`, or `tfds:NAME` for any tfds dataset of images, where NAME may hold
+        a config and a version: `tfds:lsun/bedroom:3.1.0`.
+      split: which part; tfds's slices such as `train[:10%]` work where tfds reads.
+      data_dir: the folder of images (`folder`, `ffhq`), the file (`npz`), or the root of tfds
+        datasets, by default tfds's own, or for `digits` a folder in the user's cache.
+      image_size: height and width in pixels; by default the dataset's. The shorter side is
+        resized to it (bilinear, antialiased), then the centre is cropped.
+      channels: 1 or 3; by default the dataset's. Grey is repeated, colour is turned to luma.
+      flip: whether batches mirror images at random.
+      upscale: whether images smaller than `image_size` are enlarged. False refuses them, with an
+        error that counts them. By default they are refused in folders, and enlarged elsewhere.
+
+    Returns:
+      A `Dataset`.
+
+    Raises:
+      ValueError: unknown name or split, a missing argument or library, images smaller than asked.
+      FileNotFoundError: no such file or folder, or a tfds dataset that is not prepared yet; the
+        message says how to prepare it.
+    """
+    entry = catalogue.entry(name)
+    if image_size is not None and image_size < 1:
+        raise ValueError(f'image_size: expected at least 1 pixel, got {image_size}')
+    if channels not in (None, 1, 3):
+        raise ValueError(f'channels: expected 1 (grey) or 3 (colour), got {channels}')
+    opened = _OPEN[entry.kind](
+        name,
+        entry,
+        split=split,
+        data_dir=data_dir,
+        image_size=image_size or entry.image_size,
+        channels=channels or entry.channels,
+        upscale=entry.upscale if upscale is None else upscale,
+    )
+    source = opened.source
+    # Files that cannot be read show now rather than in a worker process.
+    source[0]
+    if entry.in_memory and not isinstance(source, MemorySource):
+        source = _in_memory(source, opened.image_size, opened.channels)
+    return dataclasses.replace(opened, flip=flip, source=source)
+
+
+def _open_digits(name, entry, *, split, data_dir, image_size, channels, upscale) -> Dataset:
+    if split not in digits.SPLITS:
+        raise ValueError(f'digits: unknown split {split!r}, choose one of {_list(digits.SPLITS)}')
+    _check_size(name, (8, 8), image_size, upscale)
+    source = _digits_source(split, data_dir, image_size, channels)
+    return Dataset(
+        name=name,
+        split=split,
+        image_size=image_size,
+        channels=channels,
+        num_classes=10,
+        class_names=tuple('0123456789'),
+        source=source,
+    )
+
+
+def _digits_source(split, data_dir, image_size, channels) -> Source:
+    """Reads digits through tfds where it is installed, else from scikit-learn: the same images."""
+    root = storage.cache_dir() / 'tfds' if data_dir is None else pathlib.Path(data_dir).expanduser()
+    try:
+        directory = digits.prepare(root)
+        prepared = tfds_source.Prepared(directory, 'image', ('label',), (8, 8, 1), ())
+        return tfds_source.TfdsSource(
+            prepared, split, image_size=image_size, channels=channels, upscale=True
+        )
+    except ImportError as error:
+        if data_dir is not None:
+            raise ValueError(
+                f'digits: --data_dir needs tensorflow-datasets ({error}); leave it out to read '
+                'them from scikit-learn'
+            ) from None
+    except OSError as error:
+        if data_dir is not None:
+            raise ValueError(f'digits cannot be written to --data_dir={root}: {error}') from None
+        logging.getLogger(__name__).warning(
+            'digits cannot be written to %s (%s): read from scikit-learn instead', root, error
+        )
+    return archive.ArraySource(*digits.arrays(split), image_size=image_size, channels=channels)
+
+
+def _open_tfds(name, entry, *, split, data_dir, image_size, channels, upscale) -> Dataset:
+    prepared = tfds_source.find(
+        entry.tfds_name,
+        dataset=name,
+        data_dir=data_dir,
+        label_path=entry.label_path,
+        class_names=entry.class_names,
+    )
+    height, width, depth = prepared.image_shape
+    known = height is not None and width is not None
+    if image_size is None:
+        image_size = 32 if known and min(height, width) <= 32 else 64
+    if known:
+        _check_size(name, (height, width), image_size, upscale)
+    channels = channels or (1 if depth == 1 else 3)
+    source = tfds_source.TfdsSource(
+        prepared, split, image_size=image_size, channels=channels, upscale=upscale
+    )
+    return Dataset(
+        name=name,
+        split=split,
+        image_size=image_size,
+        channels=channels,
+        num_classes=len(prepared.class_names),
+        class_names=prepared.class_names,
+        source=source,
+    )
+
+
+def _open_folder(name, entry, *, split, data_dir, image_size, channels, upscale) -> Dataset:
+    _check_whole(split, 'a folder')
+    if data_dir is None:
+        raise ValueError(f'{name} is a folder of images: pass its path as --data_dir')
+    found = folder.scan(data_dir, labelled=entry.labelled)
+    if not upscale:
+        folder.check_sizes(found, image_size)
+    return Dataset(
+        name=name,
+        split=split,
+        image_size=image_size,
+        channels=channels,
+        num_classes=len(found.class_names),
+        class_names=found.class_names,
+        source=folder.FolderSource(found, image_size=image_size, channels=channels),
+        report=found.report,
+    )
+
+
+def _open_npz(name, entry, *, split, data_dir, image_size, channels, upscale) -> Dataset:
+    _check_whole(split, 'an .npz file')
+    if data_dir is None:
+        raise ValueError('npz: pass the path of the .npz file as --data_dir')
+    found = archive.read(data_dir)
+    image_size = image_size or min(found.first_shape[:2])
+    channels = channels or found.first_shape[2]
+    _check_size(os.fspath(data_dir), found.first_shape[:2], image_size, upscale)
+    return Dataset(
+        name=name,
+        split=split,
+        image_size=image_size,
+        channels=channels,
+        num_classes=len(found.class_names),
+        class_names=found.class_names,
+        source=found.source(image_size=image_size, channels=channels),
+    )
+
+
+_OPEN = {'digits': _open_digits, 'tfds': _open_tfds, 'folder': _open_folder, 'npz': _open_npz}
+
+
+def _in_memory(source: Source, image_size: int, channels: int) -> Source:
+    """Keeps what is decoded, unless all of it would be too much."""
+    shape = (len(source), image_size, image_size, channels)
+    if np.prod(shape, dtype=np.int64) > MAX_MEMORY:
+        return source
+    # Pages of an empty array take memory when they are first written to.
+    return MemorySource(np.empty(shape, np.uint8), np.empty(len(source), np.int32), source)
+
+
+def _check_size(name: str, shape: tuple[int, int], image_size: int, upscale: bool) -> None:
+    if not upscale and min(shape) < image_size:
+        raise ValueError(
+            f'{name}: its images are {shape[1]}x{shape[0]} pixels, smaller than the '
+            f'{image_size}x{image_size} asked for; ask for --image_size={min(shape)} or less, '
+            'or allow upscaling'
+        )
+
+
+def _check_whole(split: str, what: str) -> None:
+    if split not in ('train', 'all'):
+        raise ValueError(f"{what} has one split, 'train', got {split!r}")
+
+
+def _list(items) -> str:
+    return ', '.join(items)

@@ -1,0 +1,246 @@
+"""Datasets of tensorflow-datasets, read at random without TensorFlow.
+
+Nothing is downloaded here. Preparing a dataset is a step of its own (`osgan_jax.data.prepare`):
+it needs TensorFlow for most of them, can take hours, and must not be started by every process
+of a training run at once.
+"""
+
+import dataclasses
+import os
+from typing import Any
+
+import numpy as np
+
+from osgan_jax.data import images
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A dataset found on disk.
+
+    Attributes:
+      directory: where its files are.
+      image_key: the feature that holds the image.
+      label_path: keys that lead to the label, e.g. `('attributes', 'Male')`; empty without one.
+      image_shape: `(H, W, C)`, None where it varies.
+      class_names: in label order; empty without labels.
+    """
+
+    directory: str
+    image_key: str
+    label_path: tuple[str, ...]
+    image_shape: tuple[int | None, ...]
+    class_names: tuple[str, ...]
+
+
+def find(
+    name: str,
+    *,
+    dataset: str,
+    data_dir: str | os.PathLike | None = None,
+    label_path: tuple[str, ...] | None = None,
+    class_names: tuple[str, ...] | None = None,
+) -> Prepared:
+    """Finds a prepared dataset and what its images and labels are called.
+
+    Args:
+      name: tfds's, `dataset`, `dataset/config` or with `:version`.
+      dataset: what the user calls it, for messages.
+      data_dir: tfds's root folder; None for tfds's default (`$TFDS_DATA_DIR`, else
+        `~/tensorflow_datasets`).
+      label_path: which feature is the label; by default `label`, or the only class label.
+      class_names: names of its classes; by default those of the feature.
+
+    Raises:
+      ValueError: unknown dataset, no image feature, or tensorflow-datasets is not installed.
+      FileNotFoundError: it is not prepared, or not as random-access files.
+    """
+    tfds = _import_tfds()
+    builder = _builder(tfds, name, dataset, data_dir)
+    features = builder.info.features
+    image_key = _image_key(tfds, name, features)
+    if label_path is None:
+        label_path = _label_path(tfds, features)
+    if label_path and class_names is None:
+        feature = _descend(features, label_path)
+        class_names = tuple(str(value) for value in feature.names or range(feature.num_classes))
+    return Prepared(
+        directory=os.fspath(builder.data_dir),
+        image_key=image_key,
+        label_path=label_path,
+        image_shape=tuple(features[image_key].shape),
+        class_names=class_names or () if label_path else (),
+    )
+
+
+class TfdsSource:
+    """Images of one split of a prepared dataset, decoded, resized and cropped when read.
+
+    Files are opened on the first read, so that a copy sent to a worker process opens its own.
+    """
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        split: str,
+        *,
+        image_size: int,
+        channels: int,
+        upscale: bool = True,
+    ):
+        """Makes a source; `upscale` says whether smaller images are enlarged or refused.
+
+        Raises:
+          ValueError: the dataset has no such split.
+        """
+        self._prepared = prepared
+        self._split = split
+        self._image_size = image_size
+        self._channels = channels
+        self._upscale = upscale
+        self._records: Any = None
+        self._features: Any = None
+        self._decoders: Any = None
+        self._open()
+        try:
+            self._length = len(self._records)
+        except (RuntimeError, OSError) as error:
+            raise self._damaged(error) from None
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        if self._records is None:
+            self._open()
+        try:
+            record = self._records[index]
+        except (RuntimeError, OSError) as error:
+            raise self._damaged(error) from None
+        example = self._features.deserialize_example_np(record, decoders=self._decoders)
+        try:
+            image = images.load(
+                example[self._prepared.image_key],
+                image_size=self._image_size,
+                channels=self._channels,
+                upscale=self._upscale,
+            )
+        except images.UnreadableImageError as error:
+            raise images.UnreadableImageError(
+                f'image {index} of split {self._split} in {self._prepared.directory}: {error}'
+            ) from None
+        label = _descend(example, self._prepared.label_path) if self._prepared.label_path else 0
+        return image, int(label)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, '_records': None, '_features': None, '_decoders': None}
+
+    def _damaged(self, error: Exception) -> ValueError:
+        return ValueError(
+            f'files in {self._prepared.directory} are damaged or missing ({error}): delete that '
+            'folder, and prepare the dataset again'
+        )
+
+    def _open(self) -> None:
+        tfds = _import_tfds()
+        builder = tfds.builder_from_directory(self._prepared.directory)
+        features = builder.info.features
+        # Parsing the two features that are used skips decoding all others.
+        keys = {self._prepared.image_key, *self._prepared.label_path[:1]}
+        self._features = tfds.features.FeaturesDict({key: features[key] for key in keys})
+        self._decoders = {self._prepared.image_key: tfds.decode.SkipDecoding()}
+        try:
+            self._records = builder.as_data_source(
+                self._split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
+            )
+        except ValueError as error:
+            raise ValueError(
+                f'{self._prepared.directory} has no split {self._split!r}, choose one of '
+                f'{", ".join(sorted(builder.info.splits))}'
+            ) from error
+
+
+def check_known(name: str) -> None:
+    """Checks that tfds can prepare a dataset of this name.
+
+    Raises:
+      ValueError: it does not know it (tfds's own message lists all it knows).
+    """
+    tfds = _import_tfds()
+    try:
+        tfds.builder_cls(name.split('/')[0].split(':')[0])
+    except tfds.core.DatasetNotFoundError:
+        raise ValueError(
+            f'tensorflow-datasets {tfds.__version__} has no dataset {name!r}'
+        ) from None
+
+
+def _import_tfds():
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise ValueError(
+            'this dataset is read with tensorflow-datasets, which cannot be imported '
+            f'({error}): pip install tensorflow-datasets array_record importlib_resources'
+        ) from None
+    return tfds
+
+
+def _builder(tfds, name: str, dataset: str, data_dir: str | os.PathLike | None):
+    from tensorflow_datasets.core import constants, read_only_builder
+
+    root = os.path.expanduser(os.fspath(data_dir or constants.DATA_DIR))
+    try:
+        builder = read_only_builder.builder_from_files(name, data_dir=root)
+    except tfds.core.DatasetNotFoundError:
+        builder = None
+    option = f' --data_dir={root}' if data_dir else ''
+    command = (
+        f"pip install 'osgan_jax[tensorflow]' && "
+        f'python -m osgan_jax.data.prepare --dataset={dataset}{option}'
+    )
+    if builder is None:
+        check_known(name)
+        raise FileNotFoundError(
+            f'{name} is not prepared in {root}; download and prepare it once with: {command}'
+        )
+    formats = builder.info.available_file_formats()
+    if not any(form.value in ('array_record', 'parquet') for form in formats):
+        found = ', '.join(sorted(form.value for form in formats)) or 'no files'
+        raise FileNotFoundError(
+            f'{builder.data_dir} holds {name} as {found}, which cannot be read at random; '
+            f'prepare it again in another --data_dir with: {command}'
+        )
+    return builder
+
+
+def _image_key(tfds, name: str, features) -> str:
+    keys = [
+        key
+        for key, feature in features.items()
+        if isinstance(feature, tfds.features.Image)
+        and not isinstance(feature, tfds.features.LabeledImage)
+        and feature.np_dtype in (np.uint8, np.uint16)
+    ]
+    if 'image' in keys:
+        return 'image'
+    if len(keys) == 1:
+        return keys[0]
+    problem = f'several images ({", ".join(keys)})' if keys else 'no images'
+    raise ValueError(
+        f'{name}: expected a dataset with one image a record, got {problem} '
+        f'among its features {", ".join(features)}'
+    )
+
+
+def _label_path(tfds, features) -> tuple[str, ...]:
+    keys = [key for key, value in features.items() if isinstance(value, tfds.features.ClassLabel)]
+    if 'label' in keys:
+        return ('label',)
+    return tuple(keys) if len(keys) == 1 else ()
+
+
+def _descend(tree, path: tuple[str, ...]):
+    for key in path:
+        tree = tree[key]
+    return tree

@@ -1,0 +1,160 @@
+"""DCGAN (Radford et al. 2015, https://arxiv.org/abs/1511.06434) as one-stage training uses it.
+
+The generator takes `z` to a 4x4 grid and doubles it by transposed 4x4 convolutions with BatchNorm
+and ReLU; the discriminator mirrors it with LeakyReLU, a normalisation that keeps samples apart,
+and no sigmoid. Channels double towards the 4x4 grid, up to eight times the width.
+
+Class-conditional networks follow Mirza and Osindero 2014 (https://arxiv.org/abs/1411.1784): the
+generator's `z` is joined by an embedding of the label, the discriminator's image by one more plane.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from osgan_jax.layers import modules, norms
+from osgan_jax.networks import inputs
+
+IMAGE_SIZES = (16, 32, 64, 128, 256)
+
+LABEL_FEATURES = 32  # of the generator's label embedding
+
+
+def hidden_channels(image_size: int, width: int) -> list[int]:
+    """Lists the channels of the hidden layers from the largest grid to the 4x4 one.
+
+    Args:
+      image_size: Height and width of the image, one of `IMAGE_SIZES`.
+      width: Channels of the layer at half the image size.
+
+    Returns:
+      As many numbers as there are doublings from 4 to `image_size`.
+    """
+    layers = (image_size // 4).bit_length() - 1
+    return [width * min(2**layer, 8) for layer in range(layers)]
+
+
+class Generator(nn.Module):
+    """Maps `z` to images in [-1, 1].
+
+    Attributes:
+      image_size: Height and width of the images.
+      channels: Channels of the images.
+      width: Channels of the last hidden layer.
+      latent_dim: Size of `z`.
+      num_classes: Number of labels, 0 if unconditional.
+      dtype: Dtype of the computation.
+      axis_name: Mapped axis over which BatchNorm shares its statistics.
+    """
+
+    image_size: int = 64
+    channels: int = 3
+    width: int = 128
+    latent_dim: int = 128
+    num_classes: int = 0
+    dtype: Any = jnp.float32
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, z: jax.Array, labels: jax.Array | None = None, *, train: bool) -> jax.Array:
+        """Generates images.
+
+        Args:
+          z: Latents `[N, latent_dim]`.
+          labels: `[N]` integers below `num_classes`; unused if unconditional.
+          train: Whether BatchNorm uses the batch's statistics; `batch_stats` must be mutable then.
+
+        Returns:
+          `[N, image_size, image_size, channels]`, float32, in [-1, 1].
+
+        Raises:
+          ValueError: on `z` of another size, or labels missing.
+        """
+        inputs.check_latents(z, self.latent_dim)
+        if self.num_classes:
+            inputs.check_labels(labels, z.shape[0])
+            embedding = nn.Embed(
+                self.num_classes, LABEL_FEATURES, embedding_init=nn.initializers.normal(1.0)
+            )(labels)
+            z = jnp.concatenate([z, embedding], axis=-1)
+        x = z[:, None, None, :]
+        for index, features in enumerate(reversed(hidden_channels(self.image_size, self.width))):
+            first = {'stride': 1, 'padding': 'valid'} if index == 0 else {}
+            x = modules.ConvTranspose(features, dtype=self.dtype, **first)(x)
+            x = norms.batch_norm(
+                x,
+                train=train,
+                dtype=self.dtype,
+                axis_name=self.axis_name,
+                scale_init=norms.normal_scale(0.02),
+            )
+            x = nn.relu(x)
+        x = modules.ConvTranspose(self.channels, dtype=self.dtype)(x)
+        return jnp.tanh(jnp.asarray(x, jnp.float32))
+
+
+class Discriminator(nn.Module):
+    """Maps images to logits.
+
+    Attributes:
+      image_size: Height and width of the images.
+      channels: Channels of the images.
+      width: Channels of the first hidden layer.
+      num_classes: Number of labels, 0 if unconditional.
+      norm: Normalisation between convolutions, one of `norms.NAMES`.
+      dtype: Dtype of the computation; the last layer runs in float32.
+      axis_name: Mapped axis over which BatchNorm shares its statistics.
+    """
+
+    image_size: int = 64
+    channels: int = 3
+    width: int = 128
+    num_classes: int = 0
+    norm: str = 'group'
+    dtype: Any = jnp.float32
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(
+        self, images: jax.Array, labels: jax.Array | None = None, *, train: bool
+    ) -> jax.Array:
+        """Judges images.
+
+        Args:
+          images: `[N, image_size, image_size, channels]`.
+          labels: `[N]` integers below `num_classes`; unused if unconditional.
+          train: Whether BatchNorm uses the batch's statistics, and spectral normalisation keeps its
+            vectors; `batch_stats` must be mutable then.
+
+        Returns:
+          Logits `[N]`, float32.
+
+        Raises:
+          ValueError: on images of another shape, or labels missing.
+        """
+        inputs.check_images(images, self.image_size, self.channels)
+        x = jnp.asarray(images, self.dtype)
+        if self.num_classes:
+            inputs.check_labels(labels, x.shape[0])
+            plane = nn.Embed(
+                self.num_classes, self.image_size**2, embedding_init=nn.initializers.normal(1.0)
+            )(labels)
+            plane = plane.reshape(-1, self.image_size, self.image_size, 1)
+            x = jnp.concatenate([x, jnp.asarray(plane, self.dtype)], axis=-1)
+        for index, features in enumerate(hidden_channels(self.image_size, self.width)):
+            layer = modules.Conv(features, (4, 4), stride=2, dtype=self.dtype)
+            x = norms.wrap_spectral(layer, x, self.norm, train=train)
+            if index > 0:
+                x = norms.normalise(
+                    x,
+                    self.norm,
+                    train=train,
+                    dtype=self.dtype,
+                    axis_name=self.axis_name,
+                    scale_init=norms.normal_scale(0.02),
+                )
+            x = nn.leaky_relu(x, 0.2)
+        layer = modules.Conv(1, (4, 4), padding='valid')
+        return norms.wrap_spectral(layer, x, self.norm, train=train)[:, 0, 0, 0]

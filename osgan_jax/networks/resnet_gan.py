@@ -1,0 +1,271 @@
+"""The residual networks of SNGAN (Miyato et al. 2018, https://arxiv.org/abs/1802.05957).
+
+For 32 pixels as in the paper's table 4; for 64 as in its authors' code, whose channels run from
+16 times the width at the 4x4 grid to the width itself. Class-conditional networks are those of
+Miyato and Koyama 2018 (https://arxiv.org/abs/1802.05637): conditional BatchNorm in the generator
+and a projection in the discriminator.
+"""
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from osgan_jax.layers import modules, norms
+from osgan_jax.networks import inputs
+
+IMAGE_SIZES = (32, 64)
+
+# Multiples of the width: the generator's 4x4 grid and its blocks, and the discriminator's blocks
+# as (channels, whether the block halves the grid).
+_GENERATOR = {32: (4, 4, 4, 4), 64: (16, 8, 4, 2, 1)}
+_DISCRIMINATOR = {
+    32: ((2, True), (2, True), (2, False), (2, False)),
+    64: ((1, True), (2, True), (4, True), (8, True), (16, True)),
+}
+
+
+def _glorot(gain: float) -> nn.initializers.Initializer:
+    """Glorot and Bengio's uniform initialiser, its standard deviation times `gain`."""
+    return nn.initializers.variance_scaling(gain**2, 'fan_avg', 'uniform')
+
+
+def _upsample(x: jax.Array) -> jax.Array:
+    """Repeats every pixel twice along both axes: `[N, H, W, C]` to `[N, 2H, 2W, C]`."""
+    n, h, w, c = x.shape
+    x = jnp.broadcast_to(x[:, :, None, :, None, :], (n, h, 2, w, 2, c))
+    return x.reshape(n, 2 * h, 2 * w, c)
+
+
+def _downsample(x: jax.Array) -> jax.Array:
+    """Averages 2x2 pixels: `[N, H, W, C]` to `[N, H / 2, W / 2, C]`."""
+    n, h, w, c = x.shape
+    return x.reshape(n, h // 2, 2, w // 2, 2, c).mean((2, 4))
+
+
+class ConditionalBatchNorm(nn.Module):
+    """BatchNorm whose gain and bias belong to the label, if there is one.
+
+    Attributes:
+      num_classes: Number of labels, 0 for an ordinary BatchNorm.
+      dtype: Dtype of the result.
+      axis_name: Mapped axis over which statistics are shared.
+    """
+
+    num_classes: int = 0
+    dtype: Any = jnp.float32
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, labels: jax.Array | None, *, train: bool) -> jax.Array:
+        """Normalises `[N, H, W, C]`, labels `[N]`."""
+        x = norms.batch_norm(
+            x,
+            train=train,
+            dtype=self.dtype,
+            axis_name=self.axis_name,
+            affine=not self.num_classes,
+        )
+        if not self.num_classes:
+            return x
+        features = x.shape[-1]
+        gain = nn.Embed(
+            self.num_classes, features, embedding_init=nn.initializers.ones, name='gain'
+        )(labels)
+        bias = nn.Embed(
+            self.num_classes, features, embedding_init=nn.initializers.zeros, name='bias'
+        )(labels)
+        gain, bias = (jnp.asarray(v[:, None, None, :], self.dtype) for v in (gain, bias))
+        return x * gain + bias
+
+
+class GeneratorBlock(nn.Module):
+    """Residual block that doubles the grid: norm, ReLU, conv, twice.
+
+    Attributes:
+      features: Channels of the output.
+      num_classes: Number of labels, 0 if unconditional.
+      dtype: Dtype of the computation.
+      axis_name: Mapped axis over which BatchNorm shares its statistics.
+    """
+
+    features: int
+    num_classes: int = 0
+    dtype: Any = jnp.float32
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, labels: jax.Array | None, *, train: bool) -> jax.Array:
+        """Maps `[N, H, W, C]` to `[N, 2H, 2W, features]`."""
+        residual = x
+        for index in range(2):
+            norm = ConditionalBatchNorm(self.num_classes, self.dtype, self.axis_name)
+            residual = nn.relu(norm(residual, labels, train=train))
+            if index == 0:
+                residual = _upsample(residual)
+            residual = modules.Conv(
+                self.features, dtype=self.dtype, kernel_init=_glorot(math.sqrt(2))
+            )(residual)
+        # A 1x1 convolution commutes with repeating pixels, and costs a quarter before it.
+        shortcut = modules.Conv(
+            self.features, (1, 1), dtype=self.dtype, kernel_init=_glorot(1), name='shortcut'
+        )(x)
+        return residual + _upsample(shortcut)
+
+
+class Generator(nn.Module):
+    """Maps `z` to images in [-1, 1].
+
+    Attributes:
+      image_size: Height and width of the images, one of `IMAGE_SIZES`.
+      channels: Channels of the images.
+      width: Unit of the numbers of channels.
+      latent_dim: Size of `z`.
+      num_classes: Number of labels, 0 if unconditional.
+      dtype: Dtype of the computation.
+      axis_name: Mapped axis over which BatchNorm shares its statistics.
+    """
+
+    image_size: int = 32
+    channels: int = 3
+    width: int = 64
+    latent_dim: int = 128
+    num_classes: int = 0
+    dtype: Any = jnp.float32
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, z: jax.Array, labels: jax.Array | None = None, *, train: bool) -> jax.Array:
+        """Generates images.
+
+        Args:
+          z: Latents `[N, latent_dim]`.
+          labels: `[N]` integers below `num_classes`; unused if unconditional.
+          train: Whether BatchNorm uses the batch's statistics; `batch_stats` must be mutable then.
+
+        Returns:
+          `[N, image_size, image_size, channels]`, float32, in [-1, 1].
+
+        Raises:
+          ValueError: on `z` of another size, or labels missing.
+        """
+        inputs.check_latents(z, self.latent_dim)
+        if self.num_classes:
+            inputs.check_labels(labels, z.shape[0])
+        first, *blocks = (multiple * self.width for multiple in _GENERATOR[self.image_size])
+        x = nn.Dense(16 * first, dtype=self.dtype, kernel_init=_glorot(1))(z)
+        x = x.reshape(-1, 4, 4, first)
+        for features in blocks:
+            block = GeneratorBlock(features, self.num_classes, self.dtype, self.axis_name)
+            x = block(x, labels, train=train)
+        x = norms.batch_norm(x, train=train, dtype=self.dtype, axis_name=self.axis_name)
+        x = modules.Conv(self.channels, dtype=self.dtype, kernel_init=_glorot(1))(nn.relu(x))
+        return jnp.tanh(jnp.asarray(x, jnp.float32))
+
+
+class DiscriminatorBlock(nn.Module):
+    """Residual block: ReLU, conv, twice, then averaging of 2x2 pixels if it halves the grid.
+
+    Attributes:
+      features: Channels of the output.
+      halve: Whether the grid is halved.
+      first: Whether the input is the image: no ReLU and no normalisation of it.
+      norm: Normalisation, one of `norms.NAMES`.
+      dtype: Dtype of the computation.
+      axis_name: Mapped axis over which BatchNorm shares its statistics.
+    """
+
+    features: int
+    halve: bool
+    first: bool = False
+    norm: str = 'spectral'
+    dtype: Any = jnp.float32
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Maps `[N, H, W, C]` to `[N, H, W, features]`, or half of `H` and `W`."""
+
+        def conv(x, features, kernel_size, gain, name=None):
+            layer = modules.Conv(
+                features, kernel_size, dtype=self.dtype, kernel_init=_glorot(gain), name=name
+            )
+            return norms.wrap_spectral(layer, x, self.norm, train=train)
+
+        def activate(x):
+            if not self.first:
+                x = norms.normalise(
+                    x, self.norm, train=train, dtype=self.dtype, axis_name=self.axis_name
+                )
+            return nn.relu(x)
+
+        hidden = self.features if self.first else x.shape[-1]
+        residual = x if self.first else activate(x)
+        residual = conv(residual, hidden, (3, 3), math.sqrt(2))
+        residual = conv(activate(residual), self.features, (3, 3), math.sqrt(2))
+        if self.halve:
+            residual = _downsample(residual)
+        if not self.halve and x.shape[-1] == self.features:
+            return residual + x
+        # A 1x1 convolution commutes with averaging, and costs a quarter after it.
+        shortcut = _downsample(x) if self.halve else x
+        return residual + conv(shortcut, self.features, (1, 1), 1.0)
+
+
+class Discriminator(nn.Module):
+    """Maps images to logits.
+
+    Attributes:
+      image_size: Height and width of the images, one of `IMAGE_SIZES`.
+      channels: Channels of the images.
+      width: Unit of the numbers of channels.
+      num_classes: Number of labels, 0 if unconditional.
+      norm: Normalisation, one of `norms.NAMES`; 'spectral' in the paper.
+      dtype: Dtype of the computation; the last layer runs in float32.
+      axis_name: Mapped axis over which BatchNorm shares its statistics.
+    """
+
+    image_size: int = 32
+    channels: int = 3
+    width: int = 64
+    num_classes: int = 0
+    norm: str = 'spectral'
+    dtype: Any = jnp.float32
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(
+        self, images: jax.Array, labels: jax.Array | None = None, *, train: bool
+    ) -> jax.Array:
+        """Judges images.
+
+        Args:
+          images: `[N, image_size, image_size, channels]`.
+          labels: `[N]` integers below `num_classes`; unused if unconditional.
+          train: Whether BatchNorm uses the batch's statistics, and spectral normalisation keeps its
+            vectors; `batch_stats` must be mutable then.
+
+        Returns:
+          Logits `[N]`, float32.
+
+        Raises:
+          ValueError: on images of another shape, or labels missing.
+        """
+        inputs.check_images(images, self.image_size, self.channels)
+        if self.num_classes:
+            inputs.check_labels(labels, images.shape[0])
+        x = jnp.asarray(images, self.dtype)
+        for index, (multiple, halve) in enumerate(_DISCRIMINATOR[self.image_size]):
+            x = DiscriminatorBlock(
+                multiple * self.width, halve, index == 0, self.norm, self.dtype, self.axis_name
+            )(x, train=train)
+        x = jnp.asarray(nn.relu(x), jnp.float32).sum((1, 2))
+        layer = nn.Dense(1, kernel_init=_glorot(1))
+        logits = norms.wrap_spectral(layer, x, self.norm, train=train)[:, 0]
+        if self.num_classes:
+            embed = nn.Embed(self.num_classes, x.shape[-1], embedding_init=_glorot(1))
+            embedding = norms.wrap_spectral(embed, labels, self.norm, train=train)
+            logits = logits + (x * embedding).sum(-1)
+        return logits

@@ -1,0 +1,186 @@
+"""Several devices: every collective, the compilation over devices, and where batches are put.
+
+Data parallelism is `jax.pmap`: the state is replicated (`in_axes=None`, `out_axes=None`) and
+donated, the batch is split. What makes an update on several devices equal the update on one is
+that the loss sees the logits of the whole batch: cotangents are then gradients of the global
+loss, and parameter gradients are summed, not averaged. That holds for any loss, paired and
+constrained ones included.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from osgan_jax import losses
+
+PyTree = Any
+AXIS = 'devices'
+
+
+@dataclasses.dataclass(frozen=True)
+class Collectives:
+    """What an update needs of the other devices; on one device every method does nothing.
+
+    Attributes:
+      axis_name: the mapped axis, None on one device.
+      size: number of devices along it.
+    """
+
+    axis_name: str | None = None
+    size: int = 1
+
+    def sum(self, tree: PyTree) -> PyTree:
+        """The sum over devices of every leaf."""
+        return tree if self.axis_name is None else jax.lax.psum(tree, self.axis_name)
+
+    def own_part(self, batch: jax.Array) -> jax.Array:
+        """This device's rows of an array that every device holds whole, `[N, ...]`."""
+        if self.axis_name is None:
+            return batch
+        rows = batch.shape[0] // self.size
+        start = jax.lax.axis_index(self.axis_name) * rows
+        return jax.lax.dynamic_slice_in_dim(batch, start, rows)
+
+    def whole(self, part: jax.Array) -> jax.Array:
+        """The rows of all devices, `[N, ...]`, with gradients to this device's own part alone."""
+        if self.axis_name is None:
+            return part
+        # The gradient of an all_gather would add up every device's copy of the same loss; only
+        # this device's rows may be variable here.
+        gathered = jax.lax.all_gather(
+            jax.lax.stop_gradient(part), self.axis_name, axis=0, tiled=True
+        )
+        start = jax.lax.axis_index(self.axis_name) * part.shape[0]
+        return jax.lax.dynamic_update_slice_in_dim(gathered, part, start, axis=0)
+
+    def loss(self, loss: losses.AdversarialLoss) -> losses.AdversarialLoss:
+        """`loss` over the logits of all devices; its gradients are for this device's rows."""
+        if self.axis_name is None:
+            return loss
+
+        def on_whole(function):
+            return lambda s_real, s_fake, state=None: function(
+                self.whole(s_real), self.whole(s_fake), state
+            )
+
+        def update(state, s_real, s_fake):
+            return loss.update(state, self.whole(s_real), self.whole(s_fake))
+
+        return dataclasses.replace(
+            loss,
+            discriminator=on_whole(loss.discriminator),
+            generator=on_whole(loss.generator),
+            update=update,
+        )
+
+
+ONE_DEVICE = Collectives()
+
+
+def collectives(devices: Sequence[jax.Device]) -> Collectives:
+    """The collectives of an update that `compile_update` maps over these devices."""
+    return Collectives(AXIS, len(devices)) if len(devices) > 1 else ONE_DEVICE
+
+
+def local_devices(count: int | None, batch_size: int) -> list[jax.Device]:
+    """The first `count` local devices, all by default.
+
+    Raises:
+      ValueError: if there are fewer, or the batch does not divide among them.
+    """
+    devices = jax.local_devices()
+    count = len(devices) if count is None else count
+    if count > len(devices):
+        raise ValueError(
+            f'num_devices={count}: this machine has {len(devices)} {devices[0].platform} devices'
+        )
+    if batch_size % count:
+        raise ValueError(
+            f'batch_size={batch_size} does not divide among {count} devices: choose a multiple of '
+            f'{count} or fewer devices with --num_devices'
+        )
+    return devices[:count]
+
+
+def compile_update(
+    update: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]],
+    devices: Sequence[jax.Device],
+    *,
+    steps_per_call: int = 1,
+) -> Callable[[PyTree, PyTree], tuple[PyTree, PyTree]]:
+    """Compiles `(state, batch) -> (state, metrics)` for these devices.
+
+    The state's buffers are donated: the one passed in must not be used again.
+
+    Args:
+      update: one step. Mapped over several devices it sees the axis `AXIS`.
+      devices: where to run.
+      steps_per_call: with more than one, batches carry a leading axis of that length (after the
+        devices' axis), the steps run in one dispatch, and metrics come back stacked.
+
+    Returns:
+      The compiled function; it has `.lower` for ahead-of-time compilation.
+    """
+    if steps_per_call > 1:
+        one_step = update
+
+        def update(state, batches):
+            return jax.lax.scan(one_step, state, batches)
+
+    if len(devices) == 1:
+        return jax.jit(update, donate_argnums=0)
+    return jax.pmap(
+        update,
+        axis_name=AXIS,
+        devices=list(devices),
+        in_axes=(None, 0),
+        out_axes=(None, None),
+        donate_argnums=0,
+    )
+
+
+def put_batch(batch: PyTree, devices: Sequence[jax.Device]) -> PyTree:
+    """Moves a host batch to the devices, as `compile_update`'s function takes it.
+
+    Args:
+      batch: arrays `[N, ...]`, or `[K, N, ...]` as a list of K batches for K steps a call.
+      devices: as for `compile_update`.
+
+    Returns:
+      Arrays `[N, ...]` (or `[K, N, ...]`) on one device; `[D, N / D, ...]` (or
+      `[D, K, N / D, ...]`) split over the first axis on D devices.
+    """
+    stacked = isinstance(batch, list)
+    if stacked:
+        batch = jax.tree.map(lambda *arrays: np.stack(arrays), *batch)
+    if len(devices) == 1:
+        return jax.device_put(batch, devices[0])
+    mesh = jax.sharding.Mesh(np.array(devices), (AXIS,))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(AXIS))
+
+    def split(array):
+        axis = 1 if stacked else 0
+        rows = array.shape[axis] // len(devices)
+        shape = (*array.shape[:axis], len(devices), rows, *array.shape[axis + 1 :])
+        return jax.device_put(np.moveaxis(array.reshape(shape), axis, 0), sharding)
+
+    return jax.tree.map(split, batch)
+
+
+def replicate(state: PyTree, devices: Sequence[jax.Device]) -> PyTree:
+    """Places the state where `compile_update`'s function keeps it, so that it compiles once."""
+    if len(devices) == 1:
+        return jax.device_put(state, devices[0])
+    mesh = jax.sharding.Mesh(np.array(devices), (AXIS,))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    return jax.device_put(state, sharding)
+
+
+def all_finite(tree: PyTree) -> jax.Array:
+    """Whether every floating-point leaf is finite, a bool scalar."""
+    leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in leaves]))

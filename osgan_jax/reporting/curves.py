@@ -1,0 +1,130 @@
+"""Loss and metric curves as one PNG, drawn from the metrics log."""
+
+import os
+import pathlib
+
+import numpy as np
+
+from osgan_jax.reporting import files, metrics_log
+
+_COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9')  # Okabe-Ito
+_NAMES = {'loss_d': 'discriminator', 'loss_g': 'generator', 'gamma_mean': 'mean of the batch'}
+_NOT_DRAWN = ('step', 'epoch')
+_MAX_PANELS = 8
+
+
+def save_curves(
+    workdir: str | os.PathLike[str], *, filename: str = 'curves.png', title: str | None = None
+) -> pathlib.Path | None:
+    """Draws `workdir/metrics.jsonl` to `workdir/filename`, replacing it whole.
+
+    One panel for everything called `loss_*`, one for `gamma*`, one for each further metric. Raw
+    values are faint, a running average is drawn over them. An axis is logarithmic where positive
+    values span more than two decades, and beyond the usual values where some stick far out.
+
+    Args:
+        workdir: the run's directory.
+        filename: the PNG's name in it.
+        title: over the figure; None is the name of the run's directory.
+
+    Returns:
+        The file, or None where the log has nothing to draw yet.
+
+    Raises:
+        FileNotFoundError: there is no metrics log.
+        OSError: the file cannot be written.
+    """
+    workdir = pathlib.Path(workdir)
+    columns = metrics_log.read(workdir / 'metrics.jsonl')
+    panels = _panels(columns)
+    if not panels:
+        return None
+    # The object interface: no global backend is chosen and no display is needed.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    across = min(2, len(panels))
+    down = -(-len(panels) // across)
+    figure = Figure(figsize=(5.6 * across, 3.4 * down), dpi=110, layout='constrained')
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(down, across, squeeze=False).ravel()
+    for axis, (label, names) in zip(axes, panels, strict=False):
+        _draw(axis, label, names, columns)
+    for axis in axes[len(panels) :]:
+        axis.set_visible(False)
+    figure.suptitle(title or workdir.absolute().name, fontsize=12)
+    path = workdir / filename
+    with files.replacing(path) as file:
+        # No date or version in the file: the same log gives the same bytes.
+        figure.savefig(file, format='png', metadata={'Software': None})
+    return path
+
+
+def smooth(values: np.ndarray, length: float) -> np.ndarray:
+    """Exponential running average over about `length` values, unbiased at the start.
+
+    Args:
+        values: `[n]`; NaN and Inf are passed over.
+        length: at least 1; 1 returns the values.
+
+    Returns:
+        `[n]`: sum of decay**(i - j) * values[j] over j <= i, over the sum of the weights; NaN
+        before the first finite value.
+    """
+    decay = 1.0 - 1.0 / max(1.0, length)
+    total = weight = 0.0
+    out = np.empty(len(values))
+    for i, value in enumerate(values):
+        total, weight = total * decay, weight * decay
+        if np.isfinite(value):
+            total, weight = total + value, weight + 1.0
+        out[i] = total / weight if weight else np.nan
+    return out
+
+
+def _panels(columns: dict[str, np.ndarray]) -> list[tuple[str, list[str]]]:
+    """Axis label and metrics of each panel."""
+    names = [n for n, v in columns.items() if n not in _NOT_DRAWN and np.isfinite(v).any()]
+    losses = [name for name in names if name.startswith('loss_')]
+    gammas = [name for name in names if name.startswith('gamma')]
+    panels = [('loss', losses), ('gamma', gammas)]
+    panels += [(name, [name]) for name in names if name not in losses + gammas]
+    return [panel for panel in panels if panel[1]][:_MAX_PANELS]
+
+
+def _draw(axis, label: str, names: list[str], columns: dict[str, np.ndarray]) -> None:
+    """Fills one panel."""
+    drawn = []
+    for name, colour in zip(names, _COLOURS * (1 + len(names) // len(_COLOURS)), strict=False):
+        finite = np.isfinite(columns[name])
+        steps, values = columns['step'][finite], columns[name][finite]
+        drawn.append(values)
+        shown = _NAMES.get(name, name)
+        if len(values) < 20:
+            axis.plot(steps, values, color=colour, marker='o', markersize=3, label=shown)
+            continue
+        axis.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
+        average = smooth(values, len(values) / 40)
+        axis.plot(steps, average, color=colour, linewidth=1.6, label=shown)
+    scale = _scale(np.concatenate(drawn))
+    if scale == 'symlog':
+        # Linear as far as most values go, so that only what sticks out is squeezed.
+        threshold = 3.0 * float(np.median(np.abs(np.concatenate(drawn))))
+        axis.set_yscale('symlog', linthresh=threshold)
+    else:
+        axis.set_yscale(scale)
+    axis.set_xlabel('step')
+    axis.set_ylabel(label)
+    axis.grid(True, color='#DDDDDD', linewidth=0.6)
+    axis.set_axisbelow(True)
+    axis.spines[['top', 'right']].set_visible(False)
+    if len(names) > 1 or names[0] in _NAMES:
+        axis.legend(frameon=False, fontsize=9)
+
+
+def _scale(values: np.ndarray) -> str:
+    """'log' or 'symlog' where a linear axis would flatten most of the curve."""
+    largest = np.abs(values).max()
+    if values.min() > 0:
+        return 'log' if largest > 100 * values.min() else 'linear'
+    return 'symlog' if largest > 30 * np.median(np.abs(values)) > 0 else 'linear'

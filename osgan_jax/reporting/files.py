@@ -1,0 +1,37 @@
+"""Writing a file so that a reader, or a kill, never finds half of one."""
+
+import contextlib
+import os
+import pathlib
+import tempfile
+from collections.abc import Iterator
+from typing import BinaryIO
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Opens a temporary file beside `path` that takes its place on success.
+
+    On an exception the old file stays as it was and the temporary one is removed.
+
+    Args:
+        path: the file to write; its directory is created.
+
+    Yields:
+        A binary file to write to.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.', suffix='.tmp')
+    try:
+        with os.fdopen(handle, 'wb') as file:
+            yield file
+        # mkstemp makes files private; give this one what open() would have given it.
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(name, 0o666 & ~mask)
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        raise

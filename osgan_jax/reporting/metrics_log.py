@@ -1,0 +1,141 @@
+"""A metrics log of one JSON object a line, the same file after any number of interruptions.
+
+A line is `{"step": 200, "loss_d": 0.51, ...}`. What depends on the clock would differ between an
+interrupted and an uninterrupted run, so it belongs in a second log (`filename='timing.jsonl'`).
+JSON has no NaN: non-finite values are written as the strings "NaN", "Infinity", "-Infinity".
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from osgan_jax.reporting import files
+
+_NON_FINITE = {'NaN', 'Infinity', '-Infinity'}
+
+
+class MetricsLog:
+    """Appends metrics to `workdir/filename`; each line is flushed when it is written.
+
+    Args:
+        workdir: the run's directory, created.
+        filename: which log.
+        resume_step: lines of later steps are removed, because they will be written again: the
+            restored step when resuming, 0 when a run starts (anew). None keeps every whole line.
+            A last line torn by a kill is removed in any case.
+
+    Raises:
+        OSError: the file cannot be read or written.
+    """
+
+    def __init__(
+        self,
+        workdir: str | os.PathLike[str],
+        resume_step: int | None = None,
+        *,
+        filename: str = 'metrics.jsonl',
+    ):
+        self.path = pathlib.Path(workdir) / filename
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        _truncate(self.path, resume_step)
+        self._file = open(self.path, 'a', encoding='utf-8')  # noqa: SIM115 (closed in close)
+
+    def __enter__(self) -> MetricsLog:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def write(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Appends one line.
+
+        Args:
+            step: number of finished updates.
+            metrics: scalars by name: numbers, or arrays of one element (on device or not).
+
+        Raises:
+            ValueError: a metric is called 'step' or is not a scalar.
+            OSError: the disk is full.
+        """
+        if 'step' in metrics:
+            raise ValueError("a metric cannot be called 'step'; that is the first argument.")
+        line = {'step': int(step), **{name: _plain(name, v) for name, v in metrics.items()}}
+        self._file.write(json.dumps(line, allow_nan=False) + '\n')
+        self._file.flush()
+
+    def close(self) -> None:
+        """Closes the file. Safe to call twice."""
+        self._file.close()
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Reads a log into one array per name.
+
+    Args:
+        path: a file written by `MetricsLog`; it may be being written.
+
+    Returns:
+        `{'step': int64 [lines], name: float64 [lines], ...}`. NaN where a line lacks that name.
+        `{'step': []}` where there is no line.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    lines = [record for _, record in _lines(pathlib.Path(path))]
+    names = dict.fromkeys(name for record in lines for name in record if name != 'step')
+    columns = {'step': np.array([record['step'] for record in lines], np.int64)}
+    for name in names:
+        columns[name] = np.array([float(record.get(name, math.nan)) for record in lines])
+    return columns
+
+
+def _plain(name: str, value: Any) -> int | float | str:
+    """A JSON value: int, finite float, or the name of a non-finite one."""
+    array = np.asarray(value)
+    if array.size != 1 or (array.dtype.kind not in 'biuf' and array.dtype.name != 'bfloat16'):
+        raise ValueError(f'the metric {name} must be one number, got {array.dtype}{array.shape}.')
+    array = array.reshape(())
+    if array.dtype.kind in 'biu':
+        return int(array)
+    number = float(array)
+    if math.isnan(number):
+        return 'NaN'
+    if math.isinf(number):
+        return 'Infinity' if number > 0 else '-Infinity'
+    # The shortest decimal that reads back as the same float32, instead of its float64 expansion.
+    return float(str(np.float32(number))) if array.dtype == np.float32 else number
+
+
+def _lines(path: pathlib.Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """Yields the whole lines of a log with what they hold; passes over unreadable ones."""
+    with open(path, 'rb') as file:
+        for raw in file:
+            if not raw.endswith(b'\n'):
+                return  # torn
+            try:
+                record = json.loads(raw)
+            except ValueError:
+                continue
+            if isinstance(record, dict) and isinstance(record.get('step'), int):
+                numbers = (int, float)
+                if all(isinstance(v, numbers) or v in _NON_FINITE for v in record.values()):
+                    yield raw, record
+
+
+def _truncate(path: pathlib.Path, resume_step: int | None) -> None:
+    """Rewrites the log without torn or unreadable lines and those after `resume_step`."""
+    if not path.exists():
+        return
+    kept = b''.join(
+        raw for raw, r in _lines(path) if resume_step is None or r['step'] <= resume_step
+    )
+    if len(kept) != path.stat().st_size:
+        with files.replacing(path) as file:
+            file.write(kept)

@@ -1,0 +1,69 @@
+"""Scalars and images for TensorBoard, where tensorboardX is installed."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from osgan_jax.reporting import images
+
+_said = False
+
+
+class TensorBoard:
+    """Writes event files to `workdir/tensorboard`; does nothing where tensorboardX is missing.
+
+    Args:
+        workdir: the run's directory.
+        resume_step: TensorBoard hides what was written for later steps before; None hides nothing.
+        warn: called with one line, once a process, if tensorboardX is missing.
+    """
+
+    def __init__(
+        self,
+        workdir: str | os.PathLike[str],
+        resume_step: int | None = None,
+        *,
+        warn: Callable[[str], None] = print,
+    ):
+        self._writer = None
+        try:
+            import tensorboardX
+        except ImportError:
+            global _said
+            if not _said:
+                warn('TensorBoard events are not written: install tensorboardX to have them.')
+            _said = True
+            return
+        # purge_step is the first step to hide.
+        purge = None if resume_step is None else resume_step + 1
+        directory = pathlib.Path(workdir) / 'tensorboard'
+        self._writer = tensorboardX.SummaryWriter(str(directory), purge_step=purge)
+
+    def __enter__(self) -> TensorBoard:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def scalars(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Adds scalars by name at `step`."""
+        if self._writer is not None:
+            for name, value in metrics.items():
+                self._writer.add_scalar(name, float(np.asarray(value).reshape(())), step)
+
+    def image(self, step: int, name: str, image: ArrayLike) -> None:
+        """Adds one image `[H, W, C]`, C 1 or 3, floats in [-1, 1] or uint8, at `step`."""
+        if self._writer is not None:
+            self._writer.add_image(name, images.to_uint8(image), step, dataformats='HWC')
+
+    def close(self) -> None:
+        """Writes what is pending and closes the files. Safe to call twice."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None

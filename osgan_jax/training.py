@@ -1,0 +1,385 @@
+"""The training loop: batches in, updates, and what a person sees of them."""
+
+import dataclasses
+import os
+import pathlib
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from osgan_jax import checkpoints, data, methods, parallel, reporting, runs, sampling, updates
+from osgan_jax import state as states
+from osgan_jax.config import TrainConfig
+from osgan_jax.state import TrainState
+
+_PREFETCHED_BATCHES = 2
+
+
+class NonFiniteError(RuntimeError):
+    """A loss or a parameter became NaN or infinite; the message names it and the step."""
+
+
+class Stopped(Exception):  # noqa: N818 (not an error: somebody asked for it)
+    """A signal ended the run after saving it.
+
+    Attributes:
+      signum: the signal.
+    """
+
+    def __init__(self, message: str, signum: int):
+        super().__init__(message)
+        self.signum = signum
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a finished run leaves.
+
+    Attributes:
+      state: the final state.
+      metrics: of the last step.
+    """
+
+    state: TrainState
+    metrics: dict[str, float]
+
+
+def train(
+    config: TrainConfig,
+    workdir: str | os.PathLike[str],
+    *,
+    dataset: data.Dataset | None = None,
+) -> Result:
+    """Trains, or resumes, the run that lives in `workdir`.
+
+    Writes there: config.json, metrics.jsonl (the same whether or not the run was interrupted),
+    timing.jsonl, tensorboard/, samples/step_*.png from fixed latents, curves.png, checkpoints/.
+
+    Args:
+      config: what to train; open fields are resolved from the method and the dataset.
+      workdir: the run's directory.
+      dataset: instead of the configured one, already opened.
+
+    Returns:
+      The final state and metrics.
+
+    Raises:
+      ValueError: for a configuration that contradicts itself, the dataset or the saved run.
+      FileNotFoundError: for a dataset that is not there.
+      NonFiniteError: when a loss or a parameter is no longer finite; the last good checkpoint
+        stays.
+      Stopped: after SIGINT or SIGTERM, the state saved.
+      osgan_jax.checkpoints.CheckpointError: if saving or restoring is impossible, or another run
+        holds the directory.
+    """
+    workdir = pathlib.Path(workdir)
+    _set_precision(config.precision)
+    if dataset is None:
+        dataset = data.load(
+            config.dataset,
+            data_dir=config.data_dir,
+            image_size=config.image_size,
+            channels=config.channels,
+            flip=config.flip,
+        )
+    config = methods.resolve(
+        config,
+        image_size=dataset.image_size,
+        channels=dataset.channels,
+        num_classes=dataset.num_classes,
+        num_examples=len(dataset),
+    )
+    devices = parallel.local_devices(config.num_devices, config.batch_size)
+    run = runs.Run(config, dataset.num_classes, dataset.class_names, len(dataset))
+    gan = states.build(
+        config,
+        num_classes=run.num_classes,
+        steps_per_epoch=run.steps_per_epoch,
+        axis_name=parallel.collectives(devices).axis_name,
+    )
+    state = states.create(gan, config.seed)
+    # Before anything is written: what cannot be trained should leave no trace.
+    update = updates.make_update(gan, config.scheme, state, parallel.collectives(devices))
+
+    with (
+        checkpoints.lock(workdir),
+        checkpoints.Checkpoints(workdir, keep=config.keep, warn=_warn) as saved,
+        data.batches(
+            dataset, config.batch_size, seed=config.seed, num_workers=config.num_workers
+        ) as batches,
+        _Signals() as signals,
+    ):
+        start = 0
+        if saved.latest_step() is not None:
+            before = runs.read(workdir)
+            if before is not None:
+                runs.check_same(workdir, before, run)
+            state, iterator_state, start = saved.restore(state)
+            batches.set_state(iterator_state)
+        runs.write(workdir, run)
+        state = parallel.replicate(state, devices)
+        compiled, flops = _compile(update, state, dataset, config, devices)
+        print(_summary(run, workdir, dataset, gan, state, devices, start, flops), flush=True)
+        if start >= config.num_steps:
+            print(f'Already at step {start}: raise --num_steps to go on.', flush=True)
+        loop = _Loop(run, workdir, saved, gan, start)
+        with loop, _feed(batches, config, devices) as fed:
+            state = loop.steps(compiled, state, fed, signals)
+        return Result(state, loop.last_metrics)
+
+
+class _Loop:
+    """The steps of one process's share of a run, and everything written on the way."""
+
+    def __init__(self, run: runs.Run, workdir: pathlib.Path, saved, gan: states.GAN, start: int):
+        config = run.config
+        self.run, self.config, self.workdir, self.saved = run, config, workdir, saved
+        self.start = start
+        self.last_metrics: dict[str, float] = {}
+        self._pending: list[tuple[int, dict[str, Any]]] = []
+        self._began = time.monotonic()
+        self._generate = sampling.sampler(gan)
+        self._grid_inputs = sampling.grid_inputs(gan, config.seed, config.num_samples)
+        self._log = reporting.MetricsLog(workdir, start)
+        self._timing = reporting.MetricsLog(workdir, start, filename='timing.jsonl')
+        self._tensorboard = reporting.TensorBoard(workdir, start)
+        self._progress = reporting.Progress(config.num_steps, start, config.batch_size)
+
+    def __enter__(self) -> '_Loop':
+        return self
+
+    def __exit__(self, *unused) -> None:
+        for resource in (self._progress, self._tensorboard, self._timing, self._log):
+            resource.close()
+
+    def steps(self, update, state: TrainState, batches, signals: '_Signals') -> TrainState:
+        """Runs to the last step."""
+        config = self.config
+        step = self.start
+        if step == 0:
+            self._sample(0, state)
+        while step < config.num_steps:
+            state, metrics = update(state, next(batches))
+            step += config.steps_per_call
+            self._note(step, metrics)
+            last = step == config.num_steps
+            if last or step % config.sample_every == 0:
+                self._sample(step, state)
+            if last or step % config.save_every == 0 or signals.received:
+                self._save(step, state, batches, wait=last or bool(signals.received))
+            if signals.received and not last:
+                raise Stopped(
+                    f'Stopped at step {step} of {config.num_steps}; saved. Run the same command '
+                    'again to go on.',
+                    signals.received,
+                )
+        self._settle()
+        reporting.save_curves(self.workdir, title=self._title())
+        return state
+
+    def _note(self, step: int, metrics: dict[str, Any]) -> None:
+        """Keeps a call's metrics on the device and logs those that are due.
+
+        The newest call's are left alone: reading them would make the host wait for the device, and
+        the device then for the host.
+        """
+        self._pending.append((step, metrics))
+        self._progress.update(step)
+        if any(s % self.config.log_every == 0 for s, _ in self._pending[:-1]):
+            self._settle(keep=1)
+
+    def _settle(self, keep: int = 0) -> None:
+        """Reads, checks and logs the pending metrics but the newest `keep`."""
+        count = len(self._pending) - keep
+        due, self._pending = self._pending[:count], self._pending[count:]
+        for step, metrics in jax.device_get(due):
+            for name, values in metrics.items():
+                self._check_finite(step, name, np.atleast_1d(values))
+            values = {name: float(np.atleast_1d(v)[-1]) for name, v in metrics.items()}
+            self.last_metrics = values
+            if step % self.config.log_every == 0:
+                epoch = step * self.config.batch_size / self.run.num_examples
+                self._log.write(step, {**values, 'epoch': round(epoch, 3)})
+                self._tensorboard.scalars(step, values)
+                self._progress.update(step, values)
+                self._timing.write(
+                    step,
+                    {
+                        'seconds': round(time.monotonic() - self._began, 3),
+                        'steps_per_second': self._progress.steps_per_second,
+                        'images_per_second': self._progress.images_per_second,
+                    },
+                )
+
+    def _check_finite(self, step: int, name: str, values: np.ndarray) -> None:
+        bad = np.flatnonzero(~np.isfinite(values))
+        if bad.size:
+            at = step - len(values) + 1 + int(bad[0])
+            raise NonFiniteError(f'{name} became {values[bad[0]]} at step {at}. {self._way_out()}')
+
+    def _way_out(self) -> str:
+        newest = self.saved.latest_step()
+        kept = f'the checkpoint of step {newest} is kept' if newest else 'nothing was saved yet'
+        return (
+            f'The run in {self.workdir} is stopped and {kept}. Lower --learning_rate_d or '
+            '--learning_rate_g, change the loss or normalisation, or another --seed.'
+        )
+
+    def _save(self, step: int, state: TrainState, batches, *, wait: bool) -> None:
+        self._settle()
+        networks = {'params_g': state.params_g, 'params_d': state.params_d, 'ema_g': state.ema_g}
+        networks |= {'stats_g': state.stats_g, 'stats_d': state.stats_d}
+        if not bool(_all_finite(networks)):
+            bad = [
+                jax.tree_util.keystr(path)
+                for path, leaf in jax.tree_util.tree_leaves_with_path(networks)
+                if not np.isfinite(np.asarray(leaf)).all()
+            ]
+            more = f' and {len(bad) - 3} more' if len(bad) > 3 else ''
+            raise NonFiniteError(
+                f'{", ".join(bad[:3])}{more} not finite at step {step}. {self._way_out()}'
+            )
+        self.saved.save(
+            step,
+            state,
+            iterator_state=batches.get_state(),
+            metadata={'config': dataclasses.asdict(self.config)},
+            wait=wait,
+        )
+
+    def _sample(self, step: int, state: TrainState) -> None:
+        self._settle()
+        images = np.asarray(self._generate(state.sampling_variables(), *self._grid_inputs))
+        scale = reporting.visible_scale(images.shape[1])
+        classes = self.run.num_classes if self._grid_inputs[1] is not None else None
+        columns = min(classes, 16) if classes else None
+        grid = reporting.grid(images, columns=columns, scale=scale)
+        reporting.save_png(self.workdir / 'samples' / f'step_{step:07d}.png', grid)
+        self._tensorboard.image(step, 'samples', reporting.grid(images, columns=columns))
+        if step:
+            reporting.save_curves(self.workdir, title=self._title())
+
+    def _title(self) -> str:
+        return f'{self.config.method}, {self.config.scheme}, {self.config.dataset}'
+
+
+class _Signals:
+    """SIGINT and SIGTERM ask for a stop after the step; a second one leaves at once.
+
+    Attributes:
+      received: the signal's number, 0 while there was none.
+    """
+
+    def __init__(self):
+        self.received = 0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> '_Signals':
+        # Elsewhere than in the main thread Python has no signals to hand out.
+        if threading.current_thread() is threading.main_thread():
+            for signum in (signal.SIGINT, signal.SIGTERM):
+                self._before[signum] = signal.signal(signum, self._handle)
+        return self
+
+    def __exit__(self, *unused) -> None:
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+
+    def _handle(self, signum: int, frame: Any) -> None:
+        del frame
+        if self.received:
+            os._exit(128 + signum)
+        self.received = signum
+
+
+class _Groups:
+    """Lists of K batches, for K steps a call."""
+
+    def __init__(self, batches: data.Batches, count: int):
+        self._batches, self._count = batches, count
+        self.get_state = batches.get_state
+
+    def __iter__(self) -> Iterator[list[dict[str, np.ndarray]]]:
+        return self
+
+    def __next__(self) -> list[dict[str, np.ndarray]]:
+        return [next(self._batches) for _ in range(self._count)]
+
+
+def _feed(batches, config: TrainConfig, devices) -> data.Prefetch:
+    if config.steps_per_call > 1:
+        batches = _Groups(batches, config.steps_per_call)
+    return data.prefetch(
+        batches, _PREFETCHED_BATCHES, lambda batch: parallel.put_batch(batch, devices)
+    )
+
+
+def _compile(update, state, dataset, config: TrainConfig, devices):
+    """Compiles ahead of time; returns the update and its FLOPs a step over all devices, or None."""
+    shape = (config.batch_size, *(config.image_size,) * 2, config.channels)
+    batch = {
+        'image': np.zeros(shape, np.float32),
+        'label': np.zeros(config.batch_size, np.int32),
+    }
+    batch = [batch] * config.steps_per_call if config.steps_per_call > 1 else batch
+    mapped = parallel.compile_update(update, devices, steps_per_call=config.steps_per_call)
+    compiled = mapped.lower(state, parallel.put_batch(batch, devices)).compile()
+    # A scan's body is counted once, so this is a step's share however many one call makes.
+    analysis = compiled.cost_analysis() or {}
+    flops = analysis.get('flops')
+    return compiled, None if flops is None else flops * len(devices)
+
+
+def _summary(run, workdir, dataset, gan, state, devices, start, flops) -> str:
+    config = run.config
+    method = methods.get(config.method)
+    rates = f'G {config.learning_rate_g:g}, D {config.learning_rate_d:g}'
+    if config.decay_epochs:
+        epochs = ' and '.join(map(str, config.decay_epochs))
+        rates += f', times {config.decay_factor:g} after epoch {epochs}'
+    size = f'{config.image_size}x{config.image_size}x{config.channels}'
+    platform = f'{len(devices)} {devices[0].device_kind}'
+    fields = [
+        ('method', f'{config.method}: {method.title}, {config.loss} loss'),
+        ('scheme', config.scheme),
+        ('dataset', f'{dataset.name}, {len(dataset):,} images an epoch, {size}'),
+        ('', dataset.report),
+        (
+            'networks',
+            f'{config.network}, {config.discriminator_norm} norm in D, {config.precision}',
+        ),
+        ('parameters', f'G {_count(state.params_g)}, D {_count(state.params_d)}'),
+        ('a step', f'{config.batch_size} real and as many fake images' + _flops(flops)),
+        ('rates', f'{config.optimizer}, {rates}'),
+        ('steps', f'{config.num_steps:,} ({config.num_steps / run.steps_per_epoch:.0f} epochs)'),
+        ('devices', platform),
+        ('workdir', str(workdir)),
+        ('resumed', f'from step {start:,}' if start else None),
+    ]
+    return reporting.summary.summary(fields, title='osgan_jax: one run')
+
+
+def _count(params: Any) -> str:
+    return reporting.summary.human(states.num_parameters(params))
+
+
+def _flops(flops: float | None) -> str:
+    return '' if flops is None else f', {reporting.summary.human(flops, "FLOP")}'
+
+
+def _set_precision(precision: str) -> None:
+    # float32 means float32: accelerators otherwise round the factors of products.
+    choice = 'tensorfloat32' if precision == 'tensorfloat32' else 'highest'
+    jax.config.update('jax_default_matmul_precision', choice)
+
+
+def _warn(message: str) -> None:
+    print(f'warning: {message}', flush=True)
+
+
+_all_finite = jax.jit(parallel.all_finite)

@@ -1,0 +1,369 @@
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from osgan_jax import data
+from osgan_jax.data import catalogue, digits, images, loading, prepare, tfds_source
+
+
+def test_names_and_descriptions():
+    assert set(data.names()) == {
+        'digits', 'mnist', 'cifar10', 'cifar100', 'celeb_a', 'lsun_church', 'ffhq', 'folder', 'npz',
+    }  # fmt: skip
+    for name in (*data.names(), 'tfds:svhn_cropped'):
+        assert data.describe(name).startswith(f'{name}: ')
+    assert '162,770 train' in data.describe('celeb_a')
+    assert 'osgan_jax.data.prepare --dataset=cifar10' in data.describe('cifar10')
+
+
+@pytest.mark.parametrize('name', ['', 'nope', 'tfds:', 'Digits '])
+def test_unknown_names(name):
+    for call in (data.load, data.describe):
+        with pytest.raises(ValueError, match=r'unknown dataset .*choose one of digits, mnist'):
+            call(name)
+
+
+def test_a_misspelt_name_is_guessed():
+    with pytest.raises(ValueError, match=r'did you mean celeb_a\?'):
+        data.load('celeba')
+
+
+def test_wrong_arguments():
+    with pytest.raises(ValueError, match='image_size: expected at least 1 pixel, got 0'):
+        data.load('digits', image_size=0)
+    with pytest.raises(ValueError, match=r'channels: expected 1 \(grey\) or 3 \(colour\), got 2'):
+        data.load('digits', channels=2)
+    with pytest.raises(ValueError, match="unknown split 'valid', choose one of train, test, all"):
+        data.load('digits', split='valid')
+    with pytest.raises(ValueError, match='8x8 pixels, smaller than the 32x32 asked for'):
+        data.load('digits', upscale=False)
+
+
+# Digits.
+
+
+def test_digits_are_scikit_learns():
+    train, test, every = (data.load('digits', split=split) for split in ('train', 'test', 'all'))
+    assert (len(train), len(test), len(every)) == (1500, 297, 1797)
+    assert (train.image_size, train.channels, train.num_classes) == (32, 1, 10)
+    # scikit-learn's documentation: 1,797 samples, about 180 a class; the first ten are 0 to 9.
+    assert [int(train[index]['label']) for index in range(10)] == list(range(10))
+    counts = np.bincount([int(row['label']) for row in every])
+    np.testing.assert_array_equal(counts, [178, 182, 177, 183, 181, 182, 181, 179, 174, 180])
+    np.testing.assert_array_equal(every[1500]['image'], test[0]['image'])
+
+
+def test_digits_without_resizing_are_the_raw_levels():
+    from sklearn import datasets
+
+    dataset = data.load('digits', image_size=8)
+    raw = datasets.load_digits().images
+    for index in (0, 700, 1499):
+        np.testing.assert_allclose(
+            dataset[index]['image'][..., 0] * (16 / 255), raw[index], atol=0.04
+        )
+    assert max(row['image'].max() for row in dataset) == 255
+
+
+def test_digits_are_the_same_without_tfds(monkeypatch):
+    with_tfds = data.load('digits', split='test')
+    assert isinstance(with_tfds.source._encoded, tfds_source.TfdsSource)
+    monkeypatch.setitem(sys.modules, 'tensorflow_datasets', None)
+    without = data.load('digits', split='test')
+    assert not isinstance(without.source._encoded, tfds_source.TfdsSource)
+    for left, right in zip(with_tfds, without, strict=True):
+        np.testing.assert_array_equal(left['image'], right['image'])
+        assert left['label'] == right['label']
+    with pytest.raises(ValueError, match='--data_dir needs tensorflow-datasets'):
+        data.load('digits', data_dir='anywhere')
+
+
+def test_digits_prepare_quietly_where_asked(tmp_path, capfd):
+    dataset = data.load('digits', data_dir=tmp_path)
+    assert (tmp_path / 'digits' / digits.VERSION / 'dataset_info.json').exists()
+    assert capfd.readouterr() == ('', '')
+    assert len(data.load('digits', data_dir=tmp_path)) == len(dataset)
+
+
+def test_digits_where_nothing_can_be_written(tmp_path, monkeypatch, caplog):
+    (tmp_path / 'file').touch()
+    with pytest.raises(ValueError, match='digits cannot be written to --data_dir='):
+        data.load('digits', data_dir=tmp_path / 'file')
+    monkeypatch.setenv('OSGAN_JAX_DATA', str(tmp_path / 'file'))
+    assert len(data.load('digits')) == 1500
+    assert 'read from scikit-learn instead' in caplog.text
+
+
+def test_damaged_files_say_what_to_delete(tmp_path):
+    directory = digits.prepare(tmp_path)
+    (records,) = (tmp_path / 'digits' / digits.VERSION).glob('*train*')
+    records.write_bytes(records.read_bytes()[:70_000])
+    with pytest.raises(ValueError, match=rf'files in {directory} are damaged.*delete that folder'):
+        data.load('digits', data_dir=tmp_path)
+
+
+def test_two_processes_prepare_digits_at_once(tmp_path):
+    spawn = multiprocessing.get_context('spawn')
+    with spawn.Pool(2) as pool:
+        found = pool.map(digits.prepare, [tmp_path, tmp_path], chunksize=1)
+    assert found == [str(tmp_path / 'digits' / digits.VERSION)] * 2
+    assert len(data.load('digits', data_dir=tmp_path)) == 1500
+
+
+def test_the_loser_of_a_race_takes_what_the_winner_made(tmp_path, monkeypatch):
+    from osgan_jax.data import digits_builder
+
+    real = digits_builder.Digits.download_and_prepare
+
+    def beaten(builder, **options):
+        monkeypatch.setattr(digits_builder.Digits, 'download_and_prepare', real)
+        digits.prepare(tmp_path)
+        # What renaming onto a folder that is not empty raises.
+        raise OSError(39, 'Directory not empty')
+
+    monkeypatch.setattr(digits_builder.Digits, 'download_and_prepare', beaten)
+    assert len(data.load('digits', data_dir=tmp_path)) == 1500
+
+
+def test_preparing_digits_survives_being_killed(tmp_path):
+    spawn = multiprocessing.get_context('spawn')
+    process = spawn.Process(target=digits.prepare, args=(tmp_path,))
+    process.start()
+    deadline = time.monotonic() + 60
+    # As soon as tfds has begun to write.
+    while not list(tmp_path.glob('digits/*')) and process.is_alive():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert len(data.load('digits', data_dir=tmp_path)) == 1500
+
+
+# Any tfds dataset.
+
+
+def build(tmp_path, name, features, examples, **options):
+    """Prepares a tfds dataset without TensorFlow; `examples` have images as PNG bytes."""
+    import tensorflow_datasets as tfds
+
+    info = {'features': tfds.features.FeaturesDict(features(tfds.features)), **options}
+    with tfds.core.registered.skip_registration():
+
+        class Builder(tfds.core.GeneratorBasedBuilder):
+            VERSION = tfds.core.Version('1.2.3')
+
+            def _info(self):
+                return tfds.core.DatasetInfo(builder=self, disable_shuffling=True, **info)
+
+            def _split_generators(self, dl_manager):
+                return {'train': iter(enumerate(examples)), 'test': iter(enumerate(examples[:2]))}
+
+            def _generate_examples(self):
+                raise NotImplementedError
+
+    Builder.name = name
+    builder = Builder(data_dir=os.fspath(tmp_path), file_format='array_record')
+    builder.download_and_prepare(file_format='array_record')
+
+
+def picture(value, height=20, width=30):
+    return images.to_png(np.full((height, width, 3), value, np.uint8))
+
+
+def test_any_tfds_dataset(tmp_path, capfd):
+    examples = [
+        {'id': str(index), 'picture': picture(index), 'kind': index % 2} for index in range(6)
+    ]
+    build(
+        tmp_path,
+        'pictures',
+        lambda features: {
+            'id': features.Text(),
+            'picture': features.Image(),
+            'kind': features.ClassLabel(names=['even', 'odd']),
+        },
+        examples,
+    )
+    capfd.readouterr()
+    dataset = data.load('tfds:pictures', data_dir=tmp_path)
+    assert capfd.readouterr() == ('', '')
+    assert (dataset.name, dataset.image_size, dataset.channels) == ('tfds:pictures', 64, 3)
+    assert dataset.class_names == ('even', 'odd')
+    assert [int(row['image'][0, 0, 0]) for row in dataset] == list(range(6))
+    assert [int(row['label']) for row in dataset] == [0, 1] * 3
+    assert len(data.load('tfds:pictures', data_dir=tmp_path, split='test')) == 2
+    assert len(data.load('tfds:pictures', data_dir=tmp_path, split='train[:50%]')) == 3
+    assert pickle.loads(pickle.dumps(dataset))[5]['label'] == 1
+    assert data.load('tfds:pictures:1.2.3', data_dir=tmp_path, channels=1).channels == 1
+    with pytest.raises(ValueError, match="has no split 'valid', choose one of test, train"):
+        data.load('tfds:pictures', data_dir=tmp_path, split='valid')
+    with pytest.raises(ValueError, match='30x20 pixels, smaller than the 64x64 asked for'):
+        data.load('tfds:pictures', data_dir=tmp_path, upscale=False)
+    with data.batches(dataset, 4, seed=0) as iterator:
+        batch = next(iterator)
+    np.testing.assert_array_equal(
+        np.rint((batch['image'][:, 0, 0, 0] + 1) * 127.5).astype(int) % 2, batch['label']
+    )
+
+
+def test_celeb_a_is_labelled_by_gender(tmp_path):
+    # The features of tfds's celeb_a that matter, under its name.
+    examples = [
+        {
+            'image': images.to_png(np.full((218, 178, 3), index, np.uint8)),
+            'attributes': {'Male': index % 3 == 0, 'Smiling': True},
+        }
+        for index in range(4)
+    ]
+    build(
+        tmp_path,
+        'celeb_a',
+        lambda features: {
+            'image': features.Image(shape=(218, 178, 3), encoding_format='jpeg'),
+            'attributes': {'Male': np.bool_, 'Smiling': np.bool_},
+        },
+        examples,
+    )
+    dataset = data.load('celeb_a', data_dir=tmp_path)
+    assert dataset.class_names == ('female', 'male')
+    assert [int(row['label']) for row in dataset] == [1, 0, 0, 1]
+    assert dataset[2]['image'].shape == (64, 64, 3)
+    with pytest.raises(ValueError, match='178x218 pixels, smaller than the 256x256 asked for'):
+        data.load('celeb_a', data_dir=tmp_path, image_size=256)
+
+
+def test_small_tfds_images_are_kept_in_memory_unless_too_many(tmp_path, monkeypatch):
+    examples = [
+        {'image': images.to_png(np.full((28, 28, 1), index, np.uint8)), 'label': index}
+        for index in range(10)
+    ]
+    build(
+        tmp_path,
+        'mnist',
+        lambda features: {
+            'image': features.Image(shape=(28, 28, 1)),
+            'label': features.ClassLabel(num_classes=10),
+        },
+        examples,
+    )
+    dataset = data.load('mnist', data_dir=tmp_path)
+    assert isinstance(dataset.source, data.dataset.MemorySource)
+    assert (dataset.image_size, dataset.channels, dataset.num_classes) == (32, 1, 10)
+    assert data.load('tfds:mnist', data_dir=tmp_path).image_size == 32
+    monkeypatch.setattr(loading, 'MAX_MEMORY', 10 * 32 * 32 - 1)
+    large = data.load('mnist', data_dir=tmp_path)
+    assert isinstance(large.source, tfds_source.TfdsSource)
+    with data.batches(dataset, 4, seed=1) as left, data.batches(large, 4, seed=1) as right:
+        for _ in range(5):
+            np.testing.assert_array_equal(next(left)['image'], next(right)['image'])
+
+
+def test_tfds_without_an_image(tmp_path):
+    build(tmp_path, 'words', lambda features: {'text': features.Text()}, [{'text': 'a'}])
+    with pytest.raises(ValueError, match='got no images among its features text'):
+        data.load('tfds:words', data_dir=tmp_path)
+
+
+def test_tfds_images_that_are_damaged_are_named(tmp_path):
+    examples = [{'image': picture(0)}, {'image': picture(1)[:60]}]
+    build(tmp_path, 'broken', lambda features: {'image': features.Image()}, examples)
+    dataset = data.load('tfds:broken', data_dir=tmp_path)
+    assert dataset.num_classes == 0
+    with pytest.raises(ValueError, match=r'image 1 of split train in .*/broken/1.2.3: '):
+        dataset[1]
+
+
+@pytest.mark.parametrize(
+    'name', ['mnist', 'cifar100', 'celeb_a', 'lsun_church', 'tfds:svhn_cropped']
+)
+def test_unprepared_datasets_say_what_to_run(tmp_path, name, capfd):
+    with pytest.raises(FileNotFoundError) as error:
+        data.load(name, data_dir=tmp_path)
+    command = f'python -m osgan_jax.data.prepare --dataset={name} --data_dir={tmp_path}'
+    assert f"pip install 'osgan_jax[tensorflow]' && {command}" in str(error.value)
+    assert '\n' not in str(error.value)
+    assert capfd.readouterr() == ('', '')
+
+
+def test_unknown_tfds_names(tmp_path):
+    with pytest.raises(ValueError, match="has no dataset 'nope'") as error:
+        data.load('tfds:nope', data_dir=tmp_path)
+    assert '\n' not in str(error.value)
+
+
+def test_tfds_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'tensorflow_datasets', None)
+    with pytest.raises(ValueError, match='pip install tensorflow-datasets'):
+        data.load('mnist')
+
+
+# Preparing.
+
+
+def test_prepare_digits(tmp_path, capsys):
+    assert prepare.main(['--dataset=digits', f'--data_dir={tmp_path}']) == 0
+    assert capsys.readouterr().out.endswith(f'digits is ready in {tmp_path}/digits/1.0.0\n')
+
+
+@pytest.mark.parametrize(
+    ('name', 'message'),
+    [
+        ('folder', 'folder needs no preparing'),
+        ('nope', 'unknown dataset'),
+        ('tfds:nope', 'has no dataset'),
+        ('mnist', "needs tensorflow, not installed here: pip install 'osgan_jax[tensorflow]'"),
+        ('lsun_church', 'needs tensorflow and tensorflow_io, not installed here'),
+    ],
+)
+def test_prepare_says_what_is_missing(tmp_path, capsys, monkeypatch, name, message):
+    monkeypatch.setattr(prepare.importlib.util, 'find_spec', lambda module: None)
+    assert prepare.main([f'--dataset={name}', f'--data_dir={tmp_path}']) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count('\n') == 1
+
+
+# Arrays.
+
+
+def test_from_arrays():
+    stored = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
+    dataset = data.from_arrays(stored, [0, 1, 2, 1, 0], name='mine')
+    assert (dataset.name, dataset.num_classes, dataset.class_names) == ('mine', 3, ('0', '1', '2'))
+    assert dataset[-1]['label'] == 0
+    np.testing.assert_array_equal(dataset[np.int64(2)]['image'], stored[2])
+    assert data.from_arrays(stored).num_classes == 0
+    assert data.from_arrays(stored, [0] * 5, class_names=['a', 'b']).num_classes == 2
+    for index in (5, -6):
+        with pytest.raises(IndexError, match='5 images'):
+            dataset[index]
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        ({'images': np.zeros((2, 8, 8, 3))}, 'expected a uint8 array'),
+        ({'images': np.zeros((2, 8, 8), np.uint8)}, r'got uint8 \[2, 8, 8\]'),
+        ({'images': np.zeros((2, 8, 6, 1), np.uint8)}, 'square'),
+        ({'images': np.zeros((0, 8, 8, 1), np.uint8)}, 'at least one'),
+        ({'labels': [0]}, 'expected 2 integers'),
+        ({'labels': [0.0, 1.0]}, 'expected 2 integers'),
+        ({'labels': [0, -1]}, 'got -1 to 0'),
+        ({'labels': [0, 2], 'class_names': ['a', 'b']}, 'values from 0 to 1, got 0 to 2'),
+    ],
+)
+def test_other_arrays(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        data.from_arrays(**{'images': np.zeros((2, 8, 8, 1), np.uint8), **arguments})
+
+
+def test_every_entry_can_be_opened():
+    assert {entry.kind for entry in catalogue.CATALOGUE.values()} == set(loading._OPEN)
+    assert Image.MAX_IMAGE_PIXELS, 'the limit of Pillow itself must stay'

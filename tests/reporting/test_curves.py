@@ -1,0 +1,54 @@
+"""Curves: what is drawn where, and the file's safety."""
+
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from osgan_jax.reporting import curves, metrics_log
+
+
+def test_smooth_by_hand():
+    # Length 2 is decay 1/2: weights 1, 1/2, 1/4 backwards.
+    values = np.array([np.nan, 4.0, 1.0, np.inf, 7.0])
+    smoothed = curves.smooth(values, 2)
+    assert math.isnan(smoothed[0])
+    expected = [4.0, (1 + 4 / 2) / 1.5, (1 / 2 + 4 / 4) / 0.75, (7 + 1 / 4 + 4 / 8) / 1.375]
+    np.testing.assert_allclose(smoothed[1:], expected, rtol=1e-12)
+    np.testing.assert_array_equal(curves.smooth(np.arange(5.0), 1), np.arange(5.0))
+
+
+def test_scale():
+    assert curves._scale(np.array([1.0, 2.0, 50.0])) == 'linear'
+    assert curves._scale(np.array([1.0, 2.0, 500.0])) == 'log'
+    assert curves._scale(np.array([-1.0, 1.0, 1.0, 500.0])) == 'symlog'
+    assert curves._scale(np.array([-1.0, -1.0, -1.0])) == 'linear'
+    assert curves._scale(np.zeros(3)) == 'linear'
+
+
+def test_png(tmp_path):
+    with metrics_log.MetricsLog(tmp_path) as log:
+        assert curves.save_curves(tmp_path) is None
+        for step in range(1, 60):
+            row = {'loss_d': 1 / step, 'loss_g': 2.0, 'gamma_mean': -1.0, 'dead': math.nan}
+            log.write(step, row | ({'fid': 300.0 / step} if step % 20 == 0 else {}))
+    columns = metrics_log.read(log.path)
+    assert curves._panels(columns) == [
+        ('loss', ['loss_d', 'loss_g']),
+        ('gamma', ['gamma_mean']),
+        ('fid', ['fid']),
+    ]
+    path = curves.save_curves(tmp_path, title='lsgan')
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['curves.png', 'metrics.jsonl']
+    with Image.open(path) as image:
+        assert image.format == 'PNG'
+        assert image.size == (1232, 748)
+    before = path.read_bytes()
+    curves.save_curves(tmp_path, title='lsgan')
+    assert path.read_bytes() == before
+
+
+def test_no_log(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        curves.save_curves(tmp_path)

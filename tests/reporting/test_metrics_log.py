@@ -1,0 +1,84 @@
+"""The metrics log: the same bytes with and without interruptions."""
+
+import json
+import math
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from osgan_jax.reporting import metrics_log
+
+
+def write(log, steps):
+    for step in steps:
+        log.write(step, {'loss_d': 1 / step, 'loss_g': -float(step)})
+
+
+def test_lines_are_json_and_read_back(tmp_path):
+    with metrics_log.MetricsLog(tmp_path / 'run') as log:
+        log.write(10, {'a': np.float32(0.1), 'b': jnp.float32(1 / 3), 'n': np.int64(7)})
+        log.write(20, {'a': math.nan, 'b': -math.inf, 'c': np.ones((1,))})
+        # Flushed: a reader sees the lines while the log is open.
+        lines = log.path.read_text().splitlines()
+    assert lines == [
+        '{"step": 10, "a": 0.1, "b": 0.33333334, "n": 7}',
+        '{"step": 20, "a": "NaN", "b": "-Infinity", "c": 1.0}',
+    ]
+    assert np.float32(json.loads(lines[0])['b']) == np.float32(1 / 3)
+    columns = metrics_log.read(tmp_path / 'run' / 'metrics.jsonl')
+    assert columns['step'].tolist() == [10, 20]
+    np.testing.assert_array_equal(columns['a'], [0.1, np.nan])
+    np.testing.assert_array_equal(columns['b'], [0.33333334, -np.inf])
+    np.testing.assert_array_equal(columns['c'], [np.nan, 1.0])
+
+
+@pytest.mark.parametrize('killed_after', [3, 4, 6])
+@pytest.mark.parametrize('torn', ['', '{"step": 7, "los', '{"step": 7}', '\x00\x00\n'])
+def test_resumed_log_is_identical(tmp_path, killed_after, torn):
+    with metrics_log.MetricsLog(tmp_path / 'whole', resume_step=0) as log:
+        write(log, range(1, 9))
+    with metrics_log.MetricsLog(tmp_path / 'cut', resume_step=0) as log:
+        write(log, range(1, killed_after + 1))
+    with open(log.path, 'a') as file:
+        file.write(torn)
+    with metrics_log.MetricsLog(tmp_path / 'cut', resume_step=3) as log:
+        write(log, range(4, 9))
+    whole = (tmp_path / 'whole' / 'metrics.jsonl').read_bytes()
+    assert log.path.read_bytes() == whole
+    assert [path.name for path in (tmp_path / 'cut').iterdir()] == ['metrics.jsonl']
+
+
+def test_without_resume_step_only_the_torn_line_goes(tmp_path):
+    path = tmp_path / 'timing.jsonl'
+    path.write_text('{"step": 5, "x": 1.0}\n{"step": 9, "x')
+    with metrics_log.MetricsLog(tmp_path, filename='timing.jsonl') as log:
+        log.write(6, {'x': 2.0})
+    assert path.read_text() == '{"step": 5, "x": 1.0}\n{"step": 6, "x": 2.0}\n'
+
+
+def test_start_from_zero_empties(tmp_path):
+    (tmp_path / 'metrics.jsonl').write_text('{"step": 5, "x": 1.0}\n')
+    metrics_log.MetricsLog(tmp_path, resume_step=0).close()
+    assert metrics_log.read(tmp_path / 'metrics.jsonl')['step'].shape == (0,)
+
+
+def test_read_passes_over_what_is_no_line_of_ours(tmp_path):
+    path = tmp_path / 'm.jsonl'
+    path.write_text('[1]\n{"x": 2}\n\n{"step": 1, "x": "word"}\nhello\n{"step": 2, "x": 3}\n')
+    columns = metrics_log.read(path)
+    assert columns['step'].tolist() == [2]
+    assert columns['x'].tolist() == [3.0]
+    with pytest.raises(FileNotFoundError):
+        metrics_log.read(tmp_path / 'none')
+
+
+def test_refuses(tmp_path):
+    with metrics_log.MetricsLog(tmp_path) as log:
+        with pytest.raises(ValueError, match="called 'step'"):
+            log.write(1, {'step': 2})
+        with pytest.raises(ValueError, match=r'gamma must be one number, got float64\(3,\)'):
+            log.write(1, {'gamma': np.zeros(3)})
+        with pytest.raises(ValueError, match='name must be one number'):
+            log.write(1, {'name': 'lsgan'})
+    assert log.path.read_text() == ''
