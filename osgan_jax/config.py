@@ -26,6 +26,10 @@ class TrainConfig:
     scheme: str = _field('one_stage', 'how both gradients are computed', choices=SCHEMES)
     dataset: str = _field('digits', 'catalogue name, folder, npz, or tfds:NAME')
     data_dir: str | None = _field(None, 'where the dataset lies or is cached', may_change=True)
+    split: str = _field('train', "the dataset's part; celeb_a's all is the paper's 202,599")
+    upscale: bool | None = _field(
+        None, 'enlarge images smaller than asked; default only in small-image datasets'
+    )
     seed: int = _field(0, 'seed of parameters, latents and data order')
 
     num_steps: int | None = _field(

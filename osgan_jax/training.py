@@ -82,10 +82,12 @@ def train(
     if dataset is None:
         dataset = data.load(
             config.dataset,
+            split=config.split,
             data_dir=config.data_dir,
             image_size=config.image_size,
             channels=config.channels,
             flip=config.flip,
+            upscale=config.upscale,
         )
     config = methods.resolve(
         config,

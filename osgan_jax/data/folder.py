@@ -221,11 +221,11 @@ def _check(root: str, todo: list[str], verdicts: dict[str, str | tuple[int, int]
     """Decodes files and adds their verdicts."""
     if not todo:
         return
-    # Minutes for the largest folders: then a person should know why nothing else happens.
-    level = logging.WARNING if len(todo) > 10_000 else logging.INFO
-    logging.getLogger(__name__).log(
-        level, 'checking %d images in %s; this is remembered', len(todo), root
-    )
+    # Up to minutes: a person should know why nothing else happens.
+    if len(todo) > 2_000:
+        logging.getLogger(__name__).warning(
+            'checking %s images in %s, once', f'{len(todo):,}', storage.printable(root)
+        )
     # Pillow decodes outside the interpreter's lock.
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         results = pool.map(lambda path: _verdict(os.path.join(root, path)), todo)

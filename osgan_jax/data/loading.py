@@ -37,7 +37,7 @@ def load(
       channels: 1 or 3; by default the dataset's. Grey is repeated, colour is turned to luma.
       flip: whether batches mirror images at random.
       upscale: whether images smaller than `image_size` are enlarged. False refuses them, with an
-        error that counts them. By default they are refused in folders, and enlarged elsewhere.
+        error. By default refused in folders, celeb_a and lsun_church, and enlarged elsewhere.
 
     Returns:
       A `Dataset`.
