@@ -36,6 +36,9 @@ class TrainConfig:
         None, 'updates in all; default 30 epochs, at least 2,000 steps', may_change=True
     )
     batch_size: int = _field(128, 'real images a step over all devices, and as many fake ones')
+    accumulate: int = _field(
+        1, 'parts a batch is taken in, to save memory; G sees BatchNorm statistics of a part'
+    )
     precision: str = _field('float32', 'arithmetic of the networks', choices=PRECISIONS)
 
     loss: str | None = _field(None, "objective; default the method's")
@@ -119,6 +122,7 @@ def _check_ranges(config: TrainConfig) -> None:
     at_least = {
         'batch_size': 2,
         'num_steps': 1,
+        'accumulate': 1,
         'image_size': 1,
         'width': 1,
         'latent_dim': 1,

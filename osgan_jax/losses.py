@@ -42,6 +42,8 @@ class AdversarialLoss:
         taken with respect to `s_fake` only (`s_real` is constant for G).
       symmetric: True where L_G is minus the part of L_D that `s_fake` enters, so that gamma is -1
         for every sample. Such losses accept any discriminator in one stage.
+      mean_over_samples: True where both losses are means over samples (or over pairs of one real
+        and one fake sample), so that the mean over parts of a batch is the batch's.
       init: `() -> state`, the loss's own state before the first step; None where there is none.
       update: `(state, s_real, s_fake) -> state`, the state after a step with these logits.
       source: the paper it comes from.
@@ -51,6 +53,7 @@ class AdversarialLoss:
     discriminator: LossFunction
     generator: LossFunction
     symmetric: bool = False
+    mean_over_samples: bool = True
     init: Callable[[], Any] = _no_state
     update: Callable[[Any, Array, Array], Any] = _keep_state
     source: str = ''
@@ -238,6 +241,7 @@ def fisher(*, rho: float = 1e-6) -> AdversarialLoss:
         name='fisher',
         discriminator=discriminator,
         generator=_linear_generator,
+        mean_over_samples=False,
         init=init,
         update=update,
         source='Mroueh and Sercu 2017, Fisher GAN (arXiv:1705.09675), Eq. 9 and Algorithm 1',

@@ -114,7 +114,7 @@ def resolve(
 
     Raises:
       ValueError: for an unknown method, a conditional method on a dataset without labels, or a
-        batch larger than the dataset.
+        batch larger than the dataset or not divisible by `accumulate`.
     """
     method = get(config.method)
     paper = rates(config.method, config.scheme, config.dataset)
@@ -122,6 +122,10 @@ def resolve(
         raise ValueError(
             f'batch_size={config.batch_size} is more than the {num_examples} images of '
             f'{config.dataset}: choose a smaller batch'
+        )
+    if config.batch_size % config.accumulate:
+        raise ValueError(
+            f'batch_size={config.batch_size}: expected a multiple of accumulate={config.accumulate}'
         )
     epochs = _EPOCHS.get(config.dataset, _DEFAULT_EPOCHS)
     default_steps = epochs * (num_examples // config.batch_size)

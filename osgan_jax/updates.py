@@ -33,6 +33,8 @@ def make_update(
     scheme: str,
     state: TrainState,
     collectives: parallel.Collectives = parallel.ONE_DEVICE,
+    *,
+    accumulate: int = 1,
 ) -> Update:
     """The update of one scheme, ready for `parallel.compile_update`.
 
@@ -41,6 +43,9 @@ def make_update(
       scheme: 'one_stage', 'two_stage' or 'shared_forward'.
       state: any state of it, looked at to find whether D treats samples one by one.
       collectives: of the devices it will be mapped over.
+      accumulate: parts that each device takes its batch in, one after the other; gradients are
+        averaged before the optimisers step. For networks without BatchNorm the update is that of
+        the whole batch; BatchNorm normalises by the statistics of a part.
 
     Returns:
       `(state, batch) -> (state, metrics)`. `batch` holds this device's `image` `[n, H, W, C]` in
@@ -49,9 +54,15 @@ def make_update(
       gamma (mean over samples whose carrier is above its floor) and floored (share of the others).
 
     Raises:
-      ValueError: for an unknown scheme, or one_stage with an asymmetric loss and a D that mixes
-        samples, saying why and what to choose.
+      ValueError: for an unknown scheme; for one_stage with an asymmetric loss and a D that mixes
+        samples, saying why and what to choose; for accumulation with a loss that is no mean over
+        samples (fisher).
     """
+    if accumulate > 1 and not gan.loss.mean_over_samples:
+        raise ValueError(
+            f'accumulate={accumulate}: the {gan.loss.name} loss constrains the whole batch at '
+            'once and is no mean over its parts; use --accumulate=1 or another loss'
+        )
     if scheme not in (*_SHARED, 'two_stage'):
         raise ValueError(
             f'unknown scheme {scheme!r}: expected one_stage, two_stage or shared_forward'
@@ -68,7 +79,7 @@ def make_update(
     step = _two_stage if scheme == 'two_stage' else _simultaneous(_SHARED[scheme])
 
     def update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        return step(_Networks(gan, collectives, together), state, batch)
+        return step(_Networks(gan, collectives, together, accumulate), state, batch)
 
     return update
 
@@ -76,10 +87,11 @@ def make_update(
 class _Networks:
     """G and D applied to this device's part of a step."""
 
-    def __init__(self, gan: GAN, collectives: parallel.Collectives, together: bool):
+    def __init__(self, gan: GAN, collectives: parallel.Collectives, together: bool, parts: int):
         self.gan = gan
         self.collectives = collectives
         self.together = together
+        self.parts = parts
         self.loss = collectives.loss(gan.loss)
 
     def labels(self, batch: Batch) -> Array | None:
@@ -112,6 +124,40 @@ class _Networks:
         s_real, stats = self.judge(params, stats, real, labels)
         s_fake, stats = self.judge(params, stats, fake, labels)
         return (s_real, s_fake), stats
+
+    def in_parts(self, part, stats: PyTree, inputs: PyTree):
+        """Runs `part` on each part of the batch.
+
+        Args:
+          part: `(stats, inputs) -> (stats, means, vectors)`: new statistics; a pytree to average
+            over the parts; a pytree of one value a sample.
+          stats: statistics before the first part.
+          inputs: arrays `[n, ...]`.
+
+        Returns:
+          Statistics after the last part, the averages, and the vectors of the whole batch.
+        """
+        if self.parts == 1:
+            return part(stats, inputs)
+        rows = jax.tree.leaves(inputs)[0].shape[0]
+        if rows % self.parts:
+            raise ValueError(
+                f'accumulate={self.parts} does not divide the {rows} images a device takes a step'
+            )
+        split = lambda x: x.reshape(self.parts, rows // self.parts, *x.shape[1:])  # noqa: E731
+        inputs = jax.tree.map(split, inputs)
+
+        def body(carry, inputs):
+            stats, total = carry
+            stats, means, vectors = part(stats, inputs)
+            return (stats, jax.tree.map(jnp.add, total, means)), vectors
+
+        first = jax.tree.map(lambda x: x[0], inputs)
+        _, shapes, _ = jax.eval_shape(part, stats, first)
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        (stats, total), vectors = jax.lax.scan(body, (stats, zeros), inputs)
+        means = jax.tree.map(lambda x: x / self.parts, total)
+        return stats, means, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), vectors)
 
     def step_g(self, state: TrainState, grads: PyTree, stats_g: PyTree) -> TrainState:
         """Applies G's optimiser, then its average."""
@@ -153,59 +199,80 @@ def _apply(optimizer, grads, opt_state, params):
 
 def _simultaneous(grads_of):
     def step(net: _Networks, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        labels, z = net.labels(batch), net.latents(state, batch, 0)
+        def part(stats, inputs):
+            real, labels, z = inputs
+            stats_g, stats_d = stats
 
-        def generate(params_g):
-            return net.generate(params_g, state.stats_g, z, labels)
+            def generate(params_g):
+                return net.generate(params_g, stats_g, z, labels)
 
-        def discriminate(params_d, fake):
-            return net.judge_both(params_d, state.stats_d, batch['image'], fake, labels)
+            def discriminate(params_d, fake):
+                return net.judge_both(params_d, stats_d, real, fake, labels)
 
-        grads, info = grads_of(
-            net.loss, generate, discriminate, state.params_g, state.params_d, state.loss_state
-        )
-        state = net.step_d(state, grads.discriminator, info.aux_discriminator)
-        state = net.step_g(state, grads.generator, info.aux_generator)
-        metrics = net.metrics(info.loss_d, info.loss_g, info.s_real, info.s_fake)
+            grads, info = grads_of(
+                net.loss, generate, discriminate, state.params_g, state.params_d, state.loss_state
+            )
+            vectors = {'s_real': info.s_real, 's_fake': info.s_fake, 'gamma': info.gamma}
+            stats = (info.aux_generator, info.aux_discriminator)
+            return stats, (grads, info.loss_d, info.loss_g), vectors
+
+        inputs = (batch['image'], net.labels(batch), net.latents(state, batch, 0))
+        stats = (state.stats_g, state.stats_d)
+        (stats_g, stats_d), (grads, loss_d, loss_g), vectors = net.in_parts(part, stats, inputs)
+        state = net.step_d(state, grads.discriminator, stats_d)
+        state = net.step_g(state, grads.generator, stats_g)
+        s_real, s_fake = vectors['s_real'], vectors['s_fake']
+        metrics = net.metrics(loss_d, loss_g, s_real, s_fake)
         if grads_of is surgery.one_stage_grads:
-            metrics |= _gamma_metrics(net.collectives.whole(info.gamma))
-        return state.replace(step=state.step + 1, loss_state=info.loss_state), metrics
+            metrics |= _gamma_metrics(net.collectives.whole(vectors['gamma']))
+        loss_state = net.loss.update(state.loss_state, s_real, s_fake)
+        return state.replace(step=state.step + 1, loss_state=loss_state), metrics
 
     return step
 
 
 def _two_stage(net: _Networks, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-    labels, real = net.labels(batch), batch['image']
+    real, labels = batch['image'], net.labels(batch)
 
     # Stage 1: D, against fakes that no gradient flows into.
-    fake, _ = net.generate(state.params_g, state.stats_g, net.latents(state, batch, 0), labels)
+    def part_d(stats_d, inputs):
+        real, labels, z = inputs
+        fake, _ = net.generate(state.params_g, state.stats_g, z, labels)
 
-    def objective_d(params_d):
-        (s_real, s_fake), stats_d = net.judge_both(params_d, state.stats_d, real, fake, labels)
-        loss_d = net.loss.discriminator(s_real, s_fake, state.loss_state)
-        return loss_d, (s_real, s_fake, stats_d)
+        def objective(params_d):
+            (s_real, s_fake), stats = net.judge_both(params_d, stats_d, real, fake, labels)
+            return net.loss.discriminator(s_real, s_fake, state.loss_state), (s_real, s_fake, stats)
 
-    (loss_d, (s_real, s_fake, stats_d)), grads_d = jax.value_and_grad(objective_d, has_aux=True)(
-        state.params_d
+        (loss_d, aux), grads = jax.value_and_grad(objective, has_aux=True)(state.params_d)
+        s_real, s_fake, stats_d = aux
+        return stats_d, (grads, loss_d), (s_real, s_fake)
+
+    stats_d, (grads_d, loss_d), (s_real, s_fake) = net.in_parts(
+        part_d, state.stats_d, (real, labels, net.latents(state, batch, 0))
     )
     loss_state = net.loss.update(state.loss_state, s_real, s_fake)
-    metrics = net.metrics(loss_d, loss_d, s_real, s_fake)
-    state = net.step_d(state, grads_d, stats_d)
+    after_d = net.step_d(state, grads_d, stats_d)
 
     # Stage 2: G, against the new D and with a fresh z. Real logits enter only losses that compare
     # real with fake; for the others the compiler drops their forward pass.
-    z = net.latents(state, batch, 1)
+    def part_g(stats_g, inputs):
+        real, labels, z = inputs
 
-    def objective_g(params_g):
-        fake, stats_g = net.generate(params_g, state.stats_g, z, labels)
-        s_fake, _ = net.judge(state.params_d, state.stats_d, fake, labels)
-        s_real, _ = net.judge(state.params_d, state.stats_d, real, labels)
-        return net.loss.generator(s_real, s_fake, state.loss_state), stats_g
+        def objective(params_g):
+            fake, stats = net.generate(params_g, stats_g, z, labels)
+            s_fake, _ = net.judge(after_d.params_d, after_d.stats_d, fake, labels)
+            s_real, _ = net.judge(after_d.params_d, after_d.stats_d, real, labels)
+            return net.loss.generator(s_real, s_fake, state.loss_state), stats
 
-    (loss_g, stats_g), grads_g = jax.value_and_grad(objective_g, has_aux=True)(state.params_g)
-    state = net.step_g(state, grads_g, stats_g)
-    metrics['loss_g'] = loss_g
-    return state.replace(step=state.step + 1, loss_state=loss_state), metrics
+        (loss_g, stats_g), grads = jax.value_and_grad(objective, has_aux=True)(state.params_g)
+        return stats_g, (grads, loss_g), ()
+
+    stats_g, (grads_g, loss_g), _ = net.in_parts(
+        part_g, state.stats_g, (real, labels, net.latents(state, batch, 1))
+    )
+    new = net.step_g(after_d, grads_g, stats_g)
+    metrics = net.metrics(loss_d, loss_g, s_real, s_fake)
+    return new.replace(step=state.step + 1, loss_state=loss_state), metrics
 
 
 def _gamma_metrics(gamma: Array) -> Metrics:

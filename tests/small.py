@@ -56,7 +56,9 @@ def build(num_devices: int = 1, **fields):
         resolved, num_classes=CLASSES, steps_per_epoch=5, axis_name=collectives.axis_name
     )
     state = states.create(gan, resolved.seed)
-    update = updates.make_update(gan, resolved.scheme, state, collectives)
+    update = updates.make_update(
+        gan, resolved.scheme, state, collectives, accumulate=resolved.accumulate
+    )
     compiled = parallel.compile_update(update, devices, steps_per_call=resolved.steps_per_call)
     return gan, parallel.replicate(state, devices), compiled, devices
 

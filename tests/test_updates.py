@@ -1,5 +1,7 @@
 """One step of each scheme, against separate computations, across devices, compiled once."""
 
+import dataclasses
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 import small
+from flax import linen as nn
 
 from osgan_jax import config, losses, methods, parallel, updates
 from osgan_jax import state as states
@@ -236,3 +239,43 @@ def test_optimizers_are_optaxs():
         resolved = small.resolve(small.make_config(optimizer=name))
         gan = states.build(resolved, num_classes=0, steps_per_epoch=5)
         assert isinstance(gan.optimizer_g, optax.GradientTransformation)
+
+
+class PlainG(nn.Module):
+    """A generator without BatchNorm, whose samples do not see each other."""
+
+    @nn.compact
+    def __call__(self, z, labels=None, *, train):
+        x = nn.relu(nn.Dense(4 * 4 * 8)(z)).reshape(-1, 4, 4, 8)
+        x = nn.relu(nn.ConvTranspose(8, (4, 4), (2, 2))(x))
+        return jnp.tanh(nn.ConvTranspose(1, (4, 4), (2, 2))(x))
+
+
+@pytest.mark.parametrize('num_devices', [1, 2])
+@pytest.mark.parametrize('scheme', config.SCHEMES)
+def test_accumulation_is_exact_for_means_over_samples(scheme, num_devices):
+    results = []
+    for accumulate in (1, 4 // num_devices):
+        gan, _, _, devices = small.build(num_devices, method='relgan', **SGD)
+        gan = dataclasses.replace(gan, generator=PlainG())
+        state = states.create(gan, 0)
+        update = updates.make_update(
+            gan, scheme, state, parallel.collectives(devices), accumulate=accumulate
+        )
+        compiled = parallel.compile_update(update, devices)
+        state = parallel.replicate(state, devices)
+        for index in range(2):
+            state, metrics = compiled(state, parallel.put_batch(small.batch(index), devices))
+        results.append((trained(state), metrics))
+    (whole, metrics), (parts, metrics_of_parts) = results
+    assert models.relative_error(parts, whole) < 1e-6
+    chex.assert_trees_all_close(metrics_of_parts, metrics, rtol=1e-4, atol=1e-6)
+
+
+def test_accumulation_trains_the_presets_and_refuses_constrained_losses():
+    state, metrics = small.run_steps(2, method='cgan', accumulate=2)
+    chex.assert_tree_all_finite((trained(state), metrics))
+    with pytest.raises(ValueError, match='constrains the whole batch'):
+        small.build(method='fishergan', accumulate=2)
+    with pytest.raises(ValueError, match='multiple of accumulate=3'):
+        small.build(accumulate=3)
