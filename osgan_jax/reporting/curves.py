@@ -8,7 +8,13 @@ import numpy as np
 from osgan_jax.reporting import files, metrics_log
 
 _COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9')  # Okabe-Ito
-_NAMES = {'loss_d': 'discriminator', 'loss_g': 'generator', 'gamma_mean': 'mean of the batch'}
+_NAMES = {
+    'loss_d': 'discriminator',
+    'loss_g': 'generator',
+    'gamma': 'mean of the batch',
+    'logit_real': 'real',
+    'logit_fake': 'fake',
+}
 _NOT_DRAWN = ('step', 'epoch')
 _MAX_PANELS = 8
 
@@ -18,8 +24,9 @@ def save_curves(
 ) -> pathlib.Path | None:
     """Draws `workdir/metrics.jsonl` to `workdir/filename`, replacing it whole.
 
-    One panel for everything called `loss_*`, one for `gamma*`, one for each further metric. Raw
-    values are faint, a running average is drawn over them. An axis is logarithmic where positive
+    One panel for everything called `loss_*`, one for `gamma*`, one for `logit_*`, one for each
+    further metric. Raw values are faint, a running average (of gamma a running median) is drawn
+    over them. An axis is logarithmic where positive
     values span more than two decades, and beyond the usual values where some stick far out.
 
     Args:
@@ -82,13 +89,31 @@ def smooth(values: np.ndarray, length: float) -> np.ndarray:
     return out
 
 
+def running_median(values: np.ndarray, length: int, points: int = 400) -> tuple[np.ndarray, ...]:
+    """Medians of windows of `length` values, for curves whose outliers would swamp an average.
+
+    Args:
+        values: `[n]`, finite.
+        length: values a window, fewer at the start.
+        points: at most how many windows, evenly spread, the last one at the end.
+
+    Returns:
+        Positions of the windows' ends `[p]`, and their medians `[p]`.
+    """
+    ends = np.unique(np.linspace(0, len(values) - 1, points).round().astype(int))
+    return ends, np.array([np.median(values[max(0, e + 1 - length) : e + 1]) for e in ends])
+
+
 def _panels(columns: dict[str, np.ndarray]) -> list[tuple[str, list[str]]]:
     """Axis label and metrics of each panel."""
     names = [n for n, v in columns.items() if n not in _NOT_DRAWN and np.isfinite(v).any()]
     losses = [name for name in names if name.startswith('loss_')]
     gammas = [name for name in names if name.startswith('gamma')]
-    panels = [('loss', losses), ('gamma', gammas)]
-    panels += [(name, [name]) for name in names if name not in losses + gammas]
+    logits = [name for name in names if name.startswith('logit_')]
+    panels = [('loss', losses), ('gamma', gammas), ('logit', logits)]
+    # A share that never left zero has nothing to show.
+    names = [name for name in names if name != 'floored' or np.any(columns[name])]
+    panels += [(name, [name]) for name in names if name not in losses + gammas + logits]
     return [panel for panel in panels if panel[1]][:_MAX_PANELS]
 
 
@@ -104,8 +129,13 @@ def _draw(axis, label: str, names: list[str], columns: dict[str, np.ndarray]) ->
             axis.plot(steps, values, color=colour, marker='o', markersize=3, label=shown)
             continue
         axis.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
-        average = smooth(values, len(values) / 40)
-        axis.plot(steps, average, color=colour, linewidth=1.6, label=shown)
+        if name.startswith('gamma'):
+            # Near c_d = 0 single samples carry ratios of any size: the mean has no mean.
+            at, average = running_median(values, max(1, len(values) // 20))
+            axis.plot(steps[at], average, color=colour, linewidth=1.6, label='running median')
+        else:
+            average = smooth(values, len(values) / 40)
+            axis.plot(steps, average, color=colour, linewidth=1.6, label=shown)
     scale = _scale(np.concatenate(drawn))
     if scale == 'symlog':
         # Linear as far as most values go, so that only what sticks out is squeezed.

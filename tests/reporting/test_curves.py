@@ -52,3 +52,14 @@ def test_png(tmp_path):
 def test_no_log(tmp_path):
     with pytest.raises(FileNotFoundError):
         curves.save_curves(tmp_path)
+
+
+def test_running_median_by_hand_and_thinned():
+    values = np.array([1.0, 9.0, 2.0, 1e9, 3.0])
+    at, medians = curves.running_median(values, 3)
+    np.testing.assert_array_equal(at, np.arange(5))
+    np.testing.assert_array_equal(medians, [1.0, 5.0, 2.0, 9.0, 3.0])
+    at, medians = curves.running_median(np.arange(1000.0), 1, points=11)
+    assert len(at) == 11
+    np.testing.assert_array_equal(at, medians)
+    assert at[-1] == 999
