@@ -106,7 +106,13 @@ def train(
     )
     state = states.create(gan, config.seed)
     # Before anything is written: what cannot be trained should leave no trace.
-    update = updates.make_update(gan, config.scheme, state, parallel.collectives(devices))
+    update = updates.make_update(
+        gan,
+        config.scheme,
+        state,
+        parallel.collectives(devices),
+        accumulate=config.accumulate,
+    )
 
     with (
         checkpoints.lock(workdir),

