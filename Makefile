@@ -1,0 +1,54 @@
+# `make demo` and `make test` set up their own environment in .venv; nothing else is needed than
+# make and Python 3.11 to 3.13.
+
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(if $(shell $(p) -c 'import sys; print(1) if (3, 11) <= sys.version_info < (3, 14) else sys.exit(1)' 2>/dev/null),$(p))))
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEMO := runs/demo
+# Two processes: the tests are many small compilations, and two cores are common.
+PYTEST := $(BIN)/python -m pytest -q -n 2
+
+.PHONY: demo test test-slow lint format requirements clean
+
+# Trains LSGAN in one stage on the embedded digits: about two minutes of training on two cores.
+demo: $(READY)
+	$(BIN)/python -m experiments.train --method=lsgan --scheme=one_stage --dataset=digits --conditional \
+		--width=32 --batch_size=64 --learning_rate_d=2e-4 --ema_decay=0.995 --num_steps=5000 \
+		--num_samples=80 --sample_every=1000 --save_every=1000 --workdir=$(DEMO)
+	$(BIN)/python -m experiments.sample --workdir=$(DEMO) --grid=80 --interpolate=10
+	@echo "Look at $(DEMO)/generated/grid.png and interpolations.png, and at $(DEMO)/curves.png"
+
+# The fast tests; make test-slow runs all of them.
+test: $(READY)
+	$(PYTEST) -m 'not slow'
+
+test-slow: $(READY)
+	$(PYTEST)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(READY): requirements.txt setup.cfg pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11, 3.12 or 3.13 is needed and none was found on the PATH; install one or give PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@"$(PYTHON)" -m venv --clear $(VENV) || { echo "error: $(PYTHON) could not make a virtual environment in $(VENV); install its venv module (Debian: python3-venv)" >&2; exit 1; }
+	@echo "Installing into $(VENV), once; this takes a minute or two ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt || { echo "error: the requirements could not be installed; is there a network, and room on the disk?" >&2; exit 1; }
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e . || { echo "error: the package itself could not be installed from $(CURDIR)" >&2; exit 1; }
+	@touch $(READY)
+
+# Resolves setup.cfg anew and pins what comes out.
+requirements:
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11, 3.12 or 3.13 is needed" >&2; exit 1; }
+	"$(PYTHON)" -m venv --clear $(VENV)
+	$(BIN)/python -m pip install -q '.[test]'
+	{ sed -n '/^#/p' requirements.txt; $(BIN)/python -m pip freeze --exclude osgan_jax; } > requirements.new
+	mv requirements.new requirements.txt
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
