@@ -79,12 +79,12 @@ def test_group_norm_gradients_equal_flax():
     )
 
 
-def test_group_norm_of_a_constant_image_is_its_bias():
+def test_group_norm_of_a_constant_image_is_near_its_bias():
     module = norms.GroupNorm(2)
     x = jnp.full((1, 3, 3, 4), 100.1)
     out = module.apply(module.init(jax.random.key(0), x), x)
     # The difference of E[x^2] and E[x]^2 is rounding alone here, and must not be amplified.
-    assert np.isfinite(out).all()
+    assert np.abs(out).max() < 0.05
 
 
 @pytest.mark.parametrize('kind', ['none', 'spectral'])
