@@ -69,14 +69,15 @@ def make_update(
         )
     if scheme == 'one_stage' and not gan.loss.symmetric:
         states.check_samplewise(gan, state)
-        samplewise = True
-    else:
-        samplewise = states.is_samplewise(gan, state)
     # One concatenated batch keeps an accelerator fuller; on CPU two smaller passes stay in the
     # caches and are 5 to 8% faster (DCGAN-64). Two passes also keep a batch-mixing D's statistics
     # of real and fake apart, and let the compiler drop the real half of shared_forward's second
     # pullback.
-    together = samplewise and scheme != 'shared_forward' and jax.default_backend() != 'cpu'
+    together = (
+        scheme != 'shared_forward'
+        and jax.default_backend() != 'cpu'
+        and states.is_samplewise(gan, state)
+    )
     step = _two_stage if scheme == 'two_stage' else _simultaneous(_SHARED[scheme])
 
     def update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:

@@ -279,3 +279,21 @@ def test_accumulation_trains_the_presets_and_refuses_constrained_losses():
         small.build(method='fishergan', accumulate=2)
     with pytest.raises(ValueError, match='multiple of accumulate=3'):
         small.build(accumulate=3)
+
+
+@pytest.mark.parametrize('method', ['lsgan', 'sngan', 'cgan'])
+@pytest.mark.parametrize('scheme', ['one_stage', 'two_stage'])
+def test_one_concatenated_pass_equals_two(monkeypatch, scheme, method):
+    # What accelerators do; convolutions are then XLA's plain ones too.
+    apart, _ = small.run_steps(method=method, scheme=scheme, **SGD)
+    monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+    together, _ = small.run_steps(method=method, scheme=scheme, **SGD)
+    assert models.relative_error(trained(together), trained(apart)) < 1e-5
+
+
+def test_accelerators_keep_a_batch_mixing_discriminators_halves_apart(monkeypatch):
+    fields = {'method': 'wgan', 'discriminator_norm': 'batch', 'scheme': 'one_stage', **SGD}
+    apart, _ = small.run_steps(**fields)
+    monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+    on_gpu, _ = small.run_steps(**fields)
+    assert models.relative_error(trained(on_gpu), trained(apart)) < 1e-5
