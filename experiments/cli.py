@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import sys
+import traceback
 import types
 import typing
 from collections.abc import Callable
@@ -63,27 +64,53 @@ def run(main: Callable[[], int | None]) -> None:
             return _fail(f'unexpected argument {argv[1]!r}: flags are written --name=value')
         # Libraries log their inner life at INFO; a person wants the run's own words.
         logging.set_verbosity(logging.WARNING)
-        # Imported here: `--help` and a wrong flag need not wait for jax.
-        from osgan_jax import checkpoints, training
-
         try:
-            return main() or 0
-        except training.Stopped as stopped:
-            print(stopped, flush=True)
-            return 128 + stopped.signum
-        except KeyboardInterrupt:
-            return _fail('interrupted before anything was trained')
-        except (
-            ValueError,
-            OSError,
-            training.NonFiniteError,
-            checkpoints.CheckpointError,
-        ) as error:
-            if _DEBUG.value:
+            code = _outcome(main)
+        except Exception:
+            # --debug, or what nobody foresaw.
+            if not _has_peers():
                 raise
-            return _fail(_sentence(error))
+            traceback.print_exc()
+            code = 1
+        if code == 1 and _has_peers():
+            from osgan_jax import processes
+
+            # An ordinary exit would wait for the others, and they may be waiting for this one.
+            processes.leave(code)
+        return code
 
     app.run(guarded, flags_parser=_parse)
+
+
+def _outcome(main: Callable[[], int | None]) -> int:
+    """Runs `main` and returns the exit code."""
+    # Imported here: `--help` and a wrong flag need not wait for jax.
+    from osgan_jax import checkpoints, processes, training
+
+    try:
+        return main() or 0
+    except training.Stopped as stopped:
+        if processes.is_first():
+            print(stopped, flush=True)
+        return 128 + stopped.signum
+    except KeyboardInterrupt:
+        return _fail('interrupted before anything was trained')
+    except (
+        ValueError,
+        OSError,
+        training.NonFiniteError,
+        checkpoints.CheckpointError,
+        processes.PeerError,
+    ) as error:
+        if _DEBUG.value:
+            raise
+        return _fail(processes.speaker() + _sentence(error))
+
+
+def _has_peers() -> bool:
+    import jax
+
+    return jax.distributed.is_initialized()
 
 
 def _parse(argv: list[str]) -> list[str]:

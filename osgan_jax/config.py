@@ -67,7 +67,7 @@ class TrainConfig:
 
     flip: bool = _field(False, 'mirror half of the real images')
     num_workers: int = _field(0, 'processes that read and decode images', may_change=True)
-    num_devices: int | None = _field(None, 'local devices; default all', may_change=True)
+    num_devices: int | None = _field(None, 'devices of each process; default all', may_change=True)
     steps_per_call: int = _field(
         1, 'steps in one dispatch; what is written falls on its multiples', may_change=True
     )

@@ -5,6 +5,9 @@ donated, the batch is split. What makes an update on several devices equal the u
 that the loss sees the logits of the whole batch: cotangents are then gradients of the global
 loss, and parameter gradients are summed, not averaged. That holds for any loss, paired and
 constrained ones included.
+
+With several processes (`osgan_jax.processes`) the devices are those of all of them, in their order.
+Each process hands in its own rows of the batch and holds the state on its own devices.
 """
 
 import dataclasses
@@ -87,23 +90,33 @@ def collectives(devices: Sequence[jax.Device]) -> Collectives:
 
 
 def local_devices(count: int | None, batch_size: int) -> list[jax.Device]:
-    """The first `count` local devices, all by default.
+    """The first `count` devices of every process, process by process; by default all.
 
     Raises:
-      ValueError: if there are fewer, or the batch does not divide among them.
+      ValueError: if a process has fewer, or the batch does not divide among all.
     """
-    devices = jax.local_devices()
-    count = len(devices) if count is None else count
-    if count > len(devices):
+    of_process = [jax.local_devices(process_index=i) for i in range(jax.process_count())]
+    sizes = [len(devices) for devices in of_process]
+    if count is None and len(set(sizes)) > 1:
         raise ValueError(
-            f'num_devices={count}: this machine has {len(devices)} {devices[0].platform} devices'
+            f'the processes have {", ".join(map(str, sizes))} devices: pass --num_devices, at most '
+            f'{min(sizes)}, to use as many in each'
         )
-    if batch_size % count:
+    count = sizes[0] if count is None else count
+    if count > min(sizes):
+        which = 'this machine' if len(sizes) == 1 else f'process {sizes.index(min(sizes))}'
+        platform = of_process[0][0].platform
+        raise ValueError(f'num_devices={count}: {which} has {min(sizes)} {platform} devices')
+    total = count * len(sizes)
+    if batch_size % total:
+        among = f'{total} devices'
+        if len(sizes) > 1:
+            among += f' ({count} in each of {len(sizes)} processes)'
         raise ValueError(
-            f'batch_size={batch_size} does not divide among {count} devices: choose a multiple of '
-            f'{count} or fewer devices with --num_devices'
+            f'batch_size={batch_size} does not divide among {among}: choose a multiple of {total} '
+            'or fewer devices with --num_devices'
         )
-    return devices[:count]
+    return [device for devices in of_process for device in devices[:count]]
 
 
 def compile_update(
@@ -147,25 +160,26 @@ def put_batch(batch: PyTree, devices: Sequence[jax.Device]) -> PyTree:
     """Moves a host batch to the devices, as `compile_update`'s function takes it.
 
     Args:
-      batch: arrays `[N, ...]`, or `[K, N, ...]` as a list of K batches for K steps a call.
+      batch: arrays `[N, ...]`, or `[K, N, ...]` as a list of K batches for K steps a call; N are
+        the rows of this process.
       devices: as for `compile_update`.
 
     Returns:
       Arrays `[N, ...]` (or `[K, N, ...]`) on one device; `[D, N / D, ...]` (or
-      `[D, K, N / D, ...]`) split over the first axis on D devices.
+      `[D, K, N / D, ...]`) split over the first axis on the D devices of this process.
     """
     stacked = isinstance(batch, list)
     if stacked:
         batch = jax.tree.map(lambda *arrays: np.stack(arrays), *batch)
     if len(devices) == 1:
         return jax.device_put(batch, devices[0])
-    mesh = jax.sharding.Mesh(np.array(devices), (AXIS,))
-    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(AXIS))
+    own = _own(devices)
+    sharding = _sharding(own, AXIS)
 
     def split(array):
         axis = 1 if stacked else 0
-        rows = array.shape[axis] // len(devices)
-        shape = (*array.shape[:axis], len(devices), rows, *array.shape[axis + 1 :])
+        rows = array.shape[axis] // len(own)
+        shape = (*array.shape[:axis], len(own), rows, *array.shape[axis + 1 :])
         return jax.device_put(np.moveaxis(array.reshape(shape), axis, 0), sharding)
 
     return jax.tree.map(split, batch)
@@ -175,9 +189,33 @@ def replicate(state: PyTree, devices: Sequence[jax.Device]) -> PyTree:
     """Places the state where `compile_update`'s function keeps it, so that it compiles once."""
     if len(devices) == 1:
         return jax.device_put(state, devices[0])
+    # On this process's devices alone: what comes back from pmap lies there too.
+    return jax.device_put(state, _sharding(_own(devices)))
+
+
+def maximum(devices: Sequence[jax.Device]) -> Callable[[int], jax.Array]:
+    """A function that all processes call together, of one number each, for the greatest of them.
+
+    It returns an int32 scalar before that is computed; to read it is to wait.
+    """
+    mapped = jax.pmap(
+        lambda number: jax.lax.pmax(number, AXIS),
+        axis_name=AXIS,
+        devices=list(devices),
+        out_axes=None,
+    )
+    own = _own(devices)
+    sharding = _sharding(own, AXIS)
+    return lambda number: mapped(jax.device_put(np.full(len(own), number, np.int32), sharding))
+
+
+def _own(devices: Sequence[jax.Device]) -> list[jax.Device]:
+    return [device for device in devices if device.process_index == jax.process_index()]
+
+
+def _sharding(devices: Sequence[jax.Device], *axes: str) -> jax.sharding.NamedSharding:
     mesh = jax.sharding.Mesh(np.array(devices), (AXIS,))
-    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    return jax.device_put(state, sharding)
+    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
 
 
 def all_finite(tree: PyTree) -> jax.Array:

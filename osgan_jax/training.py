@@ -1,23 +1,37 @@
 """The training loop: batches in, updates, and what a person sees of them."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
 
-from osgan_jax import checkpoints, data, methods, parallel, reporting, runs, sampling, updates
+from osgan_jax import (
+    checkpoints,
+    data,
+    methods,
+    parallel,
+    processes,
+    recording,
+    runs,
+    updates,
+)
 from osgan_jax import state as states
 from osgan_jax.config import TrainConfig
 from osgan_jax.state import TrainState
 
 _PREFETCHED_BATCHES = 2
+# How long a network file system may take to show one process what another wrote.
+_SEEN_SECONDS = 30.0
+# What processes that train together may differ in.
+_OF_A_PROCESS = ('data_dir', 'num_workers')
 
 
 class NonFiniteError(RuntimeError):
@@ -65,6 +79,9 @@ def train(
       workdir: the run's directory.
       dataset: instead of the configured one, already opened.
 
+    Where several processes train together (`osgan_jax.processes.join`), all call this with the
+    same configuration and a directory that all of them see. The first writes.
+
     Returns:
       The final state and metrics.
 
@@ -73,12 +90,34 @@ def train(
       FileNotFoundError: for a dataset that is not there.
       NonFiniteError: when a loss or a parameter is no longer finite; the last good checkpoint
         stays.
-      Stopped: after SIGINT or SIGTERM, the state saved.
+      Stopped: after SIGINT or SIGTERM, in any process, the state saved.
+      osgan_jax.processes.PeerError: if another process failed or is gone.
       osgan_jax.checkpoints.CheckpointError: if saving or restoring is impossible, or another run
         holds the directory.
     """
     workdir = pathlib.Path(workdir)
     _set_precision(config.precision)
+    with processes.peer_errors(), contextlib.ExitStack() as stack:
+        with processes.all_or_none():
+            prepared = _prepare(config, dataset)
+            # Before anything is written: what cannot be trained should leave no trace.
+            if processes.is_first():
+                stack.enter_context(checkpoints.lock(workdir))
+        return _train(prepared, workdir)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Prepared:
+    run: runs.Run
+    dataset: data.Dataset
+    devices: list[jax.Device]
+    gan: states.GAN
+    state: TrainState
+    update: updates.Update
+
+
+def _prepare(config: TrainConfig, dataset: data.Dataset | None) -> _Prepared:
+    """Everything that does not touch the workdir or other processes."""
     if dataset is None:
         dataset = data.load(
             config.dataset,
@@ -105,7 +144,6 @@ def train(
         axis_name=parallel.collectives(devices).axis_name,
     )
     state = states.create(gan, config.seed)
-    # Before anything is written: what cannot be trained should leave no trace.
     update = updates.make_update(
         gan,
         config.scheme,
@@ -113,60 +151,110 @@ def train(
         parallel.collectives(devices),
         accumulate=config.accumulate,
     )
+    return _Prepared(run, dataset, devices, gan, state, update)
 
+
+def _train(prepared: _Prepared, workdir: pathlib.Path) -> Result:
+    run, dataset, devices, state = (
+        prepared.run,
+        prepared.dataset,
+        prepared.devices,
+        prepared.state,
+    )
+    config, first = run.config, processes.is_first()
     with (
-        checkpoints.lock(workdir),
         checkpoints.Checkpoints(workdir, keep=config.keep, warn=_warn) as saved,
         data.batches(
-            dataset, config.batch_size, seed=config.seed, num_workers=config.num_workers
+            dataset,
+            config.batch_size,
+            seed=config.seed,
+            num_workers=config.num_workers,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
         ) as batches,
         _Signals() as signals,
     ):
+        newest = saved.latest_step()
+        processes.check_same(_shared(run, newest))
         start = 0
-        if saved.latest_step() is not None:
+        if newest is not None:
             before = runs.read(workdir)
             if before is not None:
                 runs.check_same(workdir, before, run)
             state, iterator_state, start = saved.restore(state)
             batches.set_state(iterator_state)
-        runs.write(workdir, run)
+        with processes.all_or_none():
+            if first:
+                runs.write(workdir, run)
+        with processes.all_or_none():
+            if not first:
+                _find(workdir)
         state = parallel.replicate(state, devices)
-        compiled, flops = _compile(update, state, dataset, config, devices)
-        print(_summary(run, workdir, dataset, gan, state, devices, start, flops), flush=True)
-        if start >= config.num_steps:
-            print(f'Already at step {start}: raise --num_steps to go on.', flush=True)
-        loop = _Loop(run, workdir, saved, gan, start)
+        compiled, flops = _compile(prepared.update, state, dataset, config, devices)
+        if first:
+            text = recording.summary(run, workdir, dataset, state, devices, start, flops)
+            print(text, flush=True)
+            if start >= config.num_steps:
+                print(f'Already at step {start}: raise --num_steps to go on.', flush=True)
+        records = (
+            recording.Written(run, workdir, prepared.gan, start) if first else recording.Records()
+        )
+        agreement = processes.Agreement(devices, config.log_every)
+        loop = _Loop(run, workdir, saved, records, start)
         with loop, _feed(batches, config, devices) as fed:
-            state = loop.steps(compiled, state, fed, signals)
+            state = loop.steps(compiled, state, fed, lambda step: agreement(step, signals.received))
         return Result(state, loop.last_metrics)
+
+
+def _find(workdir: pathlib.Path) -> None:
+    """Makes sure that what process 0 has written is here too."""
+    deadline = time.monotonic() + _SEEN_SECONDS
+    while runs.read(workdir) is None:
+        if time.monotonic() > deadline:
+            raise ValueError(
+                f'{workdir} is not the directory that process 0 writes to: give a --workdir on a '
+                'file system that all processes share'
+            )
+        time.sleep(0.1)
+
+
+def _shared(run: runs.Run, newest: int | None) -> dict[str, Any]:
+    """What all processes of a run must have in common, by the name a person knows it by."""
+    values = dataclasses.asdict(run.config)
+    values = {name: value for name, value in values.items() if name not in _OF_A_PROCESS}
+    return {
+        **values,
+        'number of images in the dataset': run.num_examples,
+        'newest checkpoint in the workdir': newest,
+    }
 
 
 class _Loop:
     """The steps of one process's share of a run, and everything written on the way."""
 
-    def __init__(self, run: runs.Run, workdir: pathlib.Path, saved, gan: states.GAN, start: int):
-        config = run.config
-        self.run, self.config, self.workdir, self.saved = run, config, workdir, saved
+    def __init__(
+        self,
+        run: runs.Run,
+        workdir: pathlib.Path,
+        saved: checkpoints.Checkpoints,
+        records: recording.Records,
+        start: int,
+    ):
+        self.config, self.workdir, self.saved, self.records = run.config, workdir, saved, records
         self.start = start
         self.last_metrics: dict[str, float] = {}
         self._pending: list[tuple[int, dict[str, Any]]] = []
-        self._began = time.monotonic()
-        self._generate = sampling.sampler(gan)
-        self._grid_inputs = sampling.grid_inputs(gan, config.seed, config.num_samples)
-        self._log = reporting.MetricsLog(workdir, start)
-        self._timing = reporting.MetricsLog(workdir, start, filename='timing.jsonl')
-        self._tensorboard = reporting.TensorBoard(workdir, start)
-        self._progress = reporting.Progress(config.num_steps, start, config.batch_size)
 
     def __enter__(self) -> '_Loop':
         return self
 
     def __exit__(self, *unused) -> None:
-        for resource in (self._progress, self._tensorboard, self._timing, self._log):
-            resource.close()
+        self.records.close()
 
-    def steps(self, update, state: TrainState, batches, signals: '_Signals') -> TrainState:
-        """Runs to the last step."""
+    def steps(
+        self, update, state: TrainState, batches, asked_to_stop: Callable[[int], int]
+    ) -> TrainState:
+        """Runs to the last step, or to one at which `asked_to_stop(step)` is a signal's number."""
         config = self.config
         step = self.start
         if step == 0:
@@ -176,18 +264,19 @@ class _Loop:
             step += config.steps_per_call
             self._note(step, metrics)
             last = step == config.num_steps
+            signum = asked_to_stop(step)
             if last or step % config.sample_every == 0:
                 self._sample(step, state)
-            if last or step % config.save_every == 0 or signals.received:
-                self._save(step, state, batches, wait=last or bool(signals.received))
-            if signals.received and not last:
+            if last or step % config.save_every == 0 or signum:
+                self._save(step, state, batches, wait=last or bool(signum))
+            if signum and not last:
                 raise Stopped(
                     f'Stopped at step {step} of {config.num_steps}; saved. Run the same command '
                     'again to go on.',
-                    signals.received,
+                    signum,
                 )
         self._settle()
-        reporting.save_curves(self.workdir, title=self._title())
+        self.records.curves()
         return state
 
     def _note(self, step: int, metrics: dict[str, Any]) -> None:
@@ -197,7 +286,7 @@ class _Loop:
         the device then for the host.
         """
         self._pending.append((step, metrics))
-        self._progress.update(step)
+        self.records.update(step)
         if any(s % self.config.log_every == 0 for s, _ in self._pending[:-1]):
             self._settle(keep=1)
 
@@ -211,18 +300,7 @@ class _Loop:
             values = {name: float(np.atleast_1d(v)[-1]) for name, v in metrics.items()}
             self.last_metrics = values
             if step % self.config.log_every == 0:
-                epoch = step * self.config.batch_size / self.run.num_examples
-                self._log.write(step, {**values, 'epoch': round(epoch, 3)})
-                self._tensorboard.scalars(step, values)
-                self._progress.update(step, values)
-                self._timing.write(
-                    step,
-                    {
-                        'seconds': round(time.monotonic() - self._began, 3),
-                        'steps_per_second': self._progress.steps_per_second,
-                        'images_per_second': self._progress.images_per_second,
-                    },
-                )
+                self.records.metrics(step, values)
 
     def _check_finite(self, step: int, name: str, values: np.ndarray) -> None:
         bad = np.flatnonzero(~np.isfinite(values))
@@ -262,18 +340,7 @@ class _Loop:
 
     def _sample(self, step: int, state: TrainState) -> None:
         self._settle()
-        images = np.asarray(self._generate(state.sampling_variables(), *self._grid_inputs))
-        scale = reporting.visible_scale(images.shape[1])
-        classes = self.run.num_classes if self._grid_inputs[1] is not None else None
-        columns = min(classes, 16) if classes else None
-        grid = reporting.grid(images, columns=columns, scale=scale)
-        reporting.save_png(self.workdir / 'samples' / f'step_{step:07d}.png', grid)
-        self._tensorboard.image(step, 'samples', reporting.grid(images, columns=columns))
-        if step:
-            reporting.save_curves(self.workdir, title=self._title())
-
-    def _title(self) -> str:
-        return f'{self.config.method}, {self.config.scheme}, {self.config.dataset}'
+        self.records.sample(step, state)
 
 
 class _Signals:
@@ -329,10 +396,11 @@ def _feed(batches, config: TrainConfig, devices) -> data.Prefetch:
 
 def _compile(update, state, dataset, config: TrainConfig, devices):
     """Compiles ahead of time; returns the update and its FLOPs a step over all devices, or None."""
-    shape = (config.batch_size, *(config.image_size,) * 2, config.channels)
+    rows = config.batch_size // jax.process_count()
+    shape = (rows, *(config.image_size,) * 2, config.channels)
     batch = {
         'image': np.zeros(shape, np.float32),
-        'label': np.zeros(config.batch_size, np.int32),
+        'label': np.zeros(rows, np.int32),
     }
     batch = [batch] * config.steps_per_call if config.steps_per_call > 1 else batch
     mapped = parallel.compile_update(update, devices, steps_per_call=config.steps_per_call)
@@ -340,44 +408,11 @@ def _compile(update, state, dataset, config: TrainConfig, devices):
     # A scan's body is counted once, so this is a step's share however many one call makes.
     analysis = compiled.cost_analysis() or {}
     flops = analysis.get('flops')
+    if jax.process_count() > 1:
+        # What was compiled takes arrays over all processes; the function makes them of each one's
+        # part, and does not compile again.
+        compiled = mapped
     return compiled, None if flops is None else flops * len(devices)
-
-
-def _summary(run, workdir, dataset, gan, state, devices, start, flops) -> str:
-    config = run.config
-    method = methods.get(config.method)
-    rates = f'G {config.learning_rate_g:g}, D {config.learning_rate_d:g}'
-    if config.decay_epochs:
-        epochs = ' and '.join(map(str, config.decay_epochs))
-        rates += f', times {config.decay_factor:g} after epoch {epochs}'
-    size = f'{config.image_size}x{config.image_size}x{config.channels}'
-    platform = f'{len(devices)} {devices[0].device_kind}'
-    fields = [
-        ('method', f'{config.method}: {method.title}, {config.loss} loss'),
-        ('scheme', config.scheme),
-        ('dataset', f'{dataset.name}, {len(dataset):,} images an epoch, {size}'),
-        ('', dataset.report),
-        (
-            'networks',
-            f'{config.network}, {config.discriminator_norm} norm in D, {config.precision}',
-        ),
-        ('parameters', f'G {_count(state.params_g)}, D {_count(state.params_d)}'),
-        ('a step', f'{config.batch_size} real and as many fake images' + _flops(flops)),
-        ('rates', f'{config.optimizer}, {rates}'),
-        ('steps', f'{config.num_steps:,} ({config.num_steps / run.steps_per_epoch:.0f} epochs)'),
-        ('devices', platform),
-        ('workdir', str(workdir)),
-        ('resumed', f'from step {start:,}' if start else None),
-    ]
-    return reporting.summary.summary(fields, title='osgan_jax: one run')
-
-
-def _count(params: Any) -> str:
-    return reporting.summary.human(states.num_parameters(params))
-
-
-def _flops(flops: float | None) -> str:
-    return '' if flops is None else f', {reporting.summary.human(flops, "FLOP")}'
 
 
 def _set_precision(precision: str) -> None:
@@ -387,7 +422,8 @@ def _set_precision(precision: str) -> None:
 
 
 def _warn(message: str) -> None:
-    print(f'warning: {message}', flush=True)
+    if processes.is_first():
+        print(f'warning: {message}', flush=True)
 
 
 _all_finite = jax.jit(parallel.all_finite)

@@ -76,6 +76,7 @@ class Checkpoints:
         if read_only and not self.directory.is_dir():
             return  # nothing to see, and nothing may be created
         ocp = quiet_orbax.load()
+        count = jax.process_count()
         try:
             if not read_only:
                 self.directory.mkdir(parents=True, exist_ok=True)
@@ -89,6 +90,12 @@ class Checkpoints:
                 options=ocp.CheckpointManagerOptions(
                     preservation_policy=ocp.checkpoint_managers.LatestN(keep),
                     read_only=read_only,
+                    create=False,
+                    # Named processes wait for each other through jax's coordinator, which knows
+                    # who is gone; otherwise orbax would have their devices do it.
+                    multiprocessing_options=ocp.options.MultiprocessingOptions(
+                        active_processes=set(range(count)) if count > 1 else None
+                    ),
                     # A directory that has its final name is complete.
                     atomicity_options=ocp.options.AtomicityOptions(
                         mode=ocp.options.AtomicityMode.ATOMIC_RENAME
@@ -134,7 +141,8 @@ class Checkpoints:
         Args:
             step: number of finished updates.
             state: any pytree of arrays, typed PRNG keys and numbers.
-            iterator_state: where the data iterator of this process stands.
+            iterator_state: where the data iterator of this process stands. Restored by another
+                number of processes, all of them get that of process 0.
             metadata: anything JSON can hold that should travel with the state, e.g. the config.
             wait: return only when the checkpoint is complete on disk.
 
@@ -221,7 +229,7 @@ class Checkpoints:
                 )
             self._set_aside([bad for bad, _ in damaged])
             state = leaves.to_devices(like_state, arrays)
-            return Restored(state, self._own_iterator_state(candidate, body), candidate)
+            return Restored(state, manifest.own_iterator_state(body), candidate)
         if step is not None:
             raise errors.CheckpointError(
                 f'the checkpoint {self.directory / str(step)} is damaged ({damaged[0][1]}); choose '
@@ -350,17 +358,6 @@ class Checkpoints:
                 f'{"; ".join(differences[:_SHOWN])}{f"; and {more} more" if more > 0 else ""}. Use '
                 'the options it was trained with, or another workdir.'
             )
-
-    def _own_iterator_state(self, step: int, body: dict[str, Any]) -> bytes:
-        state = manifest.own_iterator_state(body)
-        if state is None and not self._read_only:
-            # Looking at a many-process run from one process is fine; going on with its data is not,
-            # because no state of one process describes the shards of another count.
-            self._warn(
-                f'the checkpoint {self.directory / str(step)} was written by another number of '
-                f'processes than the {jax.process_count()} of this run: its data position is lost.'
-            )
-        return state or b''
 
     def _set_aside(self, steps: list[int]) -> None:
         """Moves damaged checkpoints away, so that their steps can be written again."""

@@ -9,8 +9,8 @@ import zlib
 from typing import Any
 
 import jax
-import numpy as np
 
+from osgan_jax import processes
 from osgan_jax.checkpoints import errors
 
 FORMAT = 1
@@ -35,7 +35,9 @@ def build(
         'format': FORMAT,
         'step': int(step),
         'leaves': described,
-        'iterator_states': _all_processes(iterator_state),
+        'iterator_states': [
+            base64.b64encode(own).decode() for own in processes.gather(iterator_state)
+        ],
         # As it will be read back: tuples become lists, keys become strings.
         'metadata': json.loads(json.dumps(metadata or {})),
     }
@@ -64,27 +66,11 @@ def verify(stored: Any) -> dict[str, Any]:
     return body
 
 
-def own_iterator_state(body: dict[str, Any]) -> bytes | None:
-    """What this process saved; None if another number of processes wrote the checkpoint."""
+def own_iterator_state(body: dict[str, Any]) -> bytes:
+    """What this process saved; process 0's if another number of processes wrote the checkpoint."""
     states = body['iterator_states']
-    if len(states) != jax.process_count():
-        return None
-    return base64.b64decode(states[jax.process_index()])
-
-
-def _all_processes(own: bytes) -> list[str]:
-    """Base64 of every process's bytes, in process order."""
-    if jax.process_count() == 1:
-        return [base64.b64encode(own).decode()]
-    from jax.experimental import multihost_utils
-
-    sizes = multihost_utils.process_allgather(np.int32(len(own)))
-    padded = np.zeros(int(np.max(sizes)), np.uint8)
-    padded[: len(own)] = np.frombuffer(own, np.uint8)
-    rows = multihost_utils.process_allgather(padded)
-    return [
-        base64.b64encode(row[:n].tobytes()).decode() for row, n in zip(rows, sizes, strict=True)
-    ]
+    same = len(states) == jax.process_count()
+    return base64.b64decode(states[jax.process_index() if same else 0])
 
 
 def _crc(body: Any) -> int:
