@@ -1,10 +1,23 @@
-"""Times a training step of each scheme on random images, interleaved in one process.
+"""Times training steps of every scheme on random images, taking turns in one process.
 
     python -m experiments.benchmark --image_size=64 --width=64 --batch_size=32
 
-prints a table: median and quartiles of a step, images a second, FLOPs of the compiled step, compile
-time, and each scheme's time and FLOPs over one_stage's. The arithmetic allows two_stage/one_stage
-at most 4/3. --out=FILE.json keeps the numbers. About a minute and a half on two CPU cores.
+prints, for each case, a table of one_stage against two_stage (at its cheapest: the arithmetic
+allows 4/3), two_stage_eager (as a framework without a compiler runs it: 3/2) and shared_forward:
+median and quartiles of a step, images a second, FLOPs of the compiled step, their share of the rate
+of large matrix products measured in the same run, memory, compile time and time to the first step.
+About a minute on two CPU cores.
+
+Most flags take lists, and all combinations are timed:
+
+    python -m experiments.benchmark --network=dcgan,resnet_gan --image_size=32,64 --width=32 \
+        --batch_size=16,32 --precision=float32,bfloat16 --out=results/steps.json
+
+--out writes the JSON and a bar chart beside it (results/steps.png). With several cases a second
+table shows how time and memory grow. --peer adds the same steps in eager PyTorch where it is
+installed. --loop=200 trains, and says how much of the time no step runs; --pipeline measures what
+the input pipeline alone delivers, both on --dataset (synthetic: JPEG files of 178x218 pixels).
+Nothing else needs a dataset.
 """
 
 import dataclasses
@@ -12,49 +25,117 @@ import datetime
 import json
 import pathlib
 import sys
+from typing import Any
 
 from absl import flags
 
 from experiments import cli
-from osgan_jax.config import TrainConfig
+from osgan_jax.benchmarking.config import BenchmarkConfig
 
-_REPEATS = flags.DEFINE_integer('repeats', 12, 'timed steps of each scheme', lower_bound=1)
-_OUT = flags.DEFINE_string('out', None, 'JSON file to write; its folder is created')
-cli.define_flags(TrainConfig, {'image_size': 64, 'channels': 3})
+_OUT = flags.DEFINE_string('out', None, 'JSON file to write, and a PNG beside it')
+_LOOP = flags.DEFINE_integer(
+    'loop', 0, 'steps to train, to see what the loop adds to them; 0: none'
+)
+_PIPELINE = flags.DEFINE_bool('pipeline', False, 'measure the input pipeline alone')
+_DATASET = flags.DEFINE_string('dataset', 'digits', 'for --loop and --pipeline; or synthetic')
+_DATA_DIR = flags.DEFINE_string('data_dir', None, 'where that dataset lies')
+_NUM_WORKERS = flags.DEFINE_integer('num_workers', 0, 'processes that read and decode it')
+cli.define_flags(BenchmarkConfig)
 
 
 def main() -> None:
-    """Measures and prints."""
-    from osgan_jax import benchmarking, reporting
+    """Measures, prints and writes."""
+    import jax
 
-    config = cli.config_from_flags(TrainConfig)
-    timings = benchmarking.measure(config, repeats=_REPEATS.value)
-    machine = benchmarking.machine()
-    first = timings[0]
-    print(f'{config.method}, {config.image_size} pixels, width {config.width}, batch '
-          f'{config.batch_size}, {config.precision}, on {machine["device"]}')  # fmt: skip
-    print(f'{"scheme":<16}{"ms":>9}{"quartiles":>17}{"images/s":>11}{"GFLOP":>9}{"compile s":>11}'
-          f'{"time/" + first.scheme:>16}{"FLOP ratio":>12}')  # fmt: skip
-    for timing in timings:
-        flops = '' if timing.flops is None else f'{timing.flops / 1e9:.2f}'
-        ratio = '' if not (timing.flops and first.flops) else f'{timing.flops / first.flops:.3f}'
-        quartiles = f'{1e3 * timing.low:.1f}..{1e3 * timing.high:.1f}'
-        print(
-            f'{timing.scheme:<16}{1e3 * timing.seconds:>9.1f}{quartiles:>17}'
-            f'{config.batch_size / timing.seconds:>11.0f}{flops:>9}'
-            f'{timing.compile_seconds:>11.1f}{timing.seconds / first.seconds:>16.3f}{ratio:>12}'
+    config = cli.config_from_flags(BenchmarkConfig)
+    if config.num_devices:
+        # On CPU there are as many devices as one asks for.
+        jax.config.update('jax_num_cpu_devices', max(config.num_devices))
+    from osgan_jax import benchmarking
+
+    cases = config.cases()
+    for case in cases:
+        benchmarking.check(case, config.scheme, peer=config.peer)
+    machine = benchmarking.report.machine()
+    print(', '.join(f'{key} {value}' for key, value in machine.items()), flush=True)
+    peaks = {}
+    for precision in dict.fromkeys(case.precision for case in cases):
+        peaks[precision] = benchmarking.measure_peak(precision)
+        print(f'large matrix products, {precision}: {peaks[precision] / 1e9:,.0f} GFLOP/s')
+    rows = []
+    for case in cases:
+        timings = benchmarking.measure_steps(
+            case, config.scheme, repeats=config.repeats, peer=config.peer
         )
+        rows.append((case, timings))
+        print('\n' + benchmarking.report.table(case, timings, peaks[case.precision]), flush=True)
+    grown = benchmarking.report.growth(rows)
+    if grown:
+        print('\n' + grown, flush=True)
+    feeding = _feeding(rows) if _LOOP.value or _PIPELINE.value else []
     if _OUT.value:
         body = {
             'date': datetime.date.today().isoformat(),
             'command': ['python', '-m', 'experiments.benchmark', *sys.argv[1:]],
             'machine': machine,
-            'config': json.loads(config.to_json()),
-            'repeats': _REPEATS.value,
-            'timings': [dataclasses.asdict(timing) for timing in timings],
+            'peak_flops': peaks,
+            'config': dataclasses.asdict(config),
+            'steps': benchmarking.report.rows_as_json(rows, peaks),
+            'feeding': feeding,
         }
-        with reporting.files.replacing(pathlib.Path(_OUT.value)) as file:
-            file.write((json.dumps(body, indent=2) + '\n').encode())
+        _write(pathlib.Path(_OUT.value), body, rows)
+
+
+def _feeding(rows) -> list[dict[str, Any]]:
+    """Measures loop and pipeline for each case, prints and returns what was found."""
+    from osgan_jax import benchmarking
+
+    print()
+    found = []
+    for case, timings in rows:
+        with benchmarking.open_dataset(
+            _DATASET.value,
+            data_dir=_DATA_DIR.value,
+            image_size=case.image_size,
+            channels=case.channels,
+        ) as dataset:
+            entry: dict[str, Any] = {'case': benchmarking.report.name(case)}
+            entry['dataset'] = dataset.name
+            case = dataclasses.replace(case, num_workers=_NUM_WORKERS.value)
+            if _LOOP.value:
+                timing = benchmarking.measure_loop(case, dataset, num_steps=_LOOP.value)
+                entry['loop'] = {**dataclasses.asdict(timing), 'idle': timing.idle}
+                print(
+                    f'{entry["case"]}, on {dataset.name}: {1e3 * timing.loop_seconds:.1f} ms a '
+                    f'step of the loop, {1e3 * timing.step_seconds:.1f} ms bare: the device idles '
+                    f'{timing.idle:.1%} of the time',
+                    flush=True,
+                )
+            if _PIPELINE.value:
+                rate = benchmarking.measure_pipeline(
+                    dataset, batch_size=case.batch_size, num_workers=_NUM_WORKERS.value
+                )
+                entry['pipeline'] = dataclasses.asdict(rate)
+                taken = case.batch_size / timings[0].seconds
+                later = '' if rate.later is None else f', {rate.later:,.0f} later'
+                print(
+                    f'{dataset.name} at {dataset.image_size} pixels: {rate.first_epoch:,.0f} '
+                    f'images/s in the first epoch{later}: {rate.first_epoch / taken:.1f} times '
+                    f'the {taken:,.0f} that {timings[0].scheme} takes ({entry["case"]})',
+                    flush=True,
+                )
+        found.append(entry)
+    return found
+
+
+def _write(path: pathlib.Path, body: dict[str, Any], rows) -> None:
+    from osgan_jax import benchmarking, reporting
+
+    with reporting.files.replacing(path) as file:
+        file.write((json.dumps(body, indent=2) + '\n').encode())
+    title = f'{body["machine"]["device"]}, jax {body["machine"]["jax"]}, {body["date"]}'
+    benchmarking.report.save_chart(path.with_suffix('.png'), rows, title)
+    print(f'\nWritten: {path} and {path.with_suffix(".png")}')
 
 
 if __name__ == '__main__':

@@ -12,6 +12,11 @@ from typing import Any
 from absl import app, flags, logging
 
 _DEBUG = flags.DEFINE_bool('debug', False, 'show the traceback of an error')
+_COMPILATION_CACHE = flags.DEFINE_string(
+    'compilation_cache',
+    None,
+    "directory that keeps compiled programs for later runs; default in the user's cache; off: none",
+)
 
 
 def define_flags(config_class: type, defaults: dict[str, Any] | None = None) -> None:
@@ -85,8 +90,11 @@ def run(main: Callable[[], int | None]) -> None:
 def _outcome(main: Callable[[], int | None]) -> int:
     """Runs `main` and returns the exit code."""
     # Imported here: `--help` and a wrong flag need not wait for jax.
-    from osgan_jax import checkpoints, processes, training
+    from osgan_jax import caches, checkpoints, memory, processes, training
 
+    memory.keep_pages()
+    if _COMPILATION_CACHE.value != 'off' and not caches.keep_compiled(_COMPILATION_CACHE.value):
+        print('warning: no directory for compiled programs can be written (--compilation_cache)')
     try:
         return main() or 0
     except training.Stopped as stopped:

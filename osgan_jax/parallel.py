@@ -156,6 +156,19 @@ def compile_update(
     )
 
 
+def flops(compiled: Any, num_devices: int) -> float | None:
+    """FLOPs a step over all devices of what `compile_update` and `.compile()` gave.
+
+    The compiler counts the body of a loop once: of several steps a call one, which is what is asked
+    here, and of an accumulated step one part.
+
+    Returns:
+      None where the compiler does not say.
+    """
+    count = (compiled.cost_analysis() or {}).get('flops')
+    return None if count is None else count * num_devices
+
+
 def put_batch(batch: PyTree, devices: Sequence[jax.Device]) -> PyTree:
     """Moves a host batch to the devices, as `compile_update`'s function takes it.
 

@@ -18,6 +18,7 @@ from osgan_jax import (
     data,
     methods,
     parallel,
+    precisions,
     processes,
     recording,
     runs,
@@ -96,7 +97,7 @@ def train(
         holds the directory.
     """
     workdir = pathlib.Path(workdir)
-    _set_precision(config.precision)
+    precisions.set_default(config.precision)
     with processes.peer_errors(), contextlib.ExitStack() as stack:
         with processes.all_or_none():
             prepared = _prepare(config, dataset)
@@ -405,20 +406,12 @@ def _compile(update, state, dataset, config: TrainConfig, devices):
     batch = [batch] * config.steps_per_call if config.steps_per_call > 1 else batch
     mapped = parallel.compile_update(update, devices, steps_per_call=config.steps_per_call)
     compiled = mapped.lower(state, parallel.put_batch(batch, devices)).compile()
-    # A scan's body is counted once, so this is a step's share however many one call makes.
-    analysis = compiled.cost_analysis() or {}
-    flops = analysis.get('flops')
+    flops = parallel.flops(compiled, len(devices)) if config.accumulate == 1 else None
     if jax.process_count() > 1:
         # What was compiled takes arrays over all processes; the function makes them of each one's
         # part, and does not compile again.
         compiled = mapped
-    return compiled, None if flops is None else flops * len(devices)
-
-
-def _set_precision(precision: str) -> None:
-    # float32 means float32: accelerators otherwise round the factors of products.
-    choice = 'tensorfloat32' if precision == 'tensorfloat32' else 'highest'
-    jax.config.update('jax_default_matmul_precision', choice)
+    return compiled, flops
 
 
 def _warn(message: str) -> None:

@@ -5,6 +5,7 @@ usual alternation at its cheapest: D first (no gradient reaches G), then G again
 fresh z (no weight gradient of D), so that a speedup measured against it is an honest one.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -22,11 +23,6 @@ Batch = dict[str, Array]
 Metrics = dict[str, Array]
 Update = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
-_SHARED = {
-    'one_stage': surgery.one_stage_grads,
-    'shared_forward': surgery.shared_forward_grads,
-}
-
 
 def make_update(
     gan: GAN,
@@ -40,7 +36,10 @@ def make_update(
 
     Args:
       gan: what is trained.
-      scheme: 'one_stage', 'two_stage' or 'shared_forward'.
+      scheme: 'one_stage', 'two_stage' or 'shared_forward'; or, to measure against,
+        'two_stage_eager': two_stage that also computes D's weight gradients in stage 2, as a
+        framework without a compiler does, and reads them (their squared norm is the metric
+        `unused`).
       state: any state of it, looked at to find whether D treats samples one by one.
       collectives: of the devices it will be mapped over.
       accumulate: parts that each device takes its batch in, one after the other; gradients are
@@ -63,10 +62,8 @@ def make_update(
             f'accumulate={accumulate}: the {gan.loss.name} loss constrains the whole batch at '
             'once and is no mean over its parts; use --accumulate=1 or another loss'
         )
-    if scheme not in (*_SHARED, 'two_stage'):
-        raise ValueError(
-            f'unknown scheme {scheme!r}: expected one_stage, two_stage or shared_forward'
-        )
+    if scheme not in _STEPS:
+        raise ValueError(f'unknown scheme {scheme!r}: expected one of {", ".join(_STEPS)}')
     if scheme == 'one_stage' and not gan.loss.symmetric:
         states.check_samplewise(gan, state)
     # One concatenated batch keeps an accelerator fuller; on CPU two smaller passes stay in the
@@ -78,7 +75,7 @@ def make_update(
         and jax.default_backend() != 'cpu'
         and states.is_samplewise(gan, state)
     )
-    step = _two_stage if scheme == 'two_stage' else _simultaneous(_SHARED[scheme])
+    step = _STEPS[scheme]
 
     def update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         return step(_Networks(gan, collectives, together, accumulate), state, batch)
@@ -235,7 +232,9 @@ def _simultaneous(grads_of):
     return step
 
 
-def _two_stage(net: _Networks, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+def _two_stage(
+    net: _Networks, state: TrainState, batch: Batch, *, eager: bool = False
+) -> tuple[TrainState, Metrics]:
     real, labels = batch['image'], net.labels(batch)
 
     # Stage 1: D, against fakes that no gradient flows into.
@@ -262,21 +261,34 @@ def _two_stage(net: _Networks, state: TrainState, batch: Batch) -> tuple[TrainSt
     def part_g(stats_g, inputs):
         real, labels, z = inputs
 
-        def objective(params_g):
+        def objective(params_g, params_d):
             fake, stats = net.generate(params_g, stats_g, z, labels)
-            s_fake, _ = net.judge(after_d.params_d, after_d.stats_d, fake, labels)
-            s_real, _ = net.judge(after_d.params_d, after_d.stats_d, real, labels)
+            s_fake, _ = net.judge(params_d, after_d.stats_d, fake, labels)
+            s_real, _ = net.judge(params_d, after_d.stats_d, real, labels)
             return net.loss.generator(s_real, s_fake, state.loss_state), stats
 
-        (loss_g, stats_g), grads = jax.value_and_grad(objective, has_aux=True)(state.params_g)
+        gradient = jax.value_and_grad(objective, argnums=(0, 1) if eager else 0, has_aux=True)
+        (loss_g, stats_g), grads = gradient(state.params_g, after_d.params_d)
         return stats_g, (grads, loss_g), ()
 
     stats_g, (grads_g, loss_g), _ = net.in_parts(
         part_g, state.stats_g, (real, labels, net.latents(state, batch, 1))
     )
-    new = net.step_g(after_d, grads_g, stats_g)
     metrics = net.metrics(loss_d, loss_g, s_real, s_fake)
+    if eager:
+        # The compiler drops what nobody reads.
+        grads_g, unused = grads_g
+        metrics['unused'] = optax.tree.norm(net.collectives.sum(unused), squared=True)
+    new = net.step_g(after_d, grads_g, stats_g)
     return new.replace(step=state.step + 1, loss_state=loss_state), metrics
+
+
+_STEPS = {
+    'one_stage': _simultaneous(surgery.one_stage_grads),
+    'two_stage': _two_stage,
+    'shared_forward': _simultaneous(surgery.shared_forward_grads),
+    'two_stage_eager': functools.partial(_two_stage, eager=True),
+}
 
 
 def _gamma_metrics(gamma: Array) -> Metrics:

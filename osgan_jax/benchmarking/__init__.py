@@ -1,0 +1,26 @@
+"""Step times of the schemes, measured side by side, and what they are to be compared with.
+
+`torch_peer` needs PyTorch and is imported only where it is asked for.
+"""
+
+from osgan_jax.benchmarking import report
+from osgan_jax.benchmarking.config import SCHEMES, BenchmarkConfig
+from osgan_jax.benchmarking.loop import LoopTiming, measure_loop
+from osgan_jax.benchmarking.peak import measure_peak
+from osgan_jax.benchmarking.pipeline import PipelineTiming, measure_pipeline, open_dataset
+from osgan_jax.benchmarking.steps import StepTiming, check, measure_steps
+
+__all__ = [
+    'SCHEMES',
+    'BenchmarkConfig',
+    'LoopTiming',
+    'PipelineTiming',
+    'StepTiming',
+    'check',
+    'measure_loop',
+    'measure_peak',
+    'measure_pipeline',
+    'measure_steps',
+    'open_dataset',
+    'report',
+]

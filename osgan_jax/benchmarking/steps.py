@@ -1,0 +1,246 @@
+"""Times of single training steps, several schemes side by side.
+
+The schemes take turns within one process (A B C A B C ...), so that whatever else the machine does
+falls on all of them, and medians are compared.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from osgan_jax import methods, parallel, precisions, updates
+from osgan_jax import state as states
+from osgan_jax.config import TrainConfig
+
+PEER = 'pytorch'
+_REST_SECONDS = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class StepTiming:
+    """One scheme's step on one case.
+
+    Attributes:
+      scheme: which; 'pytorch ...' for the peer's.
+      seconds: median wall time of a step.
+      low: first quartile.
+      high: third quartile.
+      flops: of the compiled step over all devices; None where the compiler does not say, and under
+        accumulation, of which it counts one part.
+      bytes: memory that one device needs for the step: state, batch and what the compiler reserves
+        for intermediate results; None where it does not say.
+      compile_seconds: tracing and compiling, None where nothing is compiled.
+      first_step_seconds: from building the networks until the first step has ended.
+      num_devices: over which the step ran.
+    """
+
+    scheme: str
+    seconds: float
+    low: float
+    high: float
+    flops: float | None
+    bytes: int | None
+    compile_seconds: float | None
+    first_step_seconds: float
+    num_devices: int
+
+
+@dataclasses.dataclass
+class _Runner:
+    """Something that makes `steps` training steps a call and waits for them."""
+
+    call: Callable[[], None]
+    first_step_seconds: float
+    steps: int = 1
+    num_devices: int = 1
+    flops: float | None = None
+    bytes: int | None = None
+    compile_seconds: float | None = None
+
+
+def check(case: TrainConfig, schemes: Sequence[str], *, peer: bool = False) -> None:
+    """Raises ValueError, before anything is compiled, for a case that cannot be trained."""
+    for scheme in schemes:
+        resolved = _resolve(case, scheme)
+        states.build(resolved, num_classes=2, steps_per_epoch=1)
+        devices = parallel.local_devices(resolved.num_devices, resolved.batch_size)
+        rows = resolved.batch_size // len(devices)
+        if rows % resolved.accumulate:
+            raise ValueError(
+                f'accumulate={resolved.accumulate} does not divide the {rows} images a device '
+                'takes a step'
+            )
+    if peer:
+        _check_peer(case)
+
+
+def measure_steps(
+    case: TrainConfig, schemes: Sequence[str], *, repeats: int, peer: bool = False
+) -> list[StepTiming]:
+    """Times one step of each scheme, on random images, from the same fresh state.
+
+    Args:
+      case: networks, loss, batch and precision; its scheme and dataset are not looked at.
+      schemes: which of `SCHEMES`, in the order they take turns.
+      repeats: timed calls of each scheme, after one that is not counted.
+      peer: whether PyTorch's steps take turns with them.
+
+    Raises:
+      ValueError: for a case that cannot be trained; for a peer where torch is not installed or the
+        case is none that it has.
+    """
+    check(case, schemes, peer=peer)
+    precisions.set_default(case.precision)
+    runners = {scheme: _runner(case, scheme) for scheme in schemes}
+    if peer:
+        runners |= _peer_runners(case, schemes)
+    seconds: dict[str, list[float]] = {scheme: [] for scheme in runners}
+    for repeat in range(repeats + 1):
+        for scheme, runner in runners.items():
+            if peer:
+                # The other framework's threads go on spinning for a while after their work.
+                time.sleep(_REST_SECONDS)
+            start = time.perf_counter()
+            runner.call()
+            if repeat:
+                seconds[scheme].append((time.perf_counter() - start) / runner.steps)
+    timings = []
+    for scheme, runner in runners.items():
+        low, median, high = np.percentile(seconds[scheme], [25, 50, 75])
+        timings.append(
+            StepTiming(
+                scheme=scheme,
+                seconds=float(median),
+                low=float(low),
+                high=float(high),
+                flops=runner.flops,
+                bytes=runner.bytes,
+                compile_seconds=runner.compile_seconds,
+                first_step_seconds=runner.first_step_seconds,
+                num_devices=runner.num_devices,
+            )
+        )
+    return timings
+
+
+def _resolve(case: TrainConfig, scheme: str) -> TrainConfig:
+    trained = 'two_stage' if scheme == 'two_stage_eager' else scheme
+    return methods.resolve(
+        dataclasses.replace(case, scheme=trained),
+        image_size=case.image_size,
+        channels=case.channels,
+        num_classes=2,
+        num_examples=case.batch_size,
+    )
+
+
+def _runner(case: TrainConfig, scheme: str) -> _Runner:
+    start = time.perf_counter()
+    config = _resolve(case, scheme)
+    devices = parallel.local_devices(config.num_devices, config.batch_size)
+    collectives = parallel.collectives(devices)
+    gan = states.build(config, num_classes=2, steps_per_epoch=1, axis_name=collectives.axis_name)
+    state = states.create(gan, config.seed)
+    update = updates.make_update(gan, scheme, state, collectives, accumulate=config.accumulate)
+    rng = np.random.default_rng(config.seed)
+    shape = (config.batch_size, config.image_size, config.image_size, config.channels)
+    batch: Any = {
+        'image': rng.uniform(-1, 1, shape).astype(np.float32),
+        'label': rng.integers(0, 2, config.batch_size).astype(np.int32),
+    }
+    if config.steps_per_call > 1:
+        batch = [batch] * config.steps_per_call
+    batch = parallel.put_batch(batch, devices)
+    state = parallel.replicate(state, devices)
+    before = time.perf_counter()
+    mapped = parallel.compile_update(update, devices, steps_per_call=config.steps_per_call)
+    compiled = mapped.lower(state, batch).compile()
+    compile_seconds = time.perf_counter() - before
+
+    def call() -> None:
+        # The state is donated: each step's result is the next one's input.
+        nonlocal state
+        state, _ = compiled(state, batch)
+        jax.block_until_ready(state)
+
+    call()
+    flops = parallel.flops(compiled, len(devices)) if config.accumulate == 1 else None
+    return _Runner(
+        call=call,
+        first_step_seconds=time.perf_counter() - start,
+        steps=config.steps_per_call,
+        num_devices=len(devices),
+        flops=flops,
+        bytes=_bytes(compiled),
+        compile_seconds=compile_seconds,
+    )
+
+
+def _bytes(compiled: Any) -> int | None:
+    memory = compiled.memory_analysis()
+    if memory is None:
+        return None
+    # What is donated is counted among the arguments and among the results.
+    return (
+        memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        - memory.alias_size_in_bytes
+        + memory.temp_size_in_bytes
+    )
+
+
+def _check_peer(case: TrainConfig) -> None:
+    import importlib.util
+
+    if importlib.util.find_spec('torch') is None:
+        raise ValueError('--peer times PyTorch, which is not installed: pip install torch')
+    config = _resolve(case, 'one_stage')
+    from osgan_jax.benchmarking import torch_peer
+
+    refused = {
+        'network': config.network != 'dcgan',
+        'conditional': config.conditional,
+        'num_devices': len(parallel.local_devices(case.num_devices, case.batch_size)) > 1,
+        'steps_per_call': config.steps_per_call > 1,
+        'accumulate': config.accumulate > 1,
+        'discriminator_norm': config.discriminator_norm != 'group',
+        'loss': config.loss not in torch_peer.LOSSES,
+    }
+    for name, other in refused.items():
+        if other:
+            raise ValueError(
+                f'--peer: no PyTorch step was written for {name}={getattr(config, name)!r}; there '
+                'is unconditional dcgan on one device, group norm in D, with the losses '
+                f'{", ".join(torch_peer.LOSSES)}'
+            )
+
+
+def _peer_runners(case: TrainConfig, schemes: Sequence[str]) -> dict[str, _Runner]:
+    from osgan_jax.benchmarking import torch_peer
+
+    config = _resolve(case, 'one_stage')
+    runners = {}
+    for scheme in schemes:
+        # shared_forward has no counterpart there.
+        if scheme not in torch_peer.SCHEMES:
+            continue
+        start = time.perf_counter()
+        peer = torch_peer.prepare(
+            scheme=scheme,
+            loss=config.loss,
+            image_size=config.image_size,
+            channels=config.channels,
+            width=config.width or 128,
+            latent_dim=config.latent_dim,
+            batch_size=config.batch_size,
+            device='cpu' if jax.default_backend() == 'cpu' else 'cuda',
+            precision=config.precision,
+            seed=config.seed,
+        )
+        peer.step()
+        runners[f'{PEER} {scheme}'] = _Runner(peer.step, time.perf_counter() - start)
+    return runners
