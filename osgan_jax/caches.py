@@ -14,7 +14,7 @@ _LEAST_SECONDS = 0.5
 def default_dir() -> pathlib.Path:
     """The user's cache: `$OSGAN_JAX_CACHE`, or `osgan_jax` in `$XDG_CACHE_HOME` or `~/.cache`."""
     if path := os.environ.get('OSGAN_JAX_CACHE'):
-        return pathlib.Path(path)
+        return pathlib.Path(path).expanduser()
     base = os.environ.get('XDG_CACHE_HOME')
     return (pathlib.Path(base) if base else pathlib.Path.home() / '.cache') / 'osgan_jax'
 

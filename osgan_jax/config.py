@@ -77,6 +77,20 @@ class TrainConfig:
     keep: int = _field(3, 'checkpoints kept, the newest', may_change=True)
     num_samples: int = _field(64, 'images in a sample grid', may_change=True)
 
+    max_seconds: float | None = _field(
+        None, 'end after this long in training steps, interruptions included', may_change=True
+    )
+    eval_every: int | None = _field(
+        None, 'steps between evaluations, which also keep the best checkpoint', may_change=True
+    )
+    eval_samples: int = _field(2048, 'images an evaluation draws: its cost', may_change=True)
+    inception_weights: str | None = _field(
+        None, 'evaluate by FID with this file; default a classifier of the dataset', may_change=True
+    )
+    collapse_alarm: bool = _field(
+        True, 'say when samples have long been far more alike than real images', may_change=True
+    )
+
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value, choices = getattr(self, field.name), field.metadata['choices']
@@ -133,6 +147,9 @@ def _check_ranges(config: TrainConfig) -> None:
         'save_every': 1,
         'keep': 1,
         'num_samples': 1,
+        'eval_every': 1,
+        'eval_samples': 2,
+        'max_seconds': 0.0,
         'num_workers': 0,
         'seed': 0,
         'learning_rate_g': 0.0,
@@ -155,8 +172,8 @@ def _check_ranges(config: TrainConfig) -> None:
     epochs = config.decay_epochs or ()
     if list(epochs) != sorted(set(epochs)) or any(epoch < 1 for epoch in epochs):
         raise ValueError(f'decay_epochs={list(epochs)}: expected rising epochs of at least 1')
-    for every in ('log_every', 'sample_every', 'save_every'):
-        if getattr(config, every) % config.steps_per_call:
+    for every in ('log_every', 'sample_every', 'save_every', 'eval_every'):
+        if (getattr(config, every) or 0) % config.steps_per_call:
             raise ValueError(
                 f'{every}={getattr(config, every)}: expected a multiple of '
                 f'steps_per_call={config.steps_per_call}'

@@ -156,6 +156,62 @@ def compile_update(
     )
 
 
+def map_rows(
+    function: Callable[[PyTree, jax.Array], PyTree],
+    variables: PyTree,
+    *,
+    batch_size: int,
+    num_devices: int | None = None,
+) -> Callable[[np.ndarray], PyTree]:
+    """Compiles a function of independent rows for any number of them, over local devices.
+
+    Args:
+      function: `(variables, rows [n, ...]) -> pytree of [n, ...]`.
+      variables: what it is given each time; placed on the devices here.
+      batch_size: rows a call on all devices; fewer are padded, so that it is compiled once for each
+        shape of a row. Rounded up to a multiple of the devices.
+      num_devices: local devices to share the work; by default all.
+
+    Returns:
+      A function of rows `[N, ...]`, N of at least 1.
+
+    Raises:
+      ValueError: if a number is out of range.
+    """
+    devices = jax.local_devices()
+    num_devices = len(devices) if num_devices is None else num_devices
+    if batch_size < 1 or not 1 <= num_devices <= len(devices):
+        raise ValueError(
+            f'expected a batch_size of at least 1 and 1 to {len(devices)} devices, '
+            f'got {batch_size} and {num_devices}'
+        )
+    batch_size = -(-batch_size // num_devices) * num_devices
+    devices = devices[:num_devices]
+    variables = jax.device_put(variables, _sharding(devices))
+    everywhere, own = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec(AXIS)
+    mapped = jax.jit(
+        jax.shard_map(
+            function,
+            mesh=_sharding(devices).mesh,
+            in_specs=(everywhere, own),
+            out_specs=own,
+            check_vma=False,
+        )
+    )
+
+    def apply(rows: np.ndarray) -> PyTree:
+        parts = []
+        for start in range(0, len(rows), batch_size):
+            part = rows[start : start + batch_size]
+            filled = np.zeros((batch_size, *rows.shape[1:]), rows.dtype)
+            filled[: len(part)] = part
+            parts.append(mapped(variables, jax.device_put(filled, _sharding(devices, AXIS))))
+        whole = jax.tree.map(lambda *pieces: jnp.concatenate(pieces), *parts)
+        return jax.tree.map(lambda x: x[: len(rows)], whole)
+
+    return apply
+
+
 def flops(compiled: Any, num_devices: int) -> float | None:
     """FLOPs a step over all devices of what `compile_update` and `.compile()` gave.
 

@@ -1,14 +1,15 @@
 """What a run leaves for a person: logs, progress, curves and sample grids."""
 
+import contextlib
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from osgan_jax import data, methods, reporting, sampling
+from osgan_jax import data, diversity, methods, reporting, sampling, selection
 from osgan_jax import state as states
 from osgan_jax.runs import Run
 from osgan_jax.state import TrainState
@@ -26,6 +27,17 @@ class Records:
     def sample(self, step: int, state: TrainState) -> None:
         """Writes a grid of images from the run's fixed latents, and the curves so far."""
 
+    def evaluate(self, step: int, state: TrainState) -> None:
+        """Scores the samples and keeps the best checkpoint, where that was asked for."""
+
+    def paused(self) -> contextlib.AbstractContextManager[None]:
+        """A context whose time is not training's."""
+        return contextlib.nullcontext()
+
+    def time_is_up(self) -> bool:
+        """Whether training has taken all the time it was given."""
+        return False
+
     def curves(self) -> None:
         """Writes the curves so far."""
 
@@ -33,23 +45,90 @@ class Records:
         """Closes the files."""
 
 
+class Stopwatch:
+    """Seconds of training: from the first step on, but for what is no training.
+
+    Args:
+      before: seconds that the run had taken when it was interrupted.
+    """
+
+    def __init__(self, before: float = 0.0):
+        self._total = before
+        self._since: float | None = None
+
+    def start(self) -> None:
+        """Lets it run, if it does not."""
+        if self._since is None:
+            self._since = time.monotonic()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Lets it stand; afterwards it runs again if it ran."""
+        running = self._since is not None
+        self._total, self._since = self.seconds, None
+        try:
+            yield
+        finally:
+            if running:
+                self.start()
+
+    @property
+    def seconds(self) -> float:
+        """What it shows."""
+        return self._total + (0.0 if self._since is None else time.monotonic() - self._since)
+
+
 class Written(Records):
     """Records in a run's directory and on the terminal."""
 
-    def __init__(self, run: Run, workdir: pathlib.Path, gan: states.GAN, start: int):
+    def __init__(
+        self,
+        run: Run,
+        workdir: pathlib.Path,
+        gan: states.GAN,
+        start: int,
+        chosen: selection.Selection | None = None,
+        real: data.Dataset | None = None,
+    ):
+        """Opens the files.
+
+        Args:
+          run: what is trained.
+          workdir: where.
+          gan: its networks.
+          start: the step it goes on from.
+          chosen: evaluates and keeps the best checkpoint; None for neither.
+          real: what samples are to be as varied as; None for no alarm.
+        """
         config = run.config
         self._run, self._config, self._workdir = run, config, workdir
-        self._began = time.monotonic()
+        self._chosen = chosen
+        self._alarm = None if real is None else diversity.Alarm(real)
         self._generate = sampling.sampler(gan)
         self._grid_inputs = sampling.grid_inputs(gan, config.seed, config.num_samples)
         self._log = reporting.MetricsLog(workdir, start)
         self._timing = reporting.MetricsLog(workdir, start, filename='timing.jsonl')
+        self._clock = Stopwatch(self._seconds_before())
         self._tensorboard = reporting.TensorBoard(workdir, start)
         self._progress = reporting.Progress(config.num_steps, start, config.batch_size)
 
     def update(self, step: int) -> None:
         """Moves the progress bar."""
+        self._clock.start()
         self._progress.update(step)
+
+    def paused(self) -> contextlib.AbstractContextManager[None]:
+        """Stops the clock of training."""
+        return self._clock.paused()
+
+    def time_is_up(self) -> bool:
+        """Whether the clock has reached --max_seconds."""
+        limit = self._config.max_seconds
+        return limit is not None and self._clock.seconds >= limit
+
+    def _seconds_before(self) -> float:
+        columns = reporting.metrics_log.read(self._timing.path)
+        return float(columns['seconds'][-1]) if len(columns['step']) else 0.0
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
         """Appends to both logs and TensorBoard."""
@@ -60,7 +139,7 @@ class Written(Records):
         self._timing.write(
             step,
             {
-                'seconds': round(time.monotonic() - self._began, 3),
+                'seconds': round(self._clock.seconds, 3),
                 'steps_per_second': self._progress.steps_per_second,
                 'images_per_second': self._progress.images_per_second,
             },
@@ -77,6 +156,15 @@ class Written(Records):
         self._tensorboard.image(step, 'samples', reporting.grid(images, columns=columns))
         if step:
             self.curves()
+        if self._alarm is not None and step and (message := self._alarm(step, images)):
+            print(f'warning: {message}', flush=True)
+
+    def evaluate(self, step: int, state: TrainState) -> None:
+        """Writes evaluations.jsonl, evaluations.png and, where it is the best so far, best/."""
+        if self._chosen is None:
+            return
+        values = self._chosen(step, state, self._clock.seconds)
+        self._tensorboard.scalars(step, values)
 
     def curves(self) -> None:
         """Writes curves.png."""

@@ -4,10 +4,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -16,39 +13,28 @@ import numpy as np
 from osgan_jax import (
     checkpoints,
     data,
+    interruption,
     methods,
     parallel,
     precisions,
     processes,
     recording,
     runs,
+    selection,
     updates,
 )
 from osgan_jax import state as states
 from osgan_jax.config import TrainConfig
+from osgan_jax.interruption import Stopped
+from osgan_jax.loop import Loop, NonFiniteError, feed
 from osgan_jax.state import TrainState
 
-_PREFETCHED_BATCHES = 2
+__all__ = ['NonFiniteError', 'Result', 'Stopped', 'train']
+
 # How long a network file system may take to show one process what another wrote.
 _SEEN_SECONDS = 30.0
 # What processes that train together may differ in.
 _OF_A_PROCESS = ('data_dir', 'num_workers')
-
-
-class NonFiniteError(RuntimeError):
-    """A loss or a parameter became NaN or infinite; the message names it and the step."""
-
-
-class Stopped(Exception):  # noqa: N818 (not an error: somebody asked for it)
-    """A signal ended the run after saving it.
-
-    Attributes:
-      signum: the signal.
-    """
-
-    def __init__(self, message: str, signum: int):
-        super().__init__(message)
-        self.signum = signum
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +59,9 @@ def train(
     """Trains, or resumes, the run that lives in `workdir`.
 
     Writes there: config.json, metrics.jsonl (the same whether or not the run was interrupted),
-    timing.jsonl, tensorboard/, samples/step_*.png from fixed latents, curves.png, checkpoints/.
+    timing.jsonl, tensorboard/, samples/step_*.png from fixed latents, curves.png, checkpoints/;
+    with evaluations also evaluations.jsonl, evaluations.png and best/, a directory of the same kind
+    with the best checkpoint.
 
     Args:
       config: what to train; open fields are resolved from the method and the dataset.
@@ -173,7 +161,7 @@ def _train(prepared: _Prepared, workdir: pathlib.Path) -> Result:
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         ) as batches,
-        _Signals() as signals,
+        interruption.Signals() as signals,
     ):
         newest = saved.latest_step()
         processes.check_same(_shared(run, newest))
@@ -197,13 +185,27 @@ def _train(prepared: _Prepared, workdir: pathlib.Path) -> Result:
             print(text, flush=True)
             if start >= config.num_steps:
                 print(f'Already at step {start}: raise --num_steps to go on.', flush=True)
-        records = (
-            recording.Written(run, workdir, prepared.gan, start) if first else recording.Records()
-        )
+        records = recording.Records()
+        if first:
+            chosen = None
+            if config.eval_every:
+                chosen = selection.Selection(run, workdir, prepared.gan, dataset, warn=_warn)
+            real = dataset if config.collapse_alarm else None
+            records = recording.Written(run, workdir, prepared.gan, start, chosen, real)
         agreement = processes.Agreement(devices, config.log_every)
-        loop = _Loop(run, workdir, saved, records, start)
-        with loop, _feed(batches, config, devices) as fed:
-            state = loop.steps(compiled, state, fed, lambda step: agreement(step, signals.received))
+
+        def asked_to_stop(step: int) -> int:
+            own = signals.received or records.time_is_up() * interruption.TIME_IS_UP
+            return agreement(step, own)
+
+        loop = Loop(run, workdir, saved, records, start)
+        with loop, feed(batches, config, devices) as fed:
+            if start and jax.process_count() == 1 and records.time_is_up():
+                print(
+                    f'Already trained for {config.max_seconds:g} s: raise --max_seconds to go on.'
+                )
+            else:
+                state = loop.steps(compiled, state, fed, asked_to_stop)
         return Result(state, loop.last_metrics)
 
 
@@ -230,171 +232,6 @@ def _shared(run: runs.Run, newest: int | None) -> dict[str, Any]:
     }
 
 
-class _Loop:
-    """The steps of one process's share of a run, and everything written on the way."""
-
-    def __init__(
-        self,
-        run: runs.Run,
-        workdir: pathlib.Path,
-        saved: checkpoints.Checkpoints,
-        records: recording.Records,
-        start: int,
-    ):
-        self.config, self.workdir, self.saved, self.records = run.config, workdir, saved, records
-        self.start = start
-        self.last_metrics: dict[str, float] = {}
-        self._pending: list[tuple[int, dict[str, Any]]] = []
-
-    def __enter__(self) -> '_Loop':
-        return self
-
-    def __exit__(self, *unused) -> None:
-        self.records.close()
-
-    def steps(
-        self, update, state: TrainState, batches, asked_to_stop: Callable[[int], int]
-    ) -> TrainState:
-        """Runs to the last step, or to one at which `asked_to_stop(step)` is a signal's number."""
-        config = self.config
-        step = self.start
-        if step == 0:
-            self._sample(0, state)
-        while step < config.num_steps:
-            state, metrics = update(state, next(batches))
-            step += config.steps_per_call
-            self._note(step, metrics)
-            last = step == config.num_steps
-            signum = asked_to_stop(step)
-            if last or step % config.sample_every == 0:
-                self._sample(step, state)
-            if last or step % config.save_every == 0 or signum:
-                self._save(step, state, batches, wait=last or bool(signum))
-            if signum and not last:
-                raise Stopped(
-                    f'Stopped at step {step} of {config.num_steps}; saved. Run the same command '
-                    'again to go on.',
-                    signum,
-                )
-        self._settle()
-        self.records.curves()
-        return state
-
-    def _note(self, step: int, metrics: dict[str, Any]) -> None:
-        """Keeps a call's metrics on the device and logs those that are due.
-
-        The newest call's are left alone: reading them would make the host wait for the device, and
-        the device then for the host.
-        """
-        self._pending.append((step, metrics))
-        self.records.update(step)
-        if any(s % self.config.log_every == 0 for s, _ in self._pending[:-1]):
-            self._settle(keep=1)
-
-    def _settle(self, keep: int = 0) -> None:
-        """Reads, checks and logs the pending metrics but the newest `keep`."""
-        count = len(self._pending) - keep
-        due, self._pending = self._pending[:count], self._pending[count:]
-        for step, metrics in jax.device_get(due):
-            for name, values in metrics.items():
-                self._check_finite(step, name, np.atleast_1d(values))
-            values = {name: float(np.atleast_1d(v)[-1]) for name, v in metrics.items()}
-            self.last_metrics = values
-            if step % self.config.log_every == 0:
-                self.records.metrics(step, values)
-
-    def _check_finite(self, step: int, name: str, values: np.ndarray) -> None:
-        bad = np.flatnonzero(~np.isfinite(values))
-        if bad.size:
-            at = step - len(values) + 1 + int(bad[0])
-            raise NonFiniteError(f'{name} became {values[bad[0]]} at step {at}. {self._way_out()}')
-
-    def _way_out(self) -> str:
-        newest = self.saved.latest_step()
-        kept = f'the checkpoint of step {newest} is kept' if newest else 'nothing was saved yet'
-        return (
-            f'The run in {self.workdir} is stopped and {kept}. Lower --learning_rate_d or '
-            '--learning_rate_g, change the loss or normalisation, or another --seed.'
-        )
-
-    def _save(self, step: int, state: TrainState, batches, *, wait: bool) -> None:
-        self._settle()
-        networks = {'params_g': state.params_g, 'params_d': state.params_d, 'ema_g': state.ema_g}
-        networks |= {'stats_g': state.stats_g, 'stats_d': state.stats_d}
-        if not bool(_all_finite(networks)):
-            bad = [
-                jax.tree_util.keystr(path)
-                for path, leaf in jax.tree_util.tree_leaves_with_path(networks)
-                if not np.isfinite(np.asarray(leaf)).all()
-            ]
-            more = f' and {len(bad) - 3} more' if len(bad) > 3 else ''
-            raise NonFiniteError(
-                f'{", ".join(bad[:3])}{more} not finite at step {step}. {self._way_out()}'
-            )
-        self.saved.save(
-            step,
-            state,
-            iterator_state=batches.get_state(),
-            metadata={'config': dataclasses.asdict(self.config)},
-            wait=wait,
-        )
-
-    def _sample(self, step: int, state: TrainState) -> None:
-        self._settle()
-        self.records.sample(step, state)
-
-
-class _Signals:
-    """SIGINT and SIGTERM ask for a stop after the step; a second one leaves at once.
-
-    Attributes:
-      received: the signal's number, 0 while there was none.
-    """
-
-    def __init__(self):
-        self.received = 0
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> '_Signals':
-        # Elsewhere than in the main thread Python has no signals to hand out.
-        if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGINT, signal.SIGTERM):
-                self._before[signum] = signal.signal(signum, self._handle)
-        return self
-
-    def __exit__(self, *unused) -> None:
-        for signum, handler in self._before.items():
-            signal.signal(signum, handler)
-
-    def _handle(self, signum: int, frame: Any) -> None:
-        del frame
-        if self.received:
-            os._exit(128 + signum)
-        self.received = signum
-
-
-class _Groups:
-    """Lists of K batches, for K steps a call."""
-
-    def __init__(self, batches: data.Batches, count: int):
-        self._batches, self._count = batches, count
-        self.get_state = batches.get_state
-
-    def __iter__(self) -> Iterator[list[dict[str, np.ndarray]]]:
-        return self
-
-    def __next__(self) -> list[dict[str, np.ndarray]]:
-        return [next(self._batches) for _ in range(self._count)]
-
-
-def _feed(batches, config: TrainConfig, devices) -> data.Prefetch:
-    if config.steps_per_call > 1:
-        batches = _Groups(batches, config.steps_per_call)
-    return data.prefetch(
-        batches, _PREFETCHED_BATCHES, lambda batch: parallel.put_batch(batch, devices)
-    )
-
-
 def _compile(update, state, dataset, config: TrainConfig, devices):
     """Compiles ahead of time; returns the update and its FLOPs a step over all devices, or None."""
     rows = config.batch_size // jax.process_count()
@@ -417,6 +254,3 @@ def _compile(update, state, dataset, config: TrainConfig, devices):
 def _warn(message: str) -> None:
     if processes.is_first():
         print(f'warning: {message}', flush=True)
-
-
-_all_finite = jax.jit(parallel.all_finite)

@@ -11,7 +11,7 @@ os.environ['XLA_FLAGS'] = os.environ.get('XLA_FLAGS', '') + ' --xla_backend_opti
 _cache = tempfile.TemporaryDirectory(prefix='osgan_jax-tests-')
 os.environ['OSGAN_JAX_CACHE'] = _cache.name
 
-import jax
+import jax  # noqa: E402 (reads what was set above)
 
 # Several CPU devices, so that the parallel paths are real in every test that asks for them.
 jax.config.update('jax_num_cpu_devices', 4)

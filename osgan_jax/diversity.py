@@ -1,0 +1,86 @@
+"""How varied images are, and an alarm for a generator that draws one thing over and over."""
+
+import numpy as np
+
+from osgan_jax import data
+
+_CELLS = 8  # a side: what is compared is the coarse look, so that noise is no variety
+_REAL_IMAGES = 256
+_NONE = 1e-6  # where real images are all alike, samples may be
+_SHARE = 0.2
+_PATIENCE = 5
+
+
+def diversity(images: np.ndarray) -> float:
+    """Mean squared distance between two different images, a pixel, at 8x8 pixels.
+
+    Args:
+      images: `[N, H, W, C]` in [-1, 1], N of at least 2.
+
+    Returns:
+      0 for identical images; real sets lie about 0.2 to 0.6.
+
+    Raises:
+      ValueError: for fewer than 2 images.
+    """
+    count = len(images)
+    if count < 2:
+        raise ValueError(f'expected at least 2 images to compare, got {count}')
+    coarse = _coarse(np.asarray(images, np.float64))
+    # The mean over all pairs of different images is twice the unbiased variance.
+    return float(2 * coarse.var(axis=0, ddof=1).mean())
+
+
+class Alarm:
+    """Says, once, that samples have long been far less varied than the real images."""
+
+    def __init__(self, real: data.Dataset, *, share: float = _SHARE, patience: int = _PATIENCE):
+        """Looks at the real images.
+
+        Args:
+          real: the training set.
+          share: of the real diversity, below which samples are far less varied.
+          patience: how many sample grids in a row must be.
+        """
+        count = min(len(real), _REAL_IMAGES)
+        chosen = np.linspace(0, len(real) - 1, count).astype(int)
+        images = np.stack([real[int(index)]['image'] for index in chosen])
+        self.real = diversity(images / 127.5 - 1) if count > 1 else 0.0
+        self._share, self._patience = share, patience
+        self._low_since: list[int] = []
+        self._said = False
+
+    def __call__(self, step: int, images: np.ndarray) -> str | None:
+        """Looks at a sample grid; returns what to say, None for nothing.
+
+        Args:
+          step: number of finished updates.
+          images: `[N, H, W, C]` in [-1, 1].
+        """
+        if self._said or len(images) < 2 or self.real < _NONE:
+            return None
+        value = diversity(images)
+        if value >= self._share * self.real:
+            self._low_since.clear()
+            return None
+        self._low_since.append(step)
+        if len(self._low_since) < self._patience:
+            return None
+        self._said = True
+        return (
+            f'since step {self._low_since[0]} samples have been far more alike than real images '
+            f'(diversity {value:.3g}, of the real {self.real:.3g}): the generator seems to have '
+            'collapsed. Try a lower --learning_rate_g or a higher --learning_rate_d, another '
+            '--loss or --discriminator_norm, a larger --batch_size, or another --seed'
+        )
+
+
+def _coarse(images: np.ndarray) -> np.ndarray:
+    """Averages over the cells of a grid of at most 8x8."""
+    for axis in (1, 2):
+        size = images.shape[axis]
+        edges = np.linspace(0, size, min(size, _CELLS) + 1).astype(int)
+        sums = np.add.reduceat(images, edges[:-1], axis=axis)
+        widths = np.diff(edges).reshape([-1 if a == axis else 1 for a in range(4)])
+        images = sums / widths
+    return images

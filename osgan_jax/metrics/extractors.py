@@ -1,0 +1,37 @@
+"""What turns images into the features that metrics compare."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+
+class Features(NamedTuple):
+    """What an extractor sees in images.
+
+    Attributes:
+      pooled: `[N, F]` float32, which Frechet and kernel distances and precision compare.
+      logits: `[N, K]` float32, whose softmax the inception score reads.
+    """
+
+    pooled: jax.Array
+    logits: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Extractor:
+    """A fixed function of images; numbers made with different ones do not compare.
+
+    Attributes:
+      name: 'inception' or 'classifier'.
+      convention: how images are resized and scaled on the way in; recorded beside every number.
+      fingerprint: hash of the weights and the convention, hexadecimal.
+      apply: `uint8 [N, H, W, C]` in [0, 255] to `Features`, any H and W, C 1 or 3.
+    """
+
+    name: str
+    convention: str
+    fingerprint: str
+    apply: Callable[[np.ndarray], Features]

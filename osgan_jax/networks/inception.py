@@ -1,0 +1,310 @@
+"""The Inception network that FID, KID and IS are defined by, for inference only.
+
+Inception v3 (Szegedy et al. 2015, https://arxiv.org/abs/1512.00567) as it was frozen into the
+TensorFlow graph of 2015-12-05 that Heusel et al. 2017 (https://arxiv.org/abs/1706.08500) measure
+with. Modules bear the names of torchvision's `inception_v3`, in which the converted weights are
+published; the graph differs from it in four ways. Its average pools do not count padding, the last
+block pools by maximum, there are 1008 outputs, and there is no auxiliary classifier.
+
+Weights are of use only if they are the published ones: see `osgan_jax.metrics.inception`.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from osgan_jax.layers import modules
+
+IMAGE_SIZE = 299
+LEAST_SIZE = 75  # below, the grid of the last blocks would be empty
+POOLED = 2048
+CLASSES = 1008
+
+# A convolution in a branch: its name, channels of its output, kernel.
+_Layer = tuple[str, int, tuple[int, int]]
+
+
+class Outputs(NamedTuple):
+    """What the network makes of images.
+
+    Attributes:
+      pooled: `[N, 2048]` float32, the mean over the last grid: what FID and KID compare.
+      logits: `[N, 1008]` float32 without the bias of `fc`: what IS reads, by a slip in its
+        original code that all published scores share.
+      biased_logits: `[N, 1008]` float32 with it.
+    """
+
+    pooled: jax.Array
+    logits: jax.Array
+    biased_logits: jax.Array
+
+
+class ConvBlock(nn.Module):
+    """Convolution without bias, BatchNorm by running statistics, ReLU.
+
+    Attributes:
+      features: Channels of the output.
+      kernel_size: Height and width of the kernel, odd.
+      stride: Stride, the same for both axes.
+      padding: 'half' keeps the grid at stride 1; 'valid' pads by nothing.
+      dtype: Dtype of the computation.
+    """
+
+    features: int
+    kernel_size: tuple[int, int] = (1, 1)
+    stride: int = 1
+    padding: str = 'half'
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `[N, H, W, C]` to `[N, H', W', features]`."""
+        x = modules.Conv(
+            self.features,
+            self.kernel_size,
+            stride=self.stride,
+            padding=self.padding,
+            use_bias=False,
+            dtype=self.dtype,
+            name='conv',
+        )(x)
+        norm = nn.BatchNorm(use_running_average=True, epsilon=1e-3, dtype=self.dtype, name='bn')
+        return nn.relu(norm(x))
+
+
+class MixedA(nn.Module):
+    """Blocks 5b to 5d: 1x1, 5x5, two 3x3, and an average pool, side by side.
+
+    Attributes:
+      pool_features: Channels of the branch that pools.
+      dtype: Dtype of the computation.
+    """
+
+    pool_features: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `[N, H, W, C]` to `[N, H, W, 224 + pool_features]`."""
+        branch = functools.partial(_branch, dtype=self.dtype)
+        branches = (
+            branch(x, ('branch1x1', 64, (1, 1))),
+            branch(x, ('branch5x5_1', 48, (1, 1)), ('branch5x5_2', 64, (5, 5))),
+            branch(
+                x,
+                ('branch3x3dbl_1', 64, (1, 1)),
+                ('branch3x3dbl_2', 96, (3, 3)),
+                ('branch3x3dbl_3', 96, (3, 3)),
+            ),
+            branch(average_pool(x), ('branch_pool', self.pool_features, (1, 1))),
+        )
+        return jnp.concatenate(branches, axis=-1)
+
+
+class MixedB(nn.Module):
+    """Block 6a, which halves the grid: 3x3, two 3x3, and a maximum pool, side by side.
+
+    Attributes:
+      dtype: Dtype of the computation.
+    """
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `[N, H, W, C]` to `[N, (H - 1) // 2, (W - 1) // 2, 480 + C]`."""
+        branch = functools.partial(_branch, dtype=self.dtype)
+        reduce = functools.partial(_reduce, dtype=self.dtype)
+        deep = branch(x, ('branch3x3dbl_1', 64, (1, 1)), ('branch3x3dbl_2', 96, (3, 3)))
+        branches = (
+            reduce(x, 'branch3x3', 384),
+            reduce(deep, 'branch3x3dbl_3', 96),
+            nn.max_pool(x, (3, 3), (2, 2)),
+        )
+        return jnp.concatenate(branches, axis=-1)
+
+
+class MixedC(nn.Module):
+    """Blocks 6b to 6e: 1x1, 7x7 in two factors, in four, and an average pool, side by side.
+
+    Attributes:
+      hidden: Channels between the factors.
+      dtype: Dtype of the computation.
+    """
+
+    hidden: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `[N, H, W, C]` to `[N, H, W, 768]`."""
+        branch = functools.partial(_branch, dtype=self.dtype)
+        branches = (
+            branch(x, ('branch1x1', 192, (1, 1))),
+            branch(
+                x,
+                ('branch7x7_1', self.hidden, (1, 1)),
+                ('branch7x7_2', self.hidden, (1, 7)),
+                ('branch7x7_3', 192, (7, 1)),
+            ),
+            branch(
+                x,
+                ('branch7x7dbl_1', self.hidden, (1, 1)),
+                ('branch7x7dbl_2', self.hidden, (7, 1)),
+                ('branch7x7dbl_3', self.hidden, (1, 7)),
+                ('branch7x7dbl_4', self.hidden, (7, 1)),
+                ('branch7x7dbl_5', 192, (1, 7)),
+            ),
+            branch(average_pool(x), ('branch_pool', 192, (1, 1))),
+        )
+        return jnp.concatenate(branches, axis=-1)
+
+
+class MixedD(nn.Module):
+    """Block 7a, which halves the grid: 3x3, 7x7 in two factors, and a maximum pool, side by side.
+
+    Attributes:
+      dtype: Dtype of the computation.
+    """
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `[N, H, W, C]` to `[N, (H - 1) // 2, (W - 1) // 2, 512 + C]`."""
+        branch = functools.partial(_branch, dtype=self.dtype)
+        reduce = functools.partial(_reduce, dtype=self.dtype)
+        small = branch(x, ('branch3x3_1', 192, (1, 1)))
+        large = branch(
+            x,
+            ('branch7x7x3_1', 192, (1, 1)),
+            ('branch7x7x3_2', 192, (1, 7)),
+            ('branch7x7x3_3', 192, (7, 1)),
+        )
+        branches = (
+            reduce(small, 'branch3x3_2', 320),
+            reduce(large, 'branch7x7x3_4', 192),
+            nn.max_pool(x, (3, 3), (2, 2)),
+        )
+        return jnp.concatenate(branches, axis=-1)
+
+
+class MixedE(nn.Module):
+    """Blocks 7b and 7c: 1x1, 3x3 as a pair of factors, again after a 3x3, and a pool.
+
+    Attributes:
+      pool: 'average' (7b) or 'max' (7c).
+      dtype: Dtype of the computation.
+    """
+
+    pool: str
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `[N, H, W, C]` to `[N, H, W, 2048]`."""
+        branch = functools.partial(_branch, dtype=self.dtype)
+        middle = branch(x, ('branch3x3_1', 384, (1, 1)))
+        deep = branch(x, ('branch3x3dbl_1', 448, (1, 1)), ('branch3x3dbl_2', 384, (3, 3)))
+        pool = {'average': average_pool, 'max': max_pool}[self.pool]
+        branches = (
+            branch(x, ('branch1x1', 320, (1, 1))),
+            branch(middle, ('branch3x3_2a', 384, (1, 3))),
+            branch(middle, ('branch3x3_2b', 384, (3, 1))),
+            branch(deep, ('branch3x3dbl_3a', 384, (1, 3))),
+            branch(deep, ('branch3x3dbl_3b', 384, (3, 1))),
+            branch(pool(x), ('branch_pool', 192, (1, 1))),
+        )
+        return jnp.concatenate(branches, axis=-1)
+
+
+class Classifier(nn.Module):
+    """The last layer, with and without its bias."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Maps `[N, 2048]` to logits `[N, 1008]` without the bias, and with it."""
+        shape = (x.shape[-1], CLASSES)
+        kernel = self.param('kernel', nn.initializers.lecun_normal(), shape, jnp.float32)
+        bias = self.param('bias', nn.initializers.zeros, (CLASSES,), jnp.float32)
+        logits = x @ kernel
+        return logits, logits + bias
+
+
+class Inception(nn.Module):
+    """The whole network.
+
+    With `mutable=['intermediates']` and `capture_intermediates=True`, `apply` also returns what
+    comes out of every module, and out of the pools between them as `maxpool1` and `maxpool2`.
+
+    Attributes:
+      dtype: Dtype of the computation up to the last grid; outputs are float32. Published scores
+        are those of float32.
+    """
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array) -> Outputs:
+        """Judges images.
+
+        Args:
+          images: `[N, 299, 299, 3]` in about [-1, 1], see `osgan_jax.metrics.inception.preprocess`.
+            Other sizes of at least 75 pixels run too, but give no comparable scores.
+
+        Raises:
+          ValueError: on images of another rank, of another number of channels, or smaller.
+        """
+        if images.ndim != 4 or images.shape[3] != 3 or min(images.shape[1:3]) < LEAST_SIZE:
+            raise ValueError(
+                f'expected images [N, {IMAGE_SIZE}, {IMAGE_SIZE}, 3], or of at least '
+                f'{LEAST_SIZE} pixels, got {list(images.shape)}'
+            )
+        x = jnp.asarray(images, self.dtype)
+        x = ConvBlock(32, (3, 3), 2, 'valid', self.dtype, name='Conv2d_1a_3x3')(x)
+        x = ConvBlock(32, (3, 3), 1, 'valid', self.dtype, name='Conv2d_2a_3x3')(x)
+        x = ConvBlock(64, (3, 3), 1, 'half', self.dtype, name='Conv2d_2b_3x3')(x)
+        x = nn.max_pool(x, (3, 3), (2, 2))
+        self.sow('intermediates', 'maxpool1', x)
+        x = ConvBlock(80, (1, 1), 1, 'valid', self.dtype, name='Conv2d_3b_1x1')(x)
+        x = ConvBlock(192, (3, 3), 1, 'valid', self.dtype, name='Conv2d_4a_3x3')(x)
+        x = nn.max_pool(x, (3, 3), (2, 2))
+        self.sow('intermediates', 'maxpool2', x)
+        x = MixedA(32, self.dtype, name='Mixed_5b')(x)
+        x = MixedA(64, self.dtype, name='Mixed_5c')(x)
+        x = MixedA(64, self.dtype, name='Mixed_5d')(x)
+        x = MixedB(self.dtype, name='Mixed_6a')(x)
+        x = MixedC(128, self.dtype, name='Mixed_6b')(x)
+        x = MixedC(160, self.dtype, name='Mixed_6c')(x)
+        x = MixedC(160, self.dtype, name='Mixed_6d')(x)
+        x = MixedC(192, self.dtype, name='Mixed_6e')(x)
+        x = MixedD(self.dtype, name='Mixed_7a')(x)
+        x = MixedE('average', self.dtype, name='Mixed_7b')(x)
+        x = MixedE('max', self.dtype, name='Mixed_7c')(x)
+        pooled = jnp.asarray(x, jnp.float32).mean((1, 2))
+        return Outputs(pooled, *Classifier(name='fc')(pooled))
+
+
+def average_pool(x: jax.Array) -> jax.Array:
+    """Averages 3x3 pixels around each of `[N, H, W, C]`; at the border, those that exist."""
+    return nn.avg_pool(x, (3, 3), (1, 1), 'SAME', count_include_pad=False)
+
+
+def max_pool(x: jax.Array) -> jax.Array:
+    """Takes the greatest of 3x3 pixels around each of `[N, H, W, C]`."""
+    return nn.max_pool(x, (3, 3), (1, 1), 'SAME')
+
+
+def _branch(x: jax.Array, *layers: _Layer, dtype: Any) -> jax.Array:
+    """Applies convolutions that keep the grid, one after the other."""
+    for name, features, kernel_size in layers:
+        x = ConvBlock(features, kernel_size, dtype=dtype, name=name)(x)
+    return x
+
+
+def _reduce(x: jax.Array, name: str, features: int, dtype: Any) -> jax.Array:
+    """Applies a 3x3 convolution that halves the grid."""
+    return ConvBlock(features, (3, 3), 2, 'valid', dtype, name=name)(x)

@@ -1,0 +1,101 @@
+"""Evaluation while a run trains, and its best checkpoint."""
+
+import pathlib
+import time
+from collections.abc import Callable
+
+from osgan_jax import checkpoints, data, runs
+from osgan_jax import state as states
+from osgan_jax.state import TrainState
+
+_DIRECTORY = 'best'
+
+
+class Selection:
+    """Scores a run's samples now and then and keeps the checkpoint with the best score.
+
+    That checkpoint lies in `workdir/best`, a run's directory like any other for sampling and
+    evaluation, and outlives those that `--keep` removes.
+    """
+
+    def __init__(
+        self,
+        run: runs.Run,
+        workdir: pathlib.Path,
+        gan: states.GAN,
+        dataset: data.Dataset,
+        *,
+        warn: Callable[[str], None],
+    ):
+        """Prepares the extractor and the real images' statistics: minutes, the first time.
+
+        Args:
+          run: what is trained.
+          workdir: where.
+          gan: its networks.
+          dataset: the real images.
+          warn: called with what went wrong with a cache.
+
+        Raises:
+          ValueError: for a dataset without labels and no Inception weights, or unusable weights.
+        """
+        from osgan_jax import evaluation
+
+        config = run.config
+        extractor = evaluation.extractor_for(
+            dataset, inception_weights=config.inception_weights, warn=warn
+        )
+        self._evaluator = evaluation.evaluator(
+            gan,
+            dataset,
+            extractor,
+            metrics=('fid',),
+            num_samples=config.eval_samples,
+            seed=config.seed,
+            warn=warn,
+        )
+        self._run, self._workdir = run, workdir
+
+    def __call__(self, step: int, state: TrainState, seconds: float) -> dict[str, float]:
+        """Evaluates, records and, if nothing before was better, saves.
+
+        Args:
+          step: number of finished updates.
+          state: after them.
+          seconds: training has taken so far.
+
+        Returns:
+          The metrics.
+        """
+        from osgan_jax import evaluation_records
+
+        began = time.monotonic()
+        metrics = self._evaluator(state.sampling_variables())
+        about = self._evaluator.about
+        entry = {'step': step, 'seconds': round(seconds, 3), **metrics, **about}
+        evaluation_records.write(self._workdir, entry)
+        evaluation_records.plot(self._workdir)
+        name = self._evaluator.headline
+        before = [
+            line[name]
+            for line in evaluation_records.read(self._workdir)
+            if line['step'] < step and all(line.get(key) == about[key] for key in about)
+        ]
+        best = not before or metrics[name] < min(before)
+        if best:
+            self._keep(step, state)
+        print(
+            f'step {step}: {name} {metrics[name]:.4g} of {self._evaluator.about["num_samples"]:,} '
+            f'samples in {time.monotonic() - began:.1f} s{", the best so far" if best else ""}',
+            flush=True,
+        )
+        return metrics
+
+    def _keep(self, step: int, state: TrainState) -> None:
+        best = self._workdir / _DIRECTORY
+        with checkpoints.Checkpoints(best, keep=1) as saved:
+            newest = saved.latest_step()
+            # After an interruption steps are made again, and a later one may have been better.
+            if newest is None or newest < step:
+                runs.write(best, self._run)
+                saved.save(step, state, wait=True)
