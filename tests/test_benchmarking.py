@@ -75,6 +75,7 @@ def test_devices_share_the_flops():
         for count in (1, 2)
     )
     assert two.num_devices == 2
+    assert two.processors == 1  # one and the same processor
     # Twice the optimiser's work, besides.
     assert one.flops < two.flops < 1.5 * one.flops
 
@@ -169,6 +170,7 @@ def _timing(**fields) -> StepTiming:
         'compile_seconds': 1.0,
         'first_step_seconds': 2.0,
         'num_devices': 1,
+        'processors': 1,
     }
     return StepTiming(**{**values, **fields})
 
@@ -189,7 +191,7 @@ def test_table_shows_ratios_to_the_first_and_share_of_the_peak():
 def test_growth_compares_time_with_flops_of_one_device():
     small_case = config.TrainConfig(network='dcgan', image_size=64, batch_size=8)
     large_case = dataclasses.replace(small_case, batch_size=32, num_devices=2)
-    grown = _timing(seconds=1.5, flops=4e9, num_devices=2, bytes=3000)
+    grown = _timing(seconds=1.5, flops=4e9, num_devices=2, processors=2, bytes=3000)
     text = report.growth([(small_case, [_timing()]), (large_case, [grown])])
     # 4 times the images and FLOPs on 2 devices: twice is expected, three times measured.
     assert text.splitlines()[-1].split()[-5:] == ['4.00', '2.00', '3.00', '+50%', '3.00']

@@ -62,23 +62,35 @@ def test_pictures_exist():
         assert (ROOT / path).stat().st_size > 0
 
 
-def declared():
+# Optional libraries, and the one module that may import them when it is imported itself.
+OPTIONAL = {'torch': ('peer', ROOT / 'osgan_jax' / 'benchmarking' / 'torch_peer.py')}
+
+
+def declared(extra=None):
     parser = configparser.ConfigParser()
     parser.read(ROOT / 'setup.cfg')
-    lines = parser['options']['install_requires'].splitlines()
+    text = parser['options.extras_require'][extra] if extra else None
+    lines = (text or parser['options']['install_requires']).splitlines()
     return {r.name: r for r in (Requirement(line) for line in lines if line.strip())}
 
 
 def test_every_import_is_declared():
-    found = set()
+    found = {}
     for folder in ('osgan_jax', 'experiments'):
         for path in (ROOT / folder).rglob('*.py'):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Import):
-                    found |= {alias.name.split('.')[0] for alias in node.names}
+                    modules = [alias.name for alias in node.names]
                 elif isinstance(node, ast.ImportFrom) and node.level == 0:
-                    found.add(node.module.split('.')[0])
-    third_party = found - set(sys.stdlib_module_names) - {'osgan_jax', 'experiments'}
+                    modules = [node.module]
+                else:
+                    continue
+                for module in modules:
+                    found.setdefault(module.split('.')[0], set()).add(path)
+    for module, (extra, path) in OPTIONAL.items():
+        assert found.pop(module) == {path}
+        assert module in declared(extra)
+    third_party = set(found) - set(sys.stdlib_module_names) - {'osgan_jax', 'experiments'}
     names = {re.sub('[-_]', '', name).lower() for name in declared()}
     for module in third_party - {'absl'}:
         name = DISTRIBUTIONS.get(module, module)

@@ -103,14 +103,14 @@ def growth(rows: Rows) -> str | None:
 
     Returns:
       Lines of text, None for a single case. Time is expected to grow as the FLOPs of one device
-      do; 'excess' is what is above that.
+      do (on CPU all devices are the same cores); 'excess' is what is above that.
     """
     if len(rows) < 2:
         return None
     width = max(len(name(case)) for case, _ in rows) + 2
     lines = [
-        f'growth of {rows[0][1][0].scheme}, over the first case (FLOPs a device: what time is '
-        'expected to follow)',
+        f'growth of {rows[0][1][0].scheme}, over the first case (time is expected to grow '
+        'as the FLOPs a device, on CPU all FLOPs, do)',
         f'{"":<{width}}{"images":>8}{"FLOPs":>9}{"time":>9}{"excess":>9}{"memory":>9}',
     ]
     (base_case, (base, *_)), *_ = rows
@@ -118,7 +118,7 @@ def growth(rows: Rows) -> str | None:
         time = timing.seconds / base.seconds
         flops = memory = excess = ''
         if timing.flops and base.flops:
-            a_device = timing.flops / timing.num_devices / (base.flops / base.num_devices)
+            a_device = timing.flops / timing.processors / (base.flops / base.processors)
             flops, excess = f'{a_device:.2f}', f'{time / a_device - 1:+.0%}'
         if timing.bytes and base.bytes:
             memory = f'{timing.bytes / base.bytes:.2f}'
@@ -192,7 +192,7 @@ def save_chart(path: pathlib.Path, rows: Rows, title: str) -> None:
 def _share(timing: StepTiming, peak: float) -> float | None:
     if timing.flops is None:
         return None
-    return timing.flops / timing.seconds / (peak * timing.num_devices)
+    return timing.flops / timing.seconds / (peak * timing.processors)
 
 
 def _flop_ratio(timing: StepTiming, first: StepTiming) -> float | None:

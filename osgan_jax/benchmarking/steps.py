@@ -36,6 +36,7 @@ class StepTiming:
       compile_seconds: tracing and compiling, None where nothing is compiled.
       first_step_seconds: from building the networks until the first step has ended.
       num_devices: over which the step ran.
+      processors: that compute at once; the devices, but one on CPU, whose devices share its cores.
     """
 
     scheme: str
@@ -47,6 +48,7 @@ class StepTiming:
     compile_seconds: float | None
     first_step_seconds: float
     num_devices: int
+    processors: int
 
 
 @dataclasses.dataclass
@@ -122,6 +124,7 @@ def measure_steps(
                 compile_seconds=runner.compile_seconds,
                 first_step_seconds=runner.first_step_seconds,
                 num_devices=runner.num_devices,
+                processors=1 if jax.default_backend() == 'cpu' else runner.num_devices,
             )
         )
     return timings
