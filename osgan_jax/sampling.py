@@ -40,6 +40,7 @@ class Sampler:
       run: what the run was made with.
       gan: its networks.
       step: the checkpoint's step.
+      variables: the generator's, averaged where the run keeps an average.
     """
 
     def __init__(self, workdir: str | os.PathLike[str], step: int | None = None):
@@ -68,7 +69,7 @@ class Sampler:
         with checkpoints.Checkpoints(workdir, read_only=True) as saved:
             restored = saved.restore(like, step)
         self.step = restored.step
-        self._variables = restored.state.sampling_variables()
+        self.variables = restored.state.sampling_variables()
         self._generate = sampler(self.gan)
 
     def latents(self, count: int, seed: int) -> jax.Array:
@@ -107,7 +108,7 @@ class Sampler:
             # The last chunk is filled up with the first rows and cut afterwards.
             rows = jnp.arange(start, start + chunk) % count
             own = None if labels is None else labels[rows]
-            parts.append(np.asarray(self._generate(self._variables, z[rows], own)))
+            parts.append(np.asarray(self._generate(self.variables, z[rows], own)))
         return np.concatenate(parts)[:count]
 
 

@@ -1,0 +1,217 @@
+"""Scores of a generator: its samples against the real set, through one extractor."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from osgan_jax import caches, data, metrics, reporting, sampling
+from osgan_jax.metrics import cache, moments
+from osgan_jax.state import GAN
+
+METRICS = ('fid', 'kid', 'is', 'pr')
+_SCORES = {
+    'fid': ('fid',),
+    'kid': ('kid', 'kid_std'),
+    'is': ('is', 'is_std'),
+    'pr': ('precision', 'recall'),
+}
+
+# Splits the latents of evaluations off the seed, away from those of training and of sample grids.
+_STREAM = 0x6576_616C
+_MAX_FEATURES = 10_000  # of either set, for kernel distances and neighbourhoods
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluator:
+    """Scores generators of one shape against one real set.
+
+    Attributes:
+      headline: the metric that says which of two checkpoints is better (lower is), None if none of
+        those that were asked for does.
+      about: what a number must agree in to be compared: extractor, convention, fingerprint,
+        num_samples, seed, dataset, num_real.
+      names: of the scores a call returns.
+    """
+
+    headline: str | None
+    about: dict[str, Any]
+    names: tuple[str, ...]
+    _metrics: tuple[str, ...]
+    _prefix: str
+    _draw: Callable[[Any, int], np.ndarray]
+    _extractor: metrics.Extractor
+    _real: cache.RealStatistics
+    _batch_size: int
+    _progress: Callable[[int, int], None] | None
+
+    def __call__(self, variables: Any) -> dict[str, float]:
+        """Draws samples and scores them.
+
+        Args:
+          variables: of the generator, as `TrainState.sampling_variables()` gives them.
+
+        Returns:
+          By name: fid; kid and kid_std; is and is_std; precision and recall, for what was asked,
+          each beginning with `classifier_` (fd and kd instead of fid and kid) unless made with the
+          Inception network.
+        """
+        count, total = self.about['num_samples'], None
+        pooled, logits = [], []
+        for start in range(0, count, self._batch_size):
+            images = self._draw(variables, start)[: count - start]
+            seen = self._extractor.apply(images)
+            if 'fid' in self._metrics:
+                own = moments.of(seen.pooled)
+                total = own if total is None else moments.merge(total, own)
+            if {'kid', 'pr'} & set(self._metrics) and start < _MAX_FEATURES:
+                pooled.append(np.asarray(seen.pooled))
+            if 'is' in self._metrics:
+                logits.append(np.asarray(seen.logits))
+            if self._progress is not None:
+                self._progress(min(start + self._batch_size, count), count)
+        features = np.concatenate(pooled)[:_MAX_FEATURES] if pooled else None
+        values = {}
+        if 'fid' in self._metrics:
+            values['fid'] = metrics.frechet_distance(self._real.moments, total)
+        if 'kid' in self._metrics:
+            values['kid'], values['kid_std'] = metrics.kernel_distance(self._real.pooled, features)
+        if 'is' in self._metrics:
+            splits = min(10, count)
+            values['is'], values['is_std'] = metrics.inception_score(
+                np.concatenate(logits), splits=splits
+            )
+        if 'pr' in self._metrics:
+            # As many of either set: precision and recall depend on how densely each is known.
+            size = min(len(features), len(self._real.pooled))
+            values['precision'], values['recall'] = metrics.precision_recall(
+                self._real.pooled[:size], features[:size]
+            )
+        return {_name(self._prefix, name): value for name, value in values.items()}
+
+
+def extractor_for(
+    dataset: data.Dataset,
+    *,
+    inception_weights: str | os.PathLike[str] | None = None,
+    convention: str = 'torch',
+    cache_dir: str | os.PathLike[str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> metrics.Extractor:
+    """The Inception network where there are weights, otherwise a classifier of the dataset.
+
+    Args:
+      dataset: the real images.
+      inception_weights: a file of them; 'fetch' downloads the published ones, once.
+      convention: how the Inception network's images are resized and scaled, see
+        `osgan_jax.metrics.inception`.
+      cache_dir: where a trained classifier or downloaded weights are kept; by default the user's.
+      progress: called with steps done and in all while a classifier is trained.
+      warn: called with a sentence about a cached file that could not be used.
+
+    Raises:
+      ValueError: for weights that are none, or a dataset without labels and no weights.
+      OSError: if the weights cannot be read or downloaded.
+    """
+    if inception_weights is not None:
+        from osgan_jax.metrics import inception
+
+        if str(inception_weights) == 'fetch':
+            inception_weights = inception.fetch(cache_dir or caches.default_dir())
+        return inception.extractor(inception_weights, convention=convention)
+    from osgan_jax.metrics import classifier
+
+    return classifier.for_dataset(dataset, cache_dir, progress=progress, warn=warn)
+
+
+def evaluator(
+    gan: GAN,
+    dataset: data.Dataset,
+    extractor: metrics.Extractor,
+    *,
+    metrics: Sequence[str] = ('fid',),
+    num_samples: int = 10_000,
+    batch_size: int = 256,
+    seed: int = 0,
+    cache_dir: str | os.PathLike[str] | None = None,
+    warn: Callable[[str], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluator:
+    """Prepares to score generators against a dataset; reads or computes its statistics.
+
+    Args:
+      gan: whose generator's shapes and labels count.
+      dataset: the real images, all of which are compared with.
+      extractor: what turns images into features.
+      metrics: some of `METRICS`.
+      num_samples: images drawn for a score. Distances fall with more: compare equal numbers.
+      batch_size: images drawn a call.
+      seed: of latents, the same for every generator.
+      cache_dir: where the real set's statistics are kept; by default the user's.
+      warn: called with a sentence about a cached file that could not be used.
+      progress: called with images scored and in all.
+
+    Raises:
+      ValueError: for an unknown metric or too few samples.
+    """
+    unknown = [name for name in metrics if name not in METRICS]
+    if unknown or not metrics:
+        given = repr(unknown[0]) if unknown else 'none'
+        raise ValueError(f'metrics: expected some of {", ".join(METRICS)}, got {given}')
+    # A distance needs a covariance, a neighbourhood three neighbours.
+    least = 4 if 'pr' in metrics else 2
+    if num_samples < least:
+        raise ValueError(f'num_samples={num_samples}: expected at least {least}')
+    real = cache.real_statistics(
+        dataset, extractor, cache_dir, max_features=_MAX_FEATURES, warn=warn
+    )
+    prefix = '' if extractor.name == 'inception' else f'{extractor.name}_'
+    lower_is_better = [name for name in ('fid', 'kid') if name in metrics]
+    about = {
+        'extractor': extractor.name,
+        'convention': extractor.convention,
+        'fingerprint': extractor.fingerprint,
+        'num_samples': num_samples,
+        'seed': seed,
+        'dataset': dataset.name,
+        'num_real': len(dataset),
+    }
+    return Evaluator(
+        headline=_name(prefix, lower_is_better[0]) if lower_is_better else None,
+        about=about,
+        names=tuple(_name(prefix, score) for name in metrics for score in _SCORES[name]),
+        _metrics=tuple(metrics),
+        _prefix=prefix,
+        _draw=_drawer(gan, seed, batch_size),
+        _extractor=extractor,
+        _real=real,
+        _batch_size=batch_size,
+        _progress=progress,
+    )
+
+
+def _drawer(gan: GAN, seed: int, batch_size: int) -> Callable[[Any, int], np.ndarray]:
+    """`(variables, start) -> uint8 images` of one batch of the latents of a seed."""
+    generate = sampling.sampler(gan)
+    key = jax.random.fold_in(jax.random.key(seed), _STREAM)
+
+    def draw(variables: Any, start: int) -> np.ndarray:
+        z = jax.random.normal(jax.random.fold_in(key, start), (batch_size, gan.latent_dim))
+        labels = None
+        if gan.num_classes:
+            labels = jnp.arange(start, start + batch_size) % gan.num_classes
+        return reporting.to_uint8(np.asarray(generate(variables, z, labels)))
+
+    return draw
+
+
+def _name(prefix: str, name: str) -> str:
+    """'classifier_fd' for the 'fid' of a classifier's features, which is none."""
+    if prefix:
+        name = {'fid': 'fd', 'kid': 'kd', 'kid_std': 'kd_std'}.get(name, name)
+    return prefix + name

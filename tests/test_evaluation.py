@@ -1,0 +1,219 @@
+"""Scores of a run's samples against those written out by hand, and what is kept of them."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import small
+
+from osgan_jax import (
+    config,
+    evaluation,
+    evaluation_records,
+    metrics,
+    reporting,
+    runs,
+    sampling,
+    training,
+)
+from osgan_jax.metrics import Extractor, Features, moments
+
+
+def _see(images: np.ndarray) -> Features:
+    """Means of the quarters and of the whole: features that tell any two images apart."""
+    x = jnp.asarray(images, jnp.float32) / 255
+    n, h, w, _ = x.shape
+    quarters = x.reshape(n, 2, h // 2, 2, w // 2, -1).mean((2, 4, 5)).reshape(n, 4)
+    return Features(quarters, 5 * quarters)
+
+
+EXTRACTOR = Extractor('classifier', 'quarters', 'f00d', _see)
+
+
+@pytest.fixture(scope='module')
+def workdir(tmp_path_factory):
+    path = tmp_path_factory.mktemp('run')
+    training.train(
+        small.make_config(num_steps=4, save_every=2, log_every=2), path, dataset=small.dataset()
+    )
+    return path
+
+
+def _evaluator(gan, **options):
+    options = {'num_samples': 40, 'batch_size': 16, 'metrics': evaluation.METRICS, **options}
+    return evaluation.evaluator(gan, small.dataset(), EXTRACTOR, **options)
+
+
+def test_scores_are_those_of_the_samples(workdir, tmp_path):
+    sampler = sampling.Sampler(workdir)
+    scored = _evaluator(sampler.gan, cache_dir=tmp_path)
+    drawn = [scored._draw(sampler.variables, start) for start in (0, 16, 32)]
+    images = np.concatenate(drawn)[:40]
+    assert images.dtype == np.uint8
+    assert len({image.tobytes() for image in images}) == 40
+    dataset = small.dataset()
+    real = np.asarray(_see(np.stack([dataset[i]['image'] for i in range(len(dataset))])).pooled)
+    fake = _see(images)
+    pooled = np.asarray(fake.pooled)
+    precision, recall = metrics.precision_recall(real, pooled)
+    expected = {
+        'classifier_fd': metrics.frechet_distance(moments.of(real), moments.of(pooled)),
+        'classifier_kd': metrics.kernel_distance(real, pooled)[0],
+        'classifier_kd_std': metrics.kernel_distance(real, pooled)[1],
+        'classifier_is': metrics.inception_score(fake.logits)[0],
+        'classifier_is_std': metrics.inception_score(fake.logits)[1],
+        'classifier_precision': precision,
+        'classifier_recall': recall,
+    }
+    values = scored(sampler.variables)
+    assert values == pytest.approx(expected, rel=1e-5, abs=1e-9)
+    assert set(values) == set(scored.names)
+    assert scored(sampler.variables) == values
+    assert scored.headline == 'classifier_fd'
+    assert scored.about['num_real'] == small.EXAMPLES
+
+
+def test_names_with_the_inception_network_are_the_fields(workdir, tmp_path):
+    sampler = sampling.Sampler(workdir)
+    inception = Extractor('inception', 'torch', 'beef', _see)
+    scored = evaluation.evaluator(
+        sampler.gan,
+        small.dataset(),
+        inception,
+        metrics=('kid', 'pr'),
+        num_samples=8,
+        batch_size=8,
+        cache_dir=tmp_path,
+    )
+    assert scored.names == ('kid', 'kid_std', 'precision', 'recall')
+    assert scored.headline == 'kid'
+    assert set(scored(sampler.variables)) == set(scored.names)
+
+
+def test_conditional_generators_draw_every_class_in_turn(tmp_path):
+    gan, state, _, _ = small.build(method='cgan')
+    scored = _evaluator(gan, num_samples=8, batch_size=8, metrics=('fid',), cache_dir=tmp_path)
+    variables = state.sampling_variables()
+    key = jax.random.fold_in(jax.random.key(0), evaluation._STREAM)
+    z = jax.random.normal(jax.random.fold_in(key, 0), (8, gan.latent_dim))
+    expected = sampling.sampler(gan)(variables, z, jnp.arange(8) % small.CLASSES)
+    np.testing.assert_array_equal(scored._draw(variables, 0), reporting.to_uint8(expected))
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'metrics': ('fid', 'lpips')}, "expected some of fid, kid, is, pr, got 'lpips'"),
+        ({'metrics': ()}, 'got none'),
+        ({'num_samples': 1}, 'num_samples=1: expected at least 4'),
+    ],
+)
+def test_wrong_requests_are_refused(workdir, options, message):
+    with pytest.raises(ValueError, match=message):
+        _evaluator(sampling.Sampler(workdir).gan, **options)
+
+
+def _entry(**fields):
+    values = {'step': 10, 'seconds': 1.5, 'classifier_fd': 3.0, 'fingerprint': 'a'}
+    return {**values, 'num_samples': 8, 'seed': 0, **fields}
+
+
+def test_records_keep_one_line_an_evaluation_in_order(tmp_path):
+    evaluation_records.write(tmp_path, _entry(step=20))
+    evaluation_records.write(tmp_path, _entry())
+    evaluation_records.write(tmp_path, _entry(classifier_fd=2.0))
+    evaluation_records.write(tmp_path, _entry(classifier_is=1.5))
+    evaluation_records.write(tmp_path, _entry(seed=1))
+    lines = evaluation_records.read(tmp_path)
+    assert [(line['step'], line['seed']) for line in lines] == [(10, 0), (10, 1), (20, 0)]
+    assert lines[0]['classifier_fd'] == 3.0
+    assert lines[0]['classifier_is'] == 1.5
+    with open(tmp_path / evaluation_records.FILE, 'a') as file:
+        file.write('{"step": 30, "finger')
+    assert evaluation_records.read(tmp_path) == lines
+
+
+def test_records_are_drawn(tmp_path):
+    assert evaluation_records.plot(tmp_path) is None
+    for step in (10, 20):
+        evaluation_records.write(
+            tmp_path, _entry(step=step, classifier_kd=0.1, classifier_kd_std=1)
+        )
+        evaluation_records.write(tmp_path, _entry(step=step, num_samples=99))
+    assert evaluation_records.metric_names(_entry(x_std=1)) == ['classifier_fd']
+    assert evaluation_records.plot(tmp_path).stat().st_size > 1000
+
+
+# While a run trains
+
+
+@pytest.fixture
+def quarters(monkeypatch):
+    monkeypatch.setattr(evaluation, 'extractor_for', lambda *args, **kwargs: EXTRACTOR)
+
+
+def test_training_evaluates_and_keeps_the_best(tmp_path, quarters, capsys):
+    fields = {'eval_every': 2, 'eval_samples': 32, 'log_every': 2, 'save_every': 2, 'keep': 1}
+    training.train(small.make_config(num_steps=6, **fields), tmp_path, dataset=small.dataset())
+    lines = evaluation_records.read(tmp_path)
+    assert [line['step'] for line in lines] == [2, 4, 6]
+    assert lines[0]['seconds'] < lines[1]['seconds'] < lines[2]['seconds']
+    best = min(lines, key=lambda line: line['classifier_fd'])
+    kept = sampling.Sampler(tmp_path / 'best')
+    assert kept.step == best['step']
+    # The kept checkpoint is the one that was scored.
+    score = _evaluator(kept.gan, num_samples=32, batch_size=256, metrics=('fid',))
+    assert score(kept.variables)['classifier_fd'] == pytest.approx(best['classifier_fd'], rel=1e-9)
+    assert 'the best so far' in capsys.readouterr().out
+    assert (tmp_path / evaluation_records.PLOT).exists()
+
+
+def test_interrupted_evaluations_are_the_same(tmp_path, quarters):
+    fields = {'eval_every': 2, 'eval_samples': 16, 'log_every': 2, 'save_every': 2}
+    for name, ends in (('whole', (6,)), ('parts', (2, 6))):
+        for end in ends:
+            training.train(
+                small.make_config(num_steps=end, **fields),
+                tmp_path / name,
+                dataset=small.dataset(),
+            )
+    whole, parts = (evaluation_records.read(tmp_path / name) for name in ('whole', 'parts'))
+    for one, other in zip(whole, parts, strict=True):
+        assert {**one, 'seconds': 0} == {**other, 'seconds': 0}
+    assert sampling.Sampler(tmp_path / 'whole/best').step == (
+        sampling.Sampler(tmp_path / 'parts/best').step
+    )
+
+
+def test_time_given_ends_a_run_and_is_not_given_twice(tmp_path, capsys):
+    fields = {'num_steps': 10**6, 'log_every': 1, 'max_seconds': 0.3}
+    first = training.train(small.make_config(**fields), tmp_path, dataset=small.dataset())
+    steps = int(first.state.step)
+    assert 1 < steps < 10**5
+    rows = [json.loads(line) for line in (tmp_path / 'timing.jsonl').read_text().splitlines()]
+    assert rows[-1]['seconds'] >= 0.2
+    assert sampling.Sampler(tmp_path).step == steps
+    assert (tmp_path / 'samples' / f'step_{steps:07d}.png').exists()
+    again = training.train(small.make_config(**fields), tmp_path, dataset=small.dataset())
+    out = capsys.readouterr().out
+    # The log's last line may lie some milliseconds before the end: a few steps more, at most.
+    assert 'Already trained' in out or int(again.state.step) < 2 * steps
+    longer = dict(fields, max_seconds=0.6)
+    more = training.train(small.make_config(**longer), tmp_path, dataset=small.dataset())
+    assert int(more.state.step) > steps
+
+
+def test_evaluations_fall_on_calls():
+    with pytest.raises(ValueError, match='eval_every=3: expected a multiple of steps_per_call=2'):
+        config.TrainConfig(steps_per_call=2, eval_every=3)
+
+
+def test_set_without_labels_needs_inception_weights(tmp_path):
+    from osgan_jax import data
+
+    unlabelled = data.from_arrays(np.zeros((8, 16, 16, 1), np.uint8), name='none')
+    with pytest.raises(ValueError, match='--inception_weights'):
+        training.train(small.make_config(eval_every=2, num_steps=2), tmp_path, dataset=unlabelled)
+    assert runs.read(tmp_path) is None or not list((tmp_path / 'checkpoints').iterdir())
