@@ -110,7 +110,13 @@ class Written(Records):
         self._timing = reporting.MetricsLog(workdir, start, filename='timing.jsonl')
         self._clock = Stopwatch(self._seconds_before())
         self._tensorboard = reporting.TensorBoard(workdir, start)
-        self._progress = reporting.Progress(config.num_steps, start, config.batch_size)
+        limit = config.max_seconds
+        self._progress = reporting.Progress(
+            config.num_steps,
+            start,
+            config.batch_size,
+            seconds_left=None if limit is None else lambda: limit - self._clock.seconds,
+        )
 
     def update(self, step: int) -> None:
         """Moves the progress bar."""
@@ -220,12 +226,19 @@ def summary(
         ('parameters', f'G {_count(state.params_g)}, D {_count(state.params_d)}'),
         ('a step', f'{config.batch_size} real and as many fake images' + _flops(flops)),
         ('rates', f'{config.optimizer}, {rates}'),
-        ('steps', f'{config.num_steps:,} ({config.num_steps / run.steps_per_epoch:.0f} epochs)'),
+        ('steps', _length(run)),
         ('devices', platform),
         ('workdir', str(workdir)),
         ('resumed', f'from step {start:,}' if start else None),
     ]
     return reporting.summary.summary(fields, title='osgan_jax: one run')
+
+
+def _length(run: Run) -> str:
+    config = run.config
+    if config.max_seconds is not None:
+        return f'as many as {config.max_seconds:g} s give'
+    return f'{config.num_steps:,} ({config.num_steps / run.steps_per_epoch:.0f} epochs)'
 
 
 def _count(params: Any) -> str:

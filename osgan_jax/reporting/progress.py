@@ -29,6 +29,7 @@ class Progress:
         initial_step: where this process begins, above 0 when resuming.
         batch_size: real images a step, over all devices.
         every_seconds: interval of the plain lines.
+        seconds_left: what is left of the time given, where time may end it before the steps do.
         file: where to write, None is standard output.
         clock: seconds, monotonic.
     """
@@ -40,12 +41,14 @@ class Progress:
         batch_size: int = 1,
         every_seconds: float = 10.0,
         *,
+        seconds_left: Callable[[], float] | None = None,
         file: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ):
         self._total = total_steps
         self._initial = self._step = initial_step
         self._batch_size = batch_size
+        self._seconds_left = seconds_left
         self._clock = clock
         self._start = self._shown = clock()
         self._marks: collections.deque[tuple[float, int]] = collections.deque()
@@ -120,15 +123,30 @@ class Progress:
         print(line, file=self._file, flush=True)
 
     def _where(self) -> str:
+        if self._seconds_left is not None:
+            return f'step {self._step:,}'
         share = self._step / self._total if self._total else 1.0
         return f'step {self._step:,}/{self._total:,} {math.floor(100 * share)}%'
 
     def _times(self) -> str:
         text = f'{duration(self._clock() - self._start)} elapsed'
+        left = self._left()
+        return text if left is None else f'{text}, {duration(left)} left'
+
+    def _left(self) -> float | None:
+        """Seconds to the end, as far as they are known."""
         rate = self.steps_per_second
-        if rate > 0:
-            text += f', {duration((self._total - self._step) / rate)} left'
-        return text
+        ends = [(self._total - self._step) / rate] if rate > 0 else []
+        if self._seconds_left is not None:
+            ends.append(self._seconds_left())
+        return max(0.0, min(ends)) if ends else None
+
+    def _share(self) -> float:
+        """How much is done, 0 to 1."""
+        if self._seconds_left is None:
+            return self._step / max(1, self._total)
+        elapsed = self._clock() - self._start
+        return elapsed / max(elapsed + (self._left() or 0.0), 1e-9)
 
     def _numbers(self) -> str:
         parts = []
@@ -186,6 +204,6 @@ def _bar(progress: Progress):
     row.add_column(no_wrap=True)
     row.add_column(ratio=1)
     row.add_column(no_wrap=True)
-    bar = ProgressBar(total=max(1, progress._total), completed=progress._step)
+    bar = ProgressBar(total=1.0, completed=progress._share())
     row.add_row(progress._where(), bar, progress._times())
     return Group(row, Text(progress._numbers(), style='cyan'))

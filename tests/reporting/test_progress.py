@@ -127,3 +127,24 @@ def test_nothing_done():
 )
 def test_duration(seconds, text):
     assert progress.duration(seconds) == text
+
+
+def test_time_that_is_given_ends_it_where_steps_do_not():
+    clock, left = [0.0], [30.0]
+    file = io.StringIO()
+    shown = progress.Progress(
+        10**9, file=file, every_seconds=10.0, seconds_left=lambda: left[0], clock=lambda: clock[0]
+    )
+    shown.update(1)
+    clock[0], left[0] = 10.0, 20.0
+    shown.update(41)
+    assert 'step 41  4 steps/s  4 images/s  0:10 elapsed, 0:20 left' in file.getvalue()
+    assert shown._share() == pytest.approx(10 / 30)
+    # Steps that end before the time does count.
+    few = progress.Progress(
+        101, file=io.StringIO(), seconds_left=lambda: 99.0, clock=lambda: clock[0]
+    )
+    few.update(1)
+    clock[0] = 20.0
+    few.update(51)
+    assert few._left() == pytest.approx(10)
