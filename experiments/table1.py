@@ -62,9 +62,6 @@ _METRICS = flags.DEFINE_list('metrics', ['fid', 'kid'], 'some of fid, kid, is, p
 _NUM_SAMPLES = flags.DEFINE_integer(
     'num_samples', 10_000, 'images a cell is scored on', lower_bound=2
 )
-_CONVENTION = flags.DEFINE_enum(
-    'convention', None, ['torch', 'tf1', 'clean'], "the Inception network's input; default torch"
-)
 cli.define_flags(_Shared)
 
 
@@ -94,9 +91,7 @@ def main() -> int:
     cells = grid.cells(
         _METHODS.value or (), _SCHEMES.value, seeds, labelled=dataset.num_classes > 1
     )
-    scoring = records.Scoring(
-        tuple(_METRICS.value), _NUM_SAMPLES.value, convention=_CONVENTION.value
-    )
+    scoring = records.Scoring(tuple(_METRICS.value), _NUM_SAMPLES.value)
     results = grid.run(cells, shared, _WORKDIR.value, scoring, dataset=dataset)
     with open(f'{_WORKDIR.value}/table1.md', encoding='utf-8') as file:
         print(file.read(), flush=True)

@@ -87,6 +87,12 @@ class TrainConfig:
     inception_weights: str | None = _field(
         None, 'evaluate by FID with this file; default a classifier of the dataset', may_change=True
     )
+    convention: str = _field(
+        'torch',
+        "how the Inception network's input is made",
+        choices=('torch', 'tf1', 'clean'),
+        may_change=True,
+    )
     collapse_alarm: bool = _field(
         True, 'say when samples have long been far more alike than real images', may_change=True
     )

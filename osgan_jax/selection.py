@@ -43,7 +43,10 @@ class Selection:
 
         config = run.config
         extractor = evaluation.extractor_for(
-            dataset, inception_weights=config.inception_weights, warn=warn
+            dataset,
+            inception_weights=config.inception_weights,
+            convention=config.convention,
+            warn=warn,
         )
         self._evaluator = evaluation.evaluator(
             gan,

@@ -107,6 +107,12 @@ class _Prepared:
 
 def _prepare(config: TrainConfig, dataset: data.Dataset | None) -> _Prepared:
     """Everything that does not touch the workdir or other processes."""
+    if config.eval_every and jax.process_count() > 1:
+        # The best checkpoint would be one process's to choose and all processes' to write.
+        raise ValueError(
+            'eval_every: several processes cannot evaluate while they train; leave it out and run '
+            'experiments.evaluate beside them or afterwards'
+        )
     if dataset is None:
         dataset = data.load(
             config.dataset,

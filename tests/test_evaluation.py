@@ -217,3 +217,9 @@ def test_set_without_labels_needs_inception_weights(tmp_path):
     with pytest.raises(ValueError, match='--inception_weights'):
         training.train(small.make_config(eval_every=2, num_steps=2), tmp_path, dataset=unlabelled)
     assert runs.read(tmp_path) is None or not list((tmp_path / 'checkpoints').iterdir())
+
+
+def test_several_processes_evaluate_apart(tmp_path, monkeypatch):
+    monkeypatch.setattr(jax, 'process_count', lambda: 2)
+    with pytest.raises(ValueError, match='several processes cannot evaluate while they train'):
+        training._prepare(small.make_config(eval_every=2), small.dataset())

@@ -117,7 +117,7 @@ def run(
     current = 'preparing the extractor'
     done = trained = 0
     with _stoppable(lambda: f'{current}, {done} of {len(grid)} cells done'):
-        extractor = _extractor(shared, scoring, dataset, say)
+        extractor = _extractor(shared, dataset, say)
 
         def tabulate() -> list[Result]:
             results = collect(grid, workdir, extractor, scoring)
@@ -272,10 +272,7 @@ def _train(
 
 
 def _extractor(
-    shared: TrainConfig,
-    scoring: records.Scoring,
-    dataset: data.Dataset,
-    say: Callable[[str], None],
+    shared: TrainConfig, dataset: data.Dataset, say: Callable[[str], None]
 ) -> extractors.Extractor:
     from osgan_jax import evaluation
 
@@ -283,13 +280,12 @@ def _extractor(
         if done == 1:
             say(f'Training the classifier that scores samples of {dataset.name}: {total:,} steps.')
 
-    options = {} if scoring.convention is None else {'convention': scoring.convention}
     return evaluation.extractor_for(
         dataset,
         inception_weights=shared.inception_weights,
         progress=progress,
         warn=_warn,
-        **options,
+        convention=shared.convention,
     )
 
 

@@ -21,13 +21,11 @@ class Scoring:
       metrics: names in `osgan_jax.evaluation.METRICS`.
       num_samples: generated images.
       seed: of their latents, the same for all cells.
-      convention: of the Inception network's input; None is the extractor's default.
     """
 
     metrics: tuple[str, ...] = ('fid',)
     num_samples: int = 10_000
     seed: int = 0
-    convention: str | None = None
 
 
 def read(directory: pathlib.Path) -> dict[str, Any] | None:
