@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import small
 
-from osgan_jax import data, diversity
+from osgan_jax import data, diversity, training
 
 RNG = np.random.default_rng(0)
 
@@ -67,3 +67,13 @@ def test_a_set_without_variety_raises_no_alarm():
     alarm = diversity.Alarm(grey, patience=1)
     assert alarm.real == pytest.approx(0, abs=1e-12)
     assert alarm(10, np.zeros((4, 8, 8, 1))) is None
+
+
+@pytest.mark.parametrize('alarm', [True, False])
+def test_a_run_says_that_its_generator_collapsed(tmp_path, capsys, alarm):
+    """A generator that hardly learns draws grey squares; the real ones differ."""
+    config = small.make_config(
+        learning_rate_g=1e-12, num_steps=7, sample_every=1, log_every=1, collapse_alarm=alarm
+    )
+    training.train(config, tmp_path, dataset=small.dataset())
+    assert capsys.readouterr().out.count('far more alike than real images') == alarm
