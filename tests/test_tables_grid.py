@@ -68,7 +68,8 @@ class Stage:
         state = types.SimpleNamespace(step=4, sampling_variables=lambda: workdir.name)
         return types.SimpleNamespace(state=state)
 
-    def extractor_for(self, dataset, *, inception_weights, warn, progress):
+    def extractor_for(self, dataset, *, inception_weights, convention, warn, progress):
+        assert convention == 'torch'
         return types.SimpleNamespace(fingerprint=self.fingerprint)
 
     def evaluator(self, gan, dataset, extractor, *, metrics, num_samples, seed, warn):
