@@ -113,9 +113,14 @@ def succeed(run):
 
 
 def own_words(said):
-    """Without what the collectives' library prints when it connects; two lines may run together."""
-    said = re.sub(r'\[Gloo\] Rank|\d* ?is connected to \d+ peer ranks\.', '', said)
-    return re.sub(r'Expected number of connected peer ranks is : \d+|[\s\d]+', ' ', said).strip()
+    """Without what the collectives' library prints when it connects, whose lines run together."""
+    connecting = (
+        '[Gloo] Rank is connected to peer ranks. Expected number of connected peer ranks is :'
+    )
+    said = re.sub(r'\d+', ' ', said)
+    for phrase in sorted(set(connecting.split()), key=len, reverse=True):
+        said = re.sub(rf'(?<![a-zA-Z]){re.escape(phrase)}(?![a-zA-Z])', ' ', said)
+    return ' '.join(said.split())
 
 
 def wait_for_step(run, workdir, step):
