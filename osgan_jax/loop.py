@@ -10,8 +10,7 @@ import jax
 import numpy as np
 
 from osgan_jax import checkpoints, data, interruption, parallel, recording, runs
-from osgan_jax.config import TrainConfig
-from osgan_jax.state import TrainState
+from osgan_jax.configuration import RunConfig
 
 _PREFETCHED_BATCHES = 2
 
@@ -30,9 +29,21 @@ class Loop:
         saved: checkpoints.Checkpoints,
         records: recording.Records,
         start: int,
+        advice: str,
     ):
+        """Takes up a run.
+
+        Args:
+          run: what is trained.
+          workdir: where.
+          saved: its checkpoints.
+          records: what is to be kept of it.
+          start: the step to go on from.
+          advice: how a person may go on after a number is no longer finite.
+        """
         self.config, self.workdir, self.saved, self.records = run.config, workdir, saved, records
         self.start = start
+        self._advice = advice
         self.last_metrics: dict[str, float] = {}
         self._pending: list[tuple[int, dict[str, Any]]] = []
 
@@ -42,14 +53,12 @@ class Loop:
     def __exit__(self, *unused) -> None:
         self.records.close()
 
-    def steps(
-        self, update, state: TrainState, batches, asked_to_stop: Callable[[int], int]
-    ) -> TrainState:
+    def steps(self, update, state: Any, batches, asked_to_stop: Callable[[int], int]) -> Any:
         """Runs to the last step, or to one at which `asked_to_stop(step)` is not 0.
 
         Raises:
           interruption.Stopped: if that was a signal's number and steps are left.
-          NonFiniteError: see `osgan_jax.training.train`.
+          NonFiniteError: see `osgan_jax.jobs.carry_out`.
         """
         config = self.config
         step = self.start
@@ -111,10 +120,7 @@ class Loop:
     def _way_out(self) -> str:
         newest = self.saved.latest_step()
         kept = f'the checkpoint of step {newest} is kept' if newest else 'nothing was saved yet'
-        return (
-            f'The run in {self.workdir} is stopped and {kept}. Lower --learning_rate_d or '
-            '--learning_rate_g, change the loss or normalisation, or another --seed.'
-        )
+        return f'The run in {self.workdir} is stopped and {kept}. {self._advice}'
 
     @contextlib.contextmanager
     def _aside(self) -> Iterator[None]:
@@ -123,10 +129,9 @@ class Loop:
         with self.records.paused():
             yield
 
-    def _save(self, step: int, state: TrainState, batches, *, wait: bool) -> None:
+    def _save(self, step: int, state: Any, batches, *, wait: bool) -> None:
         with self._aside():
-            networks = {'params_g': state.params_g, 'params_d': state.params_d}
-            networks |= {'ema_g': state.ema_g, 'stats_g': state.stats_g, 'stats_d': state.stats_d}
+            networks = state.networks()
             if not bool(_all_finite(networks)):
                 bad = [
                     jax.tree_util.keystr(path)
@@ -145,11 +150,11 @@ class Loop:
                 wait=wait,
             )
 
-    def _sample(self, step: int, state: TrainState) -> None:
+    def _sample(self, step: int, state: Any) -> None:
         with self._aside():
             self.records.sample(step, state)
 
-    def _evaluate(self, step: int, state: TrainState) -> None:
+    def _evaluate(self, step: int, state: Any) -> None:
         with self._aside():
             self.records.evaluate(step, state)
 
@@ -168,7 +173,7 @@ class _Groups:
         return [next(self._batches) for _ in range(self._count)]
 
 
-def feed(batches: data.Batches, config: TrainConfig, devices: list[jax.Device]) -> data.Prefetch:
+def feed(batches: data.Batches, config: RunConfig, devices: list[jax.Device]) -> data.Prefetch:
     """Moves batches to the devices ahead of the steps that take them."""
     if config.steps_per_call > 1:
         batches = _Groups(batches, config.steps_per_call)

@@ -120,11 +120,12 @@ def local_devices(count: int | None, batch_size: int) -> list[jax.Device]:
 
 
 def compile_update(
-    update: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]],
+    update: Callable[..., tuple[PyTree, PyTree]],
     devices: Sequence[jax.Device],
     *,
     steps_per_call: int = 1,
-) -> Callable[[PyTree, PyTree], tuple[PyTree, PyTree]]:
+    num_constants: int = 0,
+) -> Callable[..., tuple[PyTree, PyTree]]:
     """Compiles `(state, batch) -> (state, metrics)` for these devices.
 
     The state's buffers are donated: the one passed in must not be used again.
@@ -132,6 +133,7 @@ def compile_update(
     Args:
       update: one step. Mapped over several devices it sees the axis `AXIS`.
       devices: where to run.
+      num_constants: further arguments, pytrees that every device is given whole and that stay.
       steps_per_call: with more than one, batches carry a leading axis of that length (after the
         devices' axis), the steps run in one dispatch, and metrics come back stacked.
 
@@ -141,8 +143,8 @@ def compile_update(
     if steps_per_call > 1:
         one_step = update
 
-        def update(state, batches):
-            return jax.lax.scan(one_step, state, batches)
+        def update(state, batches, *constants):
+            return jax.lax.scan(lambda s, batch: one_step(s, batch, *constants), state, batches)
 
     if len(devices) == 1:
         return jax.jit(update, donate_argnums=0)
@@ -150,7 +152,7 @@ def compile_update(
         update,
         axis_name=AXIS,
         devices=list(devices),
-        in_axes=(None, 0),
+        in_axes=(None, 0, *(None,) * num_constants),
         out_axes=(None, None),
         donate_argnums=0,
     )

@@ -1,4 +1,4 @@
-"""What a run leaves for a person: logs, progress, curves and sample grids."""
+"""What a run leaves for a person: logs, progress and curves, whatever it trains."""
 
 import contextlib
 import pathlib
@@ -9,10 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from osgan_jax import data, diversity, methods, reporting, sampling, selection
-from osgan_jax import state as states
+from osgan_jax import reporting
 from osgan_jax.runs import Run
-from osgan_jax.state import TrainState
 
 
 class Records:
@@ -24,11 +22,11 @@ class Records:
     def metrics(self, step: int, values: dict[str, float]) -> None:
         """Writes the metrics of a step."""
 
-    def sample(self, step: int, state: TrainState) -> None:
-        """Writes a grid of images from the run's fixed latents, and the curves so far."""
+    def sample(self, step: int, state: Any) -> None:
+        """Writes a grid of images and the curves so far."""
 
-    def evaluate(self, step: int, state: TrainState) -> None:
-        """Scores the samples and keeps the best checkpoint, where that was asked for."""
+    def evaluate(self, step: int, state: Any) -> None:
+        """Scores what was trained."""
 
     def paused(self) -> contextlib.AbstractContextManager[None]:
         """A context whose time is not training's."""
@@ -79,37 +77,30 @@ class Stopwatch:
 
 
 class Written(Records):
-    """Records in a run's directory and on the terminal."""
+    """Records in a run's directory and on the terminal; what is sampled and scored is a subclass's.
 
-    def __init__(
-        self,
-        run: Run,
-        workdir: pathlib.Path,
-        gan: states.GAN,
-        start: int,
-        chosen: selection.Selection | None = None,
-        real: data.Dataset | None = None,
-    ):
+    Attributes:
+      run: what is trained.
+      workdir: where.
+      tensorboard: the open event file.
+    """
+
+    def __init__(self, run: Run, workdir: pathlib.Path, start: int, *, title: str):
         """Opens the files.
 
         Args:
           run: what is trained.
           workdir: where.
-          gan: its networks.
           start: the step it goes on from.
-          chosen: evaluates and keeps the best checkpoint; None for neither.
-          real: what samples are to be as varied as; None for no alarm.
+          title: over the curves.
         """
         config = run.config
-        self._run, self._config, self._workdir = run, config, workdir
-        self._chosen = chosen
-        self._alarm = None if real is None else diversity.Alarm(real)
-        self._generate = sampling.sampler(gan)
-        self._grid_inputs = sampling.grid_inputs(gan, config.seed, config.num_samples)
+        self.run, self.workdir = run, workdir
+        self._title = title
         self._log = reporting.MetricsLog(workdir, start)
         self._timing = reporting.MetricsLog(workdir, start, filename='timing.jsonl')
         self._clock = Stopwatch(self._seconds_before())
-        self._tensorboard = reporting.TensorBoard(workdir, start)
+        self.tensorboard = reporting.TensorBoard(workdir, start)
         limit = config.max_seconds
         self._progress = reporting.Progress(
             config.num_steps,
@@ -117,6 +108,11 @@ class Written(Records):
             config.batch_size,
             seconds_left=None if limit is None else lambda: limit - self._clock.seconds,
         )
+
+    @property
+    def seconds(self) -> float:
+        """What training has taken so far."""
+        return self._clock.seconds
 
     def update(self, step: int) -> None:
         """Moves the progress bar."""
@@ -129,7 +125,7 @@ class Written(Records):
 
     def time_is_up(self) -> bool:
         """Whether the clock has reached --max_seconds."""
-        limit = self._config.max_seconds
+        limit = self.run.config.max_seconds
         return limit is not None and self._clock.seconds >= limit
 
     def _seconds_before(self) -> float:
@@ -138,9 +134,12 @@ class Written(Records):
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
         """Appends to both logs and TensorBoard."""
-        epoch = step * self._config.batch_size / self._run.num_examples
-        self._log.write(step, {**values, 'epoch': round(epoch, 3)})
-        self._tensorboard.scalars(step, values)
+        logged = values
+        if self.run.num_examples:
+            epoch = step * self.run.config.batch_size / self.run.num_examples
+            logged = {**values, 'epoch': round(epoch, 3)}
+        self._log.write(step, logged)
+        self.tensorboard.scalars(step, values)
         self._progress.update(step, values)
         self._timing.write(
             step,
@@ -151,99 +150,50 @@ class Written(Records):
             },
         )
 
-    def sample(self, step: int, state: TrainState) -> None:
-        """Writes samples/step_*.png and curves.png."""
-        images = np.asarray(self._generate(state.sampling_variables(), *self._grid_inputs))
+    def grid(self, step: int, images: np.ndarray, columns: int | None = None) -> None:
+        """Writes samples/step_*.png and, after the first step, the curves.
+
+        Args:
+          step: number of finished updates.
+          images: `[N, H, W, C]` in [-1, 1].
+          columns: images a row; by default about as many as rows.
+        """
         scale = reporting.visible_scale(images.shape[1])
-        classes = self._run.num_classes if self._grid_inputs[1] is not None else None
-        columns = min(classes, 16) if classes else None
-        grid = reporting.grid(images, columns=columns, scale=scale)
-        reporting.save_png(self._workdir / 'samples' / f'step_{step:07d}.png', grid)
-        self._tensorboard.image(step, 'samples', reporting.grid(images, columns=columns))
+        shown = reporting.grid(images, columns=columns, scale=scale)
+        reporting.save_png(self.workdir / 'samples' / f'step_{step:07d}.png', shown)
+        self.tensorboard.image(step, 'samples', reporting.grid(images, columns=columns))
         if step:
             self.curves()
-        if self._alarm is not None and step and (message := self._alarm(step, images)):
-            print(f'warning: {message}', flush=True)
-
-    def evaluate(self, step: int, state: TrainState) -> None:
-        """Writes evaluations.jsonl, evaluations.png and, where it is the best so far, best/."""
-        if self._chosen is None:
-            return
-        values = self._chosen(step, state, self._clock.seconds)
-        self._tensorboard.scalars(step, values)
 
     def curves(self) -> None:
         """Writes curves.png."""
-        config = self._config
-        title = f'{config.method}, {config.scheme}, {config.dataset}'
-        reporting.save_curves(self._workdir, title=title)
+        reporting.save_curves(self.workdir, title=self._title)
 
     def close(self) -> None:
         """Closes the files."""
-        for resource in (self._progress, self._tensorboard, self._timing, self._log):
+        for resource in (self._progress, self.tensorboard, self._timing, self._log):
             resource.close()
 
 
-def summary(
-    run: Run,
-    workdir: pathlib.Path,
-    dataset: data.Dataset,
-    state: TrainState,
-    devices: Sequence[jax.Device],
-    start: int,
-    flops: float | None,
-) -> str:
-    """What is printed before the first step, one screen of text.
-
-    Args:
-      run: what is trained.
-      workdir: where.
-      dataset: on what.
-      state: anything of the run's structure.
-      devices: of all processes.
-      start: the step it goes on from, 0 at the beginning.
-      flops: a step's, over all devices, where they are known.
-    """
-    config = run.config
-    method = methods.get(config.method)
-    rates = f'G {config.learning_rate_g:g}, D {config.learning_rate_d:g}'
-    if config.decay_epochs:
-        epochs = ' and '.join(map(str, config.decay_epochs))
-        rates += f', times {config.decay_factor:g} after epoch {epochs}'
-    size = f'{config.image_size}x{config.image_size}x{config.channels}'
-    platform = f'{len(devices)} {devices[0].device_kind}'
+def platform(devices: Sequence[jax.Device]) -> str:
+    """The devices of all processes, for a person."""
+    text = f'{len(devices)} {devices[0].device_kind}'
     if jax.process_count() > 1:
-        platform += f', in {jax.process_count()} processes'
-    fields = [
-        ('method', f'{config.method}: {method.title}, {config.loss} loss'),
-        ('scheme', config.scheme),
-        ('dataset', f'{dataset.name}, {len(dataset):,} images an epoch, {size}'),
-        ('', dataset.report),
-        (
-            'networks',
-            f'{config.network}, {config.discriminator_norm} norm in D, {config.precision}',
-        ),
-        ('parameters', f'G {_count(state.params_g)}, D {_count(state.params_d)}'),
-        ('a step', f'{config.batch_size} real and as many fake images' + _flops(flops)),
-        ('rates', f'{config.optimizer}, {rates}'),
-        ('steps', _length(run)),
-        ('devices', platform),
-        ('workdir', str(workdir)),
-        ('resumed', f'from step {start:,}' if start else None),
-    ]
-    return reporting.summary.summary(fields, title='osgan_jax: one run')
+        text += f', in {jax.process_count()} processes'
+    return text
 
 
-def _length(run: Run) -> str:
+def length(run: Run) -> str:
+    """How many steps a run is to make, for a person."""
     config = run.config
     if config.max_seconds is not None:
         return f'as many as {config.max_seconds:g} s give'
-    return f'{config.num_steps:,} ({config.num_steps / run.steps_per_epoch:.0f} epochs)'
+    text = f'{config.num_steps:,}'
+    if run.num_examples:
+        text += f' ({config.num_steps / run.steps_per_epoch:.0f} epochs)'
+    return text
 
 
-def _count(params: Any) -> str:
-    return reporting.summary.human(states.num_parameters(params))
-
-
-def _flops(flops: float | None) -> str:
+def count_flops(flops: float | None) -> str:
+    """What is said of a step's FLOPs, nothing where they are not known."""
     return '' if flops is None else f', {reporting.summary.human(flops, "FLOP")}'

@@ -4,9 +4,9 @@ import dataclasses
 import json
 import os
 import pathlib
+from typing import Any
 
-from osgan_jax import config as configs
-from osgan_jax import reporting
+from osgan_jax import configuration, reporting
 from osgan_jax.config import TrainConfig
 
 _FILE = 'config.json'
@@ -17,13 +17,13 @@ class Run:
     """What is needed to rebuild a run's networks without its data.
 
     Attributes:
-      config: resolved.
+      config: resolved, an `osgan_jax.configuration.RunConfig`.
       num_classes: of the dataset, 0 without labels.
       class_names: of the dataset.
-      num_examples: of the dataset, images an epoch.
+      num_examples: of the dataset, images an epoch; 0 for a run that sees no data.
     """
 
-    config: TrainConfig
+    config: Any
     num_classes: int
     class_names: tuple[str, ...]
     num_examples: int
@@ -34,9 +34,14 @@ class Run:
         return self.num_examples // self.config.batch_size
 
 
+class _OtherKindError(ValueError):
+    pass
+
+
 def write(workdir: str | os.PathLike[str], run: Run) -> None:
     """Writes `workdir/config.json`, whole or not at all."""
     body = {
+        'kind': run.config.KIND,
         'config': json.loads(run.config.to_json()),
         'dataset': {
             'num_classes': run.num_classes,
@@ -48,24 +53,37 @@ def write(workdir: str | os.PathLike[str], run: Run) -> None:
         file.write((json.dumps(body, indent=2) + '\n').encode())
 
 
-def read(workdir: str | os.PathLike[str]) -> Run | None:
+def read(
+    workdir: str | os.PathLike[str], kind: type[configuration.RunConfig] = TrainConfig
+) -> Run | None:
     """Reads `workdir/config.json`; None where there is none.
 
+    Args:
+      workdir: the run's directory.
+      kind: what the run's configuration is to be.
+
     Raises:
-      ValueError: if it is damaged or from another version.
+      ValueError: if it is damaged, from another version, or of a run of another kind.
     """
     path = pathlib.Path(workdir) / _FILE
     try:
         body = json.loads(path.read_text())
-        dataset = body['dataset']
+        dataset, found = body['dataset'], body.get('kind', TrainConfig.KIND)
+        if found != kind.KIND:
+            raise _OtherKindError(
+                f'{workdir} holds a run of experiments.{found}, not of experiments.{kind.KIND}: '
+                'give another workdir'
+            )
         return Run(
-            config=TrainConfig.from_json(json.dumps(body['config'])),
+            config=kind.from_json(json.dumps(body['config'])),
             num_classes=int(dataset['num_classes']),
             class_names=tuple(dataset['class_names']),
             num_examples=int(dataset['num_examples']),
         )
     except FileNotFoundError:
         return None
+    except _OtherKindError:
+        raise
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f'{path} cannot be used ({error}): restore it, or choose another workdir'
@@ -74,7 +92,7 @@ def read(workdir: str | os.PathLike[str]) -> Run | None:
 
 def check_same(workdir: str | os.PathLike[str], saved: Run, asked: Run) -> None:
     """Raises ValueError naming every field in which a resumed run contradicts the saved one."""
-    found = configs.contradictions(saved.config, asked.config)
+    found = configuration.contradictions(saved.config, asked.config)
     if saved.num_examples != asked.num_examples:
         found.append(
             f'the dataset had {saved.num_examples} images there and has {asked.num_examples} now'

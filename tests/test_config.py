@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import small
 
-from osgan_jax import config, losses, methods, networks, runs
+from osgan_jax import configuration, losses, methods, networks, runs
 from osgan_jax.config import TrainConfig
 
 
@@ -63,11 +63,11 @@ def test_values_out_of_range_are_refused(fields, message):
 
 def test_contradictions_name_fields_and_forgive_what_may_change():
     saved = small.make_config()
-    assert config.contradictions(saved, saved) == []
+    assert configuration.contradictions(saved, saved) == []
     moved = dataclasses.replace(saved, num_steps=99, keep=1, num_devices=4, data_dir='elsewhere')
-    assert config.contradictions(saved, moved) == []
+    assert configuration.contradictions(saved, moved) == []
     other = dataclasses.replace(saved, seed=3, beta1=0.0)
-    assert config.contradictions(saved, other) == [
+    assert configuration.contradictions(saved, other) == [
         'seed is 0 there and 3 now',
         'beta1 is 0.5 there and 0.0 now',
     ]

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from osgan_jax import config as configs
+from osgan_jax import configuration
 from osgan_jax.config import TrainConfig
 
 # two_stage_eager is two_stage as a framework without a compiler runs it; nobody trains with it.
@@ -41,7 +41,7 @@ class BenchmarkConfig:
     def __post_init__(self):
         if self.repeats < 1:
             raise ValueError(f'repeats={self.repeats}: expected at least 1')
-        for name, known in (('scheme', SCHEMES), ('precision', configs.PRECISIONS)):
+        for name, known in (('scheme', SCHEMES), ('precision', configuration.PRECISIONS)):
             values = getattr(self, name)
             unknown = [value for value in values if value not in known]
             if unknown or not values:

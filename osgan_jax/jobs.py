@@ -1,0 +1,235 @@
+"""Carrying a job out: whatever is trained in steps, from its configuration to its last checkpoint.
+
+A `Job` says what one step is and what is to be shown of it; everything that runs have in common
+happens here: the lock on the directory, resuming, devices and processes, compiling, signals. GANs
+(`osgan_jax.training`) are jobs, and so are a teacher and its student (`osgan_jax.distillation`).
+"""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from osgan_jax import (
+    checkpoints,
+    data,
+    interruption,
+    parallel,
+    precisions,
+    processes,
+    recording,
+    runs,
+)
+from osgan_jax.configuration import RunConfig
+from osgan_jax.loop import Loop, feed
+
+PyTree = Any
+
+# How long a network file system may take to show one process what another wrote.
+_SEEN_SECONDS = 30.0
+# What processes that train together may differ in.
+_OF_A_PROCESS = ('data_dir', 'num_workers')
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a finished run leaves.
+
+    Attributes:
+      state: the final state.
+      metrics: of the last step.
+    """
+
+    state: Any
+    metrics: dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """Something to be trained.
+
+    Attributes:
+      run: its configuration, resolved.
+      devices: where, `parallel.local_devices`.
+      state: a fresh one. It has `step` and `networks()`, what must stay finite, by name.
+      update: `(state, batch) -> (state, metrics)`, or, where there are constants,
+        `(state, batch, constants) -> (state, metrics)`.
+      batches: opens the batches that this process hands in.
+      example: one of those batches, of any values.
+      records: `start -> Records`, opens the records of the process that keeps them, at the step
+        that the run goes on from.
+      summary: `(start, flops) -> text`, printed before the first step; flops are a step's, over all
+        devices, or None.
+      advice: how a person may go on after a loss or a parameter is no longer finite.
+      constants: what every step reads and none changes, such as the parameters of a teacher.
+      flops: of a step over all devices, where the compiler's own count would not be right.
+    """
+
+    run: runs.Run
+    devices: list[jax.Device]
+    state: Any
+    update: Callable[..., tuple[Any, dict[str, jax.Array]]]
+    batches: Callable[[], data.Batches]
+    example: dict[str, Any]
+    records: Callable[[int], recording.Records]
+    summary: Callable[[int, float | None], str]
+    advice: str
+    constants: PyTree = None
+    flops: Callable[[Any], float | None] | None = None
+
+
+def carry_out(
+    prepare: Callable[[], Job], workdir: str | os.PathLike[str], *, precision: str
+) -> Result:
+    """Trains, or resumes, the run that lives in `workdir`.
+
+    Where several processes train together (`osgan_jax.processes.join`), all call this with the
+    same configuration and a directory that all of them see. The first writes.
+
+    Args:
+      prepare: everything that does not touch the workdir or other processes.
+      workdir: the run's directory.
+      precision: one of `configuration.PRECISIONS`.
+
+    Returns:
+      The final state and metrics.
+
+    Raises:
+      ValueError: for what `prepare` refuses, or if the run there is another.
+      NonFiniteError: when a loss or a parameter is no longer finite; the last good checkpoint
+        stays.
+      Stopped: after SIGINT or SIGTERM, in any process, the state saved.
+      osgan_jax.processes.PeerError: if another process failed or is gone.
+      osgan_jax.checkpoints.CheckpointError: if saving or restoring is impossible, or another run
+        holds the directory.
+    """
+    workdir = pathlib.Path(workdir)
+    precisions.set_default(precision)
+    with processes.peer_errors(), contextlib.ExitStack() as stack:
+        with processes.all_or_none():
+            job = prepare()
+            # Before anything is written: what cannot be trained should leave no trace.
+            if processes.is_first():
+                stack.enter_context(checkpoints.lock(workdir))
+        return _carry_out(job, workdir)
+
+
+def _carry_out(job: Job, workdir: pathlib.Path) -> Result:
+    run, config, devices, state = job.run, job.run.config, job.devices, job.state
+    first = processes.is_first()
+    with (
+        checkpoints.Checkpoints(workdir, keep=config.keep, warn=warn) as saved,
+        job.batches() as batches,
+        interruption.Signals() as signals,
+    ):
+        newest = saved.latest_step()
+        processes.check_same(_shared(run, newest))
+        start = 0
+        if newest is not None:
+            before = runs.read(workdir, type(config))
+            if before is not None:
+                runs.check_same(workdir, before, run)
+            state, iterator_state, start = saved.restore(state)
+            batches.set_state(iterator_state)
+        with processes.all_or_none():
+            if first:
+                runs.write(workdir, run)
+        with processes.all_or_none():
+            if not first:
+                _find(workdir, type(config))
+        state = parallel.replicate(state, devices)
+        compiled, flops = _compile(job, state)
+        if first:
+            print(job.summary(start, flops), flush=True)
+            if start >= config.num_steps:
+                print(f'Already at step {start}: raise --num_steps to go on.', flush=True)
+        records = job.records(start) if first else recording.Records()
+        agreement = processes.Agreement(devices, config.log_every)
+
+        def asked_to_stop(step: int) -> int:
+            own = signals.received or records.time_is_up() * interruption.TIME_IS_UP
+            return agreement(step, own)
+
+        loop = Loop(run, workdir, saved, records, start, job.advice)
+        with loop, feed(batches, config, devices) as fed:
+            if start and jax.process_count() == 1 and records.time_is_up():
+                print(
+                    f'Already trained for {config.max_seconds:g} s: raise --max_seconds to go on.'
+                )
+            else:
+                state = loop.steps(compiled, state, fed, asked_to_stop)
+        return Result(state, loop.last_metrics)
+
+
+def open_batches(dataset: data.Dataset, config: RunConfig) -> data.Batches:
+    """This process's share of a dataset's batches, as a job's `batches` opens them."""
+    return data.batches(
+        dataset,
+        config.batch_size,
+        seed=config.seed,
+        num_workers=config.num_workers,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+
+
+def example(batch_size: int, dataset: data.Dataset) -> dict[str, np.ndarray]:
+    """A batch of the shape that `open_batches` gives this process, all zeros."""
+    rows = batch_size // jax.process_count()
+    shape = (rows, dataset.image_size, dataset.image_size, dataset.channels)
+    return {'image': np.zeros(shape, np.float32), 'label': np.zeros(rows, np.int32)}
+
+
+def warn(message: str) -> None:
+    """Prints a warning once, whatever the number of processes."""
+    if processes.is_first():
+        print(f'warning: {message}', flush=True)
+
+
+def _find(workdir: pathlib.Path, kind: type[RunConfig]) -> None:
+    """Makes sure that what process 0 has written is here too."""
+    deadline = time.monotonic() + _SEEN_SECONDS
+    while runs.read(workdir, kind) is None:
+        if time.monotonic() > deadline:
+            raise ValueError(
+                f'{workdir} is not the directory that process 0 writes to: give a --workdir on a '
+                'file system that all processes share'
+            )
+        time.sleep(0.1)
+
+
+def _shared(run: runs.Run, newest: int | None) -> dict[str, Any]:
+    """What all processes of a run must have in common, by the name a person knows it by."""
+    values = dataclasses.asdict(run.config)
+    values = {name: value for name, value in values.items() if name not in _OF_A_PROCESS}
+    return {
+        **values,
+        'number of images in the dataset': run.num_examples,
+        'newest checkpoint in the workdir': newest,
+    }
+
+
+def _compile(job: Job, state: Any):
+    """Compiles ahead of time; returns the update and its FLOPs a step over all devices, or None."""
+    devices, steps_per_call = job.devices, job.run.config.steps_per_call
+    constants = ()
+    if job.constants is not None:
+        constants = (parallel.replicate(job.constants, devices),)
+    batch = [job.example] * steps_per_call if steps_per_call > 1 else job.example
+    mapped = parallel.compile_update(
+        job.update, devices, steps_per_call=steps_per_call, num_constants=len(constants)
+    )
+    compiled = mapped.lower(state, parallel.put_batch(batch, devices), *constants).compile()
+    count = job.flops or (lambda compiled: parallel.flops(compiled, len(devices)))
+    flops = count(compiled)
+    if jax.process_count() > 1:
+        # What was compiled takes arrays over all processes; the function makes them of each one's
+        # part, and does not compile again.
+        compiled = mapped
+    return (lambda state, batch: compiled(state, batch, *constants)), flops
