@@ -27,7 +27,7 @@ def define_flags(config_class: type, defaults: dict[str, Any] | None = None) -> 
       defaults: other defaults than the dataclass's.
     """
     hints = typing.get_type_hints(config_class)
-    for field in dataclasses.fields(config_class):
+    for field in _flag_fields(config_class):
         default = (defaults or {}).get(field.name, field.default)
         kind = _without_none(hints[field.name])
         text, choices = field.metadata['help'], field.metadata.get('choices')
@@ -48,7 +48,7 @@ def config_from_flags(config_class: type) -> Any:
     """
     hints = typing.get_type_hints(config_class)
     values = {}
-    for field in dataclasses.fields(config_class):
+    for field in _flag_fields(config_class):
         value = getattr(flags.FLAGS, field.name)
         kind = _without_none(hints[field.name])
         if typing.get_origin(kind) is tuple and value is not None:
@@ -59,6 +59,48 @@ def config_from_flags(config_class: type) -> Any:
                 raise ValueError(f'{field.name}: {error}') from error
         values[field.name] = value
     return config_class(**values)
+
+
+def define_process_flags() -> None:
+    """Defines the flags by which several processes meet.
+
+    They say how a run is launched, not what it is: unlike a configuration's they are not saved.
+    """
+    flags.DEFINE_string(
+        'coordinator', None, 'host:port of process 0, to train with several; auto asks the cluster'
+    )
+    flags.DEFINE_integer('num_processes', None, 'processes that train together')
+    flags.DEFINE_integer('process_id', None, 'which of them this is, from 0')
+    flags.DEFINE_integer(
+        'peer_timeout',
+        120,
+        'seconds to wait for all processes at the start; later, seconds of silence of one after '
+        'which the others end too, with a non-zero exit code',
+        lower_bound=1,
+    )
+
+
+def join_processes() -> None:
+    """Meets the other processes that the flags speak of; to be called before jax is used.
+
+    Raises:
+      ValueError: for flags that do not fit together.
+    """
+    from osgan_jax import processes
+
+    values = flags.FLAGS
+    processes.join(
+        values.coordinator,
+        values.num_processes,
+        values.process_id,
+        peer_timeout=values.peer_timeout,
+    )
+
+
+def _flag_fields(config_class: type) -> list[dataclasses.Field]:
+    """The fields that a person may set; others are decided when the run starts."""
+    fields = dataclasses.fields(config_class)
+    return [field for field in fields if field.metadata.get('flag', True)]
 
 
 def run(main: Callable[[], int | None]) -> None:

@@ -24,22 +24,9 @@ from absl import flags
 from experiments import cli
 from osgan_jax.config import TrainConfig
 
-# How a run is launched, not what it is: unlike the configuration's, these are not saved with it.
-_COORDINATOR = flags.DEFINE_string(
-    'coordinator', None, 'host:port of process 0, to train with several; auto asks the cluster'
-)
-_NUM_PROCESSES = flags.DEFINE_integer('num_processes', None, 'processes that train together')
-_PROCESS_ID = flags.DEFINE_integer('process_id', None, 'which of them this is, from 0')
-_PEER_TIMEOUT = flags.DEFINE_integer(
-    'peer_timeout',
-    120,
-    'seconds to wait for all processes at the start; later, seconds of silence of one after which '
-    'the others end too, with a non-zero exit code',
-    lower_bound=1,
-)
-
 _WORKDIR = flags.DEFINE_string('workdir', None, 'directory of the run; created', required=True)
 cli.define_flags(TrainConfig)
+cli.define_process_flags()
 
 
 def main() -> None:
@@ -47,12 +34,7 @@ def main() -> None:
     from osgan_jax import processes, training
 
     config = cli.config_from_flags(TrainConfig)
-    processes.join(
-        _COORDINATOR.value,
-        _NUM_PROCESSES.value,
-        _PROCESS_ID.value,
-        peer_timeout=_PEER_TIMEOUT.value,
-    )
+    cli.join_processes()
     training.train(config, _WORKDIR.value)
     if processes.is_first():
         print(f'Done: samples, curves and checkpoints are in {_WORKDIR.value}.', flush=True)

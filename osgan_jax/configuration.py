@@ -13,7 +13,12 @@ PRECISIONS = ('float32', 'tensorfloat32', 'bfloat16')
 
 
 def field(
-    default: Any, text: str, *, choices: tuple[str, ...] = (), may_change: bool = False
+    default: Any,
+    text: str,
+    *,
+    choices: tuple[str, ...] = (),
+    may_change: bool = False,
+    flag: bool = True,
 ) -> Any:
     """A field of a configuration.
 
@@ -22,8 +27,9 @@ def field(
       text: what it is, the flag's help.
       choices: its possible values, where they are few.
       may_change: whether a resumed run may have another value.
+      flag: whether a person may set it; otherwise it is decided when the run starts.
     """
-    metadata = {'help': text, 'choices': choices, 'may_change': may_change}
+    metadata = {'help': text, 'choices': choices, 'may_change': may_change, 'flag': flag}
     return dataclasses.field(default=default, metadata=metadata)
 
 

@@ -13,7 +13,7 @@ PLOT = 'evaluations.png'
 # Lines that agree in these are one evaluation made twice.
 _KEY = ('step', 'fingerprint', 'num_samples', 'seed')
 _ABOUT = ('extractor', 'convention', 'fingerprint', 'num_samples', 'seed', 'dataset', 'num_real')
-_NO_METRIC = {'step', 'seconds', *_ABOUT}
+_NO_METRIC = {'step', 'seconds', 'flops', *_ABOUT}
 
 
 def metric_names(entry: dict[str, Any]) -> list[str]:

@@ -62,13 +62,12 @@ class Job:
         `(state, batch, constants) -> (state, metrics)`.
       batches: opens the batches that this process hands in.
       example: one of those batches, of any values.
-      records: `start -> Records`, opens the records of the process that keeps them, at the step
-        that the run goes on from.
-      summary: `(start, flops) -> text`, printed before the first step; flops are a step's, over all
-        devices, or None.
+      records: `(start, flops) -> Records`, opens the records of the process that keeps them, at the
+        step that the run goes on from; flops are a step's, over all devices, or None.
+      summary: `(start, flops) -> text`, printed before the first step.
       advice: how a person may go on after a loss or a parameter is no longer finite.
       constants: what every step reads and none changes, such as the parameters of a teacher.
-      flops: of a step over all devices, where the compiler's own count would not be right.
+      flops: counts those, where the compiler's own count would not be right.
     """
 
     run: runs.Run
@@ -77,11 +76,11 @@ class Job:
     update: Callable[..., tuple[Any, dict[str, jax.Array]]]
     batches: Callable[[], data.Batches]
     example: dict[str, Any]
-    records: Callable[[int], recording.Records]
+    records: Callable[[int, float | None], recording.Records]
     summary: Callable[[int, float | None], str]
     advice: str
     constants: PyTree = None
-    flops: Callable[[Any], float | None] | None = None
+    flops: Callable[[], float | None] | None = None
 
 
 def carry_out(
@@ -149,7 +148,7 @@ def _carry_out(job: Job, workdir: pathlib.Path) -> Result:
             print(job.summary(start, flops), flush=True)
             if start >= config.num_steps:
                 print(f'Already at step {start}: raise --num_steps to go on.', flush=True)
-        records = job.records(start) if first else recording.Records()
+        records = job.records(start, flops) if first else recording.Records()
         agreement = processes.Agreement(devices, config.log_every)
 
         def asked_to_stop(step: int) -> int:
@@ -226,8 +225,7 @@ def _compile(job: Job, state: Any):
         job.update, devices, steps_per_call=steps_per_call, num_constants=len(constants)
     )
     compiled = mapped.lower(state, parallel.put_batch(batch, devices), *constants).compile()
-    count = job.flops or (lambda compiled: parallel.flops(compiled, len(devices)))
-    flops = count(compiled)
+    flops = job.flops() if job.flops else parallel.flops(compiled, len(devices))
     if jax.process_count() > 1:
         # What was compiled takes arrays over all processes; the function makes them of each one's
         # part, and does not compile again.

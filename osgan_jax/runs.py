@@ -90,6 +90,14 @@ def read(
         ) from error
 
 
+def kind_of(workdir: str | os.PathLike[str]) -> str | None:
+    """What kind of run a directory holds; None where there is none or nothing can be read."""
+    try:
+        return json.loads((pathlib.Path(workdir) / _FILE).read_text()).get('kind', TrainConfig.KIND)
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
 def check_same(workdir: str | os.PathLike[str], saved: Run, asked: Run) -> None:
     """Raises ValueError naming every field in which a resumed run contradicts the saved one."""
     found = configuration.contradictions(saved.config, asked.config)

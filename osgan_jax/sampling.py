@@ -27,10 +27,15 @@ def sampler(gan: GAN) -> Callable[[Any, jax.Array, jax.Array | None], jax.Array]
 
 def grid_inputs(gan: GAN, seed: int, count: int) -> tuple[jax.Array, jax.Array | None]:
     """The latents `[count, Z]` and labels of a run's sample grids, the same at every step."""
-    key = jax.random.fold_in(jax.random.key(seed), _GRID_STREAM)
-    z = jax.random.normal(key, (count, gan.latent_dim))
+    z = fixed_latents(seed, count, gan.latent_dim)
     labels = jnp.arange(count) % gan.num_classes if gan.num_classes else None
     return z, labels
+
+
+def fixed_latents(seed: int, count: int, latent_dim: int) -> jax.Array:
+    """The latents `[count, Z]` of a run's sample grids."""
+    key = jax.random.fold_in(jax.random.key(seed), _GRID_STREAM)
+    return jax.random.normal(key, (count, latent_dim))
 
 
 class Sampler:

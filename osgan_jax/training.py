@@ -98,7 +98,8 @@ def _prepare(config: TrainConfig, workdir: pathlib.Path, dataset: data.Dataset |
         accumulate=config.accumulate,
     )
 
-    def records(start: int) -> gan_records.GANRecords:
+    def records(start: int, flops: float | None) -> gan_records.GANRecords:
+        del flops  # no figure of its own
         chosen = None
         if config.eval_every:
             chosen = selection.Selection(run, workdir, gan, dataset, warn=jobs.warn)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from osgan_jax import data
+from osgan_jax import augmentation, data
 from osgan_jax.data import dataset as datasets
 from osgan_jax.metrics import cache, classifier_network
 
@@ -77,7 +77,13 @@ def train(
 
     @functools.partial(jax.jit, donate_argnums=(0, 1, 2))
     def update(params, batch_stats, opt_state, step, batch):
-        images = augment(jax.random.fold_in(key, step), batch['image'], flip=flip)
+        images = augmentation.shift_and_flip(
+            jax.random.fold_in(key, step),
+            batch['image'],
+            reach=dataset.image_size // 8,
+            flip=flip,
+            edge=True,
+        )
 
         def loss(params):
             seen, mutated = network.apply(
@@ -122,28 +128,6 @@ def train(
         {**cache.identify(dataset), 'seed': seed, 'epochs': epochs, 'flip': flip},
     )
     return dataclasses.replace(trained, accuracy=_accuracy(trained, dataset, held_out))
-
-
-def augment(key: jax.Array, images: jax.Array, *, flip: bool) -> jax.Array:
-    """Shifts images `[N, H, W, C]` by up to an eighth of their size, and mirrors half of them.
-
-    Pixels from outside are copies of the nearest inside.
-    """
-    count, height, width, channels = images.shape
-    reach = height // 8
-    key_shift, key_flip = jax.random.split(key)
-    padded = jnp.pad(images, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode='edge')
-    corners = jax.random.randint(key_shift, (count, 2), 0, 2 * reach + 1)
-
-    def crop(image, corner):
-        start = (corner[0], corner[1], 0)
-        return jax.lax.dynamic_slice(image, start, (height, width, channels))
-
-    images = jax.vmap(crop)(padded, corners)
-    if flip:
-        mirrored = jax.random.bernoulli(key_flip, shape=(count, 1, 1, 1))
-        images = jnp.where(mirrored, images[:, :, ::-1], images)
-    return images
 
 
 def check(dataset: datasets.Dataset) -> None:

@@ -1,0 +1,47 @@
+"""Distils a teacher into a smaller student, with data or without: the paper's Section 4.4.
+
+    python -m experiments.distill --algorithm=one_stage --teacher=runs/teacher \
+        --num_steps=2000 --workdir=runs/student
+
+teaches half a LeNet-5 what runs/teacher (see experiments.teacher) knows, without any of its data.
+--algorithm is
+
+    one_stage  one pass a round updates student and generator together; no data
+    dfad       five steps of the student, then one of the generator; no data
+    zskt       one step of the generator, then ten of the student on its images; no data
+    kd         on the teacher's training images, with their labels
+
+each with its published recipe unless flags say otherwise; --algorithm=one_stage
+--disagreement=kl is one-stage training on ZSKT's divergence. The paper's student is
+--student=resnet18 under a resnet34. --dataset=none measures no accuracy and needs no data at all.
+
+Writes to the workdir: config.json, metrics.jsonl, timing.jsonl, tensorboard/, curves.png,
+samples/*.png (what the generator shows), checkpoints/, and evaluations.jsonl and evaluations.png,
+the accuracy on the test split each --eval_every rounds with seconds and FLOPs so far. Running the
+same command again resumes; Ctrl-C saves first. A student is a teacher like any other for
+--teacher.
+"""
+
+from absl import flags
+
+from experiments import cli
+from osgan_jax.distillation.config import DistillConfig
+
+_WORKDIR = flags.DEFINE_string('workdir', None, 'directory of the run; created', required=True)
+cli.define_flags(DistillConfig)
+cli.define_process_flags()
+
+
+def main() -> None:
+    """Distils what the flags say."""
+    from osgan_jax import distillation, processes
+
+    config = cli.config_from_flags(DistillConfig)
+    cli.join_processes()
+    distillation.distill(config, _WORKDIR.value)
+    if processes.is_first():
+        print(f'Done: accuracies, samples and checkpoints are in {_WORKDIR.value}.', flush=True)
+
+
+if __name__ == '__main__':
+    cli.run(main)

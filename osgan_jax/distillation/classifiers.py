@@ -1,0 +1,141 @@
+"""A trained classifier: read back from a run, and measured."""
+
+import dataclasses
+import os
+import pathlib
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from osgan_jax import augmentation, checkpoints, data, runs
+from osgan_jax.distillation import state as states
+from osgan_jax.distillation.config import DistillConfig, TeacherConfig
+from osgan_jax.metrics import stored
+
+PyTree = Any
+_ROWS = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Classifier:
+    """A teacher or a student as a checkpoint holds it.
+
+    Attributes:
+      run: what it was trained with; a `TeacherConfig` or a `DistillConfig`.
+      step: the checkpoint's.
+      module: linen module `(standardised images [N, H, W, C], train) -> Judged`.
+      variables: its parameters and statistics.
+    """
+
+    run: runs.Run
+    step: int
+    module: nn.Module
+    variables: PyTree = dataclasses.field(repr=False)
+
+    @property
+    def architecture(self) -> str:
+        """Its name in `osgan_jax.networks.classifiers`."""
+        config = self.run.config
+        return config.network if isinstance(config, TeacherConfig) else config.student
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Logits `[N, K]` of images `[N, H, W, C]` in [-1, 1]."""
+        config = self.run.config
+        images = augmentation.standardise(jnp.asarray(images), config.mean, config.std)
+        return self.module.apply(self.variables, images, train=False).logits
+
+    def digest(self) -> str:
+        """A fingerprint of its variables: equal if and only if they are, to the bit."""
+        return digest(self.variables)
+
+
+def load(workdir: str | os.PathLike[str], step: int | None = None) -> Classifier:
+    """Reads a run of `experiments.teacher` or `experiments.distill`; it may still be training.
+
+    Args:
+      workdir: the run's directory.
+      step: which checkpoint; None is the newest good one.
+
+    Raises:
+      FileNotFoundError: if there is no run.
+      ValueError: if its configuration is damaged, or it is a run of another kind.
+      osgan_jax.checkpoints.CheckpointError: if there is no such checkpoint, or none is good.
+    """
+    workdir = pathlib.Path(workdir)
+    kind = DistillConfig if runs.kind_of(workdir) == DistillConfig.KIND else TeacherConfig
+    run = runs.read(workdir, kind)
+    if run is None:
+        raise FileNotFoundError(
+            f'{workdir} holds no run (no config.json): give the --workdir of experiments.teacher'
+        )
+    config = run.config
+    student = states.student(config, run.num_classes, None)
+    generator = None
+    if isinstance(config, DistillConfig) and config.algorithm != 'kd':
+        generator = states.generator(config, None)
+    like = jax.eval_shape(lambda: states.create(config, student, generator))
+    with checkpoints.Checkpoints(workdir, read_only=True) as saved:
+        restored = saved.restore(like, step)
+    return Classifier(run, restored.step, student.module, restored.state.student.variables)
+
+
+def digest(variables: PyTree) -> str:
+    """A fingerprint of variables, 16 hexadecimal digits."""
+    parts = []
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        parts += [jax.tree_util.keystr(path), np.asarray(leaf)]
+    return stored.digest(*parts)
+
+
+class Accuracy:
+    """The share of a dataset's images that a classifier gets right.
+
+    Attributes:
+      count: images.
+      about: dataset, split and number of images, for records.
+    """
+
+    def __init__(self, module: nn.Module, dataset: data.Dataset, config: Any):
+        """Reads the images, once.
+
+        Args:
+          module: the classifier.
+          dataset: labelled images.
+          config: has mean and std.
+        """
+        rows = [dataset[index] for index in range(len(dataset))]
+        self._images = np.stack([row['image'] for row in rows])
+        self._labels = np.array([row['label'] for row in rows], np.int32)
+        self.count = len(rows)
+        self.about = {
+            'dataset': f'{dataset.name} ({dataset.split})',
+            'num_samples': self.count,
+            'fingerprint': stored.digest(self._images, self._labels),
+        }
+        # Statistics shared over devices belong to training.
+        module = module.clone(axis_name=None)
+
+        @jax.jit
+        def right(variables, images, labels):
+            images = images.astype(jnp.float32) / 127.5 - 1
+            images = augmentation.standardise(images, config.mean, config.std)
+            logits = module.apply(variables, images, train=False).logits
+            return jnp.sum(jnp.argmax(logits, -1) == labels)
+
+        self._right = right
+
+    def __call__(self, variables: PyTree) -> float:
+        """From 0 to 1."""
+        total, rows = 0, min(_ROWS, self.count)
+        for start in range(0, self.count, rows):
+            images, labels = self._images[start : start + rows], self._labels[start : start + rows]
+            missing = rows - len(images)
+            if missing:
+                # No label is -1: what fills up the last batch is never right.
+                images = np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
+                labels = np.pad(labels, (0, missing), constant_values=-1)
+            total += int(self._right(variables, images, labels))
+        return total / self.count

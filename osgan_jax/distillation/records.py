@@ -1,0 +1,78 @@
+"""What a teacher's or a student's run leaves for a person."""
+
+import pathlib
+
+import jax
+import numpy as np
+
+from osgan_jax import augmentation, evaluation_records, recording, sampling
+from osgan_jax.distillation.classifiers import Accuracy
+from osgan_jax.distillation.state import Learner, State
+from osgan_jax.runs import Run
+
+
+class DistillRecords(recording.Written):
+    """Records of a classifier, and of the generator where there is one."""
+
+    def __init__(
+        self,
+        run: Run,
+        workdir: pathlib.Path,
+        start: int,
+        *,
+        title: str,
+        accuracy: Accuracy | None,
+        generator: Learner | None,
+        flops: float | None,
+    ):
+        """Opens the files.
+
+        Args:
+          run: what is trained.
+          workdir: where.
+          start: the step it goes on from.
+          title: over the curves.
+          accuracy: measures the classifier; None without test images.
+          generator: what samples are shown of; None for none.
+          flops: a step's, over all devices; None where they are not known.
+        """
+        super().__init__(run, workdir, start, title=title)
+        self._accuracy, self._flops = accuracy, flops
+        self._generate = None
+        if generator is not None:
+            config, module = run.config, generator.module.clone(axis_name=None)
+            self._z = sampling.fixed_latents(config.seed, config.num_samples, config.latent_dim)
+
+            def generate(variables, z):
+                images = module.apply(variables, z, train=False)
+                return augmentation.unstandardise(images, config.mean, config.std)
+
+            self._generate = jax.jit(generate)
+
+    def sample(self, step: int, state: State) -> None:
+        """Writes what the generator makes of fixed latents, and the curves."""
+        if self._generate is not None:
+            self.grid(step, np.asarray(self._generate(state.generator.variables, self._z)))
+        elif step:
+            self.curves()
+
+    def evaluate(self, step: int, state: State) -> None:
+        """Writes the accuracy to evaluations.jsonl, with what it has cost so far."""
+        if self._accuracy is None:
+            return
+        accuracy = self._accuracy(state.student.variables)
+        entry = {
+            'step': step,
+            'seconds': round(self.seconds, 3),
+            'flops': None if self._flops is None else self._flops * step,
+            'accuracy': accuracy,
+            **self._accuracy.about,
+            'seed': self.run.config.seed,
+        }
+        evaluation_records.write(self.workdir, entry)
+        evaluation_records.plot(self.workdir)
+        self.tensorboard.scalars(step, {'accuracy': accuracy})
+        print(
+            f'step {step}: accuracy {accuracy:.4f} on {self._accuracy.count:,} test images',
+            flush=True,
+        )

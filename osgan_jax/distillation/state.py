@@ -1,0 +1,183 @@
+"""What is trained, and everything that changes while it is."""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from osgan_jax.distillation.config import DistillConfig, TeacherConfig
+from osgan_jax.networks import classifiers, data_free
+
+PyTree = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Learner:
+    """A network and its optimiser.
+
+    Attributes:
+      module: linen module.
+      optimizer: optax transformation of its parameters.
+    """
+
+    module: nn.Module
+    optimizer: optax.GradientTransformation
+
+
+@flax.struct.dataclass
+class Learned:
+    """What changes of a learner.
+
+    Attributes:
+      params: parameters.
+      stats: other collections, `{'batch_stats': ...}` or `{}`.
+      opt: the optimiser's state.
+    """
+
+    params: PyTree
+    stats: PyTree
+    opt: PyTree
+
+    @property
+    def variables(self) -> PyTree:
+        """What the module is applied with in inference."""
+        return {'params': self.params, **self.stats}
+
+
+@flax.struct.dataclass
+class State:
+    """Everything a round changes; all of it is checkpointed.
+
+    Attributes:
+      step: rounds made, int32 scalar.
+      student: the classifier that is trained; of a teacher's own training, the teacher.
+      generator: None where data are used.
+      key: of all random numbers, folded with the step.
+    """
+
+    step: jax.Array
+    student: Learned
+    generator: Learned | None
+    key: jax.Array
+
+    def networks(self) -> dict[str, PyTree]:
+        """What must stay finite, by name."""
+        parts = {'student': self.student, 'generator': self.generator}
+        return {
+            name: {'params': part.params, **part.stats}
+            for name, part in parts.items()
+            if part is not None
+        }
+
+
+def classifier(
+    config: TeacherConfig | DistillConfig, num_classes: int, axis_name: str | None = None
+) -> nn.Module:
+    """The classifier that a resolved configuration trains."""
+    name = config.network if isinstance(config, TeacherConfig) else config.student
+    return classifiers.build(
+        name,
+        image_size=config.image_size,
+        channels=config.channels,
+        num_classes=num_classes,
+        dtype=_dtype(config),
+        axis_name=axis_name,
+    )
+
+
+def student(
+    config: TeacherConfig | DistillConfig, num_classes: int, axis_name: str | None
+) -> Learner:
+    """That classifier with its optimiser."""
+    distills = isinstance(config, DistillConfig)
+    optimizer = _optimizer(
+        config,
+        config.optimizer if distills else 'sgd',
+        config.learning_rate,
+        updates=config.student_steps if distills else 1,
+        weight_decay=config.weight_decay,
+    )
+    return Learner(classifier(config, num_classes, axis_name), optimizer)
+
+
+def generator(config: DistillConfig, axis_name: str | None) -> Learner:
+    """The generator with its optimiser.
+
+    Raises:
+      ValueError: for an unknown name or an image size it is not made for.
+    """
+    module = data_free.build(
+        config.generator,
+        image_size=config.image_size,
+        channels=config.channels,
+        latent_dim=config.latent_dim,
+        width=config.generator_width,
+        dtype=_dtype(config),
+        axis_name=axis_name,
+    )
+    return Learner(module, _optimizer(config, 'adam', config.learning_rate_g, updates=1))
+
+
+def create(
+    config: TeacherConfig | DistillConfig, student: Learner, generator: Learner | None
+) -> State:
+    """A fresh state."""
+
+    def initialise(key):
+        key_s, key_g, key = jax.random.split(key, 3)
+        images = jnp.zeros((2, config.image_size, config.image_size, config.channels))
+        made = None
+        if generator is not None:
+            z = jnp.zeros((2, config.latent_dim))
+            made = _learned(generator, generator.module.init(key_g, z, train=False))
+        return State(
+            step=jnp.zeros((), jnp.int32),
+            student=_learned(student, student.module.init(key_s, images, train=False)),
+            generator=made,
+            key=key,
+        )
+
+    return jax.jit(initialise)(jax.random.key(config.seed))
+
+
+def _learned(learner: Learner, variables: PyTree) -> Learned:
+    stats = dict(variables)
+    params = stats.pop('params')
+    return Learned(params, stats, learner.optimizer.init(params))
+
+
+def _dtype(config: TeacherConfig | DistillConfig) -> Any:
+    return jnp.bfloat16 if config.precision == 'bfloat16' else jnp.float32
+
+
+def _optimizer(
+    config: TeacherConfig | DistillConfig,
+    kind: str,
+    rate: float,
+    *,
+    updates: int,
+    weight_decay: float = 0.0,
+) -> optax.GradientTransformation:
+    """SGD or Adam with the configuration's schedule; `updates` are made a step."""
+    parts = []
+    distills = isinstance(config, DistillConfig)
+    if distills and config.clip_norm:
+        parts.append(optax.clip_by_global_norm(config.clip_norm))
+    if weight_decay:
+        # Of all parameters, and within the momentum, as the recipes' framework has it.
+        parts.append(optax.add_decayed_weights(weight_decay))
+    schedule = config.schedule if distills else 'steps'
+    if schedule == 'cosine':
+        rate = optax.cosine_decay_schedule(rate, config.num_steps * updates)
+    elif schedule == 'steps':
+        at = {round(s * config.num_steps) * updates: config.decay_factor for s in config.decay_at}
+        rate = optax.piecewise_constant_schedule(rate, at)
+    if kind == 'adam':
+        parts.append(optax.adam(rate))
+    else:
+        parts.append(optax.sgd(rate, momentum=config.momentum or None))
+    return optax.chain(*parts)

@@ -1,0 +1,230 @@
+"""Classifiers of small images: teachers and students of distillation.
+
+* resnet18, resnet34: residual networks (He et al. 2016, https://arxiv.org/abs/1512.03385) as the
+  field has them for CIFAR: a 3x3 stem of 64 channels, no pooling before the blocks, a 1x1
+  convolution with BatchNorm where a shortcut changes shape.
+* wrn16_1, wrn16_2, wrn40_1, wrn40_2: wide residual networks of that depth and width (Zagoruyko and
+  Komodakis 2016, https://arxiv.org/abs/1605.07146), normalised before each convolution.
+* lenet5, lenet5_half: LeNet-5 (LeCun et al. 1998) with ReLU and max pooling, and half its channels.
+"""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from osgan_jax.layers import modules, norms
+
+Array = jax.Array
+
+# Residual networks: "fan out" keeps the size of gradients through ReLUs (He et al. 2015).
+_he = nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')
+# Uniform within 1 / sqrt(fan in): LeNet has no normalisation, and that is how the field starts it.
+_uniform = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
+
+
+class Judged(NamedTuple):
+    """What a classifier makes of a batch.
+
+    Attributes:
+      logits: `[N, K]` float32.
+      activations: `[N, h, w, C]` of each stage, for attention transfer.
+    """
+
+    logits: Array
+    activations: tuple[Array, ...]
+
+
+class _Network(nn.Module):
+    """What all classifiers have.
+
+    Attributes:
+      num_classes: Number of classes, K.
+      dtype: Dtype of the computation; logits are float32.
+      axis_name: Mapped axis over which BatchNorm shares its statistics.
+    """
+
+    num_classes: int
+    dtype: Any = jnp.float32
+    axis_name: str | None = None
+
+    def conv(self, x: Array, features: int, size: int, stride: int = 1) -> Array:
+        """A convolution without bias that keeps the grid, or divides it by the stride."""
+        return modules.Conv(
+            features,
+            (size, size),
+            stride=stride,
+            padding=size // 2,
+            use_bias=False,
+            kernel_init=_he,
+            dtype=self.dtype,
+        )(x)
+
+    def norm(self, x: Array, train: bool) -> Array:
+        """BatchNorm."""
+        return norms.batch_norm(x, train=train, dtype=self.dtype, axis_name=self.axis_name)
+
+    def head(self, x: Array) -> Array:
+        """Logits from features `[N, C]` or, averaged over space, `[N, h, w, C]`."""
+        x = jnp.asarray(x, jnp.float32)
+        x = x.mean((1, 2)) if x.ndim == 4 else x
+        return nn.Dense(self.num_classes, kernel_init=_uniform)(x)
+
+
+class ResNet(_Network):
+    """A residual network of blocks of two 3x3 convolutions.
+
+    Attributes:
+      blocks: Blocks in each of four stages, of 64, 128, 256 and 512 channels.
+    """
+
+    blocks: tuple[int, ...] = (2, 2, 2, 2)
+
+    @nn.compact
+    def __call__(self, images: Array, *, train: bool) -> Judged:
+        """Classifies standardised images `[N, H, W, C]`."""
+        x = nn.relu(self.norm(self.conv(jnp.asarray(images, self.dtype), 64, 3), train))
+        activations = []
+        for stage, blocks in enumerate(self.blocks):
+            for block in range(blocks):
+                x = self._block(x, 64 * 2**stage, 2 if stage and not block else 1, train)
+            activations.append(x)
+        return Judged(self.head(x), tuple(activations))
+
+    def _block(self, x: Array, features: int, stride: int, train: bool) -> Array:
+        shortcut = x
+        if stride > 1 or x.shape[-1] != features:
+            shortcut = self.norm(self.conv(x, features, 1, stride), train)
+        x = nn.relu(self.norm(self.conv(x, features, 3, stride), train))
+        return nn.relu(self.norm(self.conv(x, features, 3), train) + shortcut)
+
+
+class WideResNet(_Network):
+    """A wide residual network.
+
+    Attributes:
+      depth: Convolutions in a row, 6 n + 4 for n blocks a stage.
+      widening: Multiple of 16, 32 and 64 channels in three stages.
+    """
+
+    depth: int = 16
+    widening: int = 1
+
+    @nn.compact
+    def __call__(self, images: Array, *, train: bool) -> Judged:
+        """Classifies standardised images `[N, H, W, C]`."""
+        x = self.conv(jnp.asarray(images, self.dtype), 16, 3)
+        activations = []
+        for stage in range(3):
+            for block in range((self.depth - 4) // 6):
+                features = 16 * self.widening * 2**stage
+                x = self._block(x, features, 2 if stage and not block else 1, train)
+            activations.append(x)
+        return Judged(self.head(nn.relu(self.norm(x, train))), tuple(activations))
+
+    def _block(self, x: Array, features: int, stride: int, train: bool) -> Array:
+        active = nn.relu(self.norm(x, train))
+        if stride > 1 or x.shape[-1] != features:
+            x = self.conv(active, features, 1, stride)
+        active = nn.relu(self.norm(self.conv(active, features, 3, stride), train))
+        return x + self.conv(active, features, 3)
+
+
+class LeNet(_Network):
+    """LeNet-5 for 32x32 pixels.
+
+    Attributes:
+      features: Channels of three convolutions and units of the hidden layer.
+    """
+
+    features: tuple[int, ...] = (6, 16, 120, 84)
+
+    @nn.compact
+    def __call__(self, images: Array, *, train: bool) -> Judged:
+        """Classifies standardised images `[N, 32, 32, C]`."""
+        del train  # nothing here behaves differently
+        x = jnp.asarray(images, self.dtype)
+        activations = []
+        for index, features in enumerate(self.features[:3]):
+            x = modules.Conv(
+                features, (5, 5), padding='valid', kernel_init=_uniform, dtype=self.dtype
+            )(x)
+            x = nn.relu(x)
+            activations.append(x)
+            if index < 2:
+                x = max_pool(x)
+        x = x.reshape(x.shape[0], -1)
+        x = nn.relu(nn.Dense(self.features[3], kernel_init=_uniform, dtype=self.dtype)(x))
+        return Judged(self.head(x), tuple(activations))
+
+
+def max_pool(x: Array) -> Array:
+    """The greatest of each 2x2 pixels: `[N, H, W, C]`, H and W even, to `[N, H / 2, W / 2, C]`.
+
+    Of equal ones the first, row by row, has the whole gradient. Comparisons of slices, because the
+    gradient of a general window is a scatter, which is slow on CPU.
+    """
+    n, h, w, c = x.shape
+    x = x.reshape(n, h // 2, 2, w // 2, 2, c)
+    top = _greater(x[:, :, 0, :, 0], x[:, :, 0, :, 1])
+    return _greater(top, _greater(x[:, :, 1, :, 0], x[:, :, 1, :, 1]))
+
+
+def _greater(a: Array, b: Array) -> Array:
+    # NaN stays NaN: a run must notice it.
+    return jnp.where((a >= b) | jnp.isnan(a), a, b)
+
+
+_MODULES = {
+    'resnet18': (ResNet, {'blocks': (2, 2, 2, 2)}),
+    'resnet34': (ResNet, {'blocks': (3, 4, 6, 3)}),
+    'wrn16_1': (WideResNet, {'depth': 16, 'widening': 1}),
+    'wrn16_2': (WideResNet, {'depth': 16, 'widening': 2}),
+    'wrn40_1': (WideResNet, {'depth': 40, 'widening': 1}),
+    'wrn40_2': (WideResNet, {'depth': 40, 'widening': 2}),
+    'lenet5': (LeNet, {'features': (6, 16, 120, 84)}),
+    'lenet5_half': (LeNet, {'features': (3, 8, 60, 42)}),
+}
+
+
+def names() -> tuple[str, ...]:
+    """Returns the names that `build` knows."""
+    return tuple(_MODULES)
+
+
+def build(
+    name: str,
+    *,
+    image_size: int = 32,
+    channels: int = 3,
+    num_classes: int = 10,
+    dtype: Any = jnp.float32,
+    axis_name: str | None = None,
+) -> nn.Module:
+    """Builds a classifier: `(standardised images [N, H, W, C], train) -> Judged`.
+
+    Args:
+      name: One of `names()`.
+      image_size: Height and width of the images: 32 for LeNet, a multiple of 8 for the others.
+      channels: Channels of the images, 1 or 3.
+      num_classes: Number of classes, at least 2.
+      dtype: Dtype of the computation; parameters and logits are float32.
+      axis_name: Mapped axis over which BatchNorm shares its statistics; None for each device's own.
+
+    Raises:
+      ValueError: on an unknown name, or a number it is not made for.
+    """
+    if name not in _MODULES:
+        raise ValueError(f'unknown classifier {name!r}: use one of {", ".join(names())}')
+    module, options = _MODULES[name]
+    if module is LeNet and image_size != 32:
+        raise ValueError(f'{name} is made for 32 pixels, got {image_size}: set --image_size=32')
+    if image_size < 8 or image_size % 8:
+        raise ValueError(f'{name}: expected an image size that 8 divides, got {image_size}')
+    if channels not in (1, 3) or num_classes < 2:
+        raise ValueError(
+            f'{name}: expected 1 or 3 channels and at least 2 classes, got {channels} and '
+            f'{num_classes}'
+        )
+    return module(num_classes=num_classes, dtype=dtype, axis_name=axis_name, **options)
