@@ -13,6 +13,8 @@ with AVX-512; layers of DCGAN-64, 32 to 64 channels wide, batches of 64 and 128,
   zeros of a dilated image. Where the channels are an image's, or the grid is 4x4, whose border
   costs that convolution half as much again, a matrix product followed by adding shifted images
   takes half its time.
+* XLA has a fast convolution for one order of axes alone. It brings others into it by transposing,
+  but not inside loops (lax.scan), where they run fifty times slower: so they are transposed here.
 * The kernel gradient contracts over the batch, which XLA first transposes to be innermost; on grids
   of 16x16 and more it is 10 to 25% faster summed over slices of the batch.
 """
@@ -89,7 +91,7 @@ def cpu_down(x, kernel, stride, padding):
 def cpu_up(y, kernel, stride, padding, size):
     """*Up*, on CPU."""
     if stride == 1:
-        return plain_up(y, kernel, stride, padding, size)
+        return stride_one_up(y, kernel, padding)
     if kernel.shape[2] <= _FEW_CHANNELS or y.shape[1] * y.shape[2] <= _SMALL_GRID:
         return product_up(y, kernel, stride, padding, size)
     return depth_to_space_up(y, kernel, stride, padding, size)
@@ -99,9 +101,35 @@ def cpu_correlate(x, y, stride, padding, kernel_size):
     """*Correlate*, on CPU."""
     parts = min(8, x.shape[0] // 8)
     if x.shape[1] * x.shape[2] < _LARGE_GRID or parts < 2 or x.shape[0] % parts:
-        return plain_correlate(x, y, stride, padding, kernel_size)
+        return transposed_correlate(x, y, stride, padding, kernel_size)
     pairs = zip(jnp.split(x, parts), jnp.split(y, parts), strict=True)
-    return sum(plain_correlate(a, b, stride, padding, kernel_size) for a, b in pairs)
+    return sum(transposed_correlate(a, b, stride, padding, kernel_size) for a, b in pairs)
+
+
+def stride_one_up(y, kernel, padding):
+    """*Up* with stride 1: the convolution with the kernel turned around."""
+    taps = kernel.shape[:2]
+    pads = [[taps[a] - 1 - pad for pad in padding[a]] for a in (0, 1)]
+    turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+    return lax.conv_general_dilated(y, turned, (1, 1), pads, dimension_numbers=_NHWC)
+
+
+def transposed_correlate(x, y, stride, padding, kernel_size):
+    """The kernel gradient as a convolution of transposed arrays, batch and channels swapped."""
+    pads = []
+    for axis in (0, 1):
+        low = padding[axis][0]
+        reach = stride * (y.shape[1 + axis] - 1) + kernel_size[axis]
+        pads.append((low, reach - x.shape[1 + axis] - low))
+    kernel = lax.conv_general_dilated(
+        x.transpose(3, 1, 2, 0),
+        y.transpose(1, 2, 0, 3),
+        (1, 1),
+        pads,
+        rhs_dilation=(stride, stride),
+        dimension_numbers=_NHWC,
+    )
+    return kernel.transpose(1, 2, 0, 3)
 
 
 def product_down(x, kernel, stride, padding):
