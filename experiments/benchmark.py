@@ -18,10 +18,16 @@ table shows how time and memory grow. --peer adds the same steps in eager PyTorc
 installed. --loop=200 trains, and says how much of the time no step runs; --pipeline measures what
 the input pipeline alone delivers, both on --dataset (synthetic: JPEG files of 178x218 pixels).
 Nothing else needs a dataset.
+
+    python -m experiments.benchmark --distill=resnet34:resnet18 --batch_size=32
+
+times rounds of data-free distillation instead: one_stage against DFAD's round (five updates of the
+student and one of the generator) and against what DFAD takes for each update of the student.
 """
 
 import dataclasses
 import datetime
+import itertools
 import json
 import pathlib
 import sys
@@ -39,6 +45,15 @@ _LOOP = flags.DEFINE_integer(
 _PIPELINE = flags.DEFINE_bool('pipeline', False, 'measure the input pipeline alone')
 _DATASET = flags.DEFINE_string('dataset', 'digits', 'for --loop and --pipeline; or synthetic')
 _DATA_DIR = flags.DEFINE_string('data_dir', None, 'where that dataset lies')
+_DISTILL = flags.DEFINE_list(
+    'distill', [], 'TEACHER:STUDENT pairs, whose rounds of distillation are timed instead of steps'
+)
+_ALGORITHMS = flags.DEFINE_list(
+    'algorithms', ['one_stage', 'dfad', 'zskt', 'kd'], 'for --distill; the first is the unit'
+)
+_GENERATOR_WIDTH = flags.DEFINE_integer(
+    'generator_width', 128, "for --distill: channels of the generator's first grids", lower_bound=2
+)
 _NUM_WORKERS = flags.DEFINE_integer('num_workers', 0, 'processes that read and decode it')
 cli.define_flags(BenchmarkConfig)
 
@@ -53,13 +68,16 @@ def main() -> None:
         jax.config.update('jax_num_cpu_devices', max(config.num_devices))
     from osgan_jax import benchmarking
 
-    cases = config.cases()
+    distilled = _distilled(config)
+    cases = [] if distilled else config.cases()
+    for case in distilled:
+        benchmarking.check_rounds(case, _ALGORITHMS.value)
     for case in cases:
         benchmarking.check(case, config.scheme, peer=config.peer)
     machine = benchmarking.report.machine()
     print(', '.join(f'{key} {value}' for key, value in machine.items()), flush=True)
     peaks = {}
-    for precision in dict.fromkeys(case.precision for case in cases):
+    for precision in dict.fromkeys(case.precision for case in (*cases, *distilled)):
         peaks[precision] = benchmarking.measure_peak(precision)
         print(f'large matrix products, {precision}: {peaks[precision] / 1e9:,.0f} GFLOP/s')
     rows = []
@@ -73,6 +91,12 @@ def main() -> None:
     if grown:
         print('\n' + grown, flush=True)
     feeding = _feeding(rows) if _LOOP.value or _PIPELINE.value else []
+    rounds = []
+    for case in distilled:
+        timings = benchmarking.measure_rounds(case, _ALGORITHMS.value, repeats=config.repeats)
+        rounds.append((case, timings))
+        peak = peaks[case.precision]
+        print('\n' + benchmarking.report.rounds_table(case, timings, peak), flush=True)
     if _OUT.value:
         body = {
             'date': datetime.date.today().isoformat(),
@@ -81,9 +105,47 @@ def main() -> None:
             'peak_flops': peaks,
             'config': dataclasses.asdict(config),
             'steps': benchmarking.report.rows_as_json(rows, peaks),
+            'rounds': benchmarking.report.rounds_as_json(rounds, peaks),
             'feeding': feeding,
         }
-        _write(pathlib.Path(_OUT.value), body, rows)
+        charted = [(benchmarking.report.name(case), timings) for case, timings in rows]
+        charted += [(case.name, timings) for case, timings in rounds]
+        _write(pathlib.Path(_OUT.value), body, charted)
+
+
+def _distilled(config: BenchmarkConfig) -> list[Any]:
+    """The cases of --distill: all pairs, batch sizes, precisions and numbers of devices.
+
+    Raises:
+      ValueError: for a pair that is none.
+    """
+    from osgan_jax import benchmarking, distillation
+
+    cases = []
+    for pair in _DISTILL.value:
+        teacher, _, student = pair.partition(':')
+        if not teacher or not student:
+            raise ValueError(f'distill={pair!r}: expected TEACHER:STUDENT, as resnet34:resnet18')
+        for unknown in set(_ALGORITHMS.value) - set(distillation.ALGORITHMS):
+            known = ', '.join(distillation.ALGORITHMS)
+            raise ValueError(f'algorithms={unknown!r}: expected some of {known}')
+        for batch_size, precision, num_devices in itertools.product(
+            config.batch_size, config.precision, config.num_devices or (None,)
+        ):
+            cases.append(
+                benchmarking.RoundCase(
+                    teacher=teacher,
+                    student=student,
+                    batch_size=batch_size,
+                    channels=1 if teacher.startswith('lenet') else 3,
+                    precision=precision,
+                    num_devices=num_devices,
+                    generator_width=_GENERATOR_WIDTH.value,
+                )
+            )
+    if cases and not _ALGORITHMS.value:
+        raise ValueError('algorithms: expected at least one')
+    return cases
 
 
 def _feeding(rows) -> list[dict[str, Any]]:

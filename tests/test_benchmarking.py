@@ -16,7 +16,7 @@ from PIL import Image
 
 from osgan_jax import benchmarking, config, updates
 from osgan_jax.benchmarking import report
-from osgan_jax.benchmarking.steps import StepTiming
+from osgan_jax.benchmarking.turns import StepTiming
 
 ROOT = pathlib.Path(__file__).parents[1]
 

@@ -12,7 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from osgan_jax.benchmarking.steps import StepTiming
+from osgan_jax.benchmarking.rounds import RoundCase
+from osgan_jax.benchmarking.turns import StepTiming
 from osgan_jax.config import TrainConfig
 from osgan_jax.reporting import files, summary
 
@@ -147,8 +148,67 @@ def rows_as_json(rows: Rows, peaks: Mapping[str, float]) -> list[dict[str, Any]]
     return entries
 
 
-def save_chart(path: pathlib.Path, rows: Rows, title: str) -> None:
-    """Draws bars of a step's time over the first scheme's, one group a case, as a PNG."""
+def rounds_table(case: RoundCase, timings: Sequence[StepTiming], peak: float) -> str:
+    """One case's rounds of distillation as lines of text; ratios are to the first algorithm.
+
+    Args:
+      case: what was timed.
+      timings: of its algorithms; `seconds` are a round's.
+      peak: as for `table`.
+    """
+    first = timings[0]
+    head = (
+        f'{"algorithm":<16}{"ms a round":>12}{"quartiles":>18}{"GFLOP":>9}{"of peak":>9}'
+        f'{"memory":>10}{"compile s":>11}{"round ratio":>13}{"updates":>9}{"ms an update":>14}'
+        f'{"update ratio":>14}'
+    )
+    lines = [case.name, head]
+    for timing in timings:
+        share, updates = _share(timing, peak), case.updates(timing.scheme)
+        an_update = timing.seconds / updates
+        cells = [
+            f'{timing.scheme:<16}',
+            f'{1e3 * timing.seconds:>12.1f}',
+            f'{f"{1e3 * timing.low:.1f}..{1e3 * timing.high:.1f}":>18}',
+            f'{_or_blank(timing.flops, lambda flops: f"{flops / 1e9:.2f}"):>9}',
+            f'{_or_blank(share, lambda share: f"{share:.0%}"):>9}',
+            f'{_or_blank(timing.bytes, lambda size: summary.human(size, "B")):>10}',
+            f'{_or_blank(timing.compile_seconds, lambda seconds: f"{seconds:.1f}"):>11}',
+            f'{timing.seconds / first.seconds:>13.3f}',
+            f'{updates:>9}',
+            f'{1e3 * an_update:>14.1f}',
+            f'{an_update * case.updates(first.scheme) / first.seconds:>14.3f}',
+        ]
+        lines.append(''.join(cells).rstrip())
+    return '\n'.join(lines)
+
+
+def rounds_as_json(
+    rows: Sequence[tuple[RoundCase, Sequence[StepTiming]]], peaks: Mapping[str, float]
+) -> list[dict[str, Any]]:
+    """One object an algorithm and case."""
+    entries = []
+    for case, timings in rows:
+        for timing in timings:
+            updates = case.updates(timing.scheme)
+            entries.append(
+                {
+                    'case': dataclasses.asdict(case),
+                    **dataclasses.asdict(timing),
+                    'student_updates': updates,
+                    'seconds_per_student_update': timing.seconds / updates,
+                    'share_of_peak': _share(timing, peaks[case.precision]),
+                    'time_ratio': timing.seconds / timings[0].seconds,
+                    'flop_ratio': _flop_ratio(timing, timings[0]),
+                }
+            )
+    return entries
+
+
+def save_chart(
+    path: pathlib.Path, rows: Sequence[tuple[str, Sequence[StepTiming]]], title: str
+) -> None:
+    """Draws bars of a step's time over the first scheme's, one group a named case, as a PNG."""
     # The object interface: no global backend is chosen and no display is needed.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -158,7 +218,7 @@ def save_chart(path: pathlib.Path, rows: Rows, title: str) -> None:
     FigureCanvasAgg(figure)
     axis = figure.subplots()
     at, ticks, shown = 0.0, [], set()
-    for case, timings in rows:
+    for label, timings in rows:
         start = at
         for timing in timings:
             ratio = timing.seconds / timings[0].seconds
@@ -176,7 +236,7 @@ def save_chart(path: pathlib.Path, rows: Rows, title: str) -> None:
             axis.text(max(ratio, timing.high / timings[0].seconds), at, text, va='center', size=8)
             shown.add(timing.scheme)
             at += 1
-        ticks.append(((start + at - 1) / 2, name(case).replace(', ', '\n', 1)))
+        ticks.append(((start + at - 1) / 2, label.replace(', ', '\n', 1)))
         at += 0.8
     axis.set_yticks([tick for tick, _ in ticks], [label for _, label in ticks], size=8)
     axis.invert_yaxis()

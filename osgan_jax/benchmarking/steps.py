@@ -1,12 +1,8 @@
-"""Times of single training steps, several schemes side by side.
-
-The schemes take turns within one process (A B C A B C ...), so that whatever else the machine does
-falls on all of them, and medians are compared.
-"""
+"""Times of single training steps, several schemes side by side."""
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -14,54 +10,11 @@ import numpy as np
 
 from osgan_jax import methods, parallel, precisions, updates
 from osgan_jax import state as states
+from osgan_jax.benchmarking import turns
+from osgan_jax.benchmarking.turns import Runner, StepTiming
 from osgan_jax.config import TrainConfig
 
 PEER = 'pytorch'
-_REST_SECONDS = 0.05
-
-
-@dataclasses.dataclass(frozen=True)
-class StepTiming:
-    """One scheme's step on one case.
-
-    Attributes:
-      scheme: which; 'pytorch ...' for the peer's.
-      seconds: median wall time of a step.
-      low: first quartile.
-      high: third quartile.
-      flops: of the compiled step over all devices; None where the compiler does not say, and under
-        accumulation, of which it counts one part.
-      bytes: memory that one device needs for the step: state, batch and what the compiler reserves
-        for intermediate results; None where it does not say.
-      compile_seconds: tracing and compiling, None where nothing is compiled.
-      first_step_seconds: from building the networks until the first step has ended.
-      num_devices: over which the step ran.
-      processors: that compute at once; the devices, but one on CPU, whose devices share its cores.
-    """
-
-    scheme: str
-    seconds: float
-    low: float
-    high: float
-    flops: float | None
-    bytes: int | None
-    compile_seconds: float | None
-    first_step_seconds: float
-    num_devices: int
-    processors: int
-
-
-@dataclasses.dataclass
-class _Runner:
-    """Something that makes `steps` training steps a call and waits for them."""
-
-    call: Callable[[], None]
-    first_step_seconds: float
-    steps: int = 1
-    num_devices: int = 1
-    flops: float | None = None
-    bytes: int | None = None
-    compile_seconds: float | None = None
 
 
 def check(case: TrainConfig, schemes: Sequence[str], *, peer: bool = False) -> None:
@@ -100,34 +53,7 @@ def measure_steps(
     runners = {scheme: _runner(case, scheme) for scheme in schemes}
     if peer:
         runners |= _peer_runners(case, schemes)
-    seconds: dict[str, list[float]] = {scheme: [] for scheme in runners}
-    for repeat in range(repeats + 1):
-        for scheme, runner in runners.items():
-            if peer:
-                # The other framework's threads go on spinning for a while after their work.
-                time.sleep(_REST_SECONDS)
-            start = time.perf_counter()
-            runner.call()
-            if repeat:
-                seconds[scheme].append((time.perf_counter() - start) / runner.steps)
-    timings = []
-    for scheme, runner in runners.items():
-        low, median, high = np.percentile(seconds[scheme], [25, 50, 75])
-        timings.append(
-            StepTiming(
-                scheme=scheme,
-                seconds=float(median),
-                low=float(low),
-                high=float(high),
-                flops=runner.flops,
-                bytes=runner.bytes,
-                compile_seconds=runner.compile_seconds,
-                first_step_seconds=runner.first_step_seconds,
-                num_devices=runner.num_devices,
-                processors=1 if jax.default_backend() == 'cpu' else runner.num_devices,
-            )
-        )
-    return timings
+    return turns.take_turns(runners, repeats, rest=peer)
 
 
 def _resolve(case: TrainConfig, scheme: str) -> TrainConfig:
@@ -141,7 +67,7 @@ def _resolve(case: TrainConfig, scheme: str) -> TrainConfig:
     )
 
 
-def _runner(case: TrainConfig, scheme: str) -> _Runner:
+def _runner(case: TrainConfig, scheme: str) -> Runner:
     start = time.perf_counter()
     config = _resolve(case, scheme)
     devices = parallel.local_devices(config.num_devices, config.batch_size)
@@ -172,27 +98,14 @@ def _runner(case: TrainConfig, scheme: str) -> _Runner:
 
     call()
     flops = parallel.flops(compiled, len(devices)) if config.accumulate == 1 else None
-    return _Runner(
+    return Runner(
         call=call,
         first_step_seconds=time.perf_counter() - start,
         steps=config.steps_per_call,
         num_devices=len(devices),
         flops=flops,
-        bytes=_bytes(compiled),
+        bytes=turns.memory(compiled),
         compile_seconds=compile_seconds,
-    )
-
-
-def _bytes(compiled: Any) -> int | None:
-    memory = compiled.memory_analysis()
-    if memory is None:
-        return None
-    # What is donated is counted among the arguments and among the results.
-    return (
-        memory.argument_size_in_bytes
-        + memory.output_size_in_bytes
-        - memory.alias_size_in_bytes
-        + memory.temp_size_in_bytes
     )
 
 
@@ -222,7 +135,7 @@ def _check_peer(case: TrainConfig) -> None:
             )
 
 
-def _peer_runners(case: TrainConfig, schemes: Sequence[str]) -> dict[str, _Runner]:
+def _peer_runners(case: TrainConfig, schemes: Sequence[str]) -> dict[str, Runner]:
     from osgan_jax.benchmarking import torch_peer
 
     config = _resolve(case, 'one_stage')
@@ -245,5 +158,5 @@ def _peer_runners(case: TrainConfig, schemes: Sequence[str]) -> dict[str, _Runne
             seed=config.seed,
         )
         peer.step()
-        runners[f'{PEER} {scheme}'] = _Runner(peer.step, time.perf_counter() - start)
+        runners[f'{PEER} {scheme}'] = Runner(peer.step, time.perf_counter() - start)
     return runners

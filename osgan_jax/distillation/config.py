@@ -196,7 +196,7 @@ def resolve_teacher(
         raise ValueError(
             f'mean={list(mean)}, std={list(std)}: expected a number for each of {channels} channels'
         )
-    plain = network.startswith('lenet')
+    plain, asked = network.startswith('lenet'), config.num_steps
     config = dataclasses.replace(
         config,
         network=network,
@@ -210,7 +210,7 @@ def resolve_teacher(
         learning_rate=_first(config.learning_rate, 0.01 if plain else 0.1),
         weight_decay=_first(config.weight_decay, 5e-4),
     )
-    return _resolve_rest(config)
+    return _resolve_rest(config, asked)
 
 
 def resolve_student(
@@ -230,7 +230,7 @@ def resolve_student(
     """
     from osgan_jax.networks import data_free
 
-    zskt, kd = config.algorithm == 'zskt', config.algorithm == 'kd'
+    zskt, kd, asked = config.algorithm == 'zskt', config.algorithm == 'kd', config.num_steps
     if kd and not num_examples:
         raise ValueError('kd learns from data: give --dataset, or another --algorithm')
     batch_size = config.batch_size or (128 if zskt or kd else 256)
@@ -265,10 +265,17 @@ def resolve_student(
         mean=tuple(teacher.mean),
         std=tuple(teacher.std),
     )
-    return _resolve_rest(config)
+    return _resolve_rest(config, asked)
 
 
-def _resolve_rest(config):
+def _resolve_rest(config, asked: int | None):
+    if asked is not None and asked % config.steps_per_call:
+        raise ValueError(
+            f'num_steps={asked}: expected a multiple of steps_per_call={config.steps_per_call}'
+        )
+    # Whole calls, of those that nobody asked for.
+    num_steps = -(-config.num_steps // config.steps_per_call) * config.steps_per_call
+    config = dataclasses.replace(config, num_steps=num_steps)
     # Twenty points of accuracy, on whole calls.
     calls = max(1, config.num_steps // (20 * config.steps_per_call))
     return dataclasses.replace(

@@ -112,11 +112,9 @@ def count_flops(config: DistillConfig, teacher: Classifier) -> float | None:
     student = states.student(config, teacher.run.num_classes, None)
     generator = None if config.algorithm == 'kd' else states.generator(config, None)
     state = jax.eval_shape(lambda: states.create(config, student, generator))
-    shape = (config.batch_size, config.image_size, config.image_size, config.channels)
-    rows = jax.ShapeDtypeStruct((config.batch_size,), np.int32)
-    batch = {'row': rows}
+    batch = {'row': jax.ShapeDtypeStruct((config.batch_size,), np.int32)}
     if config.algorithm == 'kd':
-        batch = {'image': jax.ShapeDtypeStruct(shape, np.float32), 'label': rows}
+        batch = teachers.batch_shapes(config)
     # Before compiling, because a compiler counts a loop's body once.
     update = rounds.make_round(config, student, generator, teacher.module, unroll=True)
     cost = jax.jit(update).lower(state, batch, teacher.variables).cost_analysis()

@@ -3,6 +3,7 @@
 import os
 import pathlib
 
+import jax
 import numpy as np
 
 from osgan_jax import data, jobs, parallel, recording, reporting, runs
@@ -101,7 +102,32 @@ def _prepare(config, workdir, dataset, test) -> jobs.Job:
         ),
         summary=summary,
         advice=ADVICE,
+        flops=lambda: count_flops(config, run.num_classes),
     )
+
+
+def count_flops(config: TeacherConfig, num_classes: int) -> float | None:
+    """FLOPs of a step over all devices; None where nobody counts.
+
+    Args:
+      config: resolved.
+      num_classes: of the dataset.
+    """
+    student = states.student(config, num_classes, None)
+    state = jax.eval_shape(lambda: states.create(config, student, None))
+    batch = batch_shapes(config)
+    update = rounds.make_supervised(config, student, parallel.ONE_DEVICE)
+    # Before compiling, as students' are counted.
+    return (jax.jit(update).lower(state, batch).cost_analysis() or {}).get('flops')
+
+
+def batch_shapes(config: TeacherConfig | DistillConfig) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of a batch of images over all devices."""
+    shape = (config.batch_size, config.image_size, config.image_size, config.channels)
+    return {
+        'image': jax.ShapeDtypeStruct(shape, np.float32),
+        'label': jax.ShapeDtypeStruct(shape[:1], np.int32),
+    }
 
 
 def open_part(config: TeacherConfig | DistillConfig, *, test: bool = False) -> data.Dataset:

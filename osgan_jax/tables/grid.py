@@ -5,21 +5,18 @@ interrupts the grid, the same call goes on: finished cells are passed over, one 
 resumes at its last checkpoint.
 """
 
-import contextlib
 import dataclasses
 import os
 import pathlib
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from osgan_jax import data, methods, reporting, runs, training
 from osgan_jax import state as states
 from osgan_jax.config import SCHEMES, TrainConfig
 from osgan_jax.metrics import extractors
-from osgan_jax.tables import figures, records, summary
+from osgan_jax.tables import figures, records, stopping, summary
 from osgan_jax.tables.summary import Result
 
 # With a budget of seconds, time is to end a cell and not the number of its steps.
@@ -116,7 +113,7 @@ def run(
     resolved = {cell: _resolve(shared, cell, workdir, dataset) for cell in grid}
     current = 'preparing the extractor'
     done = trained = 0
-    with _stoppable(lambda: f'{current}, {done} of {len(grid)} cells done'):
+    with stopping.stoppable(lambda: f'{current}, {done} of {len(grid)} cells done'):
         extractor = _extractor(shared, dataset, say)
 
         def tabulate() -> list[Result]:
@@ -320,31 +317,6 @@ def _seconds(directory: pathlib.Path, step: int) -> float | None:
         return None
     logged, seconds = int(columns['step'][-1]), float(columns['seconds'][-1])
     return round(seconds * step / logged, 3)
-
-
-@contextlib.contextmanager
-def _stoppable(where: Callable[[], str]) -> Iterator[None]:
-    """Turns SIGINT and SIGTERM into `training.Stopped`, outside of training too.
-
-    Training listens for itself and saves; what else goes on here can be left at any point, for
-    files are written whole.
-    """
-
-    def stop(signum: int, frame: Any = None) -> None:
-        del frame
-        raise training.Stopped(f'Stopped ({where()}). Run the same command again to go on.', signum)
-
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            before[signum] = signal.signal(signum, stop)
-    try:
-        yield
-    except training.Stopped as stopped:
-        stop(stopped.signum)
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
 
 
 def _setting(resolved: Sequence[TrainConfig]) -> str:

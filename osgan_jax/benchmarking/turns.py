@@ -1,0 +1,112 @@
+"""Whatever is timed takes turns within one process, and medians are compared.
+
+Turns (A B C A B C ...) make whatever else the machine does fall on all of them.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+_REST_SECONDS = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class StepTiming:
+    """One scheme's step on one case.
+
+    Attributes:
+      scheme: which; 'pytorch ...' for the peer's.
+      seconds: median wall time of a step.
+      low: first quartile.
+      high: third quartile.
+      flops: of the compiled step over all devices; None where the compiler does not say, and under
+        accumulation, of which it counts one part.
+      bytes: memory that one device needs for the step: state, batch and what the compiler reserves
+        for intermediate results; None where it does not say.
+      compile_seconds: tracing and compiling, None where nothing is compiled.
+      first_step_seconds: from building the networks until the first step has ended.
+      num_devices: over which the step ran.
+      processors: that compute at once; the devices, but one on CPU, whose devices share its cores.
+    """
+
+    scheme: str
+    seconds: float
+    low: float
+    high: float
+    flops: float | None
+    bytes: int | None
+    compile_seconds: float | None
+    first_step_seconds: float
+    num_devices: int
+    processors: int
+
+
+@dataclasses.dataclass
+class Runner:
+    """Something that makes `steps` training steps a call and waits for them."""
+
+    call: Callable[[], None]
+    first_step_seconds: float
+    steps: int = 1
+    num_devices: int = 1
+    flops: float | None = None
+    bytes: int | None = None
+    compile_seconds: float | None = None
+
+
+def take_turns(
+    runners: Mapping[str, Runner], repeats: int, *, rest: bool = False
+) -> list[StepTiming]:
+    """Times runners by turns.
+
+    Args:
+      runners: by the name of what they run.
+      repeats: timed calls of each, after one that is not counted.
+      rest: whether to pause before each call, where threads of another framework go on spinning
+        for a while after their work.
+    """
+    seconds: dict[str, list[float]] = {scheme: [] for scheme in runners}
+    for repeat in range(repeats + 1):
+        for scheme, runner in runners.items():
+            if rest:
+                time.sleep(_REST_SECONDS)
+            start = time.perf_counter()
+            runner.call()
+            if repeat:
+                seconds[scheme].append((time.perf_counter() - start) / runner.steps)
+    timings = []
+    for scheme, runner in runners.items():
+        low, median, high = np.percentile(seconds[scheme], [25, 50, 75])
+        timings.append(
+            StepTiming(
+                scheme=scheme,
+                seconds=float(median),
+                low=float(low),
+                high=float(high),
+                flops=runner.flops,
+                bytes=runner.bytes,
+                compile_seconds=runner.compile_seconds,
+                first_step_seconds=runner.first_step_seconds,
+                num_devices=runner.num_devices,
+                processors=1 if jax.default_backend() == 'cpu' else runner.num_devices,
+            )
+        )
+    return timings
+
+
+def memory(compiled: Any) -> int | None:
+    """Bytes that a compiled step needs on one device; None where the compiler does not say."""
+    sizes = compiled.memory_analysis()
+    if sizes is None:
+        return None
+    # What is donated is counted among the arguments and among the results.
+    return (
+        sizes.argument_size_in_bytes
+        + sizes.output_size_in_bytes
+        - sizes.alias_size_in_bytes
+        + sizes.temp_size_in_bytes
+    )

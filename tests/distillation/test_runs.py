@@ -1,0 +1,269 @@
+"""Whole runs of teachers and students: what is written, resumed, and refused."""
+
+import dataclasses
+import json
+import shutil
+
+import chex
+import jax
+import numpy as np
+import pytest
+import tiny
+
+from osgan_jax import distillation, evaluation_records, reporting, runs
+from osgan_jax.distillation import classifiers, students
+from osgan_jax.distillation.config import resolve_student, resolve_teacher
+
+
+def teacher_config(**fields):
+    values = {'batch_size': 8, 'num_steps': 4, 'log_every': 1, 'num_devices': 1, **fields}
+    return distillation.TeacherConfig(**values)
+
+
+def student_config(algorithm='one_stage', **fields):
+    values = {
+        'algorithm': algorithm,
+        'batch_size': 8,
+        'num_steps': 4,
+        'generator_width': 4,
+        'latent_dim': 6,
+        'log_every': 1,
+        'sample_every': 2,
+        'save_every': 2,
+        'eval_every': 2,
+        'num_samples': 4,
+        'num_devices': 1,
+        **fields,
+    }
+    return distillation.DistillConfig(**values)
+
+
+@pytest.fixture(scope='module')
+def taught(tmp_path_factory):
+    """A teacher's directory."""
+    workdir = tmp_path_factory.mktemp('teacher')
+    config = teacher_config(num_steps=12, learning_rate=0.05, eval_every=12)
+    distillation.train_teacher(
+        config, workdir, dataset=tiny.dataset(), test=tiny.dataset(30, seed=1)
+    )
+    return workdir
+
+
+def distil(taught, workdir, algorithm='one_stage', **fields):
+    teacher = distillation.load(taught)
+    dataset = tiny.dataset() if algorithm == 'kd' else None
+    return distillation.distill(
+        student_config(algorithm, **fields),
+        workdir,
+        teacher=teacher,
+        dataset=dataset,
+        test=tiny.dataset(30, seed=1),
+    )
+
+
+def test_a_teacher_is_trained_measured_and_read_back(taught):
+    run = runs.read(taught, distillation.TeacherConfig)
+    assert run.config.network == 'lenet5'
+    assert run.config.eval_every == 12
+    lines = evaluation_records.read(taught)
+    assert [line['step'] for line in lines] == [12]
+    assert lines[0]['flops'] > 0
+    teacher = distillation.load(taught)
+    test = tiny.dataset(30, seed=1)
+    images = np.stack([test[i]['image'] for i in range(30)])
+    labels = np.array([test[i]['label'] for i in range(30)])
+    right = np.mean(np.argmax(teacher(images / np.float32(127.5) - 1), -1) == labels)
+    assert lines[0]['accuracy'] == pytest.approx(right)
+    # Images that are told apart by their brightness, in twelve steps: better than chance.
+    assert right > 0.4
+
+
+@pytest.mark.parametrize('algorithm', ['one_stage', 'dfad', 'zskt', 'kd'])
+def test_students_are_distilled(taught, tmp_path, algorithm):
+    before = {path: path.read_bytes() for path in taught.rglob('*') if path.is_file()}
+    result = distil(taught, tmp_path, algorithm)
+    assert int(result.state.step) == 4
+    assert all(np.isfinite(value) for value in result.metrics.values())
+    # The teacher's files, and so its parameters, are what they were.
+    assert before == {path: path.read_bytes() for path in taught.rglob('*') if path.is_file()}
+    run = runs.read(tmp_path, distillation.DistillConfig)
+    assert run.config.teacher_digest == distillation.load(taught).digest()
+    assert run.config.student_steps == {'dfad': 5, 'zskt': 10}.get(algorithm, 1)
+    lines = evaluation_records.read(tmp_path)
+    assert [line['step'] for line in lines] == [2, 4]
+    assert lines[1]['flops'] == pytest.approx(2 * lines[0]['flops'])
+    assert (tmp_path / 'evaluations.png').stat().st_size > 0
+    grids = sorted(path.name for path in (tmp_path / 'samples').glob('*.png'))
+    shown = ['step_0000000.png', 'step_0000002.png', 'step_0000004.png']
+    assert grids == ([] if algorithm == 'kd' else shown)
+    columns = reporting.metrics_log.read(tmp_path / 'metrics.jsonl')
+    assert {'loss_student', 'agreement'} <= set(columns)
+    # A student can teach.
+    student = distillation.load(tmp_path)
+    assert student.architecture == 'lenet5_half'
+    chex.assert_trees_all_equal(student.variables, jax.device_get(result.state.student.variables))
+
+
+def test_an_interrupted_student_goes_on_as_if_it_had_not_been(taught, tmp_path):
+    whole, cut = tmp_path / 'whole', tmp_path / 'cut'
+    finished = distil(taught, whole)
+    shutil.copytree(whole, cut)
+    shutil.rmtree(cut / 'checkpoints' / '4')
+    resumed = distil(taught, cut)
+    without_key = lambda state: dataclasses.replace(state, key=None)  # noqa: E731
+    chex.assert_trees_all_equal(without_key(finished.state), without_key(resumed.state))
+    for name in ('metrics.jsonl', 'samples/step_0000004.png'):
+        assert (whole / name).read_bytes() == (cut / name).read_bytes()
+    accuracies = [
+        [(line['step'], line['accuracy']) for line in evaluation_records.read(workdir)]
+        for workdir in (whole, cut)
+    ]
+    assert accuracies[0] == accuracies[1]
+
+
+def test_another_teacher_is_noticed_on_resuming(taught, tmp_path):
+    distil(taught, tmp_path, num_steps=2)
+    teacher = distillation.load(taught)
+    variables = jax.tree.map(np.array, teacher.variables)
+    variables['params']['Dense_0']['bias'][0] += 1e-6
+    with pytest.raises(ValueError, match='teacher_digest is'):
+        distillation.distill(
+            student_config(num_steps=2),
+            tmp_path,
+            teacher=dataclasses.replace(teacher, variables=variables),
+            test=tiny.dataset(30, seed=1),
+        )
+
+
+def test_no_data_at_all(taught, tmp_path, capsys):
+    config = student_config(teacher=str(taught), dataset='none', num_steps=2)
+    distillation.distill(config, tmp_path)
+    assert evaluation_records.read(tmp_path) == []
+    assert 'none' in capsys.readouterr().out
+    with pytest.raises(ValueError, match='kd learns from data'):
+        distillation.distill(dataclasses.replace(config, algorithm='kd'), tmp_path / 'kd')
+
+
+def test_what_a_student_cannot_learn_from(taught, tmp_path):
+    with pytest.raises(ValueError, match='give --teacher'):
+        distillation.distill(student_config(), tmp_path)
+    with pytest.raises(FileNotFoundError, match='holds no run'):
+        distillation.distill(student_config(teacher=str(tmp_path / 'none')), tmp_path)
+    other = tiny.dataset(30, size=16)
+    with pytest.raises(ValueError, match='4 classes of 32x32x1 images, and here is bright'):
+        distillation.distill(student_config(teacher=str(taught)), tmp_path, test=other)
+    assert not (tmp_path / 'config.json').exists()
+    (tmp_path / 'gan').mkdir()
+    (tmp_path / 'gan' / 'config.json').write_text(json.dumps({'kind': 'train', 'dataset': {}}))
+    with pytest.raises(ValueError, match=r'holds a run of experiments\.train'):
+        distillation.load(tmp_path / 'gan')
+
+
+def test_flops_count_every_student_step(taught):
+    teacher = distillation.load(taught)
+
+    def flops(algorithm, **fields):
+        config = resolve_student(
+            student_config(algorithm, **fields),
+            network='lenet5',
+            teacher=teacher.run.config,
+            num_examples=40,
+            digest='',
+        )
+        return students.count_flops(config, teacher)
+
+    one, two, three = (flops('dfad', student_steps=count) for count in (1, 2, 3))
+    assert two - one == pytest.approx(three - two, rel=1e-3)
+    # The generator's own step costs more than a student's: it passes through both networks.
+    assert 0 < two - one < one
+    # One shared pass: less than a student's and a generator's step.
+    assert flops('one_stage') < one
+
+
+def test_published_recipes():
+    teacher = resolve_teacher(
+        distillation.TeacherConfig(dataset='cifar10'),
+        image_size=32,
+        channels=3,
+        num_examples=50_000,
+        statistics=lambda: pytest.fail('CIFAR has published ones'),
+    )
+    assert (teacher.network, teacher.batch_size, teacher.num_steps) == ('resnet34', 128, 78_000)
+    assert (teacher.learning_rate, teacher.momentum, teacher.weight_decay) == (0.1, 0.9, 5e-4)
+    assert (teacher.decay_at, teacher.decay_factor, teacher.crop) == ((0.4, 0.8), 0.1, 4)
+    assert teacher.mean == (0.4914, 0.4822, 0.4465)
+    assert teacher.flip
+
+    def student(algorithm, **fields):
+        return resolve_student(
+            distillation.DistillConfig(algorithm=algorithm, **fields),
+            network='resnet34',
+            teacher=teacher,
+            num_examples=50_000,
+            digest='',
+        )
+
+    dfad = student('dfad')
+    assert (dfad.student, dfad.batch_size, dfad.latent_dim) == ('resnet18', 256, 256)
+    assert (dfad.num_steps, dfad.student_steps, dfad.disagreement) == (25_000, 5, 'l1')
+    assert (dfad.optimizer, dfad.learning_rate, dfad.learning_rate_g) == ('sgd', 0.1, 1e-3)
+    assert (dfad.weight_decay, dfad.decay_at, dfad.clip_norm) == (5e-4, (0.2, 0.4), 0.0)
+    zskt = student('zskt')
+    assert (zskt.batch_size, zskt.latent_dim, zskt.num_steps) == (128, 100, 80_000)
+    assert (zskt.student_steps, zskt.disagreement, zskt.attention) == (10, 'kl', 250.0)
+    assert (zskt.optimizer, zskt.learning_rate, zskt.learning_rate_g) == ('adam', 2e-3, 1e-3)
+    assert (zskt.schedule, zskt.clip_norm, zskt.generator) == ('cosine', 5.0, 'zskt')
+    one = student('one_stage', disagreement='kl')
+    assert (one.student_steps, one.disagreement, one.attention) == (1, 'kl', 0.0)
+    assert student('kd').num_steps == 200 * (50_000 // 128)
+
+
+@pytest.mark.parametrize(
+    ('fields', 'message'),
+    [
+        ({'algorithm': 'one_stage', 'student_steps': 5}, 'updates the student once a round'),
+        ({'algorithm': 'one_stage', 'attention': 1.0}, 'share one gradient'),
+        ({'temperature': 0.0}, r'temperature=0\.0'),
+        ({'hard_weight': 1.5}, r'hard_weight=1\.5'),
+        ({'decay_at': (0.5, 0.2)}, r'decay_at=\[0\.5, 0\.2\]'),
+        ({'decay_factor': 0.0}, r'decay_factor=0\.0'),
+        ({'momentum': 1.0}, r'momentum=1\.0'),
+        ({'disagreement': 'l2'}, "disagreement='l2': expected one of l1, kl"),
+    ],
+)
+def test_options_that_do_not_fit(fields, message):
+    with pytest.raises(ValueError, match=message):
+        distillation.DistillConfig(**fields)
+
+
+def test_schedules_count_rounds_not_updates(taught):
+    teacher = distillation.load(taught)
+    from osgan_jax.distillation import state as states
+
+    for algorithm in ('dfad', 'one_stage'):
+        config = resolve_student(
+            student_config(algorithm, num_steps=10, momentum=0.0, weight_decay=0.0),
+            network='lenet5',
+            teacher=teacher.run.config,
+            num_examples=0,
+            digest='',
+        )
+        optimizer = states.student(config, 4, None).optimizer
+        one = np.ones((), np.float32)
+        state, moved = optimizer.init(one), []
+        for _ in range(10 * config.student_steps):
+            update, state = optimizer.update(one, state, one)
+            moved.append(-float(update))
+        each = np.array(moved).reshape(10, config.student_steps)
+        expected = 0.01 * np.array([1.0] * 2 + [0.1] * 2 + [0.01] * 6)
+        np.testing.assert_allclose(
+            each, np.tile(expected[:, None], config.student_steps), rtol=1e-5
+        )
+
+
+def test_a_digest_tells_variables_apart():
+    variables = {'a': np.zeros(3, np.float32), 'b': np.ones(2, np.float32)}
+    assert classifiers.digest(variables) == classifiers.digest(dict(variables))
+    assert classifiers.digest(variables) != classifiers.digest({**variables, 'c': np.ones(2)})
+    changed = {**variables, 'a': np.array([0, 0, 1e-30], np.float32)}
+    assert classifiers.digest(variables) != classifiers.digest(changed)
