@@ -263,3 +263,34 @@ def test_module_refuses_in_one_sentence():
     done = _run('--network=resnet_gan', '--image_size=16')
     assert done.returncode == 1
     assert done.stderr == 'error: resnet_gan has no 16-pixel networks: use one of 32, 64\n'
+
+
+def test_rounds_of_distillation_are_measured_and_tabulated(tmp_path):
+    case = benchmarking.RoundCase(
+        'lenet5', 'lenet5_half', batch_size=4, channels=1, num_devices=1, generator_width=4
+    )
+    algorithms = ['one_stage', 'dfad', 'zskt', 'kd']
+    timings = benchmarking.measure_rounds(case, algorithms, repeats=1)
+    assert [timing.scheme for timing in timings] == algorithms
+    assert [case.updates(timing.scheme) for timing in timings] == [1, 5, 10, 1]
+    one, dfad, _, kd = timings
+    # Five of the student's steps and a step of the generator; no generator at all.
+    assert 2 < dfad.flops / one.flops < 6
+    assert kd.flops < one.flops
+    text = report.rounds_table(case, timings, peak=1e9)
+    lines = text.splitlines()
+    assert lines[0] == 'lenet5 to lenet5_half, batch 4, generator width 4, 1 device'
+    assert [line.split()[0] for line in lines[2:]] == algorithms
+    ratio = float(lines[3].split()[-1])
+    assert ratio == pytest.approx(dfad.seconds / 5 / one.seconds, abs=1e-3)
+    entries = report.rounds_as_json([(case, timings)], {'float32': 1e9})
+    assert entries[1]['seconds_per_student_update'] == pytest.approx(dfad.seconds / 5)
+    assert entries[1]['case']['student'] == 'lenet5_half'
+    report.save_chart(tmp_path / 'chart.png', [(case.name, timings)], 'title')
+    with Image.open(tmp_path / 'chart.png') as image:
+        assert image.width > 100
+
+
+def test_pairs_of_networks_are_checked():
+    with pytest.raises(ValueError, match="unknown classifier 'vgg'"):
+        benchmarking.check_rounds(benchmarking.RoundCase('resnet34', 'vgg', 8), ['kd'])

@@ -11,7 +11,7 @@ import sys
 import pytest
 from packaging.requirements import Requirement
 
-from osgan_jax import benchmarking, config, data, losses, methods
+from osgan_jax import benchmarking, config, data, distillation, losses, methods
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text()
@@ -49,7 +49,8 @@ def test_flags_and_datasets_exist():
     # Read, not imported: two modules in one process would define --workdir twice.
     sources = ''.join(path.read_text() for path in (ROOT / 'experiments').glob('*.py'))
     flags = set(re.findall(r"DEFINE_\w+\(\s*'(\w+)'", sources)) | {'help'}
-    for fields in (config.TrainConfig, benchmarking.BenchmarkConfig):
+    configurations = (config.TrainConfig, distillation.TeacherConfig, distillation.DistillConfig)
+    for fields in (*configurations, benchmarking.BenchmarkConfig):
         flags |= {field.name for field in dataclasses.fields(fields)}
     for flag in re.findall(r'--(\w+)', README):
         assert flag in flags, flag

@@ -49,7 +49,7 @@ class RoundCase:
         if self.precision != 'float32':
             parts.append(self.precision)
         if self.num_devices:
-            parts.append(f'{self.num_devices} devices')
+            parts.append(f'{self.num_devices} device{"s" * (self.num_devices > 1)}')
         return ', '.join(parts)
 
     def updates(self, algorithm: str) -> int:

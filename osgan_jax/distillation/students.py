@@ -74,8 +74,8 @@ def _prepare(config: DistillConfig, workdir, teacher, dataset, test) -> jobs.Job
             return jobs.example(config.batch_size, dataset)
         return {'row': np.arange(rows, dtype=np.int32)}
 
-    def flops() -> float | None:
-        return count_flops(config, teacher)
+    # Traces a round too: what does not fit shows before anything is written.
+    flops = count_flops(config, teacher)
 
     return jobs.Job(
         run=run,
@@ -98,7 +98,7 @@ def _prepare(config: DistillConfig, workdir, teacher, dataset, test) -> jobs.Job
         summary=lambda start, flops: _summary(run, workdir, teacher, state, devices, start, flops),
         advice=teachers.ADVICE,
         constants=teacher.variables,
-        flops=flops,
+        flops=lambda: flops,
     )
 
 

@@ -66,6 +66,8 @@ def _prepare(config, workdir, dataset, test) -> jobs.Job:
     run = runs.Run(config, dataset.num_classes, dataset.class_names, len(dataset))
     student = states.student(config, run.num_classes, collectives.axis_name)
     state = states.create(config, student, None)
+    # Traces a step too: what does not fit shows before anything is written.
+    flops = count_flops(config, run.num_classes)
     parameters = reporting.summary.human(gan_states.num_parameters(state.student.params))
 
     def summary(start: int, flops: float | None) -> str:
@@ -102,7 +104,7 @@ def _prepare(config, workdir, dataset, test) -> jobs.Job:
         ),
         summary=summary,
         advice=ADVICE,
-        flops=lambda: count_flops(config, run.num_classes),
+        flops=lambda: flops,
     )
 
 

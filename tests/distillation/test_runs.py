@@ -236,6 +236,40 @@ def test_options_that_do_not_fit(fields, message):
         distillation.DistillConfig(**fields)
 
 
+@pytest.mark.parametrize(
+    ('fields', 'message'),
+    [
+        ({'network': 'resnet50'}, "unknown classifier 'resnet50'"),
+        ({'network': 'lenet5', 'image_size': 28}, 'made for 32 pixels'),
+        ({'batch_size': 2000}, 'the dataset has 1500 images'),
+        ({'test_split': 'exam'}, "unknown split 'exam'"),
+        ({'mean': (0.5, 0.5)}, 'a number for each of 1 channels'),
+        ({'num_steps': 5, 'steps_per_call': 2, 'log_every': 2}, 'expected a multiple of'),
+        ({'dataset': 'cifar9'}, "unknown dataset 'cifar9'"),
+    ],
+)
+def test_teachers_that_cannot_be_trained_leave_nothing(tmp_path, fields, message):
+    workdir = tmp_path / 'run'
+    with pytest.raises(ValueError, match=message):
+        distillation.train_teacher(teacher_config(**fields), workdir)
+    assert not (workdir / 'config.json').exists()
+
+
+@pytest.mark.parametrize(
+    ('fields', 'message'),
+    [
+        ({'student': 'vgg'}, "unknown classifier 'vgg'"),
+        ({'generator': 'gan'}, "unknown generator 'gan'"),
+        ({'algorithm': 'zskt', 'student': 'wrn16_1'}, 'whose stages have equal grids'),
+    ],
+)
+def test_students_that_cannot_be_trained_leave_nothing(taught, tmp_path, fields, message):
+    workdir = tmp_path / 'run'
+    with pytest.raises(ValueError, match=message):
+        distil(taught, workdir, **{'algorithm': 'one_stage', **fields})
+    assert not (workdir / 'config.json').exists()
+
+
 def test_schedules_count_rounds_not_updates(taught):
     teacher = distillation.load(taught)
     from osgan_jax.distillation import state as states
