@@ -11,9 +11,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from osgan_jax.layers import norms
-from osgan_jax.networks import dcgan, resnet_gan
+from osgan_jax.networks import biggan, dcgan, resnet_gan
 
-_MODULES = {'dcgan': (dcgan, 128), 'resnet_gan': (resnet_gan, 64)}  # with their default width
+# With their default width.
+_MODULES = {'dcgan': (dcgan, 128), 'resnet_gan': (resnet_gan, 64), 'biggan': (biggan, 96)}
 
 
 class Pair(NamedTuple):
@@ -47,10 +48,10 @@ def build(
       image_size: Height and width of the images, pixels.
       channels: Channels of the images, 1 or 3.
       width: Unit of the numbers of channels; None for the papers' (128 in dcgan, 64 in
-        resnet_gan).
+        resnet_gan, 96 in biggan).
       latent_dim: Size of `z`.
       num_classes: Number of labels of class-conditional networks, 0 for unconditional ones.
-      discriminator_norm: One of `osgan_jax.layers.norms.NAMES`.
+      discriminator_norm: One of `osgan_jax.layers.norms.NAMES`; biggan has 'spectral' alone.
       dtype: Dtype of the computation; parameters, images and logits are float32.
       axis_name: Mapped axis over which BatchNorm shares its statistics; None for each device's own.
 
@@ -68,6 +69,11 @@ def build(
         sizes = ', '.join(map(str, module.IMAGE_SIZES))
         raise ValueError(f'{name} has no {image_size}-pixel networks: use one of {sizes}')
     norms.check(discriminator_norm)
+    if module is biggan and discriminator_norm != 'spectral':
+        raise ValueError(
+            f'biggan is made with spectral normalisation, got {discriminator_norm!r}: set '
+            '--discriminator_norm=spectral'
+        )
     width = default_width if width is None else width
     least = {'width': (width, 1), 'channels': (channels, 1), 'latent_dim': (latent_dim, 1)}
     least['num_classes'] = (num_classes, 0)
@@ -82,7 +88,8 @@ def build(
         'dtype': dtype,
         'axis_name': axis_name,
     }
+    norm = {} if module is biggan else {'norm': discriminator_norm}
     return Pair(
         module.Generator(latent_dim=latent_dim, **common),
-        module.Discriminator(norm=discriminator_norm, **common),
+        module.Discriminator(**norm, **common),
     )

@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from osgan_jax.layers import modules, norms
+from osgan_jax.layers import modules, norms, pooling
 
 Array = jax.Array
 
@@ -153,27 +153,10 @@ class LeNet(_Network):
             x = nn.relu(x)
             activations.append(x)
             if index < 2:
-                x = max_pool(x)
+                x = pooling.max_pool(x)
         x = x.reshape(x.shape[0], -1)
         x = nn.relu(nn.Dense(self.features[3], kernel_init=_uniform, dtype=self.dtype)(x))
         return Judged(self.head(x), tuple(activations))
-
-
-def max_pool(x: Array) -> Array:
-    """The greatest of each 2x2 pixels: `[N, H, W, C]`, H and W even, to `[N, H / 2, W / 2, C]`.
-
-    Of equal ones the first, row by row, has the whole gradient. Comparisons of slices, because the
-    gradient of a general window is a scatter, which is slow on CPU.
-    """
-    n, h, w, c = x.shape
-    x = x.reshape(n, h // 2, 2, w // 2, 2, c)
-    top = _greater(x[:, :, 0, :, 0], x[:, :, 0, :, 1])
-    return _greater(top, _greater(x[:, :, 1, :, 0], x[:, :, 1, :, 1]))
-
-
-def _greater(a: Array, b: Array) -> Array:
-    # NaN stays NaN: a run must notice it.
-    return jnp.where((a >= b) | jnp.isnan(a), a, b)
 
 
 _MODULES = {

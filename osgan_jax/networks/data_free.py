@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from osgan_jax.layers import modules, norms
+from osgan_jax.layers import modules, norms, pooling
 
 Array = jax.Array
 
@@ -50,7 +50,7 @@ class Generator(nn.Module):
         x = nn.Dense(self.width * grid * grid, kernel_init=_uniform, dtype=self.dtype)(z)
         x = self._norm(x.reshape(-1, grid, grid, self.width), train)
         for features in (self.width, self.width // 2):
-            x = self._norm(self._conv(_enlarge(x), features), train)
+            x = self._norm(self._conv(pooling.enlarge(x), features), train)
             x = nn.leaky_relu(x, 0.2)
         x = self._conv(x, self.channels)
         x = jnp.asarray(jnp.tanh(x) if self.bounded else x, jnp.float32)
@@ -61,13 +61,6 @@ class Generator(nn.Module):
 
     def _norm(self, x: Array, train: bool) -> Array:
         return norms.batch_norm(x, train=train, dtype=self.dtype, axis_name=self.axis_name)
-
-
-def _enlarge(x: Array) -> Array:
-    """Repeats every pixel twice along both axes."""
-    n, h, w, c = x.shape
-    x = jnp.broadcast_to(x[:, :, None, :, None, :], (n, h, 2, w, 2, c))
-    return x.reshape(n, 2 * h, 2 * w, c)
 
 
 # Whether it is bounded, and its usual size of z.

@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from osgan_jax.layers import modules, norms
+from osgan_jax.layers import modules, norms, pooling
 from osgan_jax.networks import inputs
 
 IMAGE_SIZES = (32, 64)
@@ -30,19 +30,6 @@ _DISCRIMINATOR = {
 def _glorot(gain: float) -> nn.initializers.Initializer:
     """Glorot and Bengio's uniform initialiser, its standard deviation times `gain`."""
     return nn.initializers.variance_scaling(gain**2, 'fan_avg', 'uniform')
-
-
-def _upsample(x: jax.Array) -> jax.Array:
-    """Repeats every pixel twice along both axes: `[N, H, W, C]` to `[N, 2H, 2W, C]`."""
-    n, h, w, c = x.shape
-    x = jnp.broadcast_to(x[:, :, None, :, None, :], (n, h, 2, w, 2, c))
-    return x.reshape(n, 2 * h, 2 * w, c)
-
-
-def _downsample(x: jax.Array) -> jax.Array:
-    """Averages 2x2 pixels: `[N, H, W, C]` to `[N, H / 2, W / 2, C]`."""
-    n, h, w, c = x.shape
-    return x.reshape(n, h // 2, 2, w // 2, 2, c).mean((2, 4))
 
 
 class ConditionalBatchNorm(nn.Module):
@@ -104,7 +91,7 @@ class GeneratorBlock(nn.Module):
             norm = ConditionalBatchNorm(self.num_classes, self.dtype, self.axis_name)
             residual = nn.relu(norm(residual, labels, train=train))
             if index == 0:
-                residual = _upsample(residual)
+                residual = pooling.enlarge(residual)
             residual = modules.Conv(
                 self.features, dtype=self.dtype, kernel_init=_glorot(math.sqrt(2))
             )(residual)
@@ -112,7 +99,7 @@ class GeneratorBlock(nn.Module):
         shortcut = modules.Conv(
             self.features, (1, 1), dtype=self.dtype, kernel_init=_glorot(1), name='shortcut'
         )(x)
-        return residual + _upsample(shortcut)
+        return residual + pooling.enlarge(shortcut)
 
 
 class Generator(nn.Module):
@@ -206,11 +193,11 @@ class DiscriminatorBlock(nn.Module):
         residual = conv(residual, hidden, (3, 3), math.sqrt(2))
         residual = conv(activate(residual), self.features, (3, 3), math.sqrt(2))
         if self.halve:
-            residual = _downsample(residual)
+            residual = pooling.mean_pool(residual)
         if not self.halve and x.shape[-1] == self.features:
             return residual + x
         # A 1x1 convolution commutes with averaging, and costs a quarter after it.
-        shortcut = _downsample(x) if self.halve else x
+        shortcut = pooling.mean_pool(x) if self.halve else x
         return residual + conv(shortcut, self.features, (1, 1), 1.0)
 
 

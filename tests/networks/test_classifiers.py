@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from osgan_jax.layers import pooling
 from osgan_jax.networks import classifiers, data_free
 
 PUBLISHED = {  # parameters with 10 and 100 classes
@@ -205,14 +206,14 @@ def test_max_pool_and_its_gradient():
     # Few values, so that many windows hold equal ones.
     x = np.random.default_rng(0).integers(0, 3, (3, 6, 4, 5)).astype(np.float32)
     weights = np.random.default_rng(1).normal(size=(3, 3, 2, 5)).astype(np.float32)
-    value, gradient = jax.value_and_grad(lambda x: (classifiers.max_pool(x) * weights).sum())(x)
+    value, gradient = jax.value_and_grad(lambda x: (pooling.max_pool(x) * weights).sum())(x)
     t = torch.tensor(x, requires_grad=True)
     pooled = torch.nn.functional.max_pool2d(t.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
     total = (pooled * torch.tensor(weights)).sum()
     total.backward()
     np.testing.assert_allclose(value, total.item(), rtol=1e-5)
     np.testing.assert_array_equal(gradient, t.grad)
-    assert np.isnan(classifiers.max_pool(x.copy() * np.nan)).all()
+    assert np.isnan(pooling.max_pool(x.copy() * np.nan)).all()
 
 
 def test_bfloat16_keeps_logits_parameters_and_images_float32():

@@ -11,6 +11,8 @@ from osgan_jax.layers import norms
 from osgan_jax.networks import dcgan
 
 BATCH, LATENT, CLASSES = 3, 6, 4
+# biggan, which has one normalisation and splits z, has tests of its own.
+NAMES = [name for name in networks.names() if name != 'biggan']
 KEY = jax.random.key(0)
 
 
@@ -93,7 +95,7 @@ def test_shapes_and_types(name, image_size, channels, num_classes):
 
 
 @pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
-@pytest.mark.parametrize('name', networks.names())
+@pytest.mark.parametrize('name', NAMES)
 def test_images_are_bounded_and_logits_finite(name, dtype):
     pair = _build(name, 32, 3, CLASSES, dtype=dtype)
     z, _, labels = _inputs(32, 3, CLASSES)
@@ -185,7 +187,7 @@ def test_resnet_discriminator_parameter_count(image_size, blocks, num_classes):
 
 
 @pytest.mark.parametrize('norm', norms.NAMES)
-@pytest.mark.parametrize('name', networks.names())
+@pytest.mark.parametrize('name', NAMES)
 def test_which_discriminators_keep_samples_apart(name, norm):
     pair = _build(name, 32, 1, CLASSES, norm)
     _, images, labels = _inputs(32, 1, CLASSES)
@@ -208,7 +210,7 @@ def test_which_discriminators_keep_samples_apart(name, norm):
         np.testing.assert_array_equal(rows[[0, 2]], 0)
 
 
-@pytest.mark.parametrize('name', networks.names())
+@pytest.mark.parametrize('name', NAMES)
 def test_evaluation_uses_running_statistics(name):
     pair = _build(name, 32, 1)
     z, _, _ = _inputs(32, 1, 0)
@@ -220,7 +222,7 @@ def test_evaluation_uses_running_statistics(name):
 
 
 @pytest.mark.parametrize('norm', ['batch', 'spectral'])
-@pytest.mark.parametrize('name', networks.names())
+@pytest.mark.parametrize('name', NAMES)
 def test_discriminator_statistics_move_in_training_only(name, norm):
     pair = _build(name, 32, 1, norm=norm)
     _, images, _ = _inputs(32, 1, 0)
@@ -235,7 +237,7 @@ def test_discriminator_statistics_move_in_training_only(name, norm):
     np.testing.assert_allclose(whole[:1], single, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize('name', networks.names())
+@pytest.mark.parametrize('name', NAMES)
 def test_labels_matter(name):
     pair = _build(name, 32, 1, CLASSES)
     z, images, labels = _inputs(32, 1, CLASSES)
@@ -251,7 +253,7 @@ def test_labels_matter(name):
     assert not np.allclose(*fakes)
 
 
-@pytest.mark.parametrize('name', networks.names())
+@pytest.mark.parametrize('name', NAMES)
 def test_missing_or_misshapen_inputs(name):
     pair = _build(name, 32, 1, CLASSES)
     z, images, labels = _inputs(32, 1, CLASSES)

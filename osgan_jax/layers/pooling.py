@@ -1,0 +1,36 @@
+"""Grids doubled and halved, without weights."""
+
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+
+
+def enlarge(x: Array) -> Array:
+    """Repeats every pixel twice along both axes: `[N, H, W, C]` to `[N, 2H, 2W, C]`."""
+    n, h, w, c = x.shape
+    x = jnp.broadcast_to(x[:, :, None, :, None, :], (n, h, 2, w, 2, c))
+    return x.reshape(n, 2 * h, 2 * w, c)
+
+
+def mean_pool(x: Array) -> Array:
+    """Averages 2x2 pixels: `[N, H, W, C]` to `[N, H / 2, W / 2, C]`."""
+    n, h, w, c = x.shape
+    return x.reshape(n, h // 2, 2, w // 2, 2, c).mean((2, 4))
+
+
+def max_pool(x: Array) -> Array:
+    """The greatest of each 2x2 pixels: `[N, H, W, C]`, H and W even, to `[N, H / 2, W / 2, C]`.
+
+    Of equal ones the first, row by row, has the whole gradient. Comparisons of slices, because the
+    gradient of a general window is a scatter, which is slow on CPU.
+    """
+    n, h, w, c = x.shape
+    x = x.reshape(n, h // 2, 2, w // 2, 2, c)
+    top = _greater(x[:, :, 0, :, 0], x[:, :, 0, :, 1])
+    return _greater(top, _greater(x[:, :, 1, :, 0], x[:, :, 1, :, 1]))
+
+
+def _greater(a: Array, b: Array) -> Array:
+    # NaN stays NaN: a run must notice it.
+    return jnp.where((a >= b) | jnp.isnan(a), a, b)

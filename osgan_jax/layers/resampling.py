@@ -1,0 +1,63 @@
+"""Grids doubled, halved and blurred with the filter [1, 3, 3, 1] in each axis.
+
+What StyleGAN2 (Karras et al. 2020, https://arxiv.org/abs/1912.04958) does wherever a grid changes.
+Outside of the image there are zeros. Written as sums of shifted images, one axis after the other: a
+compiler makes one pass over the pixels of each.
+"""
+
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+
+_TAPS = (1 / 8, 3 / 8, 3 / 8, 1 / 8)
+
+
+def blur(x: Array, padding: tuple[int, int], gain: float = 1.0, stride: int = 1) -> Array:
+    """Filters both axes of `[N, H, W, C]`.
+
+    Args:
+      x: Images.
+      padding: Zeros before and after each axis.
+      gain: What the result is multiplied by.
+      stride: Every how many pixels the result is wanted.
+
+    Returns:
+      `[N, H', W', C]` with `H' = (H + sum(padding) - 4) // stride + 1`.
+    """
+    for axis in (1, 2):
+        pads = [(0, 0)] * 4
+        pads[axis] = padding
+        padded = jnp.pad(x, pads)
+        count = (padded.shape[axis] - len(_TAPS)) // stride + 1
+        x = sum(
+            tap * gain**0.5 * _every(padded, index, count, stride, axis)
+            for index, tap in enumerate(_TAPS)
+        )
+    return x
+
+
+def double(x: Array) -> Array:
+    """Zeros between pixels, then the filter with a gain of 4: `[N, H, W, C]` to `[N, 2H, 2W, C]`.
+
+    Pixel 2i is a quarter of x[i - 1] and three of x[i]; pixel 2i + 1 three of x[i] and one of
+    x[i + 1]: no zero is multiplied.
+    """
+    for axis in (1, 2):
+        pads = [(0, 0)] * 4
+        pads[axis] = (1, 1)
+        padded, size = jnp.pad(x, pads), x.shape[axis]
+        before, here, after = (_every(padded, start, size, 1, axis) for start in range(3))
+        pair = jnp.stack([0.25 * before + 0.75 * here, 0.75 * here + 0.25 * after], axis + 1)
+        x = pair.reshape(*x.shape[:axis], 2 * size, *x.shape[axis + 1 :])
+    return x
+
+
+def halve(x: Array) -> Array:
+    """The filter at every second pixel: `[N, H, W, C]` to `[N, H / 2, W / 2, C]`."""
+    return blur(x, (1, 1), stride=2)
+
+
+def _every(x: Array, start: int, count: int, stride: int, axis: int) -> Array:
+    end = start + (count - 1) * stride + 1
+    return jax.lax.slice_in_dim(x, start, end, stride, axis)

@@ -1,0 +1,162 @@
+"""Layers of StyleGAN2 (Karras et al. 2020, https://arxiv.org/abs/1912.04958).
+
+Learning rates are equalised: parameters are drawn with deviation 1 and scaled where they are used,
+so that an optimiser that normalises moves all layers alike (Karras et al. 2018,
+https://arxiv.org/abs/1710.10196, section 4.1).
+"""
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from osgan_jax.layers import convolutions, resampling
+
+Array = jax.Array
+EPSILON = 1e-8
+
+_normal = nn.initializers.normal(1.0)
+
+
+def activate(x: Array) -> Array:
+    """Leaky ReLU with slope 0.2, times the square root of 2, which keeps the variance."""
+    return math.sqrt(2) * nn.leaky_relu(x, 0.2)
+
+
+def pixel_norm(x: Array) -> Array:
+    """Divides vectors `[N, C]` by the root of the mean of their squares."""
+    return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + EPSILON)
+
+
+class Dense(nn.Module):
+    """Dense layer with an equalised learning rate.
+
+    Attributes:
+      features: Size of the output.
+      bias: What the bias starts at.
+      multiplier: Of the learning rate.
+      dtype: Dtype of the computation.
+    """
+
+    features: int
+    bias: float = 0.0
+    multiplier: float = 1.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Maps `[..., I]` to `[..., O]`."""
+        size = x.shape[-1]
+        init = nn.initializers.normal(1 / self.multiplier)
+        kernel = self.param('kernel', init, (size, self.features))
+        start = nn.initializers.constant(self.bias / self.multiplier)
+        bias = self.param('bias', start, (self.features,))
+        kernel = jnp.asarray(kernel * (self.multiplier / math.sqrt(size)), self.dtype)
+        return jnp.asarray(x, self.dtype) @ kernel + jnp.asarray(bias * self.multiplier, self.dtype)
+
+
+class Conv(nn.Module):
+    """Convolution with an equalised learning rate, which may halve the grid.
+
+    Attributes:
+      features: Channels of the output.
+      size: Height and width of the kernel, odd.
+      halve: Whether the grid is blurred and halved.
+      use_bias: Whether a bias is added.
+      dtype: Dtype of the computation.
+    """
+
+    features: int
+    size: int = 3
+    halve: bool = False
+    use_bias: bool = True
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Maps `[N, H, W, I]` to `[N, H, W, O]`, or half of H and W."""
+        x = jnp.asarray(x, self.dtype)
+        kernel = jnp.asarray(_kernel(self, self.size, x.shape[-1], self.features), self.dtype)
+        if self.halve and self.size == 1:
+            # The filter where its result is wanted alone.
+            x = convolutions.conv(resampling.halve(x), kernel)
+        elif self.halve:
+            x = convolutions.conv(resampling.blur(x, (2, 2)), kernel, stride=2, padding='valid')
+        else:
+            x = convolutions.conv(x, kernel)
+        if self.use_bias:
+            bias = self.param('bias', nn.initializers.zeros, (self.features,))
+            x = x + jnp.asarray(bias, self.dtype)
+        return x
+
+
+class ModulatedConv(nn.Module):
+    """Convolution whose kernel is scaled for each sample by its style (section 2.2, Eq. 1 and 3).
+
+    Scaling the input's channels by the style and the output's by one over the norm of the scaled
+    kernel is the same, and leaves one kernel for all samples.
+
+    Attributes:
+      features: Channels of the output.
+      size: Height and width of the kernel, odd.
+      double: Whether the grid is doubled and blurred.
+      demodulate: Whether outputs are divided by the kernel's norm.
+      dtype: Dtype of the computation.
+    """
+
+    features: int
+    size: int = 3
+    double: bool = False
+    demodulate: bool = True
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, w: Array) -> Array:
+        """Maps `[N, H, W, I]`, style vectors `[N, w_dim]` to `[N, H, W, O]`, or twice H and W."""
+        x = jnp.asarray(x, self.dtype)
+        kernel = _kernel(self, self.size, x.shape[-1], self.features)
+        style = Dense(x.shape[-1], bias=1.0, name='style')(w)
+        x = x * jnp.asarray(style, self.dtype)[:, None, None, :]
+        taps = jnp.asarray(kernel, self.dtype)
+        if self.double:
+            grown = convolutions.conv_transpose(x, taps.swapaxes(2, 3), stride=2, padding='valid')
+            x = resampling.blur(grown, (1, 1), gain=4.0)
+        else:
+            x = convolutions.conv(x, taps)
+        if self.demodulate:
+            squares = jnp.sum(jnp.square(kernel), (0, 1))
+            norm = jax.lax.rsqrt(jnp.square(style) @ squares + EPSILON)
+            x = x * jnp.asarray(norm, self.dtype)[:, None, None, :]
+        return x
+
+
+def _kernel(module: nn.Module, size: int, before: int, after: int) -> Array:
+    kernel = module.param('kernel', _normal, (size, size, before, after))
+    return kernel / math.sqrt(size * size * before)
+
+
+def minibatch_deviation(x: Array, group: int) -> Array:
+    """Adds a channel: how much the samples of a group differ, the mean over pixels and channels.
+
+    Args:
+      x: `[N, H, W, C]`.
+      group: Samples a group, or all if there are fewer; it divides N. Sample n is in the group of
+        all whose index leaves the same rest, divided by the number of groups.
+
+    Returns:
+      `[N, H, W, C + 1]`. Samples of a group see each other: no such layer in one-stage training
+      with an asymmetric loss.
+
+    Raises:
+      ValueError: if groups do not divide the batch.
+    """
+    n, h, w, c = x.shape
+    group = min(group, n)
+    if n % group:
+        raise ValueError(f'minibatch deviation: groups of {group} do not divide {n} samples')
+    grouped = jnp.asarray(x, jnp.float32).reshape(group, n // group, h, w, c)
+    deviation = jnp.sqrt(jnp.var(grouped, axis=0) + EPSILON).mean((1, 2, 3))
+    added = jnp.broadcast_to(jnp.tile(deviation, group)[:, None, None, None], (n, h, w, 1))
+    return jnp.concatenate([x, jnp.asarray(added, x.dtype)], axis=-1)

@@ -1,0 +1,309 @@
+"""BigGAN (Brock et al. 2019, https://arxiv.org/abs/1809.11096), for 32 to 256 pixels.
+
+As in its appendix B and its authors' networks: z is split into equal parts, one for the first layer
+and one for each block, where it joins a label's embedding that all blocks share; BatchNorm's gain
+and bias are linear in both; the discriminator judges by a projection. Weights are spectrally
+normalised but for the shared embedding's. Self-attention follows the 64x64 grid, at 64 pixels the
+32x32 one, and there is none at 32.
+
+The channel multiplier of DGL-GAN is the generator's width alone: z, the embedding and the
+discriminator stay.
+"""
+
+import itertools
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from osgan_jax.layers import attention, norms, pooling, spectral
+from osgan_jax.networks import inputs
+
+Array = jax.Array
+
+IMAGE_SIZES = (32, 64, 128, 256)
+LATENT_DIM = 120
+
+# Multiples of the width: the generator's 4x4 grid and its blocks, each of which doubles it.
+_GENERATOR = {
+    32: (4, 4, 4, 4),
+    64: (16, 16, 8, 4, 2),
+    128: (16, 16, 8, 4, 2, 1),
+    256: (16, 16, 8, 8, 4, 2, 1),
+}
+# The discriminator's blocks as (multiple, whether the block halves the grid).
+_DISCRIMINATOR = {
+    32: ((4, True), (4, True), (4, False), (4, False)),
+    64: ((1, True), (2, True), (4, True), (8, True), (16, False)),
+    128: ((1, True), (2, True), (4, True), (8, True), (16, True), (16, False)),
+    256: ((1, True), (2, True), (4, True), (8, True), (8, True), (16, True), (16, False)),
+}
+# The grid after which there is self-attention.
+_ATTENTION = {32: None, 64: 32, 128: 64, 256: 64}
+
+
+class ConditionalBatchNorm(nn.Module):
+    """BatchNorm with a gain of 1 plus, and a bias of, something linear in a vector.
+
+    Attributes:
+      dtype: Dtype of the result.
+      axis_name: Mapped axis over which statistics are shared.
+    """
+
+    dtype: Any = jnp.float32
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: Array, condition: Array, *, train: bool) -> Array:
+        """Normalises `[N, H, W, C]`, condition `[N, E]`."""
+        features = x.shape[-1]
+        x = norms.batch_norm(
+            x, train=train, dtype=self.dtype, axis_name=self.axis_name, affine=False
+        )
+
+        def linear(name):
+            layer = spectral.Dense(features, use_bias=False, dtype=self.dtype, name=name)
+            return layer(condition, train=train)[:, None, None, :]
+
+        return x * (1 + linear('gain')) + linear('bias')
+
+
+class GeneratorBlock(nn.Module):
+    """Residual block that doubles the grid.
+
+    Attributes:
+      features: Channels of the output.
+      dtype: Dtype of the computation.
+      axis_name: Mapped axis over which BatchNorm shares its statistics.
+    """
+
+    features: int
+    dtype: Any = jnp.float32
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: Array, condition: Array, train: bool) -> Array:
+        """Maps `[N, H, W, C]`, condition `[N, E]` to `[N, 2H, 2W, features]`."""
+        residual = x
+        for index in range(2):
+            norm = ConditionalBatchNorm(self.dtype, self.axis_name)
+            residual = nn.relu(norm(residual, condition, train=train))
+            residual = pooling.enlarge(residual) if index == 0 else residual
+            residual = spectral.Conv(self.features, dtype=self.dtype)(residual, train=train)
+        # A 1x1 convolution commutes with repeating pixels, and costs a quarter before it.
+        shortcut = spectral.Conv(self.features, (1, 1), dtype=self.dtype, name='shortcut')
+        return residual + pooling.enlarge(shortcut(x, train=train))
+
+
+class Generator(nn.Module):
+    """Maps z and labels to images in [-1, 1].
+
+    Attributes:
+      image_size: Height and width of the images, one of `IMAGE_SIZES`.
+      channels: Channels of the images.
+      width: Unit of the numbers of channels; 96 in the paper.
+      latent_dim: Size of z; what does not divide among the parts is refused.
+      num_classes: Number of labels, 0 if unconditional: z alone modulates then.
+      embedding_dim: Size of the labels' shared embedding.
+      dtype: Dtype of the computation.
+      axis_name: Mapped axis over which BatchNorm shares its statistics.
+      remat: Whether blocks are computed again in the backward pass rather than kept.
+    """
+
+    image_size: int = 128
+    channels: int = 3
+    width: int = 96
+    latent_dim: int = LATENT_DIM
+    num_classes: int = 0
+    embedding_dim: int = 128
+    dtype: Any = jnp.float32
+    axis_name: str | None = None
+    remat: bool = False
+
+    @nn.compact
+    def __call__(
+        self,
+        z: Array,
+        labels: Array | None = None,
+        *,
+        train: bool,
+        embedding: Array | None = None,
+    ) -> Array:
+        """Generates images.
+
+        Args:
+          z: Latents `[N, latent_dim]`.
+          labels: `[N]` integers below `num_classes`; unused if unconditional.
+          train: Whether BatchNorm uses the batch's statistics; `batch_stats` must be mutable then.
+          embedding: `[N, embedding_dim]` in the labels' place: between two classes, say.
+
+        Returns:
+          `[N, image_size, image_size, channels]`, float32, in [-1, 1].
+
+        Raises:
+          ValueError: on z of another size, or labels missing.
+        """
+        inputs.check_latents(z, self.latent_dim)
+        first, *blocks = (multiple * self.width for multiple in _GENERATOR[self.image_size])
+        parts = len(blocks) + 1
+        if self.latent_dim % parts:
+            raise ValueError(
+                f'biggan at {self.image_size} pixels splits z into {parts} equal parts: expected '
+                f'a latent_dim that {parts} divides, got {self.latent_dim}'
+            )
+        z, *conditions = jnp.split(z, parts, axis=1)
+        if self.num_classes:
+            if embedding is None:
+                inputs.check_labels(labels, z.shape[0])
+            shared = nn.Embed(
+                self.num_classes,
+                self.embedding_dim,
+                embedding_init=spectral.orthogonal,
+                name='embedding',
+            )
+            embedding = shared(labels) if embedding is None else embedding
+            conditions = [jnp.concatenate([embedding, part], axis=1) for part in conditions]
+        x = spectral.Dense(16 * first, dtype=self.dtype)(z, train=train)
+        x = x.reshape(-1, 4, 4, first)
+        block_type = nn.remat(GeneratorBlock, static_argnums=(3,)) if self.remat else GeneratorBlock
+        for index, (features, condition) in enumerate(zip(blocks, conditions, strict=True)):
+            block = block_type(features, self.dtype, self.axis_name, name=f'block_{index}')
+            x = block(x, condition, train)
+            if x.shape[1] == _ATTENTION[self.image_size]:
+                x = attention.SelfAttention(self.dtype)(x, train=train)
+        x = norms.batch_norm(x, train=train, dtype=self.dtype, axis_name=self.axis_name)
+        x = spectral.Conv(self.channels, dtype=self.dtype)(nn.relu(x), train=train)
+        return jnp.tanh(jnp.asarray(x, jnp.float32))
+
+
+class DiscriminatorBlock(nn.Module):
+    """Residual block: ReLU, conv, twice, then averaging of 2x2 pixels if it halves the grid.
+
+    Attributes:
+      features: Channels of the output, and between the two convolutions.
+      halve: Whether the grid is halved.
+      first: Whether the input is the image: no ReLU of it.
+      dtype: Dtype of the computation.
+    """
+
+    features: int
+    halve: bool
+    first: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        """Maps `[N, H, W, C]` to `[N, H, W, features]`, or half of H and W."""
+        residual = x if self.first else nn.relu(x)
+        residual = spectral.Conv(self.features, dtype=self.dtype)(residual, train=train)
+        residual = spectral.Conv(self.features, dtype=self.dtype)(nn.relu(residual), train=train)
+        if self.halve:
+            residual = pooling.mean_pool(residual)
+        if not self.halve and x.shape[-1] == self.features:
+            return residual + x
+        # A 1x1 convolution commutes with averaging, and costs a quarter after it.
+        x = pooling.mean_pool(x) if self.halve else x
+        shortcut = spectral.Conv(self.features, (1, 1), dtype=self.dtype, name='shortcut')
+        return residual + shortcut(x, train=train)
+
+
+class Discriminator(nn.Module):
+    """Maps images and labels to logits; it treats samples one by one.
+
+    Attributes:
+      image_size: Height and width of the images, one of `IMAGE_SIZES`.
+      channels: Channels of the images.
+      width: Unit of the numbers of channels; 96 in the paper.
+      num_classes: Number of labels, 0 if unconditional.
+      dtype: Dtype of the computation; the last layers run in float32.
+      remat: Whether blocks are computed again in the backward pass rather than kept.
+    """
+
+    image_size: int = 128
+    channels: int = 3
+    width: int = 96
+    num_classes: int = 0
+    dtype: Any = jnp.float32
+    axis_name: str | None = None
+    remat: bool = False
+
+    @nn.compact
+    def __call__(self, images: Array, labels: Array | None = None, *, train: bool) -> Array:
+        """Judges images.
+
+        Args:
+          images: `[N, image_size, image_size, channels]`.
+          labels: `[N]` integers below `num_classes`; unused if unconditional.
+          train: Whether spectral normalisation keeps its vectors; `batch_stats` must be mutable
+            then.
+
+        Returns:
+          Logits `[N]`, float32.
+
+        Raises:
+          ValueError: on images of another shape, or labels missing.
+        """
+        inputs.check_images(images, self.image_size, self.channels)
+        if self.num_classes:
+            inputs.check_labels(labels, images.shape[0])
+        x = jnp.asarray(images, self.dtype)
+        block_type = DiscriminatorBlock
+        if self.remat:
+            block_type = nn.remat(DiscriminatorBlock, static_argnums=(2,))
+        for index, (multiple, halve) in enumerate(_DISCRIMINATOR[self.image_size]):
+            features = multiple * self.width
+            block = block_type(features, halve, index == 0, self.dtype, name=f'block_{index}')
+            x = block(x, train)
+            if halve and x.shape[1] == _ATTENTION[self.image_size]:
+                x = attention.SelfAttention(self.dtype)(x, train=train)
+        x = jnp.asarray(nn.relu(x), jnp.float32).sum((1, 2))
+        logits = spectral.Dense(1)(x, train=train)[:, 0]
+        if self.num_classes:
+            embedding = spectral.Embed(self.num_classes, x.shape[-1])(labels, train=train)
+            logits = logits + (x * embedding).sum(-1)
+        return logits
+
+
+def macs(
+    image_size: int,
+    width: int,
+    *,
+    channels: int = 3,
+    latent_dim: int = LATENT_DIM,
+    num_classes: int = 1000,
+    embedding_dim: int = 128,
+    convention: str = 'paper',
+) -> int:
+    """Multiplications with an addition that the generator makes for an image.
+
+    Args:
+      image_size: One of `IMAGE_SIZES`.
+      width: Unit of the numbers of channels.
+      channels: Of the images.
+      latent_dim: Size of z.
+      num_classes: 0 for a generator without an embedding.
+      embedding_dim: Size of the embedding.
+      convention: 'paper' counts shortcuts after the grid is doubled, as DGL-GAN's Table 3 does;
+        'true' before it, where they are computed here.
+
+    Raises:
+      ValueError: on an unknown convention.
+    """
+    if convention not in ('paper', 'true'):
+        raise ValueError(f"convention={convention!r}: expected 'paper' or 'true'")
+    features = [multiple * width for multiple in _GENERATOR[image_size]]
+    part = latent_dim // len(features)
+    condition = part + (embedding_dim if num_classes else 0)
+    total, grid = part * features[0] * 16, 4
+    for before, after in itertools.pairwise(features):
+        shortcut = grid * grid if convention == 'true' else 4 * grid * grid
+        grid *= 2
+        total += grid * grid * 9 * after * (before + after) + shortcut * before * after
+        total += 2 * (before + after) * condition
+        if grid == _ATTENTION[image_size]:
+            pixels = grid * grid
+            # Four 1x1 convolutions, scores, and their sums over a quarter of the pixels.
+            total += pixels * after * (2 * (after // 8) + 2 * (after // 2))
+            total += pixels * (pixels // 4) * (after // 8 + after // 2)
+    return total + grid * grid * 9 * features[-1] * channels
