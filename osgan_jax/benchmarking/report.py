@@ -232,7 +232,7 @@ def save_chart(
                 ecolor='#555555',
                 label=None if timing.scheme in shown else timing.scheme,
             )
-            text = f' {ratio:.2f}   {1e3 * timing.seconds:.3g} ms'
+            text = f' {ratio:.2f}   {_milliseconds(timing.seconds)}'
             axis.text(max(ratio, timing.high / timings[0].seconds), at, text, va='center', size=8)
             shown.add(timing.scheme)
             at += 1
@@ -247,6 +247,11 @@ def save_chart(
     figure.legend(loc='outside lower center', ncols=4, frameon=False, fontsize=8)
     with files.replacing(path) as file:
         figure.savefig(file, format='png', dpi=110, metadata={'Software': None})
+
+
+def _milliseconds(seconds: float) -> str:
+    shown = 1e3 * seconds
+    return f'{shown:,.0f} ms' if shown >= 100 else f'{shown:.3g} ms'
 
 
 def _share(timing: StepTiming, peak: float) -> float | None:
