@@ -6,7 +6,7 @@ import sys
 import traceback
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from absl import app, flags, logging
@@ -59,6 +59,28 @@ def config_from_flags(config_class: type) -> Any:
                 raise ValueError(f'{field.name}: {error}') from error
         values[field.name] = value
     return config_class(**values)
+
+
+def without(config_class: type, names: Collection[str]) -> type:
+    """A dataclass of the fields of another that are flags, but for some.
+
+    For modules that make many configurations: what these have in common.
+
+    Args:
+      config_class: the dataclass.
+      names: fields to leave out.
+    """
+    hints = typing.get_type_hints(config_class)
+    fields = [
+        (
+            field.name,
+            hints[field.name],
+            dataclasses.field(default=field.default, metadata=field.metadata),
+        )
+        for field in _flag_fields(config_class)
+        if field.name not in names
+    ]
+    return dataclasses.make_dataclass(f'Shared{config_class.__name__}', fields, frozen=True)
 
 
 def define_process_flags() -> None:

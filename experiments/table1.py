@@ -23,7 +23,6 @@ called classifier_fd and so on, for they are not FID.
 """
 
 import dataclasses
-import typing
 
 from absl import flags
 
@@ -36,20 +35,7 @@ _NOT_SHARED = (
     *('loss', 'loss_options', 'conditional', 'weight_clip'),
     *('num_samples', 'max_seconds'),
 )
-_hints = typing.get_type_hints(TrainConfig)
-_Shared = dataclasses.make_dataclass(
-    '_Shared',
-    [
-        (
-            field.name,
-            _hints[field.name],
-            dataclasses.field(default=field.default, metadata=field.metadata),
-        )
-        for field in dataclasses.fields(TrainConfig)
-        if field.name not in _NOT_SHARED
-    ],
-    frozen=True,
-)
+_Shared = cli.without(TrainConfig, _NOT_SHARED)
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'directory of the grid; created', required=True)
 _METHODS = flags.DEFINE_list('methods', None, 'rows; default all that the dataset can have')

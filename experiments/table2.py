@@ -44,20 +44,7 @@ _NOT_SHARED = (
     *('algorithm', 'teacher', 'seed', 'num_steps', 'max_seconds', 'eval_every'),
     *('student_steps', 'generator', 'latent_dim', 'disagreement', 'attention'),
 )
-_hints = typing.get_type_hints(DistillConfig)
-_Shared = dataclasses.make_dataclass(
-    '_Shared',
-    [
-        (
-            field.name,
-            _hints[field.name],
-            dataclasses.field(default=field.default, metadata=field.metadata),
-        )
-        for field in dataclasses.fields(DistillConfig)
-        if field.name not in _NOT_SHARED and field.metadata['flag']
-    ],
-    frozen=True,
-)
+_Shared = cli.without(DistillConfig, _NOT_SHARED)
 # The teacher takes those over that say where and on what it is trained, not how.
 _TEACHERS = (
     *('data_dir', 'split', 'test_split', 'test_data_dir', 'precision', 'num_workers'),

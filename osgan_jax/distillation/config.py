@@ -187,6 +187,7 @@ def resolve_teacher(
       ValueError: for a batch greater than the dataset, or means of another number of channels.
     """
     batch_size = config.batch_size or 128
+    epoch = _steps_an_epoch(num_examples, batch_size)
     network = config.network or ('resnet34' if channels == 3 else 'lenet5')
     mean, std = config.mean, config.std
     if mean is None or std is None:
@@ -203,7 +204,7 @@ def resolve_teacher(
         image_size=image_size,
         channels=channels,
         batch_size=batch_size,
-        num_steps=config.num_steps or _EPOCHS * _steps_an_epoch(num_examples, batch_size),
+        num_steps=config.num_steps or _EPOCHS * epoch,
         mean=tuple(mean),
         std=tuple(std),
         decay_at=(0.4, 0.8) if config.decay_at is None else config.decay_at,
@@ -235,7 +236,7 @@ def resolve_student(
         raise ValueError('kd learns from data: give --dataset, or another --algorithm')
     batch_size = config.batch_size or (128 if zskt or kd else 256)
     rounds = 80_000 if zskt else 25_000
-    if kd and config.num_steps is None:
+    if kd:
         rounds = _EPOCHS * _steps_an_epoch(num_examples, batch_size)
     optimizer = config.optimizer or ('adam' if zskt else 'sgd')
     generator = config.generator or ('zskt' if zskt else 'dfad')
