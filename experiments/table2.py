@@ -106,13 +106,13 @@ def main() -> int:
         print(file.read(), flush=True)
     failed = [result.name for result in results if result.status == 'failed']
     print(
-        f'Done: {len(cells) - len(failed)} of {len(cells)} cells; table2.md, table2.csv, '
+        f'Done: {len(students) - len(failed)} of {len(students)} cells; table2.md, table2.csv, '
         f'figure.png and samples.png are in {_WORKDIR.value}.',
         flush=True,
     )
     if failed:
         raise ValueError(
-            f'{len(failed)} of {len(cells)} cells failed: {", ".join(failed)}. Remove their '
+            f'{len(failed)} of {len(students)} cells failed: {", ".join(failed)}. Remove their '
             'directories to try them again, with another --recipe in another --workdir'
         )
     return 0
