@@ -47,8 +47,9 @@ _NOT_SHARED = (
 _Shared = cli.without(DistillConfig, _NOT_SHARED)
 # The teacher takes those over that say where and on what it is trained, not how.
 _TEACHERS = (
-    *('data_dir', 'split', 'test_split', 'test_data_dir', 'precision', 'num_workers'),
-    *('num_devices', 'steps_per_call', 'log_every', 'save_every', 'keep', 'flip', 'crop'),
+    *('data_dir', 'split', 'test_split', 'test_data_dir', 'upscale', 'precision'),
+    *('num_workers', 'num_devices', 'steps_per_call', 'log_every', 'save_every', 'keep'),
+    *('flip', 'crop'),
 )
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'directory of the table; created', required=True)

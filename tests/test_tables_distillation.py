@@ -107,7 +107,7 @@ def test_students_have_the_teachers_data_unless_told_otherwise():
     found = cells.data_of(make_study({'data_dir': 'c'}), teacher)
     assert found == {
         'dataset': 'npz', 'data_dir': 'c', 'split': 'train', 'test_split': 'test',
-        'test_data_dir': 'b',
+        'test_data_dir': 'b', 'upscale': None,
     }  # fmt: skip
     found = cells.data_of(make_study({'dataset': 'mnist', 'test_split': 'train'}), teacher)
     assert (found['dataset'], found['data_dir'], found['test_split']) == ('mnist', None, 'train')

@@ -33,6 +33,9 @@ class _ClassifierConfig(RunConfig):
     test_data_dir: str | None = field(
         None, "where that part lies, with --test_split=train; default data_dir's", may_change=True
     )
+    upscale: bool | None = field(
+        None, 'enlarge images smaller than asked; default only in small-image datasets'
+    )
     flip: bool | None = field(None, 'mirror half of the images; default colour images only')
     crop: int | None = field(
         None, 'pixels by which training images are shifted at most; default an eighth of their size'
@@ -68,9 +71,6 @@ class TeacherConfig(_ClassifierConfig):
     )
     image_size: int | None = field(None, "pixels; default the dataset's")
     channels: int | None = field(None, "1 or 3; default the dataset's")
-    upscale: bool | None = field(
-        None, 'enlarge images smaller than asked; default only in small-image datasets'
-    )
     # Not rising with --num_steps: the schedule depends on it.
     num_steps: int | None = field(None, 'updates in all; default 200 epochs')
     mean: tuple[float, ...] | None = field(

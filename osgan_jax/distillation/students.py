@@ -125,7 +125,7 @@ def _with_data(config: DistillConfig, teacher: Classifier, dataset, test):
     """Resolves the configuration and opens what it asks for: `(config, dataset, test)`."""
     origin = teacher.run.config
     if config.dataset is None:
-        names = ('dataset', 'data_dir', 'split', 'test_split', 'test_data_dir')
+        names = ('dataset', 'data_dir', 'split', 'test_split', 'test_data_dir', 'upscale')
         config = dataclasses.replace(config, **{name: getattr(origin, name) for name in names})
     asked = dataclasses.replace(config, image_size=origin.image_size, channels=origin.channels)
     has_data = config.dataset != NO_DATA

@@ -140,7 +140,7 @@ def open_part(config: TeacherConfig | DistillConfig, *, test: bool = False) -> d
         data_dir=(test and config.test_data_dir) or config.data_dir,
         image_size=config.image_size,
         channels=config.channels,
-        upscale=getattr(config, 'upscale', None),
+        upscale=config.upscale,
     )
 
 

@@ -98,6 +98,11 @@ class ModulatedConv(nn.Module):
     Scaling the input's channels by the style and the output's by one over the norm of the scaled
     kernel is the same, and leaves one kernel for all samples.
 
+    To double the grid, each pixel is spread with the kernel to every second place, then blurred
+    with a gain of 4 and one zero on every side. Against zeros between pixels and the correlation of
+    the other convolutions the kernel is mirrored in both axes; that is the orientation of the
+    authors' PyTorch code, and the opposite of their TensorFlow code's.
+
     Attributes:
       features: Channels of the output.
       size: Height and width of the kernel, odd.
@@ -137,26 +142,35 @@ def _kernel(module: nn.Module, size: int, before: int, after: int) -> Array:
     return kernel / math.sqrt(size * size * before)
 
 
-def minibatch_deviation(x: Array, group: int) -> Array:
+def minibatch_deviation(x: Array, group: int, splits: int = 1) -> Array:
     """Adds a channel: how much the samples of a group differ, the mean over pixels and channels.
+
+    As Karras et al. 2018, section 3, within groups as StyleGAN2's code has them.
 
     Args:
       x: `[N, H, W, C]`.
-      group: Samples a group, or all if there are fewer; it divides N. Sample n is in the group of
-        all whose index leaves the same rest, divided by the number of groups.
+      group: Samples a group, or all of a part if there are fewer.
+      splits: Equal parts of the batch that do not see each other: 2 where the first half is real
+        and the second fake. Within a part of S samples, sample n is in the group of all whose index
+        leaves the same rest, divided by the part's number of groups.
 
     Returns:
       `[N, H, W, C + 1]`. Samples of a group see each other: no such layer in one-stage training
       with an asymmetric loss.
 
     Raises:
-      ValueError: if groups do not divide the batch.
+      ValueError: if parts do not divide the batch, or groups a part.
     """
     n, h, w, c = x.shape
-    group = min(group, n)
-    if n % group:
-        raise ValueError(f'minibatch deviation: groups of {group} do not divide {n} samples')
-    grouped = jnp.asarray(x, jnp.float32).reshape(group, n // group, h, w, c)
-    deviation = jnp.sqrt(jnp.var(grouped, axis=0) + EPSILON).mean((1, 2, 3))
-    added = jnp.broadcast_to(jnp.tile(deviation, group)[:, None, None, None], (n, h, w, 1))
-    return jnp.concatenate([x, jnp.asarray(added, x.dtype)], axis=-1)
+    if n % splits:
+        raise ValueError(f'minibatch deviation: {splits} parts do not divide {n} samples')
+    group = min(group, n // splits)
+    if n // splits % group:
+        raise ValueError(
+            f'minibatch deviation: groups of {group} do not divide {n // splits} samples'
+        )
+    grouped = jnp.asarray(x, jnp.float32).reshape(splits, group, -1, h, w, c)
+    deviation = jnp.sqrt(jnp.var(grouped, axis=1) + EPSILON).mean((2, 3, 4))
+    added = jnp.tile(deviation, (1, group)).reshape(n, 1, 1, 1)
+    added = jnp.broadcast_to(jnp.asarray(added, x.dtype), (n, h, w, 1))
+    return jnp.concatenate([x, added], axis=-1)

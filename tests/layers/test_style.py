@@ -121,3 +121,40 @@ def test_minibatch_deviation_by_loops():
         style.minibatch_deviation(x[:6], 4)
     gradient = jax.grad(lambda x: style.minibatch_deviation(x, 4).sum())(jnp.zeros((4, 2, 2, 1)))
     assert np.isfinite(gradient).all()
+
+
+def test_groups_stay_within_their_part():
+    real, fake = RNG.normal(size=(2, 8, 2, 2, 3)).astype(np.float32)
+    together = style.minibatch_deviation(np.concatenate([real, 5 * fake]), 4, splits=2)
+    apart = [style.minibatch_deviation(x, 4) for x in (real, 5 * fake)]
+    np.testing.assert_allclose(together, np.concatenate(apart), rtol=1e-6)
+    # Fewer samples than a group: all of a part.
+    few = style.minibatch_deviation(np.concatenate([real[:2], fake[:2]]), 4, splits=2)
+    np.testing.assert_allclose(few[:2], style.minibatch_deviation(real[:2], 2), rtol=1e-6)
+    with pytest.raises(ValueError, match='2 parts do not divide 7'):
+        style.minibatch_deviation(real[:7], 4, splits=2)
+
+
+def test_doubling_is_a_mirrored_convolution_of_an_image_spread_by_zeros():
+    layer = style.ModulatedConv(4, double=True, demodulate=False)
+    x = RNG.normal(size=(2, 5, 3, 6)).astype(np.float32)
+    w = np.zeros((2, 7), np.float32)  # styles of 1
+    variables = layer.init(jax.random.key(0), x, w)
+    kernel = np.asarray(variables['params']['kernel'])[::-1, ::-1] / np.sqrt(9 * 6)
+    spread = np.zeros((2, 9 + 4, 5 + 4, 6))
+    spread[:, 2:-2:2, 2:-2:2] = x
+    out = np.zeros((2, 11, 7, 4))
+    for i in range(11):
+        for j in range(7):
+            out[:, i, j] = np.einsum('nabi,abio->no', spread[:, i : i + 3, j : j + 3], kernel)
+    expected = upfirdn(out, 1, 1, (1, 1), 4)
+    np.testing.assert_allclose(layer.apply(variables, x, w), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_pixel_norm_and_activation():
+    x = RNG.normal(size=(3, 5)).astype(np.float32)
+    expected = [row / np.sqrt((row**2).mean()) for row in x]
+    np.testing.assert_allclose(style.pixel_norm(x), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        style.activate(x), np.sqrt(2) * np.where(x < 0, 0.2 * x, x), rtol=1e-6
+    )

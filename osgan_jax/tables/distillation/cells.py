@@ -25,7 +25,7 @@ _VARIANTS = {'one_stage_kl': {'algorithm': 'one_stage', 'disagreement': 'kl'}}
 NAMES = (*ALGORITHMS, *_VARIANTS, SUPERVISED)
 """Rows of students: the algorithms, one-stage on ZSKT's divergence, and labels alone."""
 
-DATA_FIELDS = ('dataset', 'data_dir', 'split', 'test_split', 'test_data_dir')
+DATA_FIELDS = ('dataset', 'data_dir', 'split', 'test_split', 'test_data_dir', 'upscale')
 # What all cells have in common, and what tells them apart: neither is one row's to set.
 FIXED_FIELDS = (
     *DATA_FIELDS,
