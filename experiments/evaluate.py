@@ -46,9 +46,7 @@ def main() -> None:
     if sum([_ALL.value, _BEST.value, _STEP.value is not None]) > 1:
         raise ValueError('--step, --all and --best exclude each other')
     source = workdir / 'best' if _BEST.value else workdir
-    run = runs.read(source)
-    if run is None:
-        raise FileNotFoundError(f'{source} holds no run (no config.json)')
+    run = sampling.read(source)
     config = run.config
     steps = [_STEP.value]
     if _ALL.value:

@@ -67,6 +67,7 @@ def summary(
     devices: Sequence[jax.Device],
     start: int,
     flops: float | None,
+    about: Sequence[tuple[str, str]] = (),
 ) -> str:
     """What is printed before the first step, one screen of text.
 
@@ -78,6 +79,7 @@ def summary(
       devices: of all processes.
       start: the step it goes on from, 0 at the beginning.
       flops: a step's, over all devices, where they are known.
+      about: further names and values, after the scheme.
     """
     config = run.config
     method = methods.get(config.method)
@@ -89,6 +91,7 @@ def summary(
     fields = [
         ('method', f'{config.method}: {method.title}, {config.loss} loss'),
         ('scheme', config.scheme),
+        *about,
         ('dataset', f'{dataset.name}, {len(dataset):,} images an epoch, {size}'),
         ('', dataset.report),
         (

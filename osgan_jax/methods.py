@@ -1,4 +1,4 @@
-"""The ten methods of Table 1 as presets, and what the paper trained them with.
+"""The ten methods of Table 1 as presets, and what the paper trained them with; StyleGAN2, BigGAN.
 
 Rates: the authors' published configurations give DCGAN (asym) and WGAN on CelebA and DCGAN (asym)
 on MNIST; the other rows take DCGAN's, the backbone's. Discriminators are normalised alike under
@@ -7,8 +7,10 @@ two-stage runs used BatchNorm, which is `--discriminator_norm=batch`.
 """
 
 import dataclasses
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
+from osgan_jax import networks
 from osgan_jax.config import TrainConfig
 
 
@@ -21,7 +23,7 @@ class Rates(NamedTuple):
 
 
 class Method(NamedTuple):
-    """One row of Table 1.
+    """One row of Table 1, or a network with its own recipe.
 
     Attributes:
       title: what the paper calls it.
@@ -32,6 +34,7 @@ class Method(NamedTuple):
       weight_clip: bound on D's weights after each step, 0 for none.
       one_stage: rates of one_stage and shared_forward, whose updates are alike.
       two_stage: rates of two_stage.
+      recipe: fields of the configuration whose defaults are others than most methods'.
     """
 
     title: str
@@ -42,6 +45,7 @@ class Method(NamedTuple):
     weight_clip: float = 0.0
     one_stage: Rates = Rates(2e-4, 1e-4, 0.5)
     two_stage: Rates = Rates(2e-4, 4e-5, 0.5)
+    recipe: Mapping[str, Any] = {}
 
 
 METHODS: dict[str, Method] = {
@@ -63,6 +67,66 @@ METHODS: dict[str, Method] = {
     'sngan': Method('SNGAN (asym)', 'hinge', discriminator_norm='spectral'),
 }
 
+# Half of what StyleGAN2 averages is of the last 10,000 images.
+_STYLEGAN2_HALF_LIFE = 10_000
+_STYLEGAN2_RATES = Rates(2e-3, 2e-3)
+_BIGGAN_RATES = Rates(1e-4, 4e-4)
+
+# What DGL-GAN compresses, trained as their authors do; rates are alike in all schemes. BigGAN's
+# batch of 2,048 is more than one machine holds: the default is an eighth of it.
+LARGE: dict[str, Method] = {
+    'stylegan2': Method(
+        'StyleGAN2 (asym)',
+        'non_saturating',
+        network='stylegan2',
+        discriminator_norm='none',
+        one_stage=_STYLEGAN2_RATES,
+        two_stage=_STYLEGAN2_RATES,
+        recipe={
+            'batch_size': 32,
+            'beta1': 0.0,
+            'beta2': 0.99,
+            'r1': 10.0,
+            'penalty_every': 16,
+            'path_length': 2.0,
+            'path_length_every': 4,
+        },
+    ),
+    'biggan': Method(
+        'BigGAN (asym)',
+        'hinge',
+        network='biggan',
+        discriminator_norm='spectral',
+        conditional=True,
+        one_stage=_BIGGAN_RATES,
+        two_stage=_BIGGAN_RATES,
+        recipe={
+            'batch_size': 256,
+            'beta1': 0.0,
+            'beta2': 0.999,
+            'adam_epsilon': 1e-6,
+            'ema_decay': 0.9999,
+            'ema_start': 20_000,
+        },
+    ),
+}
+
+_RECIPE = {
+    'batch_size': 128,
+    'beta1': 0.5,
+    'beta2': 0.999,
+    'adam_epsilon': 1e-8,
+    'ema_decay': 0.0,
+    'ema_start': 0,
+    'r1': 0.0,
+    'r2': 0.0,
+    'gradient_penalty': 0.0,
+    'penalty_every': 1,
+    'path_length': 0.0,
+    'path_length_every': 1,
+    'orthogonal': 0.0,
+}
+
 # The paper's schedule on its own datasets: 30 epochs, both rates lowered at 10 and 15.
 _PAPER_DATASETS = ('celeb_a', 'lsun_church', 'ffhq')
 _PAPER_DECAY_EPOCHS = (10, 15)
@@ -78,9 +142,24 @@ def get(name: str) -> Method:
     Raises:
       ValueError: for an unknown name.
     """
-    if name not in METHODS:
-        raise ValueError(f'method={name!r}: expected one of {", ".join(METHODS)}')
-    return METHODS[name]
+    known = METHODS | LARGE
+    if name not in known:
+        raise ValueError(f'method={name!r}: expected one of {", ".join(known)}')
+    return known[name]
+
+
+def recipe(method: str, batch_size: int | None = None) -> dict[str, Any]:
+    """Defaults of the fields of a configuration that depend on the method alone.
+
+    Args:
+      method: its name.
+      batch_size: images a step, where it is not the method's own.
+    """
+    fields = {**_RECIPE, **get(method).recipe}
+    if method == 'stylegan2':
+        images = batch_size or fields['batch_size']
+        fields['ema_decay'] = 0.5 ** (images / _STYLEGAN2_HALF_LIFE)
+    return fields
 
 
 def rates(method: str, scheme: str, dataset: str) -> Rates:
@@ -110,7 +189,7 @@ def resolve(
 
     Returns:
       A configuration with no field at None but `data_dir`, `width` and `num_devices`, where None
-      stands for the library's or the machine's own.
+      stands for the library's or the machine's own, and those of parts that the network has not.
 
     Raises:
       ValueError: for an unknown method, a conditional method on a dataset without labels, or a
@@ -118,6 +197,7 @@ def resolve(
     """
     method = get(config.method)
     paper = rates(config.method, config.scheme, config.dataset)
+    config = _fill(config, recipe(config.method, config.batch_size))
     if config.batch_size > num_examples:
         raise ValueError(
             f'batch_size={config.batch_size} is more than the {num_examples} images of '
@@ -132,13 +212,14 @@ def resolve(
     if config.dataset not in (*_PAPER_DATASETS, *_EPOCHS):
         default_steps = max(default_steps, _LEAST_STEPS)
     default_steps = _round_up(default_steps, config.steps_per_call)
+    network = config.network or method.network
     defaults = {
         'num_steps': default_steps,
         'loss': method.loss,
-        'network': method.network,
+        'network': network,
         'image_size': image_size,
         'channels': channels,
-        'discriminator_norm': method.discriminator_norm,
+        'discriminator_norm': networks.NORMS.get(network, method.discriminator_norm),
         'conditional': method.conditional,
         'learning_rate_g': paper.generator,
         'learning_rate_d': paper.discriminator,
@@ -146,8 +227,8 @@ def resolve(
         'decay_factor': paper.decay_factor,
         'weight_clip': method.weight_clip,
     }
-    unset = {name: value for name, value in defaults.items() if getattr(config, name) is None}
-    config = dataclasses.replace(config, **unset)
+    config = _fill(config, defaults)
+    config = _fill(config, _of_network(config))
     if config.conditional and num_classes < 2:
         raise ValueError(
             f'{config.method} is conditional but {config.dataset} has no labels: choose a labelled '
@@ -159,6 +240,24 @@ def resolve(
             f'steps_per_call={config.steps_per_call}'
         )
     return config
+
+
+def _fill(config: TrainConfig, defaults: Mapping[str, Any]) -> TrainConfig:
+    """The configuration with fields at None set to their defaults."""
+    unset = {name: value for name, value in defaults.items() if getattr(config, name) is None}
+    return dataclasses.replace(config, **unset)
+
+
+def _of_network(config: TrainConfig) -> dict[str, Any]:
+    """Defaults that depend on the network."""
+    defaults: dict[str, Any] = {
+        'latent_dim': networks.latent_dim(config.network, config.image_size)
+    }
+    if config.network == 'stylegan2':
+        # Samples of a group see each other: there is no ratio a sample.
+        defaults['minibatch_deviation'] = 0 if config.scheme == 'one_stage' else 4
+        defaults['style_mixing'] = 0.9
+    return defaults
 
 
 def _round_up(value: int, multiple: int) -> int:

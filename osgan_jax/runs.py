@@ -54,28 +54,29 @@ def write(workdir: str | os.PathLike[str], run: Run) -> None:
 
 
 def read(
-    workdir: str | os.PathLike[str], kind: type[configuration.RunConfig] = TrainConfig
+    workdir: str | os.PathLike[str], *kinds: type[configuration.RunConfig]
 ) -> Run | None:
     """Reads `workdir/config.json`; None where there is none.
 
     Args:
       workdir: the run's directory.
-      kind: what the run's configuration is to be.
+      *kinds: what the run's configuration may be; by default a `TrainConfig`.
 
     Raises:
       ValueError: if it is damaged, from another version, or of a run of another kind.
     """
     path = pathlib.Path(workdir) / _FILE
+    known = {kind.KIND: kind for kind in kinds or (TrainConfig,)}
     try:
         body = json.loads(path.read_text())
         dataset, found = body['dataset'], body.get('kind', TrainConfig.KIND)
-        if found != kind.KIND:
+        if found not in known:
             raise _OtherKindError(
-                f'{workdir} holds a run of experiments.{found}, not of experiments.{kind.KIND}: '
-                'give another workdir'
+                f'{workdir} holds a run of experiments.{found}, not of experiments.'
+                f'{" or experiments.".join(known)}: give another workdir'
             )
         return Run(
-            config=kind.from_json(json.dumps(body['config'])),
+            config=known[found].from_json(json.dumps(body['config'])),
             num_classes=int(dataset['num_classes']),
             class_names=tuple(dataset['class_names']),
             num_examples=int(dataset['num_examples']),

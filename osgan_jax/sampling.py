@@ -11,6 +11,8 @@ import numpy as np
 
 from osgan_jax import checkpoints, runs
 from osgan_jax import state as states
+from osgan_jax.compression.config import CompressConfig
+from osgan_jax.config import TrainConfig
 from osgan_jax.state import GAN
 
 # Splits the fixed latents of sample grids off the run's seed, away from training's own keys.
@@ -38,6 +40,43 @@ def fixed_latents(seed: int, count: int, latent_dim: int) -> jax.Array:
     return jax.random.normal(key, (count, latent_dim))
 
 
+def read(workdir: str | os.PathLike[str]) -> runs.Run:
+    """The run of a directory, of any kind that has a generator to sample from.
+
+    Raises:
+      FileNotFoundError: if there is no run.
+      ValueError: if its configuration is damaged, or it is a run of another kind.
+    """
+    run = runs.read(workdir, TrainConfig, CompressConfig)
+    if run is None:
+        raise FileNotFoundError(
+            f'{workdir} holds no run (no config.json): give the --workdir of a training run'
+        )
+    return run
+
+
+def restore(
+    workdir: str | os.PathLike[str], step: int | None = None
+) -> tuple[runs.Run, GAN, checkpoints.Restored]:
+    """A run, its networks, and their state at one checkpoint.
+
+    Args:
+      workdir: the run's directory; a run that is still training may be read.
+      step: which checkpoint; None is the newest good one.
+
+    Raises:
+      FileNotFoundError: if there is no run.
+      ValueError: if its configuration is damaged, or it is a run of another kind.
+      osgan_jax.checkpoints.CheckpointError: if there is no such checkpoint, or none is good.
+    """
+    run = read(workdir)
+    gan = states.build(run.config, num_classes=run.num_classes, steps_per_epoch=run.steps_per_epoch)
+    like = jax.eval_shape(lambda: states.create(gan, run.config.seed))
+    with checkpoints.Checkpoints(pathlib.Path(workdir), read_only=True) as saved:
+        # A student's state has more than the networks.
+        return run, gan, saved.restore(like, step, whole=False)
+
+
 class Sampler:
     """The generator of a run at one checkpoint.
 
@@ -60,19 +99,7 @@ class Sampler:
           ValueError: if its configuration is damaged.
           osgan_jax.checkpoints.CheckpointError: if there is no such checkpoint, or none is good.
         """
-        workdir = pathlib.Path(workdir)
-        run = runs.read(workdir)
-        if run is None:
-            raise FileNotFoundError(
-                f'{workdir} holds no run (no config.json): give the --workdir of a training run'
-            )
-        self.run = run
-        self.gan = states.build(
-            run.config, num_classes=run.num_classes, steps_per_epoch=run.steps_per_epoch
-        )
-        like = jax.eval_shape(lambda: states.create(self.gan, run.config.seed))
-        with checkpoints.Checkpoints(workdir, read_only=True) as saved:
-            restored = saved.restore(like, step)
+        self.run, self.gan, restored = restore(workdir, step)
         self.step = restored.step
         self.variables = restored.state.sampling_variables()
         self._generate = sampler(self.gan)

@@ -10,7 +10,8 @@ import optax
 from flax import linen as nn
 
 from osgan_jax import losses, surgery
-from osgan_jax.config import TrainConfig
+from osgan_jax.config import TrainConfig, parse_multiplier
+from osgan_jax.regularisation import Penalties
 
 Array = jax.Array
 PyTree = Any
@@ -31,6 +32,9 @@ class GAN:
       num_classes: labels, 0 for unconditional networks.
       weight_clip: bound on D's weights after each step, 0 for none (WGAN: 0.01).
       ema_decay: decay of the average of G, 0 for none.
+      ema_start: step from which on it is an average; until then it is G itself.
+      penalties: what the objective has added, and how often.
+      augment: what D sees all images through, of `osgan_jax.diffaugment.POLICIES`.
     """
 
     generator: nn.Module
@@ -43,6 +47,9 @@ class GAN:
     num_classes: int = 0
     weight_clip: float = 0.0
     ema_decay: float = 0.0
+    ema_start: int = 0
+    penalties: Penalties = Penalties()
+    augment: tuple[str, ...] = ()
 
 
 @flax.struct.dataclass
@@ -60,6 +67,8 @@ class TrainState:
       loss_state: the objective's own state, None where it has none.
       ema_g: averaged `{'params': ..., **stats_g}` of G, None without averaging.
       key: PRNG key of the run; step t draws from `fold_in(key, t)`.
+      penalties: newest values of lazy penalties by name, `penalty_d`, `penalty_g` and the running
+        mean `path_length`; None without any.
     """
 
     step: Array
@@ -72,6 +81,7 @@ class TrainState:
     loss_state: Any
     ema_g: PyTree
     key: Array
+    penalties: Any = None
 
     def networks(self) -> dict[str, PyTree]:
         """What must stay finite, by name."""
@@ -105,23 +115,46 @@ def build(config: TrainConfig, *, num_classes: int, steps_per_epoch: int, axis_n
         image_size=config.image_size,
         channels=config.channels,
         width=config.width,
+        channel_multiplier=parse_multiplier(config.channel_multiplier),
         latent_dim=config.latent_dim,
         num_classes=num_classes,
         discriminator_norm=config.discriminator_norm,
+        minibatch_deviation=config.minibatch_deviation,
+        style_mixing=config.style_mixing,
+        remat=config.remat,
         dtype=jnp.bfloat16 if config.precision == 'bfloat16' else jnp.float32,
         axis_name=axis_name,
+    )
+    if config.augment:
+        from osgan_jax import diffaugment
+        diffaugment.check(config.augment)
+    penalties = Penalties(
+        r1=config.r1,
+        r2=config.r2,
+        gradient_penalty=config.gradient_penalty,
+        penalty_every=config.penalty_every,
+        path_length=config.path_length,
+        path_length_every=config.path_length_every,
+        orthogonal=config.orthogonal,
     )
     return GAN(
         generator=pair.generator,
         discriminator=pair.discriminator,
         loss=losses.get(config.loss, **parse_options(config.loss_options)),
-        optimizer_g=_optimizer(config, config.learning_rate_g, steps_per_epoch),
-        optimizer_d=_optimizer(config, config.learning_rate_d, steps_per_epoch),
+        optimizer_g=_optimizer(
+            config, config.learning_rate_g, steps_per_epoch, penalties.generator_every
+        ),
+        optimizer_d=_optimizer(
+            config, config.learning_rate_d, steps_per_epoch, penalties.discriminator_every
+        ),
         latent_dim=config.latent_dim,
         image_shape=(config.image_size, config.image_size, config.channels),
         num_classes=num_classes,
         weight_clip=config.weight_clip,
         ema_decay=config.ema_decay,
+        ema_start=config.ema_start,
+        penalties=penalties,
+        augment=config.augment,
     )
 
 
@@ -148,6 +181,7 @@ def create(gan: GAN, seed: int) -> TrainState:
             # A copy: donation must not meet one buffer twice.
             ema_g=jax.tree.map(jnp.copy, averaged),
             key=key,
+            penalties={name: jnp.zeros(()) for name in gan.penalties.names} or None,
         )
 
     return jax.jit(initialise)(jax.random.key(seed))
@@ -215,11 +249,22 @@ def _split(variables: PyTree) -> tuple[PyTree, PyTree]:
     return stats, params
 
 
-def _optimizer(config: TrainConfig, rate: float, steps_per_epoch: int):
-    boundaries = {epoch * steps_per_epoch: config.decay_factor for epoch in config.decay_epochs}
+def _optimizer(config: TrainConfig, rate: float, steps_per_epoch: int, every: int):
+    """The optimiser of one network, whose penalty is a step of its own every `every` steps.
+
+    StyleGAN2 (appendix B) lowers rate and decays by k / (k + 1), so that k + 1 steps move and
+    forget as much as k would without the penalty.
+    """
+    share = every / (every + 1) if every > 1 else 1.0
+    beta1, beta2 = config.beta1**share if config.beta1 else 0.0, config.beta2**share
+    # A schedule counts the penalty's steps too.
+    boundaries = {
+        round(epoch * steps_per_epoch / share): config.decay_factor for epoch in config.decay_epochs
+    }
+    rate = rate * share
     schedule = optax.piecewise_constant_schedule(rate, boundaries) if boundaries else rate
     if config.optimizer == 'adam':
-        return optax.adam(schedule, b1=config.beta1, b2=config.beta2)
+        return optax.adam(schedule, b1=beta1, b2=beta2, eps=config.adam_epsilon)
     if config.optimizer == 'rmsprop':
-        return optax.rmsprop(schedule, decay=config.beta2)
-    return optax.sgd(schedule, momentum=config.beta1 or None)
+        return optax.rmsprop(schedule, decay=beta2)
+    return optax.sgd(schedule, momentum=beta1 or None)

@@ -23,7 +23,7 @@ from osgan_jax.loop import NonFiniteError
 
 __all__ = ['NonFiniteError', 'Result', 'Stopped', 'train']
 
-_ADVICE = (
+ADVICE = (
     'Lower --learning_rate_d or --learning_rate_g, change the loss or normalisation, or another '
     '--seed.'
 )
@@ -57,23 +57,33 @@ def train(
     )
 
 
-def _prepare(config: TrainConfig, workdir: pathlib.Path, dataset: data.Dataset | None) -> jobs.Job:
+def check_evaluation(config: TrainConfig) -> None:
+    """Raises ValueError where evaluations were asked of several processes."""
     if config.eval_every and jax.process_count() > 1:
         # The best checkpoint would be one process's to choose and all processes' to write.
         raise ValueError(
             'eval_every: several processes cannot evaluate while they train; leave it out and run '
             'experiments.evaluate beside them or afterwards'
         )
+
+
+def open_dataset(config: TrainConfig) -> data.Dataset:
+    """The dataset that a configuration names."""
+    return data.load(
+        config.dataset,
+        split=config.split,
+        data_dir=config.data_dir,
+        image_size=config.image_size,
+        channels=config.channels,
+        flip=config.flip,
+        upscale=config.upscale,
+    )
+
+
+def _prepare(config: TrainConfig, workdir: pathlib.Path, dataset: data.Dataset | None) -> jobs.Job:
+    check_evaluation(config)
     if dataset is None:
-        dataset = data.load(
-            config.dataset,
-            split=config.split,
-            data_dir=config.data_dir,
-            image_size=config.image_size,
-            channels=config.channels,
-            flip=config.flip,
-            upscale=config.upscale,
-        )
+        dataset = open_dataset(config)
     config = methods.resolve(
         config,
         image_size=dataset.image_size,
@@ -120,5 +130,5 @@ def _prepare(config: TrainConfig, workdir: pathlib.Path, dataset: data.Dataset |
         example=jobs.example(config.batch_size, dataset),
         records=records,
         summary=summary,
-        advice=_ADVICE,
+        advice=ADVICE,
     )

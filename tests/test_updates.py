@@ -216,7 +216,7 @@ def test_rates_fall_after_the_epochs_asked_for():
 
 def test_gamma_metrics_leave_the_floor_out():
     gamma = jnp.array([-1.0, -3.0, 2.0**40, -(2.0**40)])
-    metrics = updates._gamma_metrics(gamma)
+    metrics = updates.schemes._gamma_metrics(gamma)
     np.testing.assert_allclose(metrics['gamma'], -2.0)
     np.testing.assert_allclose(metrics['floored'], 0.5)
 

@@ -182,7 +182,9 @@ class Checkpoints:
             self.wait()
         return True
 
-    def restore(self, like_state: Any, step: int | None = None) -> Restored:
+    def restore(
+        self, like_state: Any, step: int | None = None, *, whole: bool = True
+    ) -> Restored:
         """Reads a checkpoint back, bit-identical, PRNG keys included.
 
         Args:
@@ -191,6 +193,8 @@ class Checkpoints:
             step: which checkpoint; None is the newest good one. Damaged ones newer than it are
                 reported and moved to `workdir/checkpoints_damaged`, so that their steps can be
                 saved again.
+            whole: whether `like_state` must have all that was saved; otherwise the rest is left
+                out.
 
         Returns:
             `(state, iterator_state, step)`.
@@ -215,7 +219,10 @@ class Checkpoints:
             for candidate in reversed(steps):
                 try:
                     body = self._manifest(candidate)
-                    self._check_structure(candidate, body['leaves'], expected)
+                    described = body['leaves']
+                    if not whole:
+                        described = {k: v for k, v in described.items() if k in expected}
+                    self._check_structure(candidate, described, expected)
                     found = candidate, body, self._arrays(candidate, body['leaves'])
                     break
                 except errors.DamagedError as error:
@@ -236,7 +243,7 @@ class Checkpoints:
                 'another step.'
             )
         if self._read_only and self.steps() != steps:
-            return self.restore(like_state)  # the run being looked at replaced them meanwhile
+            return self.restore(like_state, whole=whole)  # the run being looked at replaced them meanwhile
         raise errors.CheckpointError(
             f'none of the {len(damaged)} checkpoints in {self.directory} can be read (newest, step '
             f'{damaged[0][0]}: {damaged[0][1]}); restore them from a copy, or choose another '

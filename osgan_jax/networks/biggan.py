@@ -43,6 +43,18 @@ _DISCRIMINATOR = {
 _ATTENTION = {32: None, 64: 32, 128: 64, 256: 64}
 
 
+def latent_dim(image_size: int) -> int:
+    """The size of z as published: 120, and 140 at 256 pixels.
+
+    Raises:
+      ValueError: on an image size there is no network of.
+    """
+    if image_size not in IMAGE_SIZES:
+        sizes = ', '.join(map(str, IMAGE_SIZES))
+        raise ValueError(f'biggan has no {image_size}-pixel networks: use one of {sizes}')
+    return max(LATENT_DIM, 20 * len(_GENERATOR[image_size]))
+
+
 class ConditionalBatchNorm(nn.Module):
     """BatchNorm with a gain of 1 plus, and a bias of, something linear in a vector.
 

@@ -182,19 +182,36 @@ class Generator(nn.Module):
         Raises:
           ValueError: on z of another size, labels missing, or an image size there is no network of.
         """
+        return self.synthesis(*self.draw_styles(z, labels, train=train))
+
+    def draw_styles(
+        self, z: Array, labels: Array | None = None, *, train: bool
+    ) -> tuple[Array, Array | None]:
+        """What `__call__` makes images of, arguments as there.
+
+        What is random about a sample follows from the random stream and its own z: neither its
+        place in the batch nor the number of devices changes it.
+
+        Returns:
+          Style vectors `[N, L, w_dim]`, and keys of the noise `[N]`, None without a random stream.
+        """
         w = self.mapping(z, labels)
         if train and not self.is_initializing():
             mean = jax.lax.stop_gradient(jnp.mean(w, axis=0))
             if self.axis_name is not None:
                 mean = jax.lax.pmean(mean, self.axis_name)
             self.average.value = mean + _AVERAGE_DECAY * (self.average.value - mean)
-        ws, noise_key = self.styles(w), None
-        if self.has_rng('style'):
-            noise_key, mixing_key = jax.random.split(self.make_rng('style'))
-            if train and self.mixing_probability > 0:
-                other = self.mapping(jax.random.normal(mixing_key, z.shape), labels)
-                ws = self.mix(ws, other, jax.random.fold_in(mixing_key, 1))
-        return self.synthesis(ws, noise_key)
+        ws = self.styles(w)
+        if not self.has_rng('style'):
+            return ws, None
+        bits = jax.lax.bitcast_convert_type(jnp.asarray(z[:, 0], jnp.float32), jnp.uint32)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(self.make_rng('style'), bits)
+        noise_keys, mixing_keys = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
+        if train and self.mixing_probability > 0:
+            own_keys, other_keys = jnp.moveaxis(jax.vmap(jax.random.split)(mixing_keys), 1, 0)
+            other = jax.vmap(lambda key: jax.random.normal(key, z.shape[1:]))(other_keys)
+            ws = self.mix(ws, self.mapping(other, labels), own_keys)
+        return ws, noise_keys
 
     def mapping(self, z: Array, labels: Array | None = None) -> Array:
         """From z `[N, latent_dim]` to w `[N, w_dim]`, float32."""
@@ -225,16 +242,20 @@ class Generator(nn.Module):
         Args:
           ws: `[N, L, w_dim]`.
           other: `[N, w_dim]`.
-          key: Of the choice of samples, and of the layer, uniformly among all but the first; both
-            are drawn for each sample.
+          key: Of the choice of samples, and of the layer, uniformly among all but the first; one,
+            or one a sample, `[N]`.
 
         Returns:
           `[N, L, w_dim]`.
         """
-        key_layer, key_choice = jax.random.split(key)
         n, count = ws.shape[:2]
-        first = jax.random.randint(key_layer, (n, 1), 1, count)
-        mixed = jax.random.bernoulli(key_choice, self.mixing_probability, (n, 1))
+
+        def choose(key):
+            key_layer, key_choice = jax.random.split(key)
+            first = jax.random.randint(key_layer, (1,), 1, count)
+            return first, jax.random.bernoulli(key_choice, self.mixing_probability, (1,))
+
+        first, mixed = jax.vmap(choose)(_one_a_sample(key, n))
         second = mixed & (jnp.arange(count) >= first)
         return jnp.where(second[:, :, None], other[:, None], ws)
 
@@ -248,8 +269,8 @@ class Generator(nn.Module):
 
         Args:
           ws: One vector a layer, `[N, L, w_dim]`.
-          noise_key: Of the noise, drawn for each sample; None is the same for all samples and
-            calls.
+          noise_key: Of the noise, drawn for each sample: one, or one a sample, `[N]`; None is the
+            same noise for all samples and calls.
           noise: The noise itself, of each layer but the last, the image's: `[H, W]` by grid 4, 8,
             8, 16, 16 and so on.
 
@@ -262,15 +283,23 @@ class Generator(nn.Module):
                 jnp.reshape(n, (1, grid, grid, 1)) for n, grid in zip(noise, grids, strict=True)
             ]
         else:
-            fixed = noise_key is None
-            samples = 1 if fixed else ws.shape[0]
             # Behind the barrier, or the compiler would draw the fixed noise itself, slowly.
-            key = jax.lax.optimization_barrier(jax.random.key(0)) if fixed else noise_key
+            keys = jax.lax.optimization_barrier(jax.random.key(0))[None]
+            if noise_key is not None:
+                keys = _one_a_sample(noise_key, ws.shape[0])
+            layer_keys = jnp.moveaxis(
+                jax.vmap(lambda key: jax.random.split(key, len(grids)))(keys), 1, 0
+            )
             maps = [
-                jax.random.normal(layer_key, (samples, grid, grid, 1))
-                for layer_key, grid in zip(jax.random.split(key, len(grids)), grids, strict=True)
+                jax.vmap(lambda key, grid=grid: jax.random.normal(key, (grid, grid, 1)))(own)
+                for own, grid in zip(layer_keys, grids, strict=True)
             ]
         return self.synthesis_network(ws, maps)
+
+
+def _one_a_sample(key: Array, samples: int) -> Array:
+    """Keys `[N]`, of one key or as many as there are samples."""
+    return jax.random.split(key, samples) if key.ndim == 0 else key
 
 
 class Discriminator(nn.Module):

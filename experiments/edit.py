@@ -1,0 +1,65 @@
+"""Edits images with the generator of a training run.
+
+    python -m experiments.edit --workdir=runs/ffhq --sheet=mixing,interpolate_w,truncation
+
+writes to `runs/ffhq/edits` (or --out) a PNG sheet of each kind that --sheet names, and of paths
+also an animated file (WebP, there and back). All depends on --seed alone; samples are numbered as
+those of experiments.sample with the same seed. Generators up to 64 pixels take seconds a sheet on
+two CPU cores; StyleGAN2 at 256 pixels about a second an image there, so ask for few --rows and
+--frames.
+
+mixing: --rows by --columns samples, whose images stand along the left and the top edge. Each cell
+has the styles --mixing_layers of its column's sample, the others of its row's. A sheet for each of
+coarse, middle, fine or first-last: mixing_coarse.png and so on. StyleGAN2 only.
+
+interpolate_z, interpolate_w: --rows pairs of samples, along great circles in z or straight lines in
+w (StyleGAN2). interpolate_classes: --rows samples from one of --classes=0,1 to the other, through
+BigGAN's shared embedding, StyleGAN2's w, or what other networks look up for a label. Sheets show
+--columns of the --frames: interpolate_z.png, interpolate_z.webp and so on.
+
+truncation: a row a sample, a column each of --truncations: psi in w (1 is the plain image, 0 the
+average's), or elsewhere the threshold of a truncated normal z (inf is the plain image).
+
+direction: finds the direction in w (z without w) in which samples become --target_class rather
+than others (or --against one), by a linear classifier, and says how well that tells held-out
+samples. What samples show is said by
+
+    a conditional StyleGAN2 itself: --sheet=direction --target_class=3
+    a classifier that experiments.teacher made: ... --classifier=runs/teacher --target_class=3
+    a person, or any program:
+        python -m experiments.edit --workdir=runs/ffhq --label_samples=500
+        (fill in LABELS, runs/ffhq/edits/label_samples/labels.csv; empty ones are not used)
+        python -m experiments.edit --workdir=runs/ffhq --sheet=direction --labels=LABELS
+
+It writes direction_3.npz, which --direction=FILE takes up again, direction_3.png, whose columns are
+moved by --strengths, in standard deviations of w along it, and direction_3.webp. With
+--orthogonal_to=FILE,FILE what those directions change is kept as it is. A minute for 2,000 samples
+of 64 pixels by a classifier, a second by own labels.
+"""
+
+import pathlib
+
+from absl import flags
+
+from experiments import cli
+from osgan_jax.editing.config import EditConfig
+
+_WORKDIR = flags.DEFINE_string('workdir', None, 'directory of the training run', required=True)
+_OUT = flags.DEFINE_string('out', None, 'where to write; default WORKDIR/edits')
+_STEP = flags.DEFINE_integer('step', None, 'checkpoint; default the newest good one')
+cli.define_flags(EditConfig)
+
+
+def main() -> None:
+    """Draws what the flags ask for."""
+    from osgan_jax import editing, sampling
+
+    config = cli.config_from_flags(EditConfig)
+    sampler = sampling.Sampler(_WORKDIR.value, _STEP.value)
+    out = pathlib.Path(_OUT.value or pathlib.Path(_WORKDIR.value) / 'edits')
+    written = editing.edit(sampler, config, out, say=lambda text: print(text, flush=True))
+    print(f'Wrote {", ".join(written)} to {out}, from step {sampler.step}.', flush=True)
+
+
+if __name__ == '__main__':
+    cli.run(main)

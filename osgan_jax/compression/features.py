@@ -1,0 +1,106 @@
+"""Features of networks made of blocks, by the grid they have, and how they are compared."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+PyTree = Any
+
+
+def _of_block(module: nn.Module, method: str) -> bool:
+    return method == '__call__' and (module.name or '').startswith('block_')
+
+
+def apply(module: nn.Module, variables: PyTree, *args: Any, **options: Any):
+    """Applies a network and keeps what its blocks give.
+
+    Args:
+      module: biggan's or stylegan2's generator or discriminator.
+      variables: its own.
+      *args: its inputs.
+      **options: of `module.apply` but `mutable` and `capture_intermediates`; with `train=True` new
+        statistics are thrown away.
+
+    Returns:
+      `(output, features)`, features `[n, grid, grid, C]` by grid, the last block of each.
+    """
+    output, kept = module.apply(
+        variables,
+        *args,
+        capture_intermediates=_of_block,
+        mutable=['batch_stats', 'intermediates'],
+        **options,
+    )
+    found = {}
+    for leaf in _in_order(kept['intermediates']):
+        if leaf.ndim == 4 and leaf.shape[-1] > 3:
+            found[leaf.shape[1]] = leaf
+    return output, found
+
+
+def _in_order(tree: PyTree) -> list[Array]:
+    """Leaves, block by block; `block_10` is after `block_9`."""
+
+    def place(path) -> tuple[int, ...]:
+        names = [getattr(key, 'key', '') for key in path]
+        return tuple(int(name[6:]) for name in names if str(name).startswith('block_'))
+
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return [leaf for _, leaf in sorted(leaves, key=lambda item: place(item[0]))]
+
+
+def distance(
+    student: dict[int, Array],
+    teacher: dict[int, Array],
+    adapters: PyTree,
+    mean: Callable[[Array], Array],
+) -> Array:
+    """Sum over grids of the l1 distance between adapted features and the teacher's (Eq. 7, 8).
+
+    Args:
+      student: by grid, `[n, grid, grid, C]`.
+      teacher: likewise, of more channels.
+      adapters: 1x1 kernels `[C, C']` by grid, as text; the grids that are compared.
+      mean: of one value a sample, `[n]`.
+
+    Returns:
+      A scalar; each grid's is a mean over pixels and channels.
+    """
+    total = jnp.zeros(())
+    for grid, kernel in adapters.items():
+        adapted = student[int(grid)].astype(jnp.float32) @ kernel
+        far = jnp.abs(adapted - jax.lax.stop_gradient(teacher[int(grid)].astype(jnp.float32)))
+        total += mean(jnp.mean(far, axis=(1, 2, 3)))
+    return total
+
+
+def create_adapters(
+    key: Array, student: dict[int, Any], teacher: dict[int, Any], asked: Sequence[str]
+) -> PyTree:
+    """Kernels from a student's channels to its teacher's.
+
+    Args:
+      key: random key.
+      student: features, or their shapes, by grid.
+      teacher: likewise.
+      asked: grids as text; none for the three largest.
+
+    Raises:
+      ValueError: for a grid that the networks have not.
+    """
+    grids = [int(each) for each in asked if each != 'out']
+    missing = [grid for grid in grids if grid not in student]
+    if missing:
+        known = ', '.join(map(str, sorted(student)))
+        raise ValueError(f'imitated={missing[0]}: the blocks have grids of {known} pixels')
+    if not grids and not asked:
+        grids = sorted(student)[-3:]
+    kernels = {}
+    for grid, own in zip(grids, jax.random.split(key, max(1, len(grids))), strict=False):
+        shape = (student[grid].shape[-1], teacher[grid].shape[-1])
+        kernels[str(grid)] = jax.random.normal(own, shape) / jnp.sqrt(shape[0])
+    return kernels

@@ -1,0 +1,124 @@
+"""Compressing: the job that trains a student under its teacher."""
+
+import dataclasses
+import os
+import pathlib
+
+from osgan_jax import data, gan_records, jobs, methods, parallel, runs, selection, training
+from osgan_jax import state as states
+from osgan_jax.compression import config as configs
+from osgan_jax.compression import stages, teachers
+from osgan_jax.compression.config import CompressConfig
+from osgan_jax.compression.teachers import Teacher
+
+
+def compress(
+    config: CompressConfig,
+    workdir: str | os.PathLike[str],
+    *,
+    teacher: Teacher | None = None,
+    dataset: data.Dataset | None = None,
+) -> jobs.Result:
+    """Trains, or resumes, the student that lives in `workdir`.
+
+    Writes there what `osgan_jax.training.train` does; a student is sampled from, evaluated and
+    edited as any other run.
+
+    Args:
+      config: what to train; open fields are resolved from the teacher, the method and the dataset.
+      workdir: the run's directory.
+      teacher: instead of the configured one.
+      dataset: instead of the configured one, already opened.
+
+    Returns, raises: as `osgan_jax.jobs.carry_out`, the state a `stages.CompressState`; also
+      ValueError: for a configuration that contradicts itself, its teacher or the dataset, or on
+        resuming under another teacher.
+      FileNotFoundError: for a teacher or a dataset that is not there.
+    """
+    workdir = pathlib.Path(workdir)
+    return jobs.carry_out(
+        lambda: _prepare(config, workdir, teacher, dataset), workdir, precision=config.precision
+    )
+
+
+def _prepare(config: CompressConfig, workdir, teacher, dataset) -> jobs.Job:
+    training.check_evaluation(config)
+    if teacher is None:
+        if config.teacher is None:
+            raise ValueError('give --teacher, the workdir of a run of experiments.train')
+        teacher = teachers.load(config.teacher)
+    config = configs.resolve(config, teacher.run.config, teachers.digest(teacher.variables))
+    if dataset is None:
+        dataset = training.open_dataset(config)
+    config, gan, state, devices, run = _build(config, teacher, dataset)
+    collectives = parallel.collectives(devices)
+    update = stages.make_update(config, gan, teacher, state, collectives)
+
+    def records(start: int, flops: float | None) -> gan_records.GANRecords:
+        del flops  # no figure of its own
+        chosen = None
+        if config.eval_every:
+            chosen = selection.Selection(run, workdir, gan, dataset, warn=jobs.warn)
+        return gan_records.GANRecords(
+            run, workdir, gan, start, chosen, dataset if config.collapse_alarm else None
+        )
+
+    def summary(start: int, flops: float | None) -> str:
+        del flops  # the compiler counts both stages
+        return gan_records.summary(
+            run, workdir, dataset, state, devices, start, None, _about(config, teacher)
+        )
+
+    return jobs.Job(
+        run=run,
+        devices=devices,
+        state=state,
+        update=update,
+        batches=lambda: jobs.open_batches(dataset, config),
+        example=jobs.example(config.batch_size, dataset),
+        records=records,
+        summary=summary,
+        advice=training.ADVICE,
+        constants=teacher.variables,
+        flops=lambda: None,
+    )
+
+
+def _build(config: CompressConfig, teacher: Teacher, dataset: data.Dataset):
+    recipe = methods.recipe(config.method)
+    batch_size = config.batch_size or recipe['batch_size']
+    config = configs.count_steps(dataclasses.replace(config, batch_size=batch_size))
+    config = methods.resolve(
+        config,
+        image_size=dataset.image_size,
+        channels=dataset.channels,
+        num_classes=dataset.num_classes,
+        num_examples=len(dataset),
+    )
+    devices = parallel.local_devices(config.num_devices, config.batch_size)
+    run = runs.Run(config, dataset.num_classes, dataset.class_names, len(dataset))
+    if config.conditional and run.num_classes != teacher.gan.num_classes:
+        raise ValueError(
+            f'the teacher knows {teacher.gan.num_classes} classes, but {dataset.name} has '
+            f'{run.num_classes}: give the dataset that it was trained on'
+        )
+    gan = states.build(
+        config,
+        num_classes=run.num_classes,
+        steps_per_epoch=run.steps_per_epoch,
+        axis_name=parallel.collectives(devices).axis_name,
+    )
+    state = stages.create(config, gan, teacher)
+    return config, gan, state, devices, run
+
+
+def _about(config: CompressConfig, teacher: Teacher) -> list[tuple[str, str]]:
+    theirs = teacher.variables['generator']['params']
+    begins = 'at most ' if config.auto_stage_two else ''
+    two = '' if config.objective == 'baseline' else f', then with its term, {config.weight:g} of it'
+    size = states.num_parameters(theirs)
+    return [
+        ('objective', f'{config.objective}, {config.channel_multiplier} of the channels'),
+        ('teacher', f'{config.teacher}, step {teacher.step:,}, G {size:,} parameters'),
+        ('stage I', f'{begins}{config.stage_one_steps:,} steps without the teacher{two}'),
+    ]

@@ -1,0 +1,85 @@
+"""The teacher of a student: both networks of a trained GAN, frozen."""
+
+import dataclasses
+import os
+from typing import Any
+
+import jax
+import numpy as np
+
+from osgan_jax import sampling, state as states
+from osgan_jax.metrics import stored
+from osgan_jax.runs import Run
+from osgan_jax.state import GAN
+
+Array = jax.Array
+PyTree = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Teacher:
+    """A trained GAN.
+
+    Attributes:
+      run: what it was trained with.
+      gan: its networks.
+      step: the checkpoint's.
+      variables: `{'generator': ..., 'discriminator': ...}`, each `{'params': ..., ...}`; the
+        generator's are averaged where the run keeps an average. Constants of every step.
+    """
+
+    run: Run
+    gan: GAN
+    step: int
+    variables: PyTree = dataclasses.field(repr=False)
+
+    def judge(self, variables: PyTree, images: Array, labels: Array | None) -> Array:
+        """Logits `[n]` of the teacher's discriminator, its statistics left as they are."""
+        return self.gan.discriminator.apply(
+            variables['discriminator'], images, labels, train=False
+        )
+
+    def generate(self, variables: PyTree, z: Array, labels: Array | None, key: Array) -> Array:
+        """Images `[n, H, W, C]` of the teacher's generator, as it is sampled from."""
+        return self.gan.generator.apply(
+            variables['generator'], z, labels, train=False, rngs={'style': key}
+        )
+
+
+def load(workdir: str | os.PathLike[str], step: int | None = None) -> Teacher:
+    """Reads a run of `experiments.train` or `experiments.compress`; it may still be training.
+
+    Args:
+      workdir: the run's directory.
+      step: which checkpoint; None is the newest good one.
+
+    Raises:
+      FileNotFoundError: if there is no run.
+      ValueError: if its configuration is damaged, or it is a run of another kind.
+      osgan_jax.checkpoints.CheckpointError: if there is no such checkpoint, or none is good.
+    """
+    run, gan, restored = sampling.restore(workdir, step)
+    state: states.TrainState = restored.state
+    return of(run, gan, restored.step, state)
+
+
+def of(run: Run, gan: GAN, step: int, state: states.TrainState) -> Teacher:
+    """The teacher that a state of a run holds."""
+    single = dataclasses.replace(
+        gan,
+        generator=gan.generator.clone(axis_name=None),
+        discriminator=gan.discriminator.clone(axis_name=None),
+    )
+    variables = {
+        'generator': state.sampling_variables(),
+        'discriminator': {'params': state.params_d, **state.stats_d},
+    }
+    return Teacher(run, single, step, variables)
+
+
+def digest(variables: PyTree) -> str:
+    """A fingerprint of variables, equal if and only if they are, to the bit."""
+    parts = []
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        parts += [jax.tree_util.keystr(path), np.asarray(leaf)]
+    return stored.digest(*parts)

@@ -1,0 +1,232 @@
+"""Where sheets are made: from a run and an `EditConfig` to files."""
+
+import dataclasses
+import math
+import os
+import pathlib
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from osgan_jax import reporting
+from osgan_jax.editing import animation, directions, labels, paths, sheets
+from osgan_jax.editing.config import EditConfig
+from osgan_jax.editing.generators import EditableGenerator
+from osgan_jax.sampling import Sampler
+
+Array = jax.Array
+
+_TRUNCATIONS = {
+    'w': (-1.0, -0.5, 0.0, 0.25, 0.5, 0.75, 1.0),
+    'z': (0.25, 0.5, 1.0, 1.5, 2.0, math.inf),
+}
+
+
+def edit(
+    sampler: Sampler,
+    config: EditConfig,
+    out: str | os.PathLike[str],
+    say: Callable[[str], None] = print,
+) -> list[str]:
+    """Draws what a configuration asks for.
+
+    Args:
+      sampler: the generator.
+      config: what to draw.
+      out: the folder; is created.
+      say: told what the files cannot show, a sentence at a time.
+
+    Returns:
+      What was written, relative to `out`.
+
+    Raises:
+      ValueError: for a sheet that this generator has not, before anything is written; for labels,
+        directions or values that do not fit.
+      FileNotFoundError: if a file that is asked for is not there.
+      OSError: if a file cannot be read or written.
+    """
+    desk = _Desk(sampler, config, pathlib.Path(out), say)
+    for name in config.sheet:
+        desk.generator.require(name)
+    if config.label_samples:
+        desk.label_samples()
+    for name in config.sheet:
+        getattr(desk, name)()
+    return desk.written
+
+
+class _Desk:
+    """Sheets by name, and what was written."""
+
+    def __init__(
+        self, sampler: Sampler, config: EditConfig, out: pathlib.Path, say: Callable[[str], None]
+    ):
+        self.sampler, self.config, self.out, self.say = sampler, config, out, say
+        self.generator = EditableGenerator(sampler.gan, sampler.variables)
+        self.scale = reporting.visible_scale(sampler.gan.image_shape[0])
+        self.written: list[str] = []
+
+    def label_samples(self) -> None:
+        count = self.config.label_samples
+        if count > labels.MAX_SAMPLES:
+            raise ValueError(f'label_samples={count}: expected at most {labels.MAX_SAMPLES}')
+        z, own = self._samples(count)
+        path = labels.write_samples(
+            self.out / 'label_samples', self.generator, z, own, self._about_samples()
+        )
+        self.written.append(f'{count} samples to label in {path.relative_to(self.out)}')
+
+    def mixing(self) -> None:
+        config, count = self.config, self.generator.num_styles
+        taken = {
+            name: sheets.layers(name, count) for name in config.mixing_layers or sheets.bands(count)
+        }
+        w = self.generator.codes(*self._samples(config.rows + config.columns))
+        plain = self.generator.draw(w[:, None])[:, 0]
+        edges = {'left': plain[: config.rows], 'top': plain[config.rows :]}
+        for name, layers in taken.items():
+            cells = sheets.mix(self.generator, w[: config.rows], w[config.rows :], layers)
+            self._save_sheet(f'mixing_{name}', cells, **edges)
+
+    def interpolate_z(self) -> None:
+        start, end, own = self._pairs()
+        cells = paths.through_z(self.generator, start, end, own, self.config.frames)
+        self._save_path('interpolate_z', cells)
+
+    def interpolate_w(self) -> None:
+        start, end, own = self._pairs()
+        ends = [self.generator.codes(z, own) for z in (start, end)]
+        cells = self.generator.draw(paths.straight(*ends, self.config.frames))
+        self._save_path('interpolate_w', cells)
+
+    def interpolate_classes(self) -> None:
+        config = self.config
+        z = self.sampler.latents(config.rows, config.seed)
+        cells = paths.between_classes(self.generator, z, *config.classes, config.frames)
+        self._save_path('interpolate_classes', cells)
+
+    def truncation(self) -> None:
+        space = self.generator.space
+        columns = self.config.truncations or _TRUNCATIONS[space]
+        z, own = self._samples(self.config.rows)
+        if space == 'w':
+            codes = paths.towards_average(self.generator, self.generator.codes(z, own), columns)
+        else:
+            codes = paths.truncated(z, columns)
+        self._save_sheet('truncation', self.generator.draw(codes, own))
+        self.say(f'Columns of truncation.png: {", ".join(f"{value:g}" for value in columns)}.')
+
+    def direction(self) -> None:
+        config = self.config
+        direction, name = self._find_direction()
+        direction.save(self.out / f'{name}.npz')
+        self.written.append(f'{name}.npz')
+        z, own = self._samples(config.rows)
+        codes = self.generator.codes(z, own)
+        moved = direction.moved(codes, config.strengths)
+        self._save_sheet(name, self.generator.draw(moved, own))
+        if len(set(config.strengths)) > 1:
+            path = np.linspace(min(config.strengths), max(config.strengths), config.frames)
+            cells = self.generator.draw(direction.moved(codes, path), own)
+            self._save_animation(name, cells)
+
+    def _find_direction(self) -> tuple[directions.Direction, str]:
+        """The direction that is asked for, and the name of its files."""
+        config, space = self.config, self.generator.space
+        size = self.sampler.gan.latent_dim if space == 'z' else len(self.generator.average)
+        # Files that are not there should not cost the time that labelling takes.
+        others = [directions.load(path, space, size) for path in config.orthogonal_to]
+        if config.direction is not None:
+            name = pathlib.Path(config.direction).stem
+            direction = directions.load(config.direction, space, size)
+            codes = self.generator.codes(*self._samples(config.num_samples)) if others else None
+        else:
+            name = f'direction_{config.target_class}'
+            if config.against is not None:
+                name += f'_against_{config.against}'
+            codes, found = self._labelled()
+            kept, positive = labels.two_sides(found, config.target_class, config.against)
+            codes = codes[kept]
+            direction = directions.fit(codes, positive, space, seed=config.seed)
+            about = direction.about
+            self.say(
+                f'Of {about["held_out"]:,} samples held out, {name} tells '
+                f'{about["accuracy"]:.1%} right (50% by chance); it is fitted to '
+                f'{about["num_samples"] - about["held_out"]:,}.'
+            )
+            found_by = {
+                'network': self.generator.name,
+                'target': config.target_class,
+                'against': config.against,
+                **self._about_samples(),
+            }
+            direction = dataclasses.replace(direction, about={**about, **found_by})
+        if others:
+            before, direction = direction, direction.without(others, codes)
+            name += '_orthogonal'
+            cosine = float(before.normal @ direction.normal)
+            self.say(f'What is left of it has a cosine of {cosine:.3f} with all of it.')
+        return direction, name
+
+    def _labelled(self) -> tuple[np.ndarray, np.ndarray]:
+        """Points of the space, and what their images show."""
+        config, generator = self.config, self.generator
+        if config.labels is not None:
+            indices, found = labels.read(config.labels)
+            labels.check_samples(config.labels, self._about_samples())
+            z, own = self._samples(int(indices.max()) + 1)
+            own = None if own is None else own[indices]
+            return generator.codes(z[indices], own), found
+        if config.classifier is not None:
+            from osgan_jax import distillation
+
+            classifier = distillation.load(config.classifier)
+            self.say(f'Labelling {config.num_samples:,} samples with {classifier.architecture}.')
+            z, own = self._samples(config.num_samples)
+            return generator.codes(z, own), labels.by_classifier(generator, classifier, z, own)
+        classes = self.sampler.gan.num_classes
+        if not classes or generator.space == 'z':
+            reason = 'z does not depend on them' if classes else 'it was trained without any'
+            raise ValueError(
+                f"this run's own labels say nothing of its latents, {reason}: give --labels (see "
+                '--label_samples), --classifier or --direction'
+            )
+        own = labels.own(config.num_samples, classes, config.target_class, config.against)
+        z = self.sampler.latents(config.num_samples, config.seed)
+        return generator.codes(z, own), own
+
+    def _samples(self, count: int) -> tuple[Array, Array | None]:
+        """Latents and labels of the first samples, those of `experiments.sample`."""
+        z = self.sampler.latents(count, self.config.seed)
+        return z, self.sampler.labels(count, self.config.label)
+
+    def _pairs(self) -> tuple[Array, Array, Array | None]:
+        """Latents of both ends of each row, and the row's label: a row stays in its class."""
+        rows = self.config.rows
+        z = self.sampler.latents(2 * rows, self.config.seed)
+        return z[0::2], z[1::2], self.sampler.labels(rows, self.config.label)
+
+    def _about_samples(self) -> dict[str, int | None]:
+        """What decides which image a sample is."""
+        return {
+            'step': self.sampler.step,
+            'seed': self.config.seed,
+            'label': self.config.label,
+        }
+
+    def _save_sheet(self, name: str, cells: np.ndarray, **edges: np.ndarray) -> None:
+        image = sheets.draw(cells, scale=self.scale, **edges)
+        reporting.save_png(self.out / f'{name}.png', image)
+        self.written.append(f'{name}.png')
+
+    def _save_animation(self, name: str, cells: np.ndarray) -> None:
+        path = self.out / f'{name}{animation.SUFFIX}'
+        animation.save(path, animation.frames(cells, scale=self.scale), fps=self.config.fps)
+        self.written.append(path.name)
+
+    def _save_path(self, name: str, cells: np.ndarray) -> None:
+        """A sheet of some of a path's frames, and all of them as an animation."""
+        shown = sheets.spread(cells.shape[1], self.config.columns)
+        self._save_sheet(name, cells[:, shown])
+        self._save_animation(name, cells)

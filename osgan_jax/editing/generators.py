@@ -1,0 +1,163 @@
+"""A generator in the form that edits ask for: points of its latent space in, images out.
+
+A StyleGAN2 is edited in w, what its mapping network makes of z and labels; every other generator
+in z itself.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from osgan_jax import reporting
+from osgan_jax.editing.config import SHEETS
+from osgan_jax.networks import stylegan2
+from osgan_jax.state import GAN
+
+Array = jax.Array
+
+# Pixels and images that are computed at once: 32 images of 256 pixels, 2 of 1024.
+_PIXELS = 2**21
+_ROWS = 256
+
+
+class EditableGenerator:
+    """A generator and its variables.
+
+    Attributes:
+      gan: the networks; only what belongs to the generator is read.
+      variables: the generator's.
+      space: 'w' or 'z', where points are moved.
+      name: of the network.
+    """
+
+    def __init__(self, gan: GAN, variables: Any, rows: int | None = None):
+        """Takes a generator as `osgan_jax.sampling.Sampler` holds it.
+
+        Args:
+          gan: the networks.
+          variables: the generator's.
+          rows: images that are computed at once; None for what fits most machines.
+        """
+        self.gan = gan
+        self.variables = variables
+        # Statistics shared over devices belong to training; inference reads the running ones.
+        self._module = module = gan.generator.clone(axis_name=None)
+        self.space = 'w' if isinstance(module, stylegan2.Generator) else 'z'
+        self.name = type(module).__module__.rpartition('.')[-1]
+        height, width, _ = gan.image_shape
+        self._rows = rows or max(1, min(_ROWS, _PIXELS // (height * width)))
+        self._generate = jax.jit(lambda v, z, labels: module.apply(v, z, labels, train=False))
+        self._map = jax.jit(lambda v, z, labels: module.apply(v, z, labels, method='mapping'))
+        self._synthesise = jax.jit(lambda v, ws: module.apply(v, ws, method='synthesis'))
+
+    @property
+    def num_styles(self) -> int:
+        """L, how many style vectors an image takes; only in w."""
+        return stylegan2.num_styles(self.gan.image_shape[0])
+
+    @property
+    def average(self) -> Array:
+        """The average of w, `[D]`; only in w."""
+        return self.variables['batch_stats']['w_average']
+
+    def sheets(self) -> tuple[str, ...]:
+        """Those of `osgan_jax.editing.config.SHEETS` that this generator can draw."""
+        classes = self.gan.num_classes and (self.space == 'w' or self.label_tables())
+        possible = {
+            'mixing': self.space == 'w',
+            'interpolate_w': self.space == 'w',
+            'interpolate_classes': bool(classes),
+        }
+        return tuple(name for name in SHEETS if possible.get(name, True))
+
+    def require(self, sheet: str) -> None:
+        """Raises ValueError, with the sheets there are, for one that cannot be drawn."""
+        if sheet in self.sheets():
+            return
+        reason = 'it has no w'
+        if sheet == 'interpolate_classes':
+            reason = 'it was trained without labels'
+            if self.gan.num_classes:
+                reason = 'its labels are no points to move between'
+        raise ValueError(
+            f'{sheet} cannot be drawn of this {self.name}, {reason}: choose among '
+            f'{", ".join(self.sheets())}'
+        )
+
+    def label_tables(self) -> list[tuple]:
+        """Where the parameters hold a row a label, as paths of `jax.tree_util`."""
+        leaves = jax.tree_util.tree_leaves_with_path(self.variables['params'])
+        return [
+            path
+            for path, leaf in leaves
+            if path[-1].key == 'embedding' and leaf.shape[0] == self.gan.num_classes
+        ]
+
+    def codes(self, z: Array, labels: Array | None = None) -> np.ndarray:
+        """Points of the space, `[N, D]`: w of latents `[N, Z]` and labels `[N]`, or z itself."""
+        if self.space == 'z':
+            return np.asarray(z)
+        return _in_chunks(lambda *rows: self._map(self.variables, *rows), self._rows, z, labels)
+
+    def images(
+        self,
+        z: Array,
+        labels: Array | None = None,
+        then: Callable[[Array], Any] = reporting.to_uint8,
+    ) -> np.ndarray:
+        """Images of latents `[N, Z]` and labels `[N]`, in chunks of one shape.
+
+        Args:
+          z: latents.
+          labels: None if unconditional.
+          then: what is made of each chunk of images `[n, H, W, C]`, float32, about in [-1, 1];
+            results have n rows. By default images for people, uint8.
+
+        Returns:
+          `[N, ...]`, what `then` made.
+        """
+        draw = lambda *rows: then(self._generate(self.variables, *rows))  # noqa: E731
+        return _in_chunks(draw, self._rows, z, labels)
+
+    def synthesise(self, ws: Array) -> np.ndarray:
+        """Images `[N, H, W, C]`, uint8, of style vectors `[N, L, D]`; only in w."""
+        draw = lambda rows: reporting.to_uint8(self._synthesise(self.variables, rows))  # noqa: E731
+        return _in_chunks(draw, self._rows, ws)
+
+    def draw(self, codes: Array, labels: Array | None = None) -> np.ndarray:
+        """Images of points of the space.
+
+        Args:
+          codes: `[R, C, D]`.
+          labels: `[R]`, one a row; None if unconditional. They are in w already, so that only
+            generators without w read them.
+
+        Returns:
+          `[R, C, H, W, ch]`, uint8.
+        """
+        rows, columns, size = codes.shape
+        flat = np.reshape(codes, (-1, size))
+        if self.space == 'w':
+            # One vector for all layers, repeated a chunk at a time.
+            draw = lambda w: reporting.to_uint8(  # noqa: E731
+                self._synthesise(self.variables, jnp.repeat(w[:, None], self.num_styles, 1))
+            )
+            images = _in_chunks(draw, self._rows, flat)
+        else:
+            images = self.images(flat, None if labels is None else np.repeat(labels, columns))
+        return images.reshape(rows, columns, *images.shape[1:])
+
+
+def _in_chunks(function: Callable[..., Any], size: int, *arrays: Any) -> np.ndarray:
+    """Applies a function to `size` rows at a time, None being passed on as it is."""
+    count = arrays[0].shape[0]
+    size = min(count, size)
+    parts = []
+    for start in range(0, count, size):
+        # The last chunk is filled up with the first rows and cut afterwards.
+        rows = np.arange(start, start + size) % count
+        parts.append(np.asarray(function(*(None if a is None else a[rows] for a in arrays))))
+    return np.concatenate(parts)[:count]

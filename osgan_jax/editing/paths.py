@@ -1,0 +1,155 @@
+"""Ways from one image to another: through z, through w, between classes, towards the average.
+
+Great circles in z are `osgan_jax.sampling.interpolate`. Classes are walked between as Miyato and
+Koyama 2018 do (https://arxiv.org/abs/1802.05637): what a network looks up for a label is taken from
+the straight line between two labels.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from osgan_jax import sampling
+from osgan_jax.editing.generators import EditableGenerator
+
+Array = jax.Array
+
+
+def great_circle(start: Array, end: Array, frames: int) -> Array:
+    """Latents `[R, F, Z]` from `start` `[R, Z]` to `end`, ends included, F at least 2."""
+    pairs = jnp.stack([start, end], axis=1).reshape(-1, start.shape[-1])
+    return sampling.interpolate(pairs, frames).reshape(-1, frames, start.shape[-1])
+
+
+def straight(start: Array, end: Array, frames: int) -> np.ndarray:
+    """Points `[R, F, D]` from `start` `[R, D]` to `end`, ends included."""
+    t = np.linspace(0.0, 1.0, frames, dtype=np.float32)[None, :, None]
+    return (1 - t) * np.asarray(start)[:, None] + t * np.asarray(end)[:, None]
+
+
+def through_z(
+    generator: EditableGenerator, start: Array, end: Array, labels: Array | None, frames: int
+) -> np.ndarray:
+    """Images along great circles in z.
+
+    Args:
+      generator: of the images.
+      start: latents `[R, Z]`.
+      end: latents `[R, Z]`.
+      labels: `[R]`, kept along the way; None if unconditional.
+      frames: F, ends included, at least 2.
+
+    Returns:
+      `[R, F, H, W, C]`, uint8.
+    """
+    path = great_circle(start, end, frames).reshape(-1, start.shape[-1])
+    images = generator.images(path, None if labels is None else np.repeat(labels, frames))
+    return images.reshape(-1, frames, *images.shape[1:])
+
+
+def between_classes(
+    generator: EditableGenerator, z: Array, first: int, second: int, frames: int
+) -> np.ndarray:
+    """Images from one class to another, of the same z.
+
+    In w the path is the straight line between the w of both labels; elsewhere all the rows that the
+    network looks up for a label (BigGAN's shared embedding, the embedding that joins a DCGAN's z,
+    gains and biases of conditional BatchNorm) are taken from straight lines.
+
+    Args:
+      generator: a conditional one.
+      z: latents `[R, Z]`.
+      first: label of the first column.
+      second: label of the last.
+      frames: F, ends included, at least 2.
+
+    Returns:
+      `[R, F, H, W, C]`, uint8.
+
+    Raises:
+      ValueError: for a generator that has no classes to walk between, or labels out of range.
+    """
+    generator.require('interpolate_classes')
+    count = generator.gan.num_classes
+    for label in (first, second):
+        if not 0 <= label < count:
+            raise ValueError(f'class {label}: expected 0 to {count - 1}')
+    rows = z.shape[0]
+    if generator.space == 'w':
+        ends = [generator.codes(z, jnp.full(rows, label)) for label in (first, second)]
+        return generator.draw(straight(*ends, frames))
+    steps = _with_classes_between(generator, first, second, frames)
+    labels = np.tile(np.arange(frames), rows)
+    images = steps.images(np.repeat(z, frames, axis=0), labels)
+    return images.reshape(rows, frames, *images.shape[1:])
+
+
+def _with_classes_between(
+    generator: EditableGenerator, first: int, second: int, frames: int
+) -> EditableGenerator:
+    """The generator with other classes: as many as frames, on the way from one to the other."""
+    tables = set(generator.label_tables())
+
+    def replace(path, leaf):
+        if path not in tables:
+            return leaf
+        return straight(leaf[first][None], leaf[second][None], frames)[0]
+
+    params = jax.tree_util.tree_map_with_path(replace, generator.variables['params'])
+    module = generator.gan.generator.clone(num_classes=frames)
+    gan = dataclasses.replace(generator.gan, generator=module, num_classes=frames)
+    return EditableGenerator(gan, {**generator.variables, 'params': params})
+
+
+def towards_average(generator: EditableGenerator, w: Array, shares: Sequence[float]) -> np.ndarray:
+    """Points at shares of the way from the average of w to each w: truncation by psi.
+
+    Args:
+      generator: one with w.
+      w: `[R, D]`.
+      shares: P finite numbers: 0 the average, 1 the w itself, below 0 its opposite.
+
+    Returns:
+      `[R, P, D]`.
+
+    Raises:
+      ValueError: for a share that is not finite.
+    """
+    if not np.isfinite(shares).all():
+        raise ValueError(f'truncations in w are to be finite, got {tuple(shares)}')
+    average = np.asarray(generator.average)
+    shares = np.asarray(shares, np.float32)[None, :, None]
+    return average + shares * (np.asarray(w)[:, None] - average)
+
+
+def truncated(z: Array, thresholds: Sequence[float]) -> Array:
+    """Latents of truncated normals.
+
+    As BigGAN's, which draws numbers beyond the threshold again, they have a normal distribution cut
+    off there; but each is a monotonic function of the number it comes from, so that an image
+    changes steadily with the threshold and is the plain one at an infinite threshold.
+
+    Args:
+      z: normal, `[R, Z]`.
+      thresholds: P positive numbers, `inf` among them.
+
+    Returns:
+      `[R, P, Z]`, none further from 0 than the threshold.
+
+    Raises:
+      ValueError: for a threshold that is not positive.
+    """
+    if not all(threshold > 0 for threshold in thresholds):
+        raise ValueError(f'truncations of z are to be positive, got {tuple(thresholds)}')
+    z = jnp.asarray(z)
+    root = jnp.sqrt(2.0)
+    columns = []
+    for threshold in thresholds:
+        # The share of a normal distribution within |z| becomes the share of the truncated one.
+        share = jax.lax.erf(jnp.abs(z) / root) * jax.lax.erf(threshold / root)
+        near = jnp.minimum(root * jax.lax.erf_inv(share), jnp.minimum(threshold, jnp.abs(z)))
+        columns.append(jnp.where(threshold == jnp.inf, z, jnp.sign(z) * near))
+    return jnp.stack(columns, axis=1)

@@ -1,0 +1,150 @@
+"""Penalties on gradients and weights, as pure functions.
+
+R1 and R2 (Mescheder et al. 2018, https://arxiv.org/abs/1801.04406), WGAN-GP's penalty (Gulrajani et
+al. 2017, https://arxiv.org/abs/1704.00028), path length (Karras et al. 2020,
+https://arxiv.org/abs/1912.04958, section 3.2) and BigGAN's orthogonal regularisation (Brock et al.
+2019, https://arxiv.org/abs/1809.11096, Eq. 3).
+
+The first four differentiate a gradient: they are dear, and taken lazily, every k steps with k times
+the weight (Karras et al. 2020, section 3.1).
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+PyTree = Any
+Judge = Callable[[Array], Array]
+
+PATH_DECAY = 0.01
+# Path lengths are taken on a part of the batch.
+PATH_SHRINK = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Penalties:
+    """Weights of the penalties, 0 for none, and the steps between them.
+
+    Attributes:
+      r1: gamma of R1.
+      r2: gamma of R2.
+      gradient_penalty: weight of WGAN-GP's.
+      penalty_every: steps between those three, which are D's.
+      path_length: weight of the path length penalty.
+      path_length_every: steps between those.
+      orthogonal: weight of orthogonal regularisation of G, at every step.
+    """
+
+    r1: float = 0.0
+    r2: float = 0.0
+    gradient_penalty: float = 0.0
+    penalty_every: int = 1
+    path_length: float = 0.0
+    path_length_every: int = 1
+    orthogonal: float = 0.0
+
+    @property
+    def of_discriminator(self) -> bool:
+        """Whether D has any."""
+        return bool(self.r1 or self.r2 or self.gradient_penalty)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What is kept of them from step to step."""
+        of_discriminator = ('penalty_d',) if self.of_discriminator else ()
+        return of_discriminator + (('penalty_g', 'path_length') if self.path_length else ())
+
+    @property
+    def discriminator_every(self) -> int:
+        """Steps between optimiser steps for D's penalties, 0 without."""
+        return self.penalty_every if self.of_discriminator else 0
+
+    @property
+    def generator_every(self) -> int:
+        """Steps between optimiser steps for G's lazy penalty, 0 without."""
+        return self.path_length_every if self.path_length else 0
+
+
+def squared_gradient(judge: Judge, images: Array) -> Array:
+    """`|d judge_n / d images_n|^2` for each sample.
+
+    Args:
+      judge: images to logits `[n]`, sample by sample.
+      images: `[n, H, W, C]`.
+
+    Returns:
+      `[n]` float32. Where samples see each other, the gradient is that of the sum of all logits.
+    """
+    gradient = jax.grad(lambda x: jnp.sum(judge(x)))(images)
+    return jnp.sum(jnp.square(gradient.astype(jnp.float32)), axis=(1, 2, 3))
+
+
+def r1(judge: Judge, images: Array, gamma: float) -> Array:
+    """`gamma / 2` times the squared gradient at each image, `[n]`; R2 where images are fake."""
+    return gamma / 2 * squared_gradient(judge, images)
+
+
+def gradient_penalty(
+    judge: Judge, real: Array, fake: Array, mixture: Array, weight: float
+) -> Array:
+    """WGAN-GP's penalty of each sample: the gradient's norm is to be 1 between real and fake.
+
+    Args:
+      judge: images to logits `[n]`.
+      real: `[n, H, W, C]`.
+      fake: as many.
+      mixture: `[n]` in [0, 1], where on the way from fake to real.
+      weight: of the penalty; the authors' is 10.
+
+    Returns:
+      `[n]` float32.
+    """
+    share = mixture.reshape(-1, 1, 1, 1)
+    square = squared_gradient(judge, share * real + (1 - share) * fake)
+    # The root has no derivative at 0.
+    norm = jnp.sqrt(jnp.maximum(square, 1e-12))
+    return weight * jnp.square(norm - 1)
+
+
+def path_lengths(draw: Callable[[Array], Array], latents: Array, noise: Array) -> Array:
+    """How far a random direction of images moves with the latents: `|J^T y|` of each sample.
+
+    Args:
+      draw: latents to images `[n, H, W, C]`.
+      latents: `[n, W]`, or a vector for each layer, `[n, L, W]`, whose squares are then averaged
+        over the layers.
+      noise: standard normal `[n, H, W, C]`; y is it divided by the root of the number of pixels.
+
+    Returns:
+      `[n]` float32.
+    """
+    y = noise / jnp.sqrt(noise.shape[1] * noise.shape[2])
+    gradient = jax.grad(lambda x: jnp.sum(draw(x) * y))(latents)
+    square = jnp.sum(jnp.square(gradient.astype(jnp.float32)), axis=-1)
+    if square.ndim > 1:
+        square = jnp.mean(square, axis=1)
+    return jnp.sqrt(jnp.maximum(square, 1e-12))
+
+
+def orthogonal(params: PyTree) -> Array:
+    """Sum over kernels of the squared products of different filters; labels' embeddings aside.
+
+    Args:
+      params: G's parameters. Kernels are the arrays of two axes or more; the last one counts
+        filters.
+
+    Returns:
+      A scalar: sum of `|W^T W * (1 - I)|^2`.
+    """
+    total = jnp.zeros(())
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if leaf.ndim < 2 or 'embedding' in jax.tree_util.keystr(path):
+            continue
+        kernel = leaf.reshape(-1, leaf.shape[-1])
+        products = kernel.T @ kernel
+        total += jnp.sum(jnp.square(products)) - jnp.sum(jnp.square(jnp.diagonal(products)))
+    return total

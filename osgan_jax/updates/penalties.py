@@ -1,0 +1,155 @@
+"""D's and G's penalties within a step: every step with the objective, or lazily by themselves.
+
+A penalty of every k-th step, k above 1, is an optimiser step of its own with k times the weight
+(Karras et al. 2020, https://arxiv.org/abs/1912.04958, appendix B); `osgan_jax.state` slows the
+optimisers down accordingly. With k = 1 its gradient joins the objective's.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from osgan_jax import regularisation
+from osgan_jax.state import TrainState
+
+Array = jax.Array
+PyTree = Any
+
+# Stages of a step, beside those of the schemes, that draw for themselves.
+_STAGE_D, _STAGE_G = 2, 3
+
+
+def before_d(net, state: TrainState, grads: PyTree, inputs) -> tuple[TrainState, PyTree]:
+    """Adds D's penalties to its gradients (summed over devices), where they are of every step."""
+    if net.gan.penalties.discriminator_every != 1:
+        return state, grads
+    state, extra = _of_discriminator(net, state, inputs)
+    return state, optax.tree.add(grads, extra)
+
+
+def after_d(net, state: TrainState, inputs) -> TrainState:
+    """Makes D's optimiser step for its penalties, where it is due."""
+    every = net.gan.penalties.discriminator_every
+    if every <= 1:
+        return state
+
+    def step(state):
+        state, grads = _of_discriminator(net, state, inputs)
+        updates, opt_d = net.gan.optimizer_d.update(grads, state.opt_d, state.params_d)
+        return state.replace(params_d=optax.apply_updates(state.params_d, updates), opt_d=opt_d)
+
+    return jax.lax.cond(state.step % every == 0, step, lambda state: state, state)
+
+
+def before_g(net, state: TrainState, grads: PyTree, inputs) -> tuple[TrainState, PyTree]:
+    """Adds G's path length penalty to its gradients, where it is of every step."""
+    if net.gan.penalties.generator_every != 1:
+        return state, grads
+    state, extra = _of_generator(net, state, inputs)
+    return state, optax.tree.add(grads, extra)
+
+
+def after_g(net, state: TrainState, inputs) -> TrainState:
+    """Makes G's optimiser step for its path length penalty, where it is due."""
+    every = net.gan.penalties.generator_every
+    if every <= 1:
+        return state
+
+    def step(state):
+        state, grads = _of_generator(net, state, inputs)
+        updates, opt_g = net.gan.optimizer_g.update(grads, state.opt_g, state.params_g)
+        return state.replace(params_g=optax.apply_updates(state.params_g, updates), opt_g=opt_g)
+
+    return jax.lax.cond(state.step % every == 0, step, lambda state: state, state)
+
+
+def _of_discriminator(net, state: TrainState, inputs) -> tuple[TrainState, PyTree]:
+    weights = net.gan.penalties
+    key = net.key(state, _STAGE_D)
+
+    def part(unused, inputs):
+        fake = None
+        if weights.r2 or weights.gradient_penalty:
+            fake, _ = net.generate(state.params_g, state.stats_g, inputs, key)
+
+        def objective(params_d):
+            def judge(kind):
+                def logits(images):
+                    images = net.seen(images, inputs, key, kind)
+                    return net.judge(params_d, state.stats_d, images, inputs.labels)[0]
+
+                return logits
+
+            values = jnp.zeros(inputs.row.shape)
+            if weights.r1:
+                values += regularisation.r1(judge(0), inputs.real, weights.r1)
+            if weights.r2:
+                values += regularisation.r1(judge(1), fake, weights.r2)
+            if weights.gradient_penalty:
+                rows = inputs.row.shape[0] * net.collectives.size
+                mixture_key = jax.random.fold_in(key, inputs.row[0])
+                mixture = net.collectives.own_part(jax.random.uniform(mixture_key, (rows,)))
+                values += regularisation.gradient_penalty(
+                    judge(0), inputs.real, fake, mixture, weights.gradient_penalty
+                )
+            return net.share(values)
+
+        value, grads = jax.value_and_grad(objective)(state.params_d)
+        return unused, (value, grads), ()
+
+    _, (value, grads), _ = net.in_parts(part, (), inputs)
+    value, grads = net.collectives.sum((value, grads))
+    state = state.replace(penalties={**state.penalties, 'penalty_d': value})
+    return state, optax.tree.scale(weights.penalty_every, grads)
+
+
+def _of_generator(net, state: TrainState, inputs) -> tuple[TrainState, PyTree]:
+    weights = net.gan.penalties
+    key = net.key(state, _STAGE_G)
+    generator = net.gan.generator
+
+    def part(unused, inputs):
+        rows = max(1, inputs.row.shape[0] // regularisation.PATH_SHRINK)
+        # The real images are here for their shape.
+        whole = (rows * net.collectives.size, *inputs.real.shape[1:])
+        noise_key = jax.random.fold_in(key, inputs.row[0])
+        noise = net.collectives.own_part(jax.random.normal(noise_key, whole))
+        inputs = jax.tree.map(lambda x: x[:rows], inputs)
+
+        def objective(params_g):
+            variables = {'params': params_g, **state.stats_g}
+            if hasattr(generator, 'draw_styles'):
+                (latents, noise_keys), _ = generator.apply(
+                    variables,
+                    inputs.z,
+                    inputs.labels,
+                    train=True,
+                    method='draw_styles',
+                    mutable=['batch_stats'],
+                    rngs={'style': key},
+                )
+
+                def draw(ws):
+                    return generator.apply(variables, ws, noise_keys, method='synthesis')
+            else:
+                latents = inputs.z
+
+                def draw(z):
+                    return net.generate(params_g, state.stats_g, inputs._replace(z=z), key)[0]
+
+            lengths = net.collectives.whole(regularisation.path_lengths(draw, latents, noise))
+            before = state.penalties['path_length']
+            mean = before + regularisation.PATH_DECAY * (jnp.mean(lengths) - before)
+            return weights.path_length * jnp.mean(jnp.square(lengths - mean)), mean
+
+        (value, mean), grads = jax.value_and_grad(objective, has_aux=True)(state.params_g)
+        return unused, (value, mean, grads), ()
+
+    _, (value, mean, grads), _ = net.in_parts(part, (), inputs)
+    grads = net.collectives.sum(grads)
+    state = state.replace(
+        penalties={**state.penalties, 'penalty_g': value, 'path_length': mean}
+    )
+    return state, optax.tree.scale(weights.path_length_every, grads)

@@ -1,0 +1,112 @@
+"""experiments.edit on a run made here."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+import small
+from PIL import Image
+
+from osgan_jax import training
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture(scope='module')
+def workdir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('edit') / 'run'
+    # Steps so large that samples differ.
+    config = small.make_config(method='dcgan', num_steps=2, learning_rate_g=0.5)
+    training.train(config, folder, dataset=small.dataset())
+    return folder
+
+
+def _run(*flags) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, '-m', 'experiments.edit', *map(str, flags)],
+        cwd=ROOT,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_from_a_run_to_a_direction_by_hand(workdir):
+    shape = ('--rows=2', '--columns=3', '--frames=4', '--fps=8')
+    done = _run(
+        f'--workdir={workdir}',
+        '--sheet=interpolate_z,truncation',
+        '--label_samples=40',
+        '--truncations=0.5,inf',
+        *shape,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ''
+    out = workdir / 'edits'
+    names = {'interpolate_z.png', 'interpolate_z.webp', 'truncation.png', 'label_samples'}
+    assert {path.name for path in out.iterdir()} == names
+    with Image.open(out / 'interpolate_z.png') as image:
+        assert image.size == (3 * 66 + 2, 2 * 66 + 2)
+    with Image.open(out / 'interpolate_z.webp') as image:
+        assert image.n_frames == 6
+    # A program that labels by the image's mean.
+    lines, means = ['index,label'], []
+    for index in range(40):
+        with Image.open(out / 'label_samples' / f'{index:05d}.png') as image:
+            means.append(sum(image.tobytes()))
+    lines += [f'{i},{int(mean > sorted(means)[20])}' for i, mean in enumerate(means)]
+    labels = out / 'label_samples' / 'labels.csv'
+    assert labels.read_text().startswith('index,label\n0,\n')
+    labels.write_text('\n'.join(lines))
+    done = _run(
+        f'--workdir={workdir}',
+        '--sheet=direction',
+        f'--labels={labels}',
+        '--strengths=-2,2',
+        *shape,
+    )
+    assert done.returncode == 0, done.stderr
+    assert 'direction_1 tells' in done.stdout
+    names |= {'direction_1.npz', 'direction_1.png', 'direction_1.webp'}
+    assert {path.name for path in out.iterdir()} == names
+
+
+def test_without_a_run_it_ends_in_one_sentence():
+    done = _run('--workdir=/nowhere', '--sheet=truncation')
+    assert done.returncode == 1
+    assert done.stderr == (
+        'error: /nowhere holds no run (no config.json): give the --workdir of a training run\n'
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('flags', 'sentence'),
+    [
+        (
+            ['--sheet=mixing'],
+            'mixing cannot be drawn of this dcgan, it has no w: choose among inte',
+        ),
+        ([], 'nothing to draw: give --label_samples, or --sheet'),
+        (['--sheet=collage'], "sheet='collage': expected some of mixing"),
+        (['--sheet=truncation', '--rows=0'], 'rows=0: expected a number of at least 1'),
+        (['--sheet=truncation', '--truncations=a'], 'truncations: could not convert'),
+        (['--sheet=direction'], 'own labels say nothing of its latents, it was trained without'),
+        (['--sheet=direction', '--labels=/nowhere.csv'], '/nowhere.csv'),
+        (['--sheet=direction', '--classifier=/nowhere'], '/nowhere holds no run'),
+        (['--sheet=direction', '--direction=/nowhere.npz'], '/nowhere.npz'),
+        (['--sheet=truncation', '--step=9'], 'step 9'),
+        (['--sheet=truncation', '--label=1'], 'not trained with labels'),
+    ],
+)
+def test_wrong_flags_are_one_sentence(workdir, flags, sentence):
+    done = _run(f'--workdir={workdir}', *flags)
+    assert done.returncode == 1
+    assert done.stderr.startswith('error: ')
+    assert len(done.stderr.splitlines()) == 1
+    assert sentence in done.stderr
