@@ -40,7 +40,7 @@ _CACHE_DIR = flags.DEFINE_string('cache_dir', None, "where statistics are kept; 
 
 def main() -> None:
     """Scores what the flags ask for."""
-    from osgan_jax import checkpoints, data, evaluation, evaluation_records, runs, sampling
+    from osgan_jax import checkpoints, data, evaluation, evaluation_records, sampling
 
     workdir = pathlib.Path(_WORKDIR.value)
     if sum([_ALL.value, _BEST.value, _STEP.value is not None]) > 1:

@@ -53,9 +53,7 @@ def write(workdir: str | os.PathLike[str], run: Run) -> None:
         file.write((json.dumps(body, indent=2) + '\n').encode())
 
 
-def read(
-    workdir: str | os.PathLike[str], *kinds: type[configuration.RunConfig]
-) -> Run | None:
+def read(workdir: str | os.PathLike[str], *kinds: type[configuration.RunConfig]) -> Run | None:
     """Reads `workdir/config.json`; None where there is none.
 
     Args:

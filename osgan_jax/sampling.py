@@ -20,11 +20,16 @@ _GRID_STREAM = 0x6772_6964
 _CHUNK = 256
 
 
-def sampler(gan: GAN) -> Callable[[Any, jax.Array, jax.Array | None], jax.Array]:
+def draw(generator: Any) -> Callable[[Any, jax.Array, jax.Array | None], jax.Array]:
     """A compiled `(variables, z, labels) -> images [N, H, W, C]` in inference mode."""
     # Statistics shared over devices belong to training; inference reads the running ones.
-    generator = gan.generator.clone(axis_name=None)
+    generator = generator.clone(axis_name=None)
     return jax.jit(lambda variables, z, labels: generator.apply(variables, z, labels, train=False))
+
+
+def sampler(gan: GAN) -> Callable[[Any, jax.Array, jax.Array | None], jax.Array]:
+    """A compiled `(variables, z, labels) -> images [N, H, W, C]` of a GAN's generator."""
+    return draw(gan.generator)
 
 
 def grid_inputs(gan: GAN, seed: int, count: int) -> tuple[jax.Array, jax.Array | None]:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from osgan_jax import losses, surgery
+from osgan_jax import diffaugment, losses, surgery
 from osgan_jax.config import TrainConfig, parse_multiplier
 from osgan_jax.regularisation import Penalties
 
@@ -48,7 +48,7 @@ class GAN:
     weight_clip: float = 0.0
     ema_decay: float = 0.0
     ema_start: int = 0
-    penalties: Penalties = Penalties()
+    penalties: Penalties = dataclasses.field(default_factory=Penalties)
     augment: tuple[str, ...] = ()
 
 
@@ -125,9 +125,7 @@ def build(config: TrainConfig, *, num_classes: int, steps_per_epoch: int, axis_n
         dtype=jnp.bfloat16 if config.precision == 'bfloat16' else jnp.float32,
         axis_name=axis_name,
     )
-    if config.augment:
-        from osgan_jax import diffaugment
-        diffaugment.check(config.augment)
+    diffaugment.check(config.augment)
     penalties = Penalties(
         r1=config.r1,
         r2=config.r2,

@@ -120,12 +120,13 @@ def test_ranges_of_draws(size, reach, side):
 
 
 def test_every_number_is_its_own():
-    shape = (4000, 64, 64, 3)
+    # At size 8 a translation is one of 3 and a cutout of 9: of the same bits they would correlate.
+    shape = (8000, 8, 8, 3)
     draws, other = draw(0, shape), draw(1, shape)
     # Seven numbers a sample, for two keys: as real and fake images have.
     columns = np.concatenate([*draws.values(), *other.values()], axis=1)
-    assert np.abs(np.corrcoef(columns.T) - np.eye(14)).max() < 0.08
-    assert len(np.unique([draws['color'], other['color']])) > 0.99 * 2 * 3 * 4000
+    assert np.abs(np.corrcoef(columns.T) - np.eye(14)).max() < 0.06
+    assert len(np.unique([draws['color'], other['color']])) > 0.99 * 2 * 3 * 8000
     alone = draw(0, shape, ('cutout',))
     np.testing.assert_array_equal(alone['cutout'], draws['cutout'])
 
@@ -135,7 +136,10 @@ def transform(policies, images):
     return jax.jit(lambda x: diffaugment.transform(draws, x, policies))
 
 
-@pytest.mark.parametrize('policies', SETS[:3])
+@pytest.mark.parametrize(
+    'policies',
+    [SETS[0], *(pytest.param(policies, marks=pytest.mark.slow) for policies in SETS[1:])],
+)
 def test_gradients_equal_finite_differences(policies):
     images = jnp.asarray(uniform_images(8, 3))
     function = transform(policies, images)

@@ -60,7 +60,6 @@ def test_gradient_penalty_is_taken_between_real_and_fake():
         return regularisation.gradient_penalty(quadratic(weights), real, fake, mixture, 10.0)
 
     between = fake + mixture[:, None, None, None] * (real - fake)
-    np.testing.assert_allclose(between[[0, -1]], np.stack([fake[0], real[-1]]), atol=1e-6)
     norm = np.sqrt(np.sum((weights * between) ** 2, (1, 2, 3)))
     np.testing.assert_allclose(jax.jit(penalty)(weights), 10 * (norm - 1) ** 2, rtol=1e-4)
     gradient = jax.grad(lambda w: jnp.mean(penalty(w)))(weights)

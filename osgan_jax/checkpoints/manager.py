@@ -182,9 +182,7 @@ class Checkpoints:
             self.wait()
         return True
 
-    def restore(
-        self, like_state: Any, step: int | None = None, *, whole: bool = True
-    ) -> Restored:
+    def restore(self, like_state: Any, step: int | None = None, *, whole: bool = True) -> Restored:
         """Reads a checkpoint back, bit-identical, PRNG keys included.
 
         Args:
@@ -243,7 +241,9 @@ class Checkpoints:
                 'another step.'
             )
         if self._read_only and self.steps() != steps:
-            return self.restore(like_state, whole=whole)  # the run being looked at replaced them meanwhile
+            return self.restore(
+                like_state, whole=whole
+            )  # the run being looked at replaced them meanwhile
         raise errors.CheckpointError(
             f'none of the {len(damaged)} checkpoints in {self.directory} can be read (newest, step '
             f'{damaged[0][0]}: {damaged[0][1]}); restore them from a copy, or choose another '

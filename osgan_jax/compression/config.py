@@ -43,6 +43,23 @@ INHERITED = (
     'latent_dim',
     'conditional',
 )
+# What is the teacher's unless flags say otherwise; rates are the method's in the student's scheme.
+RECIPE = (
+    'batch_size',
+    'beta1',
+    'beta2',
+    'adam_epsilon',
+    'ema_decay',
+    'ema_start',
+    'r1',
+    'r2',
+    'gradient_penalty',
+    'penalty_every',
+    'path_length',
+    'path_length_every',
+    'orthogonal',
+    'style_mixing',
+)
 DATA = ('dataset', 'data_dir', 'split', 'upscale')
 
 
@@ -138,8 +155,7 @@ def resolve(config: CompressConfig, teacher: TrainConfig, digest: str) -> Compre
         values['split'] = 'train'
     if config.objective == 'uncompressed':
         values['channel_multiplier'] = '1'
-    if config.style_mixing is None:
-        values['style_mixing'] = teacher.style_mixing
+    values |= {name: getattr(teacher, name) for name in RECIPE if getattr(config, name) is None}
     if config.weight is None:
         imitates = config.objective in IMITATIONS
         values['weight'] = _IMITATION_WEIGHT if imitates else _WEIGHT
@@ -148,8 +164,9 @@ def resolve(config: CompressConfig, teacher: TrainConfig, digest: str) -> Compre
     first, second = (b if a is None else a for a, b in zip(given, stages, strict=True))
     if config.objective == 'from_scratch':
         first, second = 0.0, second if config.stage_two_kimg is not None else sum(stages)
-    return dataclasses.replace(config, stage_one_kimg=first, stage_two_kimg=second,
-                               teacher_digest=digest, **values)
+    return dataclasses.replace(
+        config, stage_one_kimg=first, stage_two_kimg=second, teacher_digest=digest, **values
+    )
 
 
 def count_steps(config: CompressConfig) -> CompressConfig:

@@ -100,9 +100,7 @@ def _imitate_d(teacher, net, params_d, stats_d, adapters, inputs, fake, key) -> 
     for kind, images in enumerate((inputs.real, fake)):
         seen = net.seen(images, inputs, key, kind)
         variables = {'params': params_d, **stats_d}
-        _, own = features.apply(
-            net.gan.discriminator, variables, seen, inputs.labels, train=True
-        )
+        _, own = features.apply(net.gan.discriminator, variables, seen, inputs.labels, train=True)
         _, theirs = features.apply(
             teacher.gan.discriminator,
             net.constants['discriminator'],
@@ -122,9 +120,7 @@ def _imitate_logits(teacher, net, params_d, stats_d, adapters, inputs, fake, key
         seen = net.seen(images, inputs, key, kind)
         own, _ = net.judge(params_d, stats_d, seen, inputs.labels)
         theirs = jax.nn.sigmoid(teacher.judge(net.constants, seen, inputs.labels))
-        total += net.share(
-            optax.sigmoid_binary_cross_entropy(own, jax.lax.stop_gradient(theirs))
-        )
+        total += net.share(optax.sigmoid_binary_cross_entropy(own, jax.lax.stop_gradient(theirs)))
     return total
 
 

@@ -1,4 +1,4 @@
-"""Algorithm 1: a step of Stage I without the teacher, of Stage II with it, and when the second begins.
+"""Algorithm 1: Stage I without the teacher, Stage II with it, and when the second begins.
 
 The paper sets the lengths of both stages by hand and leaves open how they might set themselves
 (its section 5). Here Stage II may begin by itself: the teacher's discriminator can teach as long as

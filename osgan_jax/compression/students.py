@@ -1,6 +1,5 @@
 """Compressing: the job that trains a student under its teacher."""
 
-import dataclasses
 import os
 import pathlib
 
@@ -85,11 +84,8 @@ def _prepare(config: CompressConfig, workdir, teacher, dataset) -> jobs.Job:
 
 
 def _build(config: CompressConfig, teacher: Teacher, dataset: data.Dataset):
-    recipe = methods.recipe(config.method)
-    batch_size = config.batch_size or recipe['batch_size']
-    config = configs.count_steps(dataclasses.replace(config, batch_size=batch_size))
     config = methods.resolve(
-        config,
+        configs.count_steps(config),
         image_size=dataset.image_size,
         channels=dataset.channels,
         num_classes=dataset.num_classes,

@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from osgan_jax import sampling, state as states
+from osgan_jax import sampling
+from osgan_jax import state as states
 from osgan_jax.metrics import stored
 from osgan_jax.runs import Run
 from osgan_jax.state import GAN
@@ -35,9 +36,7 @@ class Teacher:
 
     def judge(self, variables: PyTree, images: Array, labels: Array | None) -> Array:
         """Logits `[n]` of the teacher's discriminator, its statistics left as they are."""
-        return self.gan.discriminator.apply(
-            variables['discriminator'], images, labels, train=False
-        )
+        return self.gan.discriminator.apply(variables['discriminator'], images, labels, train=False)
 
     def generate(self, variables: PyTree, z: Array, labels: Array | None, key: Array) -> Array:
         """Images `[n, H, W, C]` of the teacher's generator, as it is sampled from."""

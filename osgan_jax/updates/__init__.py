@@ -38,12 +38,12 @@ def make_update(
       terms: what is added to both objectives, over what the networks' own logits give.
 
     Returns:
-      `(state, batch, constants=None) -> (state, metrics)`. `batch` holds this device's `image` `[n, H, W, C]` in
-      [-1, 1] and `label` `[n]`; n fake images are made for n real ones. `metrics` are float32
+      `(state, batch, constants=None) -> (state, metrics)`. `batch` holds this device's `image`
+      `[n, H, W, C]` in [-1, 1] and `label` `[n]`; n fake images are made for n real ones.
+      `constants` are what terms read, such as the parameters of a teacher. `metrics` are float32
       scalars, the same on all devices: loss_d, loss_g, logit_real, logit_fake, and under one_stage
       gamma (mean over samples whose carrier is above its floor) and floored (share of the others);
-      with penalties their newest values. `constants` are what terms read, such as the parameters
-      of a teacher.
+      with penalties their newest values.
 
     Raises:
       ValueError: for an unknown scheme; for one_stage with an asymmetric loss and a D that mixes

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from osgan_jax import parallel, regularisation
+from osgan_jax import diffaugment, parallel, regularisation
 from osgan_jax import state as states
 from osgan_jax.state import GAN, TrainState
 from osgan_jax.updates import penalties
@@ -44,8 +44,8 @@ class Terms:
     """What is added to the objectives, such as a teacher's judgement; None for nothing.
 
     Attributes:
-      auxiliary: `(net, inputs, key) -> (fake -> scalar)`, added to L_G through its images: in one stage
-        its gradient at the images joins what D's own backward pass gives.
+      auxiliary: `(net, inputs, key) -> (fake -> scalar)`, added to L_G through its images: in one
+        stage its gradient at the images joins what D's own backward pass gives.
       generator: `(net, params_g, stats_g, adapters, inputs, key) -> scalar`, added to L_G by a
         gradient of its own.
       discriminator: `(net, params_d, stats_d, adapters, inputs, fake, key) -> scalar`, added to L_D
@@ -143,7 +143,6 @@ class Applied:
         """Images as D sees them, augmented or not; `kind` sets real (0) apart from fake (1)."""
         if not self.gan.augment:
             return images
-        from osgan_jax import diffaugment
         for number in (_AUGMENT, kind, inputs.row[0]):
             key = jax.random.fold_in(key, number)
         return diffaugment.augment(key, images, self.gan.augment, collectives=self.collectives)

@@ -149,7 +149,5 @@ def _of_generator(net, state: TrainState, inputs) -> tuple[TrainState, PyTree]:
 
     _, (value, mean, grads), _ = net.in_parts(part, (), inputs)
     grads = net.collectives.sum(grads)
-    state = state.replace(
-        penalties={**state.penalties, 'penalty_g': value, 'path_length': mean}
-    )
+    state = state.replace(penalties={**state.penalties, 'penalty_g': value, 'path_length': mean})
     return state, optax.tree.scale(weights.path_length_every, grads)

@@ -105,8 +105,8 @@ def discriminator_variables(
     """Makes the discriminator's variables of published tensors.
 
     The embedding's vector is over labels there, and over features here. The one over features that
-    gives the same singular value after one iteration takes a singular value decomposition of the
-    embedding: seconds with 1,000 classes.
+    gives the same singular value after one iteration takes eigenvectors of the embedding: seconds
+    with 1,000 classes.
 
     Args:
       tensors: from `osgan_jax.weights.read`.
@@ -220,5 +220,10 @@ def _over_features(table: np.ndarray, u: np.ndarray) -> np.ndarray:
     Returns:
       `[C]`.
     """
-    left, _, right = np.linalg.svd(np.asarray(table, np.float64), full_matrices=False)
-    return (u @ left) @ right
+    table = np.asarray(table, np.float64)
+    # P'a of eigenvectors: a tenth of the time that the singular vectors of W take.
+    wide = table.shape[0] <= table.shape[1]
+    values, vectors = np.linalg.eigh(table @ table.T if wide else table.T @ table)
+    kept = values > 1e-12 * values[-1]  # the others are rounding's
+    root = vectors[:, kept] / np.sqrt(values[kept]) @ vectors[:, kept].T
+    return u @ root @ table if wide else u @ table @ root

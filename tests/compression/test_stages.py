@@ -1,0 +1,457 @@
+"""Steps of both stages, each objective against its terms written out."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import models
+import numpy as np
+import optax
+import pytest
+import small
+
+from osgan_jax import methods, parallel, runs
+from osgan_jax import state as states
+from osgan_jax.compression import config as configs
+from osgan_jax.compression import objectives, stages, teachers
+
+# High, so that what a step changes is far above the rounding of StyleGAN2's large kernels.
+RATE = 2.0
+STYLE = {
+    'method': 'stylegan2',
+    'width': 8,
+    'latent_dim': 8,
+    'path_length': 0.0,
+    'r1': 0.0,
+    'ema_decay': 0.0,
+}
+
+
+def make_teacher(**fields):
+    config = small.resolve(small.make_config(**fields))
+    gan = states.build(config, num_classes=small.CLASSES, steps_per_epoch=5)
+    state = states.create(gan, 7)
+    run = runs.Run(config, small.CLASSES, (), small.EXAMPLES)
+    return teachers.of(run, gan, 3, state)
+
+
+def build(teacher, *, num_devices=1, rate=RATE, **fields):
+    """Returns configuration, student, state, compiled update and devices."""
+    values = {
+        'batch_size': small.BATCH,
+        'stage_one_kimg': 0.0,
+        'stage_two_kimg': 0.1,
+        'num_devices': num_devices,
+        'path_length': 0.0,
+        'r1': 0.0,
+        'ema_decay': 0.0,
+        'optimizer': 'sgd',
+        'learning_rate_g': rate,
+        'learning_rate_d': rate,
+        'beta1': 0.0,
+        **fields,
+    }
+    config = configs.resolve(configs.CompressConfig(**values), teacher.run.config, 'none')
+    config = small.resolve(configs.count_steps(config))
+    devices = jax.local_devices()[:num_devices]
+    collectives = parallel.collectives(devices)
+    gan = states.build(
+        config,
+        num_classes=small.CLASSES,
+        steps_per_epoch=5,
+        axis_name=collectives.axis_name,
+    )
+    state = stages.create(config, gan, teacher)
+    update = stages.make_update(config, gan, teacher, state, collectives)
+    compiled = parallel.compile_update(update, devices, num_constants=1)
+    constants = parallel.replicate(teacher.variables, devices)
+
+    def step(state, index=0):
+        batch = parallel.put_batch(small.batch(index), devices)
+        return compiled(parallel.replicate(state, devices), batch, constants)
+
+    return config, gan, state, step
+
+
+def copy(tree):
+    return jax.tree.map(jnp.copy, tree)
+
+
+def drawn(gan, state, stage=0):
+    """A step's images: real, labels, z, and its key, as every scheme draws them."""
+    key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), stage)
+    batch = small.batch()
+    labels = jnp.asarray(batch['label']) if gan.num_classes else None
+    z = jax.random.normal(key, (small.BATCH, gan.latent_dim))
+    return jnp.asarray(batch['image']), labels, z, jax.random.fold_in(key, 1)
+
+
+class Written:
+    """A student's networks applied by hand, to write objectives out with."""
+
+    def __init__(self, gan, state, teacher, stage=0):
+        self.gan, self.state, self.teacher = gan, copy(state), teacher
+        self.real, self.labels, self.z, self.style = drawn(gan, state, stage)
+
+    def generate(self, params):
+        return self.gan.generator.apply(
+            {'params': params, **self.state.stats_g},
+            self.z,
+            self.labels,
+            train=True,
+            mutable=['batch_stats'],
+            rngs={'style': self.style},
+        )[0]
+
+    def judge(self, params, images):
+        return self.gan.discriminator.apply(
+            {'params': params, **self.state.stats_d},
+            images,
+            self.labels,
+            train=True,
+            mutable=['batch_stats'],
+        )[0]
+
+    def judged_by_teacher(self, images):
+        variables = self.teacher.variables['discriminator']
+        return self.teacher.gan.discriminator.apply(variables, images, self.labels, train=False)
+
+    def loss_d(self, params, fake):
+        return self.gan.loss.discriminator(self.judge(params, self.real), self.judge(params, fake))
+
+    def loss_g(self, params_d, fake):
+        return self.gan.loss.generator(self.judge(params_d, self.real), self.judge(params_d, fake))
+
+    def guidance(self, fake):
+        return self.gan.loss.generator(
+            self.judged_by_teacher(self.real), self.judged_by_teacher(fake)
+        )
+
+
+def same_move(new, expected, start):
+    """Whether two steps from the same parameters went the same way."""
+    moves = [optax.tree.sub(tree, start) for tree in (new, expected)]
+    assert optax.tree.norm(moves[1]) > 0
+    return models.relative_error(*moves) < 1e-4
+
+
+def descend(params, gradient):
+    return jax.tree.map(lambda p, g: p - RATE * g, params, gradient)
+
+
+@pytest.fixture(scope='module')
+def style_teacher():
+    return make_teacher(**STYLE, minibatch_deviation=4)
+
+
+@pytest.fixture(scope='module')
+def plain_teacher():
+    return make_teacher(method='dcgan', conditional=True, width=8)
+
+
+@pytest.mark.parametrize('scheme', ['one_stage', 'two_stage', 'shared_forward'])
+def test_a_step_under_the_teacher_equals_separate_gradients(scheme, request):
+    # In one stage with all that StyleGAN2 has at random.
+    name = 'style_teacher' if scheme == 'one_stage' else 'plain_teacher'
+    teacher = request.getfixturevalue(name)
+    _, gan, state, step = build(teacher, scheme=scheme, weight=0.3)
+    written = Written(gan, state, teacher)
+    start = copy((state.params_g, state.params_d))
+    new, metrics = step(state)
+
+    @jax.jit
+    def reference(params_g, params_d):
+        fake = written.generate(params_g)
+        new_d = descend(params_d, jax.grad(written.loss_d)(params_d, fake))
+        judge, drawing = params_d, written
+        if scheme == 'two_stage':
+            judge, drawing = new_d, Written(gan, written.state, style_teacher, stage=1)
+
+        def loss_g(params):
+            fake = drawing.generate(params)
+            return drawing.loss_g(judge, fake) + 0.3 * drawing.guidance(fake)
+
+        value, gradient = jax.value_and_grad(loss_g)(params_g)
+        return descend(params_g, gradient), new_d, value
+
+    params_g, params_d, loss_g = reference(*start)
+    assert same_move(new.params_g, params_g, start[0])
+    assert same_move(new.params_d, params_d, start[1])
+    np.testing.assert_allclose(metrics['loss_g'], loss_g, rtol=1e-5)
+    assert metrics['stage'] == 2
+
+
+def features(module, variables, *args, **options):
+    """Of the two blocks of a 16-pixel network, by grid, without the room's own code."""
+    _, kept = module.apply(
+        variables,
+        *args,
+        capture_intermediates=True,
+        mutable=['batch_stats', 'intermediates'],
+        **options,
+    )
+    kept = kept['intermediates']
+    kept = kept.get('synthesis_network', kept)
+    found = {}
+    for name in ('block_8', 'block_16'):
+        leaf = kept[name]['__call__'][0]
+        leaf = leaf[0] if isinstance(leaf, tuple) else leaf
+        found[str(leaf.shape[1])] = leaf
+    return found
+
+
+def far(own, theirs, adapters):
+    total = 0.0
+    for grid, kernel in adapters.items():
+        adapted = jnp.einsum('nhwc,cd->nhwd', own[grid], kernel)
+        total += jnp.abs(adapted - theirs[grid]).mean()
+    return total
+
+
+def terms_of_d(written, objective, params_d, adapters, fake):
+    teacher = written.teacher
+    if objective == 'd_out':
+        total = 0.0
+        for images in (written.real, fake):
+            own, theirs = written.judge(params_d, images), written.judged_by_teacher(images)
+            share = jax.nn.sigmoid(theirs)
+            total += jnp.mean(share * jax.nn.softplus(-own) + (1 - share) * jax.nn.softplus(own))
+        return total
+    if objective == 'd_inter':
+        total = 0.0
+        for images in (written.real, fake):
+            variables = {'params': params_d, **written.state.stats_d}
+            own = features(written.gan.discriminator, variables, images, train=True)
+            variables = teacher.variables['discriminator']
+            theirs = features(teacher.gan.discriminator, variables, images, train=False)
+            total += far(own, theirs, adapters)
+        return total
+    key = jax.random.fold_in(jax.random.fold_in(written.state.key, written.state.step), 0)
+    images = teacher.gan.generator.apply(
+        teacher.variables['generator'], written.z, written.labels, train=False, rngs={'style': key}
+    )
+    # The share of L_D that fake logits have: softplus(f) of the non-saturating loss.
+    return jnp.mean(jax.nn.softplus(written.judge(params_d, images)))
+
+
+@pytest.mark.parametrize('scheme', ['one_stage', pytest.param('two_stage', marks=pytest.mark.slow)])
+@pytest.mark.parametrize('objective', ['d_out', 'd_inter', 'ggl', 'gdgl'])
+def test_what_teaches_the_discriminator(objective, scheme, request):
+    name = 'style_teacher' if objective == 'd_inter' else 'plain_teacher'
+    teacher = request.getfixturevalue(name)
+    _, gan, state, step = build(teacher, objective=objective, scheme=scheme, weight=0.7)
+    written = Written(gan, state, teacher)
+    params_d, adapters = copy(state.params_d), copy(state.adapters)
+    assert set(adapters) == ({'4', '8'} if objective == 'd_inter' else set())
+    start = copy((params_d, adapters))
+    new, _ = step(state)
+
+    @jax.jit
+    def reference(params_d, adapters):
+        fake = written.generate(written.state.params_g)
+
+        def loss(params, adapters):
+            term = terms_of_d(written, objective, params, adapters, fake)
+            return written.loss_d(params, fake) + 0.7 * term
+
+        gradients = jax.grad(loss, argnums=(0, 1))(params_d, adapters)
+        return tuple(map(descend, (params_d, adapters), gradients))
+
+    params_d, adapters = reference(params_d, adapters)
+    assert same_move(new.params_d, params_d, start[0])
+    if objective == 'd_inter':
+        assert same_move(new.adapters, adapters, start[1])
+
+
+@pytest.mark.parametrize('imitated', [('16', 'out'), pytest.param((), marks=pytest.mark.slow)])
+def test_what_a_generator_imitates(style_teacher, imitated):
+    _, gan, state, step = build(style_teacher, objective='g_inter', imitated=imitated)
+    written = Written(gan, state, style_teacher)
+    start = copy((state.params_g, state.adapters))
+    assert set(start[1]) == ({'16'} if imitated else {'8', '16'})
+    new, _ = step(state)
+    key = jax.random.fold_in(jax.random.fold_in(written.state.key, written.state.step), 0)
+
+    @jax.jit
+    def reference(params_g, adapters):
+        generator = gan.generator.clone(mixing_probability=0.0)
+        options = {'rngs': {'style': key}}
+
+        def loss(params, adapters):
+            fake = written.generate(params)
+            variables = {'params': params, **written.state.stats_g}
+            own = features(generator, variables, written.z, train=True, **options)
+            theirs = features(
+                style_teacher.gan.generator,
+                style_teacher.variables['generator'],
+                written.z,
+                train=False,
+                **options,
+            )
+            total = far(own, theirs, adapters)
+            if imitated:
+                images = generator.apply(
+                    variables, written.z, train=True, mutable=['batch_stats'], **options
+                )[0]
+                target = style_teacher.gan.generator.apply(
+                    style_teacher.variables['generator'], written.z, train=False, **options
+                )
+                total += jnp.abs(images - target).mean()
+            return written.loss_g(written.state.params_d, fake) + 0.2 * total
+
+        gradients = jax.grad(loss, argnums=(0, 1))(params_g, adapters)
+        return tuple(map(descend, (params_g, adapters), gradients))
+
+    params_g, adapters = reference(*start)
+    assert same_move(new.params_g, params_g, start[0])
+    assert same_move(new.adapters, adapters, start[1])
+
+
+def test_stage_two_begins_when_it_should(plain_teacher):
+    kimg = 2 * small.BATCH / 1000
+    _, _, state, step = build(plain_teacher, rate=0.02, stage_one_kimg=kimg)
+    _, _, baseline, step_baseline = build(
+        plain_teacher, rate=0.02, objective='baseline', stage_one_kimg=kimg, stage_two_kimg=kimg
+    )
+    for index, stage in enumerate([1, 1, 2, 2]):
+        state, metrics = step(state, index)
+        baseline, metrics_baseline = step_baseline(baseline, index)
+        assert (metrics['stage'], metrics_baseline['stage']) == (stage, 1)
+        apart = models.relative_error(state.params_g, baseline.params_g)
+        assert apart < 1e-7 if stage == 1 else apart > 1e-6
+
+
+def test_stage_two_begins_by_itself(plain_teacher, monkeypatch):
+    monkeypatch.setattr(stages, 'LOOK_EVERY', 2)
+    monkeypatch.setattr(stages, '_FEWEST_LOOKS', 2)
+    # A teacher that sees no difference is caught up with as soon as there were looks enough.
+    blind = jax.tree.map(jnp.zeros_like, plain_teacher.variables)
+    easy = dataclasses.replace(plain_teacher, variables=blind)
+    fields = {'stage_one_kimg': 1.0, 'auto_stage_two': True, 'rate': 0.05}
+    _, _, state, step = build(easy, **fields)
+    seen = []
+    for index in range(5):
+        state, metrics = step(state, index)
+        seen.append(int(metrics['stage']))
+    assert metrics['margin'] > metrics['teacher_margin'] == 0
+    assert seen == [1, 1, 2, 2, 2]
+    # One whose margin is out of reach never is, before T.
+    kernels = jax.tree.map(lambda x: 10 * x, plain_teacher.variables['discriminator'])
+    hard = dataclasses.replace(
+        plain_teacher, variables={**plain_teacher.variables, 'discriminator': kernels}
+    )
+    _, _, state, step = build(hard, **{**fields, 'stage_one_kimg': 4 * small.BATCH / 1000})
+    seen = []
+    for index in range(5):
+        state, metrics = step(state, index)
+        seen.append(int(metrics['stage']))
+    assert metrics['teacher_margin'] > metrics['margin']
+    assert seen == [1, 1, 1, 1, 2]
+
+
+def test_scores_are_those_of_the_same_images(plain_teacher):
+    _, gan, state, step = build(plain_teacher)
+    written = Written(gan, state, plain_teacher, stage=stages._STAGE_LOOK)
+    fake = written.generate(state.params_g)
+    params_d = copy(state.params_d)
+    _, metrics = step(state)
+    real_by_teacher = written.judged_by_teacher(written.real).mean()
+    fake_by_teacher = written.judged_by_teacher(fake).mean()
+    np.testing.assert_allclose(metrics['teacher_real'], real_by_teacher, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(metrics['teacher_fake'], fake_by_teacher, rtol=1e-4, atol=1e-6)
+    margin = written.judge(params_d, written.real).mean() - written.judge(params_d, fake).mean()
+    np.testing.assert_allclose(metrics['margin'], margin, rtol=1e-4, atol=1e-6)
+
+
+def test_single_fixed_trains_the_generator_alone(plain_teacher):
+    _, gan, state, step = build(plain_teacher, objective='single_fixed')
+    written = Written(gan, state, plain_teacher)
+    start_g, start_d = copy(state.params_g), copy(state.params_d)
+    new, metrics = step(state)
+    loss = lambda params: written.guidance(written.generate(params))  # noqa: E731
+    value, gradient = jax.value_and_grad(loss)(start_g)
+    assert same_move(new.params_g, descend(start_g, gradient), start_g)
+    assert models.relative_error(new.params_d, start_d) == 0
+    np.testing.assert_allclose(metrics['loss_g'], value, rtol=1e-5)
+
+
+def test_single_updated_trains_the_teachers_discriminator(plain_teacher):
+    _, gan, state, step = build(plain_teacher, objective='single_updated')
+    written = Written(gan, state, plain_teacher)
+    start_g, start_d = copy(state.params_g), copy(state.params_d)
+    theirs = plain_teacher.variables['discriminator']
+    guide = dict(theirs)
+    params = copy(guide.pop('params'))
+    new, _ = step(state)
+
+    def judge(params, images):
+        discriminator = plain_teacher.gan.discriminator
+        return discriminator.apply({'params': params}, images, written.labels, train=True)
+
+    assert not guide  # this discriminator keeps no statistics
+    fake = written.generate(start_g)
+    loss_d = lambda p: gan.loss.discriminator(judge(p, written.real), judge(p, fake))  # noqa: E731
+    loss_g = lambda p: gan.loss.generator(None, judge(params, written.generate(p)))  # noqa: E731
+    expected_d = descend(params, jax.grad(loss_d)(params))
+    assert same_move(new.guide['params'], expected_d, params)
+    expected_g = descend(start_g, jax.grad(loss_g)(start_g))
+    assert same_move(new.params_g, expected_g, start_g)
+    assert models.relative_error(new.params_d, start_d) == 0
+
+
+def test_single_updated_in_one_stage_needs_a_samplewise_teacher(style_teacher):
+    with pytest.raises(ValueError, match='treats samples one by one'):
+        build(style_teacher, objective='single_updated', scheme='one_stage')
+
+
+@pytest.mark.parametrize('objective', ['dgl', 'gdgl', 'd_out'])
+def test_four_devices_equal_one(plain_teacher, objective):
+    states_ = []
+    for num_devices in (1, 4):
+        _, _, state, step = build(
+            plain_teacher, rate=0.02, objective=objective, num_devices=num_devices
+        )
+        for index in range(2):
+            state, metrics = step(state, index)
+        states_.append((state.params_g, state.params_d, dict(metrics)))
+    assert models.relative_error(states_[1], states_[0]) < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('objective', ['g_inter', 'd_inter', 'ggl'])
+def test_four_devices_equal_one_for_features(objective):
+    teacher = make_teacher(**STYLE, scheme='one_stage')
+    states_ = []
+    for num_devices in (1, 4):
+        _, _, state, step = build(teacher, rate=0.02, objective=objective, num_devices=num_devices)
+        for index in range(2):
+            state, metrics = step(state, index)
+        states_.append((state.params_g, state.params_d, state.adapters, dict(metrics)))
+    assert models.relative_error(states_[1], states_[0]) < 1e-5
+
+
+def test_augmented_images_are_what_the_teacher_sees(plain_teacher):
+    _, _, state, step = build(plain_teacher, augment=('translation', 'color'), weight=0.0)
+    _, _, without, step_without = build(
+        plain_teacher, augment=('translation', 'color'), objective='baseline'
+    )
+    # With a weight of nothing the teacher changes nothing, whatever it sees.
+    new, metrics = step(state)
+    other, _ = step_without(without)
+    assert models.relative_error(new.params_g, other.params_g) < 1e-7
+    assert np.isfinite(metrics['teacher_real'])
+
+
+def test_methods_resolve_students(plain_teacher):
+    config, gan, _, _ = build(plain_teacher)
+    assert config.channel_multiplier == '1/2'
+    assert gan.generator.width == 4
+    assert config.width == plain_teacher.run.config.width == 8
+    assert methods.get(config.method).title == 'DCGAN (asym)'
+
+
+def test_objectives_without_a_teacher_have_no_terms(plain_teacher):
+    config, *_ = build(plain_teacher, objective='d_out')
+    terms = objectives.terms(config, plain_teacher, None)
+    assert (terms.auxiliary, terms.generator) == (None, None)
+    assert terms.discriminator is not None

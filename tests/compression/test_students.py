@@ -1,0 +1,210 @@
+"""Whole runs of students: what is written, resumed, sampled from, and refused."""
+
+import dataclasses
+import json
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import small
+
+from osgan_jax import compression, data, runs, sampling, training
+from osgan_jax.compression import config as configs
+from osgan_jax.compression import teachers
+
+KIMG = 2 * small.BATCH / 1000  # two steps
+
+
+@pytest.fixture(scope='module')
+def taught(tmp_path_factory):
+    """The directory of a teacher."""
+    workdir = tmp_path_factory.mktemp('teacher')
+    config = small.make_config(
+        method='dcgan', width=8, conditional=True, num_steps=2, ema_decay=0.9
+    )
+    training.train(config, workdir, dataset=small.dataset())
+    return workdir
+
+
+def student_config(taught, **fields):
+    values = {
+        'teacher': str(taught),
+        'batch_size': small.BATCH,
+        'stage_one_kimg': KIMG,
+        'stage_two_kimg': KIMG,
+        'log_every': 1,
+        'sample_every': 2,
+        'save_every': 2,
+        'num_samples': 4,
+        'num_devices': 1,
+        **fields,
+    }
+    return configs.CompressConfig(**values)
+
+
+def compress(taught, workdir, **fields):
+    return compression.compress(student_config(taught, **fields), workdir, dataset=small.dataset())
+
+
+def metrics(workdir):
+    return [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+
+
+@pytest.fixture(scope='module')
+def student(taught, tmp_path_factory):
+    """The directory and result of a student."""
+    workdir = tmp_path_factory.mktemp('student')
+    return workdir, compress(taught, workdir)
+
+
+def test_a_student_is_half_as_wide_and_trains_in_two_stages(taught, student, capsys):
+    workdir, result = student
+    assert [line['stage'] for line in metrics(workdir)] == [1, 1, 2, 2]
+    assert int(result.state.step) == 4
+    run = sampling.read(workdir)
+    assert isinstance(run.config, configs.CompressConfig)
+    assert (run.config.method, run.config.width, run.config.num_steps) == ('dcgan', 8, 4)
+    assert run.config.conditional
+    assert runs.kind_of(workdir) == 'compress'
+    # Its images are those of a generator of half the width.
+    sampler = sampling.Sampler(workdir)
+    assert sampler.gan.generator.width == 4
+    z, labels = sampler.latents(3, 0), sampler.labels(3)
+    expected = sampler.gan.generator.apply(
+        {'params': result.state.params_g, **result.state.stats_g}, z, labels, train=False
+    )
+    np.testing.assert_allclose(sampler.images(z, labels), expected, atol=1e-6)
+    # The same command has nothing left to do.
+    again = compress(taught, workdir)
+    chex.assert_trees_all_equal(again.state.params_g, result.state.params_g)
+    assert 'Already at step 4' in capsys.readouterr().out
+
+
+def test_resumed_equals_uninterrupted(taught, student, tmp_path):
+    compress(taught, tmp_path, stage_two_kimg=0.0)
+    shorter = metrics(tmp_path)
+    assert len(shorter) == 2
+    # Stage II is longer now: the same run goes on.
+    resumed = compress(taught, tmp_path)
+    chex.assert_trees_all_equal(resumed.state.params_g, student[1].state.params_g)
+    chex.assert_trees_all_equal(resumed.state.scores, student[1].state.scores)
+    assert metrics(tmp_path) == metrics(student[0])
+
+
+def test_a_student_teaches_gradually(student, tmp_path):
+    result = compress(student[0], tmp_path, objective='gradual', channel_multiplier='1/4')
+    assert int(result.state.step) == 4
+    teacher = teachers.load(student[0])
+    assert teacher.gan.discriminator.width == 4
+    assert sampling.Sampler(tmp_path).gan.generator.width == 2
+
+
+def test_the_teacher_is_the_averaged_generator_and_the_plain_discriminator(taught):
+    teacher = teachers.load(taught)
+    _, _, restored = sampling.restore(taught)
+    chex.assert_trees_all_equal(teacher.variables['generator'], restored.state.ema_g)
+    chex.assert_trees_all_equal(
+        teacher.variables['discriminator']['params'], restored.state.params_d
+    )
+    assert restored.state.ema_g is not None
+    z, labels = jnp.zeros((2, teacher.gan.latent_dim)), jnp.zeros(2, jnp.int32)
+    images = teacher.generate(teacher.variables, z, labels, jax.random.key(0))
+    assert images.shape == (2, small.SIZE, small.SIZE, 1)
+
+
+@pytest.mark.parametrize('objective', ['baseline', 'from_scratch', 'uncompressed', 'ggl', 'd_out'])
+def test_objectives_from_a_teacher_to_a_checkpoint(taught, tmp_path, objective):
+    result = compress(taught, tmp_path, objective=objective)
+    stages = {'baseline': [1, 1, 1, 1], 'from_scratch': [2, 2]}
+    found = [line['stage'] for line in metrics(tmp_path)]
+    assert found == stages.get(objective, [1, 1, 2, 2])
+    config = sampling.read(tmp_path).config
+    assert config.channel_multiplier == ('1' if objective == 'uncompressed' else '1/2')
+    chex.assert_tree_all_finite(result.state.params_g)
+
+
+def test_another_teacher_is_refused_on_resuming(student, tmp_path):
+    workdir = tmp_path / 'teacher'
+    config = small.make_config(method='dcgan', width=8, conditional=True, num_steps=1, seed=3)
+    training.train(config, workdir, dataset=small.dataset())
+    with pytest.raises(ValueError, match='teacher_digest is'):
+        compress(workdir, student[0])
+
+
+@pytest.mark.parametrize(
+    ('fields', 'message'),
+    [
+        ({'teacher': None}, 'give --teacher'),
+        ({'teacher': '/nowhere'}, '/nowhere holds no run'),
+        ({'objective': 'gradual'}, 'the teacher is to be a student itself'),
+        ({'objective': 'g_inter'}, 'dcgan has no blocks to compare'),
+        ({'channel_multiplier': '1/3'}, 'would have 2.66667 channels a unit'),
+        ({'stage_one_kimg': 0.0, 'stage_two_kimg': 0.0}, 'nothing to train'),
+        ({'batch_size': 64}, 'batch_size=64 is more than the 40 images'),
+        ({'minibatch_deviation': 2}, 'dcgan has no minibatch_deviation'),
+    ],
+)
+def test_what_does_not_fit_is_refused(taught, tmp_path, fields, message):
+    workdir = tmp_path / 'run'
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        compress(**{'taught': taught, 'workdir': workdir, **fields})
+    assert not (workdir / 'config.json').exists()
+
+
+@pytest.mark.parametrize(
+    ('fields', 'message'),
+    [
+        ({'objective': 'other'}, "objective='other': expected one of dgl, baseline"),
+        ({'weight': -1.0}, 'weight=-1.0'),
+        ({'stage_one_kimg': float('nan')}, 'stage_one_kimg=nan'),
+        ({'imitated': ('8',)}, '--objective=dgl compares no features'),
+        ({'imitated': ('x',), 'objective': 'g_inter'}, "imitated='x'"),
+        ({'imitated': ('out',), 'objective': 'd_inter'}, 'only g_inter compares images'),
+        ({'channel_multiplier': '2'}, 'channel_multiplier=2: expected a number above 0'),
+        ({'channel_multiplier': '1/0'}, 'channel_multiplier=1/0'),
+        ({'channel_multiplier': 'nan'}, 'channel_multiplier=nan'),
+        ({'objective': 'uncompressed', 'channel_multiplier': '1/4'}, 'it is 1'),
+    ],
+)
+def test_flags_that_contradict_each_other(fields, message):
+    with pytest.raises(ValueError, match=message):
+        configs.CompressConfig(**fields)
+
+
+def test_a_dataset_of_other_classes_is_refused(taught, tmp_path):
+    images = np.zeros((40, small.SIZE, small.SIZE, 1), np.uint8)
+    other = data.from_arrays(images, np.arange(40) % 2, name='other')
+    with pytest.raises(ValueError, match='the teacher knows 4 classes, but other has 2'):
+        compression.compress(student_config(taught), tmp_path, dataset=other)
+
+
+def test_lengths_of_the_stages(taught):
+    teacher = teachers.load(taught).run.config
+    lengths = {}
+    for objective in ('dgl', 'uncompressed', 'from_scratch'):
+        config = configs.CompressConfig(objective=objective)
+        config = configs.resolve(config, teacher, 'none')
+        lengths[objective] = (config.stage_one_kimg, config.stage_two_kimg)
+    assert lengths == {
+        'dgl': (15_000, 15_000),
+        'uncompressed': (20_000, 10_000),
+        'from_scratch': (0, 30_000),
+    }
+    biggan = dataclasses.replace(teacher, method='biggan')
+    config = configs.resolve(configs.CompressConfig(), biggan, 'none')
+    assert config.stage_one_kimg == 100_000
+    # Stages are whole steps: more images than asked for, never fewer.
+    config = dataclasses.replace(
+        config,
+        stage_one_kimg=0.1,
+        stage_two_kimg=0.1,
+        batch_size=32,
+        steps_per_call=4,
+        log_every=8,
+        sample_every=8,
+        save_every=8,
+    )
+    config = configs.count_steps(config)
+    assert (config.stage_one_steps, config.num_steps) == (4, 8)
