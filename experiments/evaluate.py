@@ -1,4 +1,4 @@
-"""Scores checkpoints of a training run against its dataset.
+"""Scores checkpoints of a training run against its dataset, and how smooth its generator is.
 
     python -m experiments.evaluate --workdir=runs/lsgan --metrics=fid,kid,is,pr
 
@@ -11,6 +11,16 @@ where there is a network) scores are FID, KID, inception score, precision and re
 such numbers compare runs on that dataset with each other, and with nothing else. Scoring 10,000
 images of 32 pixels takes seconds by the classifier, a quarter of an hour by the Inception network
 on CPU.
+
+    python -m experiments.evaluate --workdir=runs/ffhq --metrics= --path_length=w_end,z_full \
+        --lpips_weights=vgg16.pth,vgg.pth
+
+measures perceptual path lengths, ppl_w_end and ppl_z_full, alone: neither dataset nor classifier is
+asked for. Without `--metrics=` they are added to the scores. The step is taken in w (StyleGAN2) or
+z, at the end of the way between two latents or anywhere on it (full); StyleGAN2's published numbers
+are w_end. --path_length_crop compares the middle of aligned faces alone, and names end in _crop.
+--lpips_weights are torchvision's VGG16 and the linear weights 'vgg' of LPIPS v0.1, as .npz,
+.safetensors or .pth, or one file of both. TIMES
 """
 
 import pathlib
@@ -22,7 +32,9 @@ from absl import flags
 from experiments import cli
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'directory of the training run', required=True)
-_METRICS = flags.DEFINE_list('metrics', ['fid', 'kid', 'is', 'pr'], 'some of fid, kid, is, pr')
+_METRICS = flags.DEFINE_list(
+    'metrics', ['fid', 'kid', 'is', 'pr'], 'some of fid, kid, is, pr; or none'
+)
 _STEP = flags.DEFINE_integer('step', None, 'checkpoint; default the newest good one')
 _ALL = flags.DEFINE_bool('all', False, 'every checkpoint')
 _BEST = flags.DEFINE_bool('best', False, 'the checkpoint in WORKDIR/best')
@@ -33,6 +45,18 @@ _WEIGHTS = flags.DEFINE_string('inception_weights', None, 'file of Inception wei
 _CONVENTION = flags.DEFINE_enum(
     'convention', 'torch', ['torch', 'tf1', 'clean'], "how the Inception network's input is made"
 )
+_PATH_LENGTH = flags.DEFINE_list(
+    'path_length', [], 'perceptual path lengths: some of w_end, w_full, z_end, z_full'
+)
+_PATH_LENGTH_CROP = flags.DEFINE_bool(
+    'path_length_crop', False, 'path lengths of the middle of aligned faces'
+)
+_PATH_LENGTH_PAIRS = flags.DEFINE_integer(
+    'path_length_pairs', 50_000, 'pairs of images of a path length', lower_bound=1
+)
+_LPIPS_WEIGHTS = flags.DEFINE_list(
+    'lpips_weights', [], "files of VGG16's and LPIPS's weights, for path lengths"
+)
 _SPLIT = flags.DEFINE_string('split', None, "part of the dataset; default the run's")
 _DATA_DIR = flags.DEFINE_string('data_dir', None, "where the dataset lies; default the run's")
 _CACHE_DIR = flags.DEFINE_string('cache_dir', None, "where statistics are kept; default the user's")
@@ -40,20 +64,48 @@ _CACHE_DIR = flags.DEFINE_string('cache_dir', None, "where statistics are kept; 
 
 def main() -> None:
     """Scores what the flags ask for."""
-    from osgan_jax import checkpoints, data, evaluation, evaluation_records, sampling
+    from osgan_jax import checkpoints, evaluation_records, sampling
 
     workdir = pathlib.Path(_WORKDIR.value)
     if sum([_ALL.value, _BEST.value, _STEP.value is not None]) > 1:
         raise ValueError('--step, --all and --best exclude each other')
+    if not _METRICS.value and not _PATH_LENGTH.value:
+        raise ValueError('--metrics and --path_length are both empty: give what to score')
     source = workdir / 'best' if _BEST.value else workdir
     run = sampling.read(source)
-    config = run.config
     steps = [_STEP.value]
     if _ALL.value:
         with checkpoints.Checkpoints(source, read_only=True) as saved:
             steps = saved.steps()
     # What is not there should not cost a classifier.
     sampler = sampling.Sampler(source, steps[0] if steps else None)
+    if not _ALL.value:
+        steps = [sampler.step]
+    paths = _path_lengths(sampler.gan)
+    evaluators = [_scores(sampler.gan, run.config)] if _METRICS.value else []
+    _say_cost(workdir, steps, paths)
+    for step in steps:
+        if step != sampler.step:
+            sampler = sampling.Sampler(source, step)
+        for evaluator in (*evaluators, *paths):
+            known = _known(evaluation_records.read(workdir), step, evaluator)
+            if known is not None and not _AGAIN.value:
+                print(f'{_line(step, known)} (scored before; --again scores anew)', flush=True)
+                continue
+            values = evaluator(sampler.variables)
+            entry = {'step': step, 'seconds': None, **values, **evaluator.about}
+            if known is not None:
+                entry['seconds'] = known['seconds']
+            evaluation_records.write(workdir, entry)
+            print(_line(step, entry), flush=True)
+    path = evaluation_records.plot(workdir)
+    print(f'Written: {workdir / evaluation_records.FILE} and {path}')
+
+
+def _scores(gan, config):
+    """What scores samples against the dataset, as the flags ask."""
+    from osgan_jax import data, evaluation
+
     dataset = data.load(
         config.dataset,
         split=_SPLIT.value or config.split,
@@ -74,8 +126,8 @@ def main() -> None:
             f'Features of a classifier of {dataset.name} ({extractor.fingerprint[:8]}): compare '
             'only with numbers of the same one.'
         )
-    evaluator = evaluation.evaluator(
-        sampler.gan,
+    return evaluation.evaluator(
+        gan,
         dataset,
         extractor,
         metrics=_METRICS.value,
@@ -84,21 +136,45 @@ def main() -> None:
         cache_dir=_CACHE_DIR.value,
         progress=_Progress('image'),
     )
-    for step in steps:
-        if step != steps[0]:
-            sampler = sampling.Sampler(source, step)
-        known = _known(evaluation_records.read(workdir), sampler.step, evaluator)
-        if known is not None and not _AGAIN.value:
-            print(f'{_line(sampler.step, known)} (scored before; --again scores anew)', flush=True)
-            continue
-        values = evaluator(sampler.variables)
-        entry = {'step': sampler.step, 'seconds': None, **values, **evaluator.about}
-        if known is not None:
-            entry['seconds'] = known['seconds']
-        evaluation_records.write(workdir, entry)
-        print(_line(sampler.step, entry), flush=True)
-    path = evaluation_records.plot(workdir)
-    print(f'Written: {workdir / evaluation_records.FILE} and {path}')
+
+
+def _path_lengths(gan):
+    """What measures the path lengths that the flags ask for."""
+    from osgan_jax import evaluation
+
+    if not _PATH_LENGTH.value:
+        return []
+    distance = evaluation.distance_for(_LPIPS_WEIGHTS.value)
+    return [
+        evaluation.path_length_of(
+            gan,
+            distance,
+            which,
+            crop=_PATH_LENGTH_CROP.value,
+            num_pairs=_PATH_LENGTH_PAIRS.value,
+            seed=_SEED.value,
+            progress=_Progress(f'path length {which}, pair'),
+        )
+        for which in dict.fromkeys(_PATH_LENGTH.value)
+    ]
+
+
+def _say_cost(workdir: pathlib.Path, steps, paths) -> None:
+    """Says how many images the path lengths will take that are not known yet."""
+    from osgan_jax import evaluation_records
+
+    entries = evaluation_records.read(workdir)
+    count = sum(
+        _AGAIN.value or _known(entries, step, path) is None for step in steps for path in paths
+    )
+    if count:
+        about, pairs = paths[0].about, _PATH_LENGTH_PAIRS.value
+        print(
+            f'Path lengths to measure: {count}, each of {pairs:,} pairs; '
+            f'{2 * pairs * count:,} images are drawn, and compared by {about["distance"]} '
+            f'({about["fingerprint"][:8]}).',
+            flush=True,
+        )
 
 
 def _known(entries, step: int, evaluator):
@@ -131,7 +207,7 @@ class _Progress:
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
-        if done >= total:
+        if not done or done >= total:
             self._began = self._said = now
         elif now - self._said > self._EVERY:
             self._said = now

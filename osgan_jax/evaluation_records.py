@@ -10,10 +10,15 @@ from osgan_jax import reporting
 FILE = 'evaluations.jsonl'
 PLOT = 'evaluations.png'
 
-# Lines that agree in these are one evaluation made twice.
-_KEY = ('step', 'fingerprint', 'num_samples', 'seed')
-_ABOUT = ('extractor', 'convention', 'fingerprint', 'num_samples', 'seed', 'dataset', 'num_real')
-_NO_METRIC = {'step', 'seconds', 'flops', *_ABOUT}
+# Every line has these, and one of the counts.
+_NEEDED = ('step', 'fingerprint', 'seed')
+_COUNTS = {'num_samples': 'samples', 'num_pairs': 'pairs'}
+# Of path lengths, which have lines of their own.
+_PATH = ('space', 'sampling', 'epsilon', 'crop')
+# Lines that agree in these, those without one included, are one evaluation made twice.
+_KEY = (*_NEEDED, *_COUNTS, *_PATH)
+_ABOUT = ('extractor', 'convention', 'dataset', 'num_real', 'distance')
+_NO_METRIC = {'seconds', 'flops', *_KEY, *_ABOUT}
 
 
 def metric_names(entry: dict[str, Any]) -> list[str]:
@@ -26,13 +31,13 @@ def write(workdir: str | os.PathLike[str], entry: dict[str, Any]) -> None:
 
     Args:
       workdir: the run's directory.
-      entry: step, seconds of training until then or None, metrics, and what an Evaluator says
-        about them.
+      entry: step, seconds of training until then or None, metrics, and what an Evaluator or a
+        PathLength says about them.
 
     Raises:
       OSError: if the file cannot be written; the old one stays.
     """
-    same = lambda other: all(other.get(key) == entry[key] for key in _KEY)  # noqa: E731
+    same = lambda other: all(other.get(key) == entry.get(key) for key in _KEY)  # noqa: E731
     lines = read(workdir)
     before = next((line for line in lines if same(line)), {})
     lines = [line for line in lines if not same(line)] + [{**before, **entry}]
@@ -53,8 +58,8 @@ def read(workdir: str | os.PathLike[str]) -> list[dict[str, Any]]:
             entry = json.loads(line)
         except ValueError:
             continue
-        if isinstance(entry, dict) and all(key in entry for key in _KEY):
-            found.append(entry)
+        if isinstance(entry, dict) and all(key in entry for key in _NEEDED):
+            found += [entry] if _COUNTS.keys() & entry.keys() else []
     return sorted(found, key=lambda entry: entry['step'])
 
 
@@ -76,10 +81,10 @@ def plot(workdir: str | os.PathLike[str]) -> pathlib.Path | None:
         series: dict[tuple, list] = {}
         for entry in entries:
             if name in entry:
-                key = (entry['num_samples'], entry['seed'], entry['fingerprint'])
+                key = (_count(entry), *(entry.get(key) for key in _KEY if key != 'step'))
                 series.setdefault(key, []).append((entry['step'], entry[name]))
-        for (samples, _, _), points in series.items():
-            axis.plot(*zip(*points, strict=True), marker='o', ms=3, label=f'{samples:,} samples')
+        for (count, *_), points in series.items():
+            axis.plot(*zip(*points, strict=True), marker='o', ms=3, label=count)
         axis.set_xlabel('step')
         axis.set_ylabel(name)
         axis.grid(alpha=0.3)
@@ -90,3 +95,8 @@ def plot(workdir: str | os.PathLike[str]) -> pathlib.Path | None:
     with reporting.files.replacing(path) as file:
         figure.savefig(file, format='png', dpi=100, metadata={'Software': None})
     return path
+
+
+def _count(entry: dict[str, Any]) -> str:
+    """What a line's numbers were made of, in words."""
+    return next(f'{entry[name]:,} {what}' for name, what in _COUNTS.items() if name in entry)

@@ -87,6 +87,7 @@ def summary(
     if config.decay_epochs:
         epochs = ' and '.join(map(str, config.decay_epochs))
         rates += f', times {config.decay_factor:g} after epoch {epochs}'
+    norm = 'no' if config.discriminator_norm == 'none' else config.discriminator_norm
     size = f'{config.image_size}x{config.image_size}x{config.channels}'
     fields = [
         ('method', f'{config.method}: {method.title}, {config.loss} loss'),
@@ -96,7 +97,7 @@ def summary(
         ('', dataset.report),
         (
             'networks',
-            f'{config.network}, {config.discriminator_norm} norm in D, {config.precision}',
+            f'{config.network}, {norm} norm in D, {config.precision}',
         ),
         ('parameters', f'G {_count(state.params_g)}, D {_count(state.params_d)}'),
         (

@@ -53,6 +53,11 @@ class Penalties:
         return bool(self.r1 or self.r2 or self.gradient_penalty)
 
     @property
+    def is_lazy(self) -> bool:
+        """Whether some steps have more to do than others."""
+        return max(self.discriminator_every, self.generator_every) > 1
+
+    @property
     def names(self) -> tuple[str, ...]:
         """What is kept of them from step to step."""
         of_discriminator = ('penalty_d',) if self.of_discriminator else ()

@@ -131,4 +131,6 @@ def _prepare(config: TrainConfig, workdir: pathlib.Path, dataset: data.Dataset |
         records=records,
         summary=summary,
         advice=ADVICE,
+        # The compiler counts lazy penalties as if they were of every step.
+        flops=(lambda: None) if gan.penalties.is_lazy else None,
     )

@@ -11,7 +11,8 @@ import sys
 import pytest
 from packaging.requirements import Requirement
 
-from osgan_jax import benchmarking, config, data, distillation, losses, methods
+from osgan_jax import benchmarking, config, data, distillation, editing, losses, methods
+from osgan_jax.compression.config import CompressConfig
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text()
@@ -50,7 +51,8 @@ def test_flags_and_datasets_exist():
     sources = ''.join(path.read_text() for path in (ROOT / 'experiments').glob('*.py'))
     flags = set(re.findall(r"DEFINE_\w+\(\s*'(\w+)'", sources)) | {'help'}
     configurations = (config.TrainConfig, distillation.TeacherConfig, distillation.DistillConfig)
-    for fields in (*configurations, benchmarking.BenchmarkConfig):
+    others = (CompressConfig, editing.EditConfig, benchmarking.BenchmarkConfig)
+    for fields in (*configurations, *others):
         flags |= {field.name for field in dataclasses.fields(fields)}
     for flag in re.findall(r'--(\w+)', README):
         assert flag in flags, flag

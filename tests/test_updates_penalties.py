@@ -266,7 +266,7 @@ def test_penalties_of_every_step_join_the_objective(scheme, weights):
     check(2, scheme=scheme, **weights)
 
 
-@pytest.mark.parametrize('scheme', ['one_stage', 'two_stage'])
+@pytest.mark.parametrize('scheme', [pytest.param('one_stage', marks=pytest.mark.slow), 'two_stage'])
 def test_lazy_penalties_are_steps_of_their_own(scheme):
     fields = {'r1': 2.0, 'penalty_every': 2, 'path_length': 3.0, 'path_length_every': 3}
     metrics = check(5, scheme=scheme, **fields)
@@ -336,6 +336,7 @@ def test_r1_of_dcgan_on_four_devices():
     chex.assert_trees_all_close(metrics_four, metrics, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_accumulated_path_lengths_are_of_half_of_each_part():
     state, metrics = list(run(2, path_length=3.0, accumulate=4))[-1]
     chex.assert_tree_all_finite((state.params_g, metrics))

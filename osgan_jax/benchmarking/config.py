@@ -25,14 +25,16 @@ class BenchmarkConfig:
     image_size: tuple[int, ...] = _field((64,), 'pixels')
     width: tuple[int, ...] = _field((), "channel units; default the paper's")
     batch_size: tuple[int, ...] = _field((32,), 'real images a step over all devices')
-    method: tuple[str, ...] = _field(('lsgan',), 'rows of Table 1; set loss, norms and rates')
+    method: tuple[str, ...] = _field(
+        ('lsgan',), 'rows of Table 1, stylegan2, biggan; set loss, norms and rates'
+    )
     loss: tuple[str, ...] = _field((), "objectives; default the method's")
     precision: tuple[str, ...] = _field(('float32',), 'arithmetic of the networks')
     num_devices: tuple[int, ...] = _field((), 'numbers of devices; default all')
     steps_per_call: tuple[int, ...] = _field((1,), 'steps in one dispatch')
     accumulate: tuple[int, ...] = _field((1,), 'parts a batch is taken in')
     channels: int = _field(3, '1 or 3')
-    latent_dim: int = _field(100, 'dimensions of z')
+    latent_dim: int | None = _field(None, 'dimensions of z; default by network')
     discriminator_norm: str | None = _field(None, 'normalisation of D; default by method')
     seed: int = _field(0, 'seed of parameters and images')
     repeats: int = _field(12, 'timed calls of each scheme')

@@ -97,7 +97,9 @@ def _runner(case: TrainConfig, scheme: str) -> Runner:
         jax.block_until_ready(state)
 
     call()
-    flops = parallel.flops(compiled, len(devices)) if config.accumulate == 1 else None
+    # A loop's body is counted once, a lazy penalty as if it were of every step.
+    countable = config.accumulate == 1 and not gan.penalties.is_lazy
+    flops = parallel.flops(compiled, len(devices)) if countable else None
     return Runner(
         call=call,
         first_step_seconds=time.perf_counter() - start,

@@ -35,22 +35,21 @@ def apply(module: nn.Module, variables: PyTree, *args: Any, **options: Any):
         mutable=['batch_stats', 'intermediates'],
         **options,
     )
-    found = {}
-    for leaf in _in_order(kept['intermediates']):
-        if leaf.ndim == 4 and leaf.shape[-1] > 3:
-            found[leaf.shape[1]] = leaf
-    return output, found
+    return output, {leaf.shape[1]: leaf for leaf in _in_order(kept['intermediates'])}
 
 
 def _in_order(tree: PyTree) -> list[Array]:
-    """Leaves, block by block; `block_10` is after `block_9`."""
-
-    def place(path) -> tuple[int, ...]:
-        names = [getattr(key, 'key', '') for key in path]
-        return tuple(int(name[6:]) for name in names if str(name).startswith('block_'))
-
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return [leaf for _, leaf in sorted(leaves, key=lambda item: place(item[0]))]
+    """What the blocks gave, one after the other; `block_10` is after `block_9`."""
+    found = []
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        names = [getattr(key, 'key', None) for key in path]
+        block = next(int(name[6:]) for name in names if name and name.startswith('block_'))
+        # Places after the method's name: of the call, and of a part where a block gives several;
+        # features are the first.
+        parts = [key.idx for key in path[names.index('__call__') + 1 :]]
+        if parts[1:] in ([], [0]):
+            found.append((block, leaf))
+    return [leaf for _, leaf in sorted(found, key=lambda item: item[0])]
 
 
 def distance(

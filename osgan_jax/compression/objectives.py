@@ -57,14 +57,14 @@ def terms(config: CompressConfig, teacher: Teacher, optimizer: Any) -> Terms:
 def guidance(teacher: Teacher, weight: float):
     """`weight * Adv(G, teacher D)`, of fake images as D sees them (Eq. 3)."""
 
-    def auxiliary(net, inputs, key):
+    def auxiliary(net, inputs):
         def judge(images):
             return teacher.judge(net.constants, images, inputs.labels).astype(jnp.float32)
 
         def value(fake):
             # Real logits enter relativistic losses alone; otherwise nobody computes them.
-            s_real = jax.lax.stop_gradient(judge(net.seen(inputs.real, inputs, key, 0)))
-            s_fake = judge(net.seen(fake, inputs, key, 1))
+            s_real = jax.lax.stop_gradient(judge(net.seen(inputs.real, inputs, 0)))
+            s_fake = judge(net.seen(fake, inputs, 1))
             return weight * net.loss.generator(s_real, s_fake, net.loss.init())
 
         return value
@@ -98,7 +98,7 @@ def _imitate_d(teacher, net, params_d, stats_d, adapters, inputs, fake, key) -> 
     """Features of the same images, real and fake (Eq. 8)."""
     total = jnp.zeros(())
     for kind, images in enumerate((inputs.real, fake)):
-        seen = net.seen(images, inputs, key, kind)
+        seen = net.seen(images, inputs, kind)
         variables = {'params': params_d, **stats_d}
         _, own = features.apply(net.gan.discriminator, variables, seen, inputs.labels, train=True)
         _, theirs = features.apply(
@@ -117,7 +117,7 @@ def _imitate_logits(teacher, net, params_d, stats_d, adapters, inputs, fake, key
     del adapters
     total = jnp.zeros(())
     for kind, images in enumerate((inputs.real, fake)):
-        seen = net.seen(images, inputs, key, kind)
+        seen = net.seen(images, inputs, kind)
         own, _ = net.judge(params_d, stats_d, seen, inputs.labels)
         theirs = jax.nn.sigmoid(teacher.judge(net.constants, seen, inputs.labels))
         total += net.share(optax.sigmoid_binary_cross_entropy(own, jax.lax.stop_gradient(theirs)))
@@ -128,9 +128,9 @@ def _teacher_fakes(teacher, net, params_d, stats_d, adapters, inputs, fake, key)
     """L_D's share of the teacher generator's images as further fakes (Eq. 13)."""
     del adapters, fake
     images = teacher.generate(net.constants, inputs.z, inputs.labels, key)
-    images = net.seen(jax.lax.stop_gradient(images), inputs, key, 1)
+    images = net.seen(jax.lax.stop_gradient(images), inputs, 1)
     s_fake, _ = net.judge(params_d, stats_d, images, inputs.labels)
-    real = net.seen(inputs.real, inputs, key, 0)
+    real = net.seen(inputs.real, inputs, 0)
     s_real, _ = net.judge(params_d, stats_d, real, inputs.labels)
     # The real images have had their share in Adv(G, D). The loss is that of all devices, and so
     # is a share of it for each.

@@ -163,7 +163,7 @@ def _fixed(config, gan, teacher, collectives):
         def part(stats_g, inputs):
             def objective(params_g):
                 fake, stats = net.generate(params_g, stats_g, inputs, key)
-                return guidance(net, inputs, key)(fake), (fake, stats)
+                return guidance(net, inputs)(fake), (fake, stats)
 
             (loss_g, (fake, stats)), grads = jax.value_and_grad(objective, has_aux=True)(
                 state.params_g
@@ -216,7 +216,7 @@ def _look(config, net, teacher, state: CompressState, batch) -> CompressState:
         fake, _ = net.generate(state.params_g, state.stats_g, inputs, key)
         logits = []
         for kind, images in enumerate((inputs.real, fake)):
-            seen = net.seen(images, inputs, key, kind)
+            seen = net.seen(images, inputs, kind)
             logits.append(net.judge(state.params_d, state.stats_d, seen, inputs.labels)[0])
             logits.append(teacher.judge(net.constants, seen, inputs.labels))
         return unused, (), tuple(logits)

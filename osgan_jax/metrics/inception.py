@@ -32,6 +32,7 @@ from osgan_jax.data import storage
 from osgan_jax.metrics import extractors, stored
 from osgan_jax.networks import inception
 from osgan_jax.reporting import files
+from osgan_jax.weights import checks
 
 CONVENTIONS = ('torch', 'tf1', 'clean')
 
@@ -43,7 +44,6 @@ SHA256_PREFIX = '6726825d'
 
 _TIMEOUT = 60.0  # seconds without a byte
 _PART = 1 << 20  # bytes
-_NAMED = 5  # tensors that a message names
 
 # The last part of names, here and in PyTorch.
 _LEAVES = {
@@ -140,16 +140,13 @@ def load_variables(tensors: dict[str, np.ndarray]) -> dict[str, Any]:
             unfit.append(name)
     faults = {
         'missing': missing,
-        'unknown': unknown,
+        'unknown': _printable(unknown),
         'of another shape': sorted(misshapen),
         'of another type, or not finite': sorted(unfit),
     }
     if any(faults.values()):
-        parts = [
-            f'{len(names)} {what}: {_shorten(names)}' for what, names in faults.items() if names
-        ]
         raise ValueError(
-            f'these are not the weights of the FID Inception network: {"; ".join(parts)}'
+            f'these are not the weights of the FID Inception network: {checks.listing(faults)}'
         )
     flat = {}
     for name, (path, _) in expected.items():
@@ -178,10 +175,8 @@ def _is_ignored(name: str) -> bool:
     return name.endswith('.num_batches_tracked') or name.startswith('AuxLogits.')
 
 
-def _shorten(names: list[str]) -> str:
-    names = [ascii(name)[1:-1][:120] for name in names]
-    rest = len(names) - _NAMED
-    return ', '.join(names[:_NAMED]) + (f' and {rest} more' if rest > 0 else '')
+def _printable(names: list[str]) -> list[str]:
+    return [ascii(name)[1:-1][:120] for name in names]
 
 
 def preprocess(images: np.ndarray | jax.Array, convention: str) -> jax.Array:

@@ -23,13 +23,13 @@ from osgan_jax import weights
 from osgan_jax.data import storage
 from osgan_jax.metrics import stored
 from osgan_jax.networks import vgg16
+from osgan_jax.weights import checks
 
 # ImageNet's mean and deviation of channels, for images in [-1, 1], as the published code has them.
 SHIFT = (-0.030, -0.088, -0.188)
 SCALE = (0.458, 0.448, 0.450)
 
 _EPSILON = 1e-10  # added to lengths
-_NAMED = 5  # tensors that a message names
 
 # What a file of the whole model by the `lpips` package calls the tensors of the published two.
 _ALIASES = {
@@ -131,7 +131,7 @@ def distance(*weights_paths: str | os.PathLike[str]) -> Distance:
         if twice:
             raise ValueError(
                 f'cannot use {storage.printable(path)}: another file of weights holds '
-                f'{_shorten(twice)} too; give each file once'
+                f'{checks.shorten(_printable(twice))} too; give each file once'
             )
         tensors.update(read)
     try:
@@ -202,16 +202,13 @@ def load_variables(tensors: dict[str, np.ndarray]) -> dict[str, Any]:
             unfit.append(name)
     faults = {
         'missing': missing,
-        'unknown': unknown,
+        'unknown': _printable(unknown),
         'of another shape': sorted(misshapen),
         'of another type, or not finite': sorted(unfit),
         'at odds with the others': different,
     }
     if any(faults.values()):
-        parts = [
-            f'{len(names)} {what}: {_shorten(names)}' for what, names in faults.items() if names
-        ]
-        raise ValueError(f'these are not the weights of LPIPS on VGG16: {"; ".join(parts)}')
+        raise ValueError(f'these are not the weights of LPIPS on VGG16: {checks.listing(faults)}')
     flat = {}
     for name, (path, _) in expected.items():
         array = found[name]
@@ -241,7 +238,5 @@ def _tensors() -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
     return found
 
 
-def _shorten(names: list[str]) -> str:
-    names = [ascii(name)[1:-1][:120] for name in names]
-    rest = len(names) - _NAMED
-    return ', '.join(names[:_NAMED]) + (f' and {rest} more' if rest > 0 else '')
+def _printable(names: list[str]) -> list[str]:
+    return [ascii(name)[1:-1][:120] for name in names]

@@ -31,12 +31,15 @@ class Inputs(NamedTuple):
       labels: `[n]`, None for unconditional networks.
       z: `[n, Z]`.
       row: `[n]`, places in this device's batch.
+      augment: random numbers of the augmentation of real images, and of fake ones; see
+        `osgan_jax.diffaugment.draw`.
     """
 
     real: Array
     labels: Array | None
     z: Array
     row: Array
+    augment: tuple[diffaugment.Draws, diffaugment.Draws]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Terms:
     """What is added to the objectives, such as a teacher's judgement; None for nothing.
 
     Attributes:
-      auxiliary: `(net, inputs, key) -> (fake -> scalar)`, added to L_G through its images: in one
+      auxiliary: `(net, inputs) -> (fake -> scalar)`, added to L_G through its images: in one
         stage its gradient at the images joins what D's own backward pass gives.
       generator: `(net, params_g, stats_g, adapters, inputs, key) -> scalar`, added to L_G by a
         gradient of its own.
@@ -113,13 +116,24 @@ class Applied:
     def inputs(self, state: TrainState, batch: Batch, stage: int) -> Inputs:
         """This device's rows, with fresh latents."""
         # Drawn for the whole batch on every device, so that the number of devices changes nothing.
+        key = self.key(state, stage)
         rows = batch['image'].shape[0]
         shape = (rows * self.collectives.size, self.gan.latent_dim)
+        augment_key = jax.random.fold_in(key, _AUGMENT)
         return Inputs(
             real=batch['image'],
             labels=batch['label'] if self.gan.num_classes else None,
-            z=self.collectives.own_part(jax.random.normal(self.key(state, stage), shape)),
+            z=self.collectives.own_part(jax.random.normal(key, shape)),
             row=jnp.arange(rows),
+            augment=tuple(
+                diffaugment.draw(
+                    jax.random.fold_in(augment_key, kind),
+                    batch['image'].shape,
+                    self.gan.augment,
+                    collectives=self.collectives,
+                )
+                for kind in (0, 1)
+            ),
         )
 
     def generate(self, params: PyTree, stats: PyTree, inputs: Inputs, key: Array):
@@ -139,18 +153,14 @@ class Applied:
             {'params': params, **stats}, images, labels, train=True, mutable=['batch_stats']
         )
 
-    def seen(self, images: Array, inputs: Inputs, key: Array, kind: int) -> Array:
-        """Images as D sees them, augmented or not; `kind` sets real (0) apart from fake (1)."""
-        if not self.gan.augment:
-            return images
-        for number in (_AUGMENT, kind, inputs.row[0]):
-            key = jax.random.fold_in(key, number)
-        return diffaugment.augment(key, images, self.gan.augment, collectives=self.collectives)
+    def seen(self, images: Array, inputs: Inputs, kind: int) -> Array:
+        """Images as D sees them, augmented or not; `kind` is 0 for real ones and 1 for fake."""
+        return diffaugment.transform(inputs.augment[kind], images, self.gan.augment)
 
-    def judge_both(self, params: PyTree, stats: PyTree, inputs: Inputs, fake: Array, key: Array):
+    def judge_both(self, params: PyTree, stats: PyTree, inputs: Inputs, fake: Array):
         """Returns ((s_real, s_fake), D's new statistics)."""
-        real, labels = self.seen(inputs.real, inputs, key, 0), inputs.labels
-        fake = self.seen(fake, inputs, key, 1)
+        real, labels = self.seen(inputs.real, inputs, 0), inputs.labels
+        fake = self.seen(fake, inputs, 1)
         if self.together:
             both = None if labels is None else jnp.concatenate([labels, labels])
             logits, stats = self.judge(params, stats, jnp.concatenate([real, fake]), both)

@@ -77,7 +77,7 @@ def _of_discriminator(net, state: TrainState, inputs) -> tuple[TrainState, PyTre
         def objective(params_d):
             def judge(kind):
                 def logits(images):
-                    images = net.seen(images, inputs, key, kind)
+                    images = net.seen(images, inputs, kind)
                     return net.judge(params_d, state.stats_d, images, inputs.labels)[0]
 
                 return logits

@@ -29,9 +29,9 @@ def _simultaneous(grads_of):
                 return net.generate(params_g, stats_g, inputs, key)
 
             def discriminate(params_d, fake):
-                return net.judge_both(params_d, stats_d, inputs, fake, key)
+                return net.judge_both(params_d, stats_d, inputs, fake)
 
-            auxiliary = net.terms.auxiliary and net.terms.auxiliary(net, inputs, key)
+            auxiliary = net.terms.auxiliary and net.terms.auxiliary(net, inputs)
             grads, info = grads_of(
                 net.loss,
                 generate,
@@ -76,7 +76,7 @@ def _two_stage(
         fake, _ = net.generate(state.params_g, state.stats_g, inputs, key_d)
 
         def objective(params_d):
-            (s_real, s_fake), stats = net.judge_both(params_d, stats_d, inputs, fake, key_d)
+            (s_real, s_fake), stats = net.judge_both(params_d, stats_d, inputs, fake)
             return net.loss.discriminator(s_real, s_fake, state.loss_state), (s_real, s_fake, stats)
 
         (loss_d, aux), grads = jax.value_and_grad(objective, has_aux=True)(state.params_d)
@@ -97,13 +97,13 @@ def _two_stage(
     inputs_g = net.inputs(state, batch, 1)
 
     def part_g(stats_g, inputs):
-        auxiliary = net.terms.auxiliary and net.terms.auxiliary(net, inputs, key_g)
+        auxiliary = net.terms.auxiliary and net.terms.auxiliary(net, inputs)
 
         def objective(params_g, params_d):
             fake, stats = net.generate(params_g, stats_g, inputs, key_g)
-            seen = net.seen(fake, inputs, key_g, 1)
+            seen = net.seen(fake, inputs, 1)
             s_fake, _ = net.judge(params_d, after_d.stats_d, seen, inputs.labels)
-            seen = net.seen(inputs.real, inputs, key_g, 0)
+            seen = net.seen(inputs.real, inputs, 0)
             s_real, _ = net.judge(params_d, after_d.stats_d, seen, inputs.labels)
             loss = net.loss.generator(s_real, s_fake, state.loss_state)
             return loss + auxiliary(fake) if auxiliary else loss, stats

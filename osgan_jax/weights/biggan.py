@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from osgan_jax.networks import biggan
-from osgan_jax.weights import checks, stylegan2
+from osgan_jax.weights import checks
 
 # Layers here and there; {attention} is the block that attention follows.
 _SHARED_LAYERS = (
@@ -133,7 +133,7 @@ def _variables(tensors: dict[str, np.ndarray], network: nn.Module) -> dict[str, 
         if not (name.endswith('.sv0') and f'{name.removesuffix("sv0")}u0' in expected)
     }
     shapes = {name: tensor.shape for name, tensor in expected.items()}
-    found = stylegan2.select(taken, shapes, whose)
+    found = checks.select(taken, shapes, whose)
     for name, array in found.items():
         if name.endswith('.stored_var') and array.min() < 0:
             raise ValueError(

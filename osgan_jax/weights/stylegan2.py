@@ -29,8 +29,6 @@ from osgan_jax.weights import checks
 
 FORMS = ('pytorch', 'tensorflow')
 
-_NAMED = 5  # tensors that a message names
-
 # Layers here, in PyTorch and in TensorFlow; None where there is none.
 _LAYERS = (
     (r'mapping_network/dense_(\d+)', r'mapping.fc\1', r'G_mapping/Dense\1'),
@@ -165,59 +163,10 @@ def fixed_noise(tensors: dict[str, np.ndarray], image_size: int) -> list[np.ndar
         else:
             shapes[f'G_synthesis/noise{layer}'] = (1, 1, grid, grid)
     whose = f'the noise of a {image_size}-pixel StyleGAN2 generator'
-    found = select({name: tensors[name] for name in shapes if name in tensors}, shapes, whose)
+    found = checks.select(
+        {name: tensors[name] for name in shapes if name in tensors}, shapes, whose
+    )
     return [found[name].reshape(shape[-2:]) for name, shape in shapes.items()]
-
-
-def select(
-    tensors: dict[str, np.ndarray], shapes: dict[str, tuple[int, ...]], whose: str
-) -> dict[str, np.ndarray]:
-    """Holds tensors against the names and shapes that are expected, and makes them float32.
-
-    Args:
-      tensors: arrays by name.
-      shapes: those expected, all of them and no others.
-      whose: weights they should be, for the message.
-
-    Returns:
-      Arrays in the order of `shapes`.
-
-    Raises:
-      ValueError: tensors are missing, unknown, of another shape or type, or not finite; it names a
-        few of each.
-    """
-    arrays, misshapen, unfit = {}, [], []
-    for name in shapes.keys() & tensors.keys():
-        array, shape = np.asarray(tensors[name]), shapes[name]
-        if array.shape != shape:
-            misshapen.append(f'{checks.quote(name)} {list(array.shape)} for {list(shape)}')
-        elif array.dtype.kind != 'f':
-            unfit.append(f'{checks.quote(name)} {array.dtype}')
-        else:
-            with np.errstate(over='ignore'):
-                arrays[name] = np.asarray(array, np.float32)
-            if not np.isfinite(arrays[name]).all():
-                unfit.append(checks.quote(name))
-    faults = {
-        'missing': [checks.quote(name) for name in shapes if name not in tensors],
-        'unknown': [checks.quote(name) for name in tensors if name not in shapes],
-        'of another shape': sorted(misshapen),
-        'of another type, or not finite': sorted(unfit),
-    }
-    if any(faults.values()):
-        parts = [
-            f'{len(names)} {what}: {_shorten(names)}' for what, names in faults.items() if names
-        ]
-        raise ValueError(
-            f'these are not {whose}, whose sizes, widths and classes must be those of the '
-            f'published network: {"; ".join(parts)}'
-        )
-    return {name: arrays[name] for name in shapes}
-
-
-def _shorten(names: list[str]) -> str:
-    rest = len(names) - _NAMED
-    return ', '.join(names[:_NAMED]) + (f' and {rest} more' if rest > 0 else '')
 
 
 def _variables(tensors: dict[str, np.ndarray], network: nn.Module, role: str) -> dict[str, Any]:
@@ -228,7 +177,7 @@ def _variables(tensors: dict[str, np.ndarray], network: nn.Module, role: str) ->
     shapes = {name: tensor.shape for name, tensor in expected.items()}
     taken = {name: array for name, array in arrays.items() if not _BESIDE.fullmatch(name)}
     whose = f'the {form} weights of a {network.image_size}-pixel StyleGAN2 {role}'
-    found = select(taken, shapes, whose)
+    found = checks.select(taken, shapes, whose)
     flat = {
         tensor.path: np.array(tensor.convert(found[name]), order='C')
         for name, tensor in expected.items()

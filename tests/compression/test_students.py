@@ -93,6 +93,7 @@ def test_resumed_equals_uninterrupted(taught, student, tmp_path):
     assert metrics(tmp_path) == metrics(student[0])
 
 
+@pytest.mark.slow
 def test_a_student_teaches_gradually(student, tmp_path):
     result = compress(student[0], tmp_path, objective='gradual', channel_multiplier='1/4')
     assert int(result.state.step) == 4
@@ -114,6 +115,7 @@ def test_the_teacher_is_the_averaged_generator_and_the_plain_discriminator(taugh
     assert images.shape == (2, small.SIZE, small.SIZE, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('objective', ['baseline', 'from_scratch', 'uncompressed', 'ggl', 'd_out'])
 def test_objectives_from_a_teacher_to_a_checkpoint(taught, tmp_path, objective):
     result = compress(taught, tmp_path, objective=objective)

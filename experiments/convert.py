@@ -1,0 +1,77 @@
+"""Makes a run out of StyleGAN2's or BigGAN's published weights.
+
+    python -m experiments.convert --weights=G.npz,D.npz --method=stylegan2 --dataset=ffhq \
+        --workdir=runs/official
+
+writes to the workdir config.json and checkpoints/, one of step 0, in a minute at 1,024 pixels on
+two CPU cores. experiments.sample, evaluate and edit read it like any run, and
+experiments.compress --teacher=runs/official takes it for a teacher. It cannot be trained on.
+
+Weights are .npz, .safetensors, .pth or .pt files of tensors by name: one file a network, or one
+file with G_ema. (or G.) and D. before the names. Image size and number of classes are found in
+them. --dataset (and --data_dir) is what the authors trained on, which evaluate and compress read.
+--generator_only does without the discriminator: it is left as it is initialised, and nothing
+should be compressed under it.
+
+BigGAN: the files G_ema.pth and D.pth that the authors of BigGAN-PyTorch publish are read as they
+are: --weights=G_ema.pth,D.pth --method=biggan --dataset=tfds:imagenet2012.
+
+StyleGAN2: NVIDIA's files are pickles. They hold code, and are not opened here. Do it once with the
+authors' own program, on files that you trust: in a checkout of stylegan2-ada-pytorch, with the
+packages that it asks for, load the file with load_network_pkl of its module legacy, which reads
+those of the TensorFlow release as well. Of what that returns take 'G_ema' and 'D'; of each, turn
+all of state_dict() into numpy arrays and write them by their names with numpy.savez, to G.npz and
+to D.npz. Networks must be of configuration F with eight mapping layers, as NVIDIA's of 1,024 pixels
+are; those with half of its channels below a grid of 64, or fewer layers, are refused.
+"""
+
+import dataclasses
+
+from absl import flags
+
+from experiments import cli
+from osgan_jax.config import TrainConfig
+
+# What else a run is made with is as published, or found in the weights.
+_SHARED = (
+    *('method', 'dataset', 'data_dir', 'split', 'upscale', 'seed', 'precision'),
+    *('image_size', 'width', 'channel_multiplier', 'latent_dim'),
+)
+_Shared = cli.without(
+    TrainConfig, [each.name for each in dataclasses.fields(TrainConfig) if each.name not in _SHARED]
+)
+
+_WORKDIR = flags.DEFINE_string('workdir', None, 'directory of the run; created', required=True)
+_WEIGHTS = flags.DEFINE_list('weights', None, 'files of G and D, or one of both', required=True)
+_GENERATOR_ONLY = flags.DEFINE_bool(
+    'generator_only', False, 'do without the weights of D: nothing can be compressed under it'
+)
+cli.define_flags(_Shared, {'method': None, 'dataset': None})
+flags.mark_flags_as_required(['method', 'dataset'])
+
+
+def main() -> None:
+    """Converts what the flags name."""
+    from osgan_jax import converting, state
+
+    values = dataclasses.asdict(cli.config_from_flags(_Shared))
+    run, written = converting.convert(
+        _WEIGHTS.value,
+        TrainConfig(**values),
+        _WORKDIR.value,
+        generator_only=_GENERATOR_ONLY.value,
+    )
+    judge = f'D {state.num_parameters(written.params_d):,} parameters'
+    if _GENERATOR_ONLY.value:
+        judge = 'D as it is initialised: compress nothing under it'
+    classes = f'{run.num_classes} classes' if run.num_classes else 'no labels'
+    print(
+        f'Wrote config.json and a checkpoint of step 0 to {_WORKDIR.value}: {run.config.method} of '
+        f'{run.config.image_size} pixels, {classes}, G '
+        f'{state.num_parameters(written.params_g):,} parameters, {judge}.',
+        flush=True,
+    )
+
+
+if __name__ == '__main__':
+    cli.run(main)
