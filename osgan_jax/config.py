@@ -58,6 +58,17 @@ class TrainConfig(RunConfig):
         'path_length_every': 1,
         'orthogonal': 0.0,
     }
+    BEFORE: ClassVar[dict[str, float]] = {
+        'adam_epsilon': 1e-8,
+        'ema_start': 0,
+        'r1': 0.0,
+        'r2': 0.0,
+        'gradient_penalty': 0.0,
+        'penalty_every': 1,
+        'path_length': 0.0,
+        'path_length_every': 1,
+        'orthogonal': 0.0,
+    }
 
     method: str = field(
         'lsgan', 'row of Table 1, stylegan2 or biggan; sets loss, networks and rates'
@@ -91,13 +102,13 @@ class TrainConfig(RunConfig):
         None, 'group, instance, layer, spectral, batch or none; default by method'
     )
     minibatch_deviation: int | None = field(
-        None, "samples that see each other in stylegan2's D; default 4, in one_stage 0: none"
+        None, "samples of a device that see each other in stylegan2's D; default 4, 0 in one_stage"
     )
     style_mixing: float | None = field(
         None, 'share of samples with the styles of two z, in stylegan2; default 0.9'
     )
     remat: bool = field(
-        False, 'compute blocks again in the backward pass, to save memory; biggan and stylegan2'
+        False, "compute blocks again in the backward pass, to save an accelerator's memory"
     )
     conditional: bool | None = field(None, 'condition both networks on the label')
 

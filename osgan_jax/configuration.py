@@ -40,10 +40,12 @@ class Config:
     Attributes:
       KIND: what a run with such a configuration is called, in its config.json and in errors.
       AT_LEAST: the least value of number fields.
+      BEFORE: what fields amounted to in versions that had not got them.
     """
 
     KIND: ClassVar[str] = ''
     AT_LEAST: ClassVar[dict[str, float]] = {}
+    BEFORE: ClassVar[dict[str, Any]] = {}
 
     def __post_init__(self):
         for each in dataclasses.fields(self):
@@ -76,6 +78,7 @@ class Config:
         unknown = sorted(set(values) - known)
         if unknown:
             raise ValueError(f'the configuration has unknown fields: {", ".join(unknown)}')
+        values = {**cls.BEFORE, **values}
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 

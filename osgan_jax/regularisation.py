@@ -139,15 +139,16 @@ def orthogonal(params: PyTree) -> Array:
     """Sum over kernels of the squared products of different filters; labels' embeddings aside.
 
     Args:
-      params: G's parameters. Kernels are the arrays of two axes or more; the last one counts
-        filters.
+      params: G's parameters. Kernels are those called so; their last axis counts filters, of
+        transposed convolutions inputs.
 
     Returns:
       A scalar: sum of `|W^T W * (1 - I)|^2`.
     """
     total = jnp.zeros(())
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        if leaf.ndim < 2 or 'embedding' in jax.tree_util.keystr(path):
+        name = jax.tree_util.keystr(path, simple=True, separator='/')
+        if not name.endswith('kernel') or 'embedding' in name:
             continue
         kernel = leaf.reshape(-1, leaf.shape[-1])
         products = kernel.T @ kernel

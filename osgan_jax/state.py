@@ -255,10 +255,12 @@ def _optimizer(config: TrainConfig, rate: float, steps_per_epoch: int, every: in
     """
     share = every / (every + 1) if every > 1 else 1.0
     beta1, beta2 = config.beta1**share if config.beta1 else 0.0, config.beta2**share
-    # A schedule counts the penalty's steps too.
-    boundaries = {
-        round(epoch * steps_per_epoch / share): config.decay_factor for epoch in config.decay_epochs
-    }
+    boundaries = {}
+    for epoch in config.decay_epochs:
+        step = epoch * steps_per_epoch
+        # A schedule counts the penalty's steps too: one at step 0, and every k after.
+        step += -(-step // every) if every > 1 else 0
+        boundaries[step] = config.decay_factor
     rate = rate * share
     schedule = optax.piecewise_constant_schedule(rate, boundaries) if boundaries else rate
     if config.optimizer == 'adam':

@@ -213,9 +213,15 @@ def check_samplewise(discriminate: Discriminate, params_d: PyTree, fake: Array) 
     """
     if fake.shape[0] < 2:
         raise ValueError('check_samplewise: needs a batch of at least 2 samples to tell them apart')
-    (s_real, s_fake), pull_d, _ = jax.vjp(discriminate, params_d, fake, has_aux=True)
+    _, s_fake = jax.eval_shape(lambda *args: discriminate(*args)[0], params_d, fake)
     _check_one_logit(s_fake, fake)
-    _check_pullback(pull_d, s_real, s_fake)
+
+    def reach(params_d, fake):
+        (s_real, s_fake), pull_d, _ = jax.vjp(discriminate, params_d, fake, has_aux=True)
+        return _reach(pull_d, s_real, s_fake)
+
+    # Compiled: layer by layer a large network takes minutes.
+    _check_reach(*jax.jit(reach)(params_d, fake))
 
 
 class _Terms(NamedTuple):
@@ -289,7 +295,11 @@ def _check_logits(loss, s_real, s_fake, fake) -> None:
 
 
 def _check_pullback(pull_d, s_real, s_fake) -> None:
-    """Pulls back one-hot cotangents and looks where they arrive."""
+    _check_reach(*_reach(pull_d, s_real, s_fake))
+
+
+def _reach(pull_d, s_real, s_fake) -> tuple[Array, Array]:
+    """How much of a one-hot cotangent arrives at each fake sample: on a fake, on a real logit."""
     n = s_fake.shape[0]
     one_fake = jnp.zeros_like(s_fake).at[0].set(1)
     one_real = jnp.zeros_like(s_real).at[0].set(1)
@@ -299,7 +309,10 @@ def _check_pullback(pull_d, s_real, s_fake) -> None:
         return jnp.max(jnp.abs(d_fake.astype(jnp.float32)).reshape(n, -1), axis=1)
 
     own = reach((jnp.zeros_like(s_real), one_fake))
-    from_real = reach((one_real, jnp.zeros_like(s_fake)))
+    return own, reach((one_real, jnp.zeros_like(s_fake)))
+
+
+def _check_reach(own: Array, from_real: Array) -> None:
     scale = jnp.where(jnp.max(own) > 0, jnp.max(own), 1.0)
     mixed = {
         'another fake sample': float(jnp.max(own[1:], initial=0.0) / scale),

@@ -106,6 +106,8 @@ def build(
             f'set --discriminator_norm={NORMS[name]}'
         )
     _check_parts(name, minibatch_deviation, style_mixing, remat)
+    if not 0 < channel_multiplier <= 1:
+        raise ValueError(f'channel_multiplier={channel_multiplier}: expected above 0 and up to 1')
     width = default_width if width is None else width
     least = {'width': (width, 1), 'channels': (channels, 1), 'latent_dim': (latent_dim, 1)}
     least['num_classes'] = (num_classes, 0)

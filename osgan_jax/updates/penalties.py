@@ -116,7 +116,8 @@ def _of_generator(net, state: TrainState, inputs) -> tuple[TrainState, PyTree]:
         whole = (rows * net.collectives.size, *inputs.real.shape[1:])
         noise_key = jax.random.fold_in(key, inputs.row[0])
         noise = net.collectives.own_part(jax.random.normal(noise_key, whole))
-        inputs = jax.tree.map(lambda x: x[:rows], inputs)
+        # Every second one: the same samples on one device and on several.
+        inputs = jax.tree.map(lambda x: x[:: regularisation.PATH_SHRINK][:rows], inputs)
 
         def objective(params_g):
             variables = {'params': params_g, **state.stats_g}
