@@ -3,7 +3,7 @@
     python -m experiments.convert --weights=G.npz,D.npz --method=stylegan2 --dataset=ffhq \
         --workdir=runs/official
 
-writes to the workdir config.json and checkpoints/, one of step 0, in a minute at 1,024 pixels on
+writes to the workdir config.json and checkpoints/, one of step 0, in half a minute at 256 pixels on
 two CPU cores. experiments.sample, evaluate and edit read it like any run, and
 experiments.compress --teacher=runs/official takes it for a teacher. It cannot be trained on.
 

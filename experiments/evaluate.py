@@ -20,7 +20,8 @@ asked for. Without `--metrics=` they are added to the scores. The step is taken 
 z, at the end of the way between two latents or anywhere on it (full); StyleGAN2's published numbers
 are w_end. --path_length_crop compares the middle of aligned faces alone, and names end in _crop.
 --lpips_weights are torchvision's VGG16 and the linear weights 'vgg' of LPIPS v0.1, as .npz,
-.safetensors or .pth, or one file of both. TIMES
+.safetensors or .pth, or one file of both. 50,000 pairs (--path_length_pairs) are 100,000 images,
+all of which go through VGG16: work for a GPU, unless images are small or pairs fewer.
 """
 
 import pathlib

@@ -73,7 +73,7 @@ def equal(found, expected):
 # The run.
 
 
-@pytest.mark.parametrize('method', SHAPES)
+@pytest.mark.parametrize('method', ['stylegan2', pytest.param('biggan', marks=pytest.mark.slow)])
 def test_run(method, files, tmp_path):
     size, _, _, classes = SHAPES[method]
     (generator, discriminator), converter = pair(method), CONVERTERS[method]

@@ -2,12 +2,13 @@
 
 import dataclasses
 import os
+import pathlib
 from typing import Any
 
 import jax
 import numpy as np
 
-from osgan_jax import sampling
+from osgan_jax import checkpoints, sampling
 from osgan_jax import state as states
 from osgan_jax.metrics import stored
 from osgan_jax.runs import Run
@@ -54,12 +55,18 @@ def load(workdir: str | os.PathLike[str], step: int | None = None) -> Teacher:
 
     Raises:
       FileNotFoundError: if there is no run.
-      ValueError: if its configuration is damaged, or it is a run of another kind.
+      ValueError: if its configuration is damaged, it is a run of another kind, or one that was
+        converted from published weights without the discriminator's.
       osgan_jax.checkpoints.CheckpointError: if there is no such checkpoint, or none is good.
     """
     run, gan, restored = sampling.restore(workdir, step)
-    state: states.TrainState = restored.state
-    return of(run, gan, restored.step, state)
+    with checkpoints.Checkpoints(pathlib.Path(workdir), read_only=True) as saved:
+        if saved.metadata(restored.step).get('generator_only'):
+            raise ValueError(
+                f'{workdir} was converted without its discriminator, which is what teaches: '
+                'convert it again with the weights of both networks'
+            )
+    return of(run, gan, restored.step, restored.state)
 
 
 def of(run: Run, gan: GAN, step: int, state: states.TrainState) -> Teacher:

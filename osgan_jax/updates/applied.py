@@ -57,7 +57,8 @@ class Terms:
     On several devices the auxiliary is the whole's value with gradients to this device's images, as
     `net.loss` is; the others are this device's share, whose sum over devices is the whole.
     `adapters` are parameters of the terms' own, which either gradient may reach and `optimizer`
-    trains: a state under such terms has `adapters` and `opt_adapters`. `net.constants` is what the update was given besides the batch.
+    trains: a state under such terms has `adapters` and `opt_adapters`. `net.constants` is what the
+    update was given besides the batch.
     """
 
     auxiliary: Callable[..., Callable[[Array], Array]] | None = None
