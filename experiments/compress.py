@@ -5,7 +5,7 @@
 
 trains half of the teacher's channels, first without the teacher (Stage I), then with its frozen
 discriminator as a second judge of the student's images (Stage II). The teacher is a run of
-experiments.train of any method, by default of StyleGAN2 or BigGAN; --objective is
+experiments.train of any method, of experiments.convert, or a student itself; --objective is
 
     dgl             Adv(G, D) + weight * Adv(G, teacher's D): the paper's method
     baseline        Adv(G, D) alone, for both stages' length
@@ -19,6 +19,8 @@ experiments.train of any method, by default of StyleGAN2 or BigGAN; --objective 
     from_scratch    dgl without Stage I
     gradual         dgl under a teacher that is a student itself
     uncompressed    dgl with all of the teacher's channels
+
+(d_inter compares features alone, without out.)
 
 --auto_stage_two begins Stage II once the student's D tells real from fake as well as the teacher's;
 --stage_one_kimg then caps Stage I. Writes to the workdir what experiments.train does, and metrics

@@ -184,7 +184,8 @@ class TrainConfig(RunConfig):
                 raise ValueError(f'{name}={value}: expected a number in [0, 1)')
         if self.style_mixing is not None and not 0 <= self.style_mixing <= 1:
             raise ValueError(f'style_mixing={self.style_mixing}: expected a number in [0, 1]')
-        parse_multiplier(self.channel_multiplier)
+        if self.channel_multiplier is not None:
+            parse_multiplier(self.channel_multiplier)
         if self.channels not in (None, 1, 3):
             raise ValueError(f'channels={self.channels}: expected 1 or 3')
         epochs = self.decay_epochs or ()

@@ -147,7 +147,7 @@ def _carry_out(job: Job, workdir: pathlib.Path) -> Result:
         if first:
             print(job.summary(start, flops), flush=True)
             if start >= config.num_steps:
-                print(f'Already at step {start}: raise --num_steps to go on.', flush=True)
+                print(f'Already at step {start}, the last one asked for.', flush=True)
         records = job.records(start, flops) if first else recording.Records()
         agreement = processes.Agreement(devices, config.log_every)
 

@@ -10,6 +10,7 @@ from osgan_jax import (
     gan_records,
     jobs,
     methods,
+    networks,
     parallel,
     runs,
     selection,
@@ -99,6 +100,7 @@ def _prepare(config: TrainConfig, workdir: pathlib.Path, dataset: data.Dataset |
         steps_per_epoch=run.steps_per_epoch,
         axis_name=parallel.collectives(devices).axis_name,
     )
+    networks.check_rows(gan.discriminator, config.batch_size // len(devices) // config.accumulate)
     state = states.create(gan, config.seed)
     update = updates.make_update(
         gan,

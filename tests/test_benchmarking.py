@@ -235,6 +235,7 @@ def _run(*flags: str) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.slow
 def test_module_prints_tables_and_writes_json_and_chart(tmp_path):
     out = tmp_path / 'new' / 'result.json'
     done = _run(

@@ -197,6 +197,7 @@ def test_damaged_newest_is_reported_and_passed_over(tmp_path, damage, caplog, ca
     assert capfd.readouterr() == ('', '')
 
 
+@pytest.mark.slow
 def test_no_flipped_byte_is_believed(tmp_path):
     """Each byte of a stride over all files is flipped: the old state or an error, never another."""
     save_steps(tmp_path, [1])

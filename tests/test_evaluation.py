@@ -170,6 +170,7 @@ def test_training_evaluates_and_keeps_the_best(tmp_path, quarters, capsys):
     assert (tmp_path / evaluation_records.PLOT).exists()
 
 
+@pytest.mark.slow
 def test_interrupted_evaluations_are_the_same(tmp_path, quarters):
     fields = {'eval_every': 2, 'eval_samples': 16, 'log_every': 2, 'save_every': 2}
     for name, ends in (('whole', (6,)), ('parts', (2, 6))):

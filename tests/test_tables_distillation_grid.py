@@ -241,6 +241,7 @@ def test_a_damaged_record_is_named(stage, tmp_path):
         stage.run(tmp_path, GRID[:1])
 
 
+@pytest.mark.slow
 def test_a_real_teacher_its_students_and_other_test_images(tmp_path):
     grid = cells.cells(['kd', 'one_stage'], [0])
     study = make_study({'generator_width': 4}, student_updates=2, eval_updates=1)

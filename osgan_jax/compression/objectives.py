@@ -20,9 +20,8 @@ from osgan_jax.updates import Terms
 Array = jax.Array
 PyTree = Any
 
-# Which terms an objective has in Stage II.
-_GUIDED = ('dgl', 'gdgl', 'from_scratch', 'gradual', 'uncompressed', 'single_fixed')
-_SHOWN_FAKES = ('ggl', 'gdgl')
+# Objectives whose Stage II has Adv(G, teacher D) beside Adv(G, D).
+_GUIDED = ('dgl', 'gdgl', 'from_scratch', 'gradual', 'uncompressed')
 
 
 def terms(config: CompressConfig, teacher: Teacher, optimizer: Any) -> Terms:
@@ -34,8 +33,6 @@ def terms(config: CompressConfig, teacher: Teacher, optimizer: Any) -> Terms:
       optimizer: trains the adapters, where there are any.
     """
     objective, weight = config.objective, config.weight
-    if objective == 'single_fixed':
-        weight = 1.0  # the one term there is, Eq. 5
     of_d = {
         'd_inter': lambda *args: weight * _imitate_d(teacher, *args),
         'd_out': lambda *args: weight * _imitate_logits(teacher, *args),

@@ -1,10 +1,10 @@
 """Algorithm 1: Stage I without the teacher, Stage II with it, and when the second begins.
 
 The paper sets the lengths of both stages by hand and leaves open how they might set themselves
-(its section 5). Here Stage II may begin by itself: the teacher's discriminator can teach as long as
-it tells real from fake images better than the student's (Figure 4). Every few steps both judge the
-same images; once the student's margin between the mean logits of real and fake ones, averaged over
-looks, has reached the teacher's, Stage II begins.
+(its section 5). Here Stage II may begin by itself: every few steps both discriminators judge the
+same images, and once the student's margin between the mean logits of real and fake ones, averaged
+over looks, has reached the teacher's (Figure 4 shows it below), Stage II begins. A teacher that is
+fooled, its margin 0 or below, as BigGAN's is by early students (Figure 6b), is not to teach yet.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from osgan_jax.compression import objectives
 from osgan_jax.compression.config import CompressConfig
 from osgan_jax.compression.teachers import Teacher
 from osgan_jax.state import GAN, TrainState
-from osgan_jax.updates.applied import Applied, is_together
+from osgan_jax.updates.applied import Applied
 
 Array = jax.Array
 PyTree = Any
@@ -55,6 +55,10 @@ class CompressState(TrainState):
     stage_two_at: Any = None
     scores: PyTree = None
     looks: Any = None
+
+    def networks(self) -> dict[str, PyTree]:
+        """What must stay finite, by name."""
+        return {**super().networks(), 'adapters': self.adapters, 'guide': self.guide}
 
 
 def create(config: CompressConfig, gan: GAN, teacher: Teacher) -> CompressState:
@@ -109,11 +113,12 @@ def make_update(
     step_one = updates.make_update(
         gan, config.scheme, state, collectives, accumulate=config.accumulate
     )
-    step_two = _stage_two(config, gan, teacher, state, collectives)
-    together = is_together(gan, config.scheme, state)
+    step_two = None
+    if config.objective != 'baseline':
+        step_two = _stage_two(config, gan, teacher, state, collectives)
 
     def update(state: CompressState, batch, constants):
-        net = Applied(gan, collectives, together, config.accumulate, constants=constants)
+        net = Applied(gan, collectives, parts=config.accumulate, constants=constants)
         state = jax.lax.cond(
             state.step % LOOK_EVERY == 0,
             lambda state: _look(config, net, teacher, state, batch),
@@ -122,7 +127,7 @@ def make_update(
         )
         # Not by a weight of 0: Stage I is not to pay for the teacher.
         in_two = state.step >= state.stage_two_at
-        if config.objective == 'baseline':
+        if step_two is None:
             new, metrics = step_one(state, batch)
         else:
             new, metrics = jax.lax.cond(
@@ -168,8 +173,10 @@ def _fixed(config, gan, teacher, collectives):
             (loss_g, (fake, stats)), grads = jax.value_and_grad(objective, has_aux=True)(
                 state.params_g
             )
-            s_real = teacher.judge(constants, inputs.real, inputs.labels)
-            s_fake = teacher.judge(constants, fake, inputs.labels)
+            s_real, s_fake = (
+                teacher.judge(constants, net.seen(images, inputs, kind), inputs.labels)
+                for kind, images in enumerate((inputs.real, fake))
+            )
             loss_d = net.loss.discriminator(s_real, s_fake, state.loss_state)
             return stats, (grads, loss_g, loss_d), (s_real, s_fake)
 
@@ -237,6 +244,7 @@ def _look(config, net, teacher, state: CompressState, batch) -> CompressState:
     looks = state.looks + 1
     at = state.stage_two_at
     if config.auto_stage_two and config.objective != 'baseline':
-        caught_up = (looks >= _FEWEST_LOOKS) & (scores['margin'] >= scores['teacher_margin'])
-        at = jnp.where(caught_up, jnp.minimum(at, state.step), at)
+        caught_up = scores['margin'] >= scores['teacher_margin']
+        begins = (looks >= _FEWEST_LOOKS) & (scores['teacher_margin'] > 0) & caught_up
+        at = jnp.where(begins, jnp.minimum(at, state.step), at)
     return state.replace(scores=scores, looks=looks, stage_two_at=at)

@@ -1,9 +1,20 @@
 """Compressing: the job that trains a student under its teacher."""
 
+import dataclasses
 import os
 import pathlib
 
-from osgan_jax import data, gan_records, jobs, methods, parallel, runs, selection, training
+from osgan_jax import (
+    data,
+    gan_records,
+    jobs,
+    methods,
+    networks,
+    parallel,
+    runs,
+    selection,
+    training,
+)
 from osgan_jax import state as states
 from osgan_jax.compression import config as configs
 from osgan_jax.compression import stages, teachers
@@ -45,7 +56,12 @@ def _prepare(config: CompressConfig, workdir, teacher, dataset) -> jobs.Job:
     if teacher is None:
         if config.teacher is None:
             raise ValueError('give --teacher, the workdir of a run of experiments.train')
-        teacher = teachers.load(config.teacher)
+        step = config.teacher_step
+        if step is None and runs.kind_of(workdir) == CompressConfig.KIND:
+            # The teacher may have gone on training; its student has not changed teachers.
+            step = runs.read(workdir, CompressConfig).config.teacher_step
+        teacher = teachers.load(config.teacher, step)
+    config = dataclasses.replace(config, teacher_step=teacher.step)
     config = configs.resolve(config, teacher.run.config, teachers.digest(teacher.variables))
     if dataset is None:
         dataset = training.open_dataset(config)
@@ -104,17 +120,22 @@ def _build(config: CompressConfig, teacher: Teacher, dataset: data.Dataset):
         steps_per_epoch=run.steps_per_epoch,
         axis_name=parallel.collectives(devices).axis_name,
     )
+    rows = config.batch_size // len(devices) // config.accumulate
+    for judge in (gan.discriminator, teacher.gan.discriminator):
+        networks.check_rows(judge, rows)
     state = stages.create(config, gan, teacher)
     return config, gan, state, devices, run
 
 
 def _about(config: CompressConfig, teacher: Teacher) -> list[tuple[str, str]]:
-    theirs = teacher.variables['generator']['params']
-    begins = 'at most ' if config.auto_stage_two else ''
-    two = '' if config.objective == 'baseline' else f', then with its term, {config.weight:g} of it'
-    size = states.num_parameters(theirs)
-    return [
+    size = states.num_parameters(teacher.variables['generator']['params'])
+    lines = [
         ('objective', f'{config.objective}, {config.channel_multiplier} of the channels'),
         ('teacher', f'{config.teacher}, step {teacher.step:,}, G {size:,} parameters'),
-        ('stage I', f'{begins}{config.stage_one_steps:,} steps without the teacher{two}'),
     ]
+    if config.objective == 'baseline':
+        return [*lines, ('stages', 'I alone, without the teacher')]
+    weight = '' if config.objective in configs.UNWEIGHTED else f', weight {config.weight:g}'
+    most = 'at most ' if config.auto_stage_two else ''
+    steps = f'{most}{config.stage_one_steps:,} steps without the teacher'
+    return [*lines, ('stages', f'I: {steps}; II: under it{weight}')]

@@ -152,6 +152,21 @@ def build(
     )
 
 
+def check_rows(discriminator: nn.Module, rows: int) -> None:
+    """Raises a ValueError unless a discriminator can judge so many images at a time.
+
+    Args:
+      discriminator: One of `build`'s.
+      rows: Images of one kind, real or fake, that a device judges together.
+    """
+    group = min(getattr(discriminator, 'stddev_group', 0), rows)
+    if group and rows % group:
+        raise ValueError(
+            f'groups of {group} (minibatch_deviation) do not divide the {rows} images that a '
+            'device judges at a time: choose another --batch_size'
+        )
+
+
 def _check_parts(
     name: str, minibatch_deviation: int | None, style_mixing: float | None, remat: bool
 ) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import small
 
-from osgan_jax import compression, data, runs, sampling, training
+from osgan_jax import checkpoints, compression, data, runs, sampling, training
 from osgan_jax.compression import config as configs
 from osgan_jax.compression import teachers
 
@@ -72,9 +72,8 @@ def test_a_student_is_half_as_wide_and_trains_in_two_stages(taught, student, cap
     sampler = sampling.Sampler(workdir)
     assert sampler.gan.generator.width == 4
     z, labels = sampler.latents(3, 0), sampler.labels(3)
-    expected = sampler.gan.generator.apply(
-        {'params': result.state.params_g, **result.state.stats_g}, z, labels, train=False
-    )
+    assert run.config.ema_decay == 0.9  # the teacher's
+    expected = sampler.gan.generator.apply(result.state.ema_g, z, labels, train=False)
     np.testing.assert_allclose(sampler.images(z, labels), expected, atol=1e-6)
     # The same command has nothing left to do.
     again = compress(taught, workdir)
@@ -119,7 +118,7 @@ def test_the_teacher_is_the_averaged_generator_and_the_plain_discriminator(taugh
 @pytest.mark.parametrize('objective', ['baseline', 'from_scratch', 'uncompressed', 'ggl', 'd_out'])
 def test_objectives_from_a_teacher_to_a_checkpoint(taught, tmp_path, objective):
     result = compress(taught, tmp_path, objective=objective)
-    stages = {'baseline': [1, 1, 1, 1], 'from_scratch': [2, 2]}
+    stages = {'baseline': [1, 1, 1, 1], 'from_scratch': [2, 2, 2, 2]}
     found = [line['stage'] for line in metrics(tmp_path)]
     assert found == stages.get(objective, [1, 1, 2, 2])
     config = sampling.read(tmp_path).config
@@ -127,9 +126,10 @@ def test_objectives_from_a_teacher_to_a_checkpoint(taught, tmp_path, objective):
     chex.assert_tree_all_finite(result.state.params_g)
 
 
+@pytest.mark.slow
 def test_another_teacher_is_refused_on_resuming(student, tmp_path):
     workdir = tmp_path / 'teacher'
-    config = small.make_config(method='dcgan', width=8, conditional=True, num_steps=1, seed=3)
+    config = small.make_config(method='dcgan', width=8, conditional=True, num_steps=2, seed=3)
     training.train(config, workdir, dataset=small.dataset())
     with pytest.raises(ValueError, match='teacher_digest is'):
         compress(workdir, student[0])
@@ -146,11 +146,15 @@ def test_another_teacher_is_refused_on_resuming(student, tmp_path):
         ({'stage_one_kimg': 0.0, 'stage_two_kimg': 0.0}, 'nothing to train'),
         ({'batch_size': 64}, 'batch_size=64 is more than the 40 images'),
         ({'minibatch_deviation': 2}, 'dcgan has no minibatch_deviation'),
+        ({'objective': 'uncompressed', 'channel_multiplier': '1/4'}, "it is the teacher's"),
+        ({'stage_one_kimg': 1e12}, 'expected at most 2147483646'),
+        ({'teacher_step': 7}, 'no checkpoint of step 7'),
     ],
 )
 def test_what_does_not_fit_is_refused(taught, tmp_path, fields, message):
     workdir = tmp_path / 'run'
-    with pytest.raises((ValueError, FileNotFoundError), match=message):
+    errors = (ValueError, FileNotFoundError, checkpoints.CheckpointError)
+    with pytest.raises(errors, match=message):
         compress(**{'taught': taught, 'workdir': workdir, **fields})
     assert not (workdir / 'config.json').exists()
 
@@ -167,7 +171,8 @@ def test_what_does_not_fit_is_refused(taught, tmp_path, fields, message):
         ({'channel_multiplier': '2'}, 'channel_multiplier=2: expected a number above 0'),
         ({'channel_multiplier': '1/0'}, 'channel_multiplier=1/0'),
         ({'channel_multiplier': 'nan'}, 'channel_multiplier=nan'),
-        ({'objective': 'uncompressed', 'channel_multiplier': '1/4'}, 'it is 1'),
+        ({'objective': 'baseline', 'weight': 0.2}, 'has no term'),
+        ({'imitated': ('²',), 'objective': 'd_inter'}, 'imitated='),
     ],
 )
 def test_flags_that_contradict_each_other(fields, message):

@@ -78,7 +78,10 @@ def test_a_teacher_is_trained_measured_and_read_back(taught):
     assert right > 0.4
 
 
-@pytest.mark.parametrize('algorithm', ['one_stage', 'dfad', 'zskt', 'kd'])
+@pytest.mark.parametrize(
+    'algorithm',
+    ['one_stage', 'kd', *(pytest.param(name, marks=pytest.mark.slow) for name in ('dfad', 'zskt'))],
+)
 def test_students_are_distilled(taught, tmp_path, algorithm):
     before = {path: path.read_bytes() for path in taught.rglob('*') if path.is_file()}
     result = distil(taught, tmp_path, algorithm)
@@ -121,6 +124,7 @@ def test_an_interrupted_student_goes_on_as_if_it_had_not_been(taught, tmp_path):
     assert accuracies[0] == accuracies[1]
 
 
+@pytest.mark.slow
 def test_another_teacher_is_noticed_on_resuming(taught, tmp_path):
     distil(taught, tmp_path, num_steps=2)
     teacher = distillation.load(taught)

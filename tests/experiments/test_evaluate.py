@@ -47,6 +47,7 @@ def _run(*flags) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.slow
 def test_every_checkpoint_is_scored_once(workdir, tmp_path):
     flags = (f'--workdir={workdir}', '--num_samples=32', f'--cache_dir={tmp_path}')
     done = _run(*flags, '--all', '--metrics=fid,kid,is')

@@ -189,6 +189,7 @@ def test_discriminator_is_torchs():
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_rematerialised_blocks_change_no_gradient():
     z, labels = jax.random.normal(jax.random.key(1), (2, 8)), jnp.array([1, 0])
     gradients = []

@@ -11,8 +11,8 @@ from osgan_jax.layers import norms
 from osgan_jax.networks import dcgan
 
 BATCH, LATENT, CLASSES = 3, 6, 4
-# biggan, which has one normalisation and splits z, has tests of its own.
-NAMES = [name for name in networks.names() if name != 'biggan']
+# biggan and stylegan2, each with one normalisation, have tests of their own.
+NAMES = [name for name in networks.names() if name not in networks.NORMS]
 KEY = jax.random.key(0)
 
 

@@ -54,6 +54,7 @@ def small():
     return module, {'params': params, 'batch_stats': stats}, z
 
 
+@pytest.mark.slow
 def test_inference_is_the_same_every_time(small):
     module, variables, z = small
     first = module.apply(variables, z, train=False)
