@@ -266,6 +266,7 @@ def test_module_refuses_in_one_sentence():
     assert done.stderr == 'error: resnet_gan has no 16-pixel networks: use one of 32, 64\n'
 
 
+@pytest.mark.slow
 def test_rounds_of_distillation_are_measured_and_tabulated(tmp_path):
     case = benchmarking.RoundCase(
         'lenet5', 'lenet5_half', batch_size=4, channels=1, num_devices=1, generator_width=4

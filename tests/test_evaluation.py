@@ -188,6 +188,7 @@ def test_interrupted_evaluations_are_the_same(tmp_path, quarters):
     )
 
 
+@pytest.mark.slow
 def test_time_given_ends_a_run_and_is_not_given_twice(tmp_path, capsys):
     fields = {'num_steps': 10**6, 'log_every': 1, 'max_seconds': 0.3}
     first = training.train(small.make_config(**fields), tmp_path, dataset=small.dataset())

@@ -330,6 +330,7 @@ def stylegan2s_gradients(gan, state, images):
     return jax.grad(loss_g)(state.params_g), jax.grad(loss_d)(state.params_d)
 
 
+@pytest.mark.slow
 def test_one_stage_stylegan2_equals_separate_gradients():
     # A step so long that it is not lost in the rounding of the mapping network's weights.
     rate = 100.0

@@ -90,6 +90,7 @@ def test_a_finished_run_says_so_and_changes_nothing(tmp_path, capsys):
     assert 'the last one asked for' in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_resuming_on_another_number_of_devices(tmp_path):
     fields = {'save_every': 2, 'log_every': 1, 'optimizer': 'sgd', 'beta1': 0.0}
     config = small.make_config(num_steps=2, **fields)

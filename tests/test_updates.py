@@ -51,6 +51,7 @@ def test_synchronised_batch_norm_in_both_networks(scheme):
     assert models.relative_error(trained(four), trained(one)) < 1e-5
 
 
+@pytest.mark.slow
 def test_fisher_constraint_is_over_the_global_batch():
     one, _ = small.run_steps(method='fishergan', loss_options=('rho=0.1',), **SGD)
     four, _ = small.run_steps(method='fishergan', loss_options=('rho=0.1',), num_devices=4, **SGD)

@@ -393,6 +393,7 @@ def test_single_fixed_trains_the_generator_alone(plain_teacher):
     np.testing.assert_allclose(metrics['loss_g'], value, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_single_updated_trains_the_teachers_discriminator(plain_teacher):
     _, gan, state, step = build(plain_teacher, objective='single_updated')
     written = Written(gan, state, plain_teacher)
@@ -424,6 +425,7 @@ def test_single_updated_in_one_stage_needs_a_samplewise_teacher():
         build(mixing, scheme='one_stage', channel_multiplier='1', **fields)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'objective',
     ['gdgl', *(pytest.param(name, marks=pytest.mark.slow) for name in ('dgl', 'd_out'))],
