@@ -1,6 +1,6 @@
 """StyleGAN2 and BigGAN in full width: a step with all penalties compiles, fits and is finite.
 
-On two cores a test takes minutes and up to 12 GiB of memory.
+On two cores a test takes minutes; BigGAN's was seen to need 8 GiB of memory.
 """
 
 import chex
