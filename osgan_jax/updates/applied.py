@@ -210,6 +210,16 @@ class Applied:
         means = jax.tree.map(lambda x: x / self.parts, total)
         return stats, means, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), vectors)
 
+    def descend_g(self, state: TrainState, grads: PyTree) -> TrainState:
+        """Makes a step of G's optimiser."""
+        params_g, opt_g = apply(self.gan.optimizer_g, grads, state.opt_g, state.params_g)
+        return state.replace(params_g=params_g, opt_g=opt_g)
+
+    def descend_d(self, state: TrainState, grads: PyTree) -> TrainState:
+        """Makes a step of D's optimiser."""
+        params_d, opt_d = apply(self.gan.optimizer_d, grads, state.opt_d, state.params_d)
+        return state.replace(params_d=params_d, opt_d=opt_d)
+
     def step_g(self, state: TrainState, grads: PyTree, stats_g: PyTree, inputs: Inputs):
         """Applies G's optimiser, penalties, then its average."""
         grads = self.collectives.sum(grads)
@@ -218,8 +228,7 @@ class Applied:
                 grads, weight, jax.grad(regularisation.orthogonal)(state.params_g)
             )
         state, grads = penalties.before_g(self, state, grads, inputs)
-        params_g, opt_g = _apply(self.gan.optimizer_g, grads, state.opt_g, state.params_g)
-        state = state.replace(params_g=params_g, opt_g=opt_g, stats_g=stats_g)
+        state = self.descend_g(state, grads).replace(stats_g=stats_g)
         state = penalties.after_g(self, state, inputs)
         if self.gan.ema_decay:
             t = state.step.astype(jnp.float32)
@@ -235,8 +244,7 @@ class Applied:
     def step_d(self, state: TrainState, grads: PyTree, stats_d: PyTree, inputs: Inputs):
         """Applies D's optimiser, penalties, then its weight bound."""
         state, grads = penalties.before_d(self, state, self.collectives.sum(grads), inputs)
-        params_d, opt_d = _apply(self.gan.optimizer_d, grads, state.opt_d, state.params_d)
-        state = state.replace(params_d=params_d, opt_d=opt_d, stats_d=stats_d)
+        state = self.descend_d(state, grads).replace(stats_d=stats_d)
         state = penalties.after_d(self, state, inputs)
         if self.gan.weight_clip:
             bound = self.gan.weight_clip
@@ -255,6 +263,7 @@ class Applied:
         }
 
 
-def _apply(optimizer, grads, opt_state, params):
+def apply(optimizer, grads: PyTree, opt_state: PyTree, params: PyTree) -> tuple[PyTree, PyTree]:
+    """Returns parameters and the optimiser's state after a step."""
     updates, opt_state = optimizer.update(grads, opt_state, params)
     return optax.apply_updates(params, updates), opt_state

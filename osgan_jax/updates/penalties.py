@@ -23,44 +23,41 @@ _STAGE_D, _STAGE_G = 2, 3
 
 def before_d(net, state: TrainState, grads: PyTree, inputs) -> tuple[TrainState, PyTree]:
     """Adds D's penalties to its gradients (summed over devices), where they are of every step."""
-    if net.gan.penalties.discriminator_every != 1:
-        return state, grads
-    state, extra = _of_discriminator(net, state, inputs)
-    return state, optax.tree.add(grads, extra)
+    every = net.gan.penalties.discriminator_every
+    return _before(every, _of_discriminator, net, state, grads, inputs)
 
 
 def after_d(net, state: TrainState, inputs) -> TrainState:
     """Makes D's optimiser step for its penalties, where it is due."""
     every = net.gan.penalties.discriminator_every
-    if every <= 1:
-        return state
-
-    def step(state):
-        state, grads = _of_discriminator(net, state, inputs)
-        updates, opt_d = net.gan.optimizer_d.update(grads, state.opt_d, state.params_d)
-        return state.replace(params_d=optax.apply_updates(state.params_d, updates), opt_d=opt_d)
-
-    return jax.lax.cond(state.step % every == 0, step, lambda state: state, state)
+    return _after(every, _of_discriminator, net.descend_d, net, state, inputs)
 
 
 def before_g(net, state: TrainState, grads: PyTree, inputs) -> tuple[TrainState, PyTree]:
     """Adds G's path length penalty to its gradients, where it is of every step."""
-    if net.gan.penalties.generator_every != 1:
-        return state, grads
-    state, extra = _of_generator(net, state, inputs)
-    return state, optax.tree.add(grads, extra)
+    return _before(net.gan.penalties.generator_every, _of_generator, net, state, grads, inputs)
 
 
 def after_g(net, state: TrainState, inputs) -> TrainState:
     """Makes G's optimiser step for its path length penalty, where it is due."""
     every = net.gan.penalties.generator_every
+    return _after(every, _of_generator, net.descend_g, net, state, inputs)
+
+
+def _before(every: int, penalty, net, state: TrainState, grads: PyTree, inputs):
+    if every != 1:
+        return state, grads
+    state, extra = penalty(net, state, inputs)
+    return state, optax.tree.add(grads, extra)
+
+
+def _after(every: int, penalty, descend, net, state: TrainState, inputs) -> TrainState:
     if every <= 1:
         return state
 
     def step(state):
-        state, grads = _of_generator(net, state, inputs)
-        updates, opt_g = net.gan.optimizer_g.update(grads, state.opt_g, state.params_g)
-        return state.replace(params_g=optax.apply_updates(state.params_g, updates), opt_g=opt_g)
+        state, grads = penalty(net, state, inputs)
+        return descend(state, grads)
 
     return jax.lax.cond(state.step % every == 0, step, lambda state: state, state)
 

@@ -13,7 +13,7 @@ import optax
 
 from osgan_jax import surgery
 from osgan_jax.state import TrainState
-from osgan_jax.updates.applied import Applied, Batch, Metrics
+from osgan_jax.updates.applied import Applied, Batch, Metrics, apply
 
 Array = jax.Array
 
@@ -157,10 +157,8 @@ def _join(net: Applied, state: TrainState, grads_and_loss, more):
     grads, loss = grads_and_loss
     value, (extra, of_adapters) = more
     if jax.tree.leaves(state.adapters):
-        updates, opt = net.terms.optimizer.update(
-            net.collectives.sum(of_adapters), state.opt_adapters, state.adapters
-        )
-        adapters = optax.apply_updates(state.adapters, updates)
+        of_adapters = net.collectives.sum(of_adapters)
+        adapters, opt = apply(net.terms.optimizer, of_adapters, state.opt_adapters, state.adapters)
         state = state.replace(adapters=adapters, opt_adapters=opt)
     return state, (optax.tree.add(grads, extra), loss + net.collectives.sum(value))
 
