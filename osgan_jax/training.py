@@ -81,6 +81,17 @@ def open_dataset(config: TrainConfig) -> data.Dataset:
     )
 
 
+def open_records(
+    run: runs.Run, workdir: pathlib.Path, gan: states.GAN, start: int, dataset: data.Dataset
+) -> gan_records.GANRecords:
+    """The records of a run that its configuration asks for, from step `start` on."""
+    chosen = None
+    if run.config.eval_every:
+        chosen = selection.Selection(run, workdir, gan, dataset, warn=jobs.warn)
+    real = dataset if run.config.collapse_alarm else None
+    return gan_records.GANRecords(run, workdir, gan, start, chosen, real)
+
+
 def _prepare(config: TrainConfig, workdir: pathlib.Path, dataset: data.Dataset | None) -> jobs.Job:
     check_evaluation(config)
     if dataset is None:
@@ -112,11 +123,7 @@ def _prepare(config: TrainConfig, workdir: pathlib.Path, dataset: data.Dataset |
 
     def records(start: int, flops: float | None) -> gan_records.GANRecords:
         del flops  # no figure of its own
-        chosen = None
-        if config.eval_every:
-            chosen = selection.Selection(run, workdir, gan, dataset, warn=jobs.warn)
-        real = dataset if config.collapse_alarm else None
-        return gan_records.GANRecords(run, workdir, gan, start, chosen, real)
+        return open_records(run, workdir, gan, start, dataset)
 
     def summary(start: int, flops: float | None) -> str:
         if config.accumulate > 1:

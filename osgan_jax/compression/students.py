@@ -12,7 +12,6 @@ from osgan_jax import (
     networks,
     parallel,
     runs,
-    selection,
     training,
 )
 from osgan_jax import state as states
@@ -71,12 +70,7 @@ def _prepare(config: CompressConfig, workdir, teacher, dataset) -> jobs.Job:
 
     def records(start: int, flops: float | None) -> gan_records.GANRecords:
         del flops  # no figure of its own
-        chosen = None
-        if config.eval_every:
-            chosen = selection.Selection(run, workdir, gan, dataset, warn=jobs.warn)
-        return gan_records.GANRecords(
-            run, workdir, gan, start, chosen, dataset if config.collapse_alarm else None
-        )
+        return training.open_records(run, workdir, gan, start, dataset)
 
     def summary(start: int, flops: float | None) -> str:
         del flops  # the compiler counts both stages
