@@ -52,7 +52,11 @@ _ALGORITHMS = flags.DEFINE_list(
     'algorithms', ['one_stage', 'dfad', 'zskt', 'kd'], 'for --distill; the first is the unit'
 )
 _GENERATOR_WIDTH = flags.DEFINE_integer(
-    'generator_width', 128, "for --distill: channels of the generator's first grids", lower_bound=2
+    'generator_width',
+    128,
+    "for --distill: channels of the generator's first grids",
+    lower_bound=2,
+    upper_bound=cli.MOST,
 )
 _NUM_WORKERS = flags.DEFINE_integer('num_workers', 0, 'processes that read and decode it')
 cli.define_flags(BenchmarkConfig)

@@ -11,6 +11,11 @@ from typing import Any
 
 from absl import app, flags, logging
 
+# What jax says where an accelerator, or the machine, has no memory left.
+_EXHAUSTED = 'RESOURCE_EXHAUSTED'
+# What devices count to, and their seeds.
+MOST, MOST_SEED = 2**31 - 1, 2**32 - 1
+
 _DEBUG = flags.DEFINE_bool('debug', False, 'show the traceback of an error')
 _COMPILATION_CACHE = flags.DEFINE_string(
     'compilation_cache',
@@ -43,8 +48,11 @@ def define_flags(config_class: type, defaults: dict[str, Any] | None = None) -> 
 def config_from_flags(config_class: type) -> Any:
     """The dataclass filled from the flags that `define_flags` defined.
 
+    With --deterministic it also asks for that, before anything uses jax.
+
     Raises:
-      ValueError: for a value that the dataclass refuses, or a list of something else than it takes.
+      ValueError: for a value that the dataclass refuses, a list of something else than it takes, or
+        as `osgan_jax.determinism.request`.
     """
     hints = typing.get_type_hints(config_class)
     values = {}
@@ -58,7 +66,12 @@ def config_from_flags(config_class: type) -> Any:
             except ValueError as error:
                 raise ValueError(f'{field.name}: {error}') from error
         values[field.name] = value
-    return config_class(**values)
+    config = config_class(**values)
+    if values.get('deterministic'):
+        from osgan_jax import determinism
+
+        determinism.request()
+    return config
 
 
 def without(config_class: type, names: Collection[str]) -> type:
@@ -91,7 +104,7 @@ def define_process_flags() -> None:
     flags.DEFINE_string(
         'coordinator', None, 'host:port of process 0, to train with several; auto asks the cluster'
     )
-    flags.DEFINE_integer('num_processes', None, 'processes that train together')
+    flags.DEFINE_integer('num_processes', None, 'processes that train together', upper_bound=MOST)
     flags.DEFINE_integer('process_id', None, 'which of them this is, from 0')
     flags.DEFINE_integer(
         'peer_timeout',
@@ -99,6 +112,7 @@ def define_process_flags() -> None:
         'seconds to wait for all processes at the start; later, seconds of silence of one after '
         'which the others end too, with a non-zero exit code',
         lower_bound=1,
+        upper_bound=10**6,
     )
 
 
@@ -154,6 +168,8 @@ def run(main: Callable[[], int | None]) -> None:
 def _outcome(main: Callable[[], int | None]) -> int:
     """Runs `main` and returns the exit code."""
     # Imported here: `--help` and a wrong flag need not wait for jax.
+    import jax
+
     from osgan_jax import caches, checkpoints, memory, processes, training
 
     memory.keep_pages()
@@ -177,6 +193,27 @@ def _outcome(main: Callable[[], int | None]) -> int:
         if _DEBUG.value:
             raise
         return _fail(processes.speaker() + _sentence(error))
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if _DEBUG.value or not (isinstance(error, MemoryError) or _EXHAUSTED in str(error)):
+            raise
+        return _fail(
+            f'{processes.speaker()}there is not enough memory: ask for smaller batches, fewer '
+            f'images or narrower networks{_greatest_numbers()}'
+        )
+
+
+def _greatest_numbers() -> str:
+    """The two greatest numbers that were asked for, to say after what is too much."""
+    given = {
+        f'--{name}={value}': int(value)
+        for name in flags.FLAGS
+        if flags.FLAGS[name].present
+        for values in [flags.FLAGS[name].value]
+        for value in (values if isinstance(values, list) else [values])
+        if str(value).isdecimal()
+    }
+    greatest = sorted(given, key=given.__getitem__, reverse=True)[:2]
+    return f' (asked for: {", ".join(greatest)})' if greatest else ''
 
 
 def _has_peers() -> bool:
@@ -189,7 +226,11 @@ def _parse(argv: list[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:
-        sys.exit(_fail(f'{error} (--help lists the flags)'))
+        # absl's words on --flagfile begin with a shout.
+        said = _sentence(error).removeprefix('ERROR:: ')
+        sys.exit(_fail(f'{said} (--help lists the flags)'))
+    except UnicodeDecodeError as error:
+        sys.exit(_fail(f'a --flagfile is to be text of flags, one a line: {_sentence(error)}'))
 
 
 def _fail(message: str) -> int:

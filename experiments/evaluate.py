@@ -40,8 +40,12 @@ _STEP = flags.DEFINE_integer('step', None, 'checkpoint; default the newest good 
 _ALL = flags.DEFINE_bool('all', False, 'every checkpoint')
 _BEST = flags.DEFINE_bool('best', False, 'the checkpoint in WORKDIR/best')
 _AGAIN = flags.DEFINE_bool('again', False, 'also what was scored before')
-_NUM_SAMPLES = flags.DEFINE_integer('num_samples', 10_000, 'images drawn', lower_bound=2)
-_SEED = flags.DEFINE_integer('seed', 0, 'seed of the latents', lower_bound=0)
+_NUM_SAMPLES = flags.DEFINE_integer(
+    'num_samples', 10_000, 'images drawn', lower_bound=2, upper_bound=cli.MOST
+)
+_SEED = flags.DEFINE_integer(
+    'seed', 0, 'seed of the latents', lower_bound=0, upper_bound=cli.MOST_SEED
+)
 _WEIGHTS = flags.DEFINE_string('inception_weights', None, 'file of Inception weights, or fetch')
 _CONVENTION = flags.DEFINE_enum(
     'convention', 'torch', ['torch', 'tf1', 'clean'], "how the Inception network's input is made"
@@ -53,7 +57,11 @@ _PATH_LENGTH_CROP = flags.DEFINE_bool(
     'path_length_crop', False, 'path lengths of the middle of aligned faces'
 )
 _PATH_LENGTH_PAIRS = flags.DEFINE_integer(
-    'path_length_pairs', 50_000, 'pairs of images of a path length', lower_bound=1
+    'path_length_pairs',
+    50_000,
+    'pairs of images of a path length',
+    lower_bound=1,
+    upper_bound=cli.MOST,
 )
 _LPIPS_WEIGHTS = flags.DEFINE_list(
     'lpips_weights', [], "files of VGG16's and LPIPS's weights, for path lengths"

@@ -16,11 +16,19 @@ from experiments import cli
 _WORKDIR = flags.DEFINE_string('workdir', None, 'directory of the training run', required=True)
 _OUT = flags.DEFINE_string('out', None, 'where to write; default WORKDIR/generated')
 _STEP = flags.DEFINE_integer('step', None, 'checkpoint; default the newest good one')
-_SEED = flags.DEFINE_integer('seed', 0, 'seed of the latents', lower_bound=0)
-_GRID = flags.DEFINE_integer('grid', 64, 'images in grid.png, 0 for none', lower_bound=0)
-_COUNT = flags.DEFINE_integer('count', 0, 'separate PNG files', lower_bound=0)
-_INTERPOLATE = flags.DEFINE_integer('interpolate', 0, 'rows of interpolations.png', lower_bound=0)
-_STEPS = flags.DEFINE_integer('steps', 10, 'images a row of interpolations', lower_bound=2)
+_SEED = flags.DEFINE_integer(
+    'seed', 0, 'seed of the latents', lower_bound=0, upper_bound=cli.MOST_SEED
+)
+_GRID = flags.DEFINE_integer(
+    'grid', 64, 'images in grid.png, 0 for none', lower_bound=0, upper_bound=cli.MOST
+)
+_COUNT = flags.DEFINE_integer('count', 0, 'separate PNG files', lower_bound=0, upper_bound=cli.MOST)
+_INTERPOLATE = flags.DEFINE_integer(
+    'interpolate', 0, 'rows of interpolations.png', lower_bound=0, upper_bound=cli.MOST
+)
+_STEPS = flags.DEFINE_integer(
+    'steps', 10, 'images a row of interpolations', lower_bound=2, upper_bound=cli.MOST
+)
 _LABEL = flags.DEFINE_integer('label', None, 'class of all images; default every class in turn')
 
 

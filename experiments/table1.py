@@ -46,7 +46,7 @@ _BUDGET = flags.DEFINE_float(
 )
 _METRICS = flags.DEFINE_list('metrics', ['fid', 'kid'], 'some of fid, kid, is, pr')
 _NUM_SAMPLES = flags.DEFINE_integer(
-    'num_samples', 10_000, 'images a cell is scored on', lower_bound=2
+    'num_samples', 10_000, 'images a cell is scored on', lower_bound=2, upper_bound=cli.MOST
 )
 cli.define_flags(_Shared)
 

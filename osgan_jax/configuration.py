@@ -10,6 +10,10 @@ import json
 from typing import Any, ClassVar, Self
 
 PRECISIONS = ('float32', 'tensorfloat32', 'bfloat16')
+# Devices count in int32; seeds are unsigned.
+_MOST, _MOST_SEED = 2**31 - 1, 2**32 - 1
+# What float32 rounds to infinity begins a little above.
+_MOST_REAL = 3e38
 
 
 def field(
@@ -52,6 +56,7 @@ class Config:
             value, choices = getattr(self, each.name), each.metadata['choices']
             if choices and value is not None and value not in choices:
                 raise ValueError(f'{each.name}={value!r}: expected one of {", ".join(choices)}')
+            _check_number(each.name, value)
         for name, least in self.AT_LEAST.items():
             value = getattr(self, name)
             if value is not None and not (value >= least and value < float('inf')):
@@ -82,6 +87,16 @@ class Config:
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
+def _check_number(name: str, value: Any) -> None:
+    """Raises ValueError for numbers that devices have not: too great, infinite or none."""
+    most = _MOST_SEED if name == 'seed' else _MOST
+    for each in value if isinstance(value, tuple) else (value,):
+        if isinstance(each, int) and each > most:
+            raise ValueError(f'{name}={each}: expected a number of at most {most}')
+    if isinstance(value, float) and not abs(value) < _MOST_REAL:
+        raise ValueError(f'{name}={value}: expected a finite number, of float32')
+
+
 def contradictions(saved: Config, asked: Config) -> list[str]:
     """Fields that differ between a saved and a resuming run and may not, as 'name: a, not b'."""
     found = []
@@ -109,6 +124,7 @@ class RunConfig(Config):
         'eval_every': 1,
         'keep': 1,
         'num_samples': 1,
+        'keep_samples': 3,
         'max_seconds': 0.0,
     }
 
@@ -117,6 +133,9 @@ class RunConfig(Config):
     num_steps: int | None = field(None, 'updates in all', may_change=True)
     batch_size: int | None = field(None, 'images a step over all devices')
     precision: str = field('float32', 'arithmetic of the networks', choices=PRECISIONS)
+    deterministic: bool = field(
+        False, 'only operations that give the same numbers in every run; slower, of effect on GPUs'
+    )
     num_workers: int = field(0, 'processes that read and decode images', may_change=True)
     num_devices: int | None = field(None, 'devices of each process; default all', may_change=True)
     steps_per_call: int = field(
@@ -127,15 +146,19 @@ class RunConfig(Config):
     save_every: int = field(500, 'steps between checkpoints', may_change=True)
     keep: int = field(3, 'checkpoints kept, the newest', may_change=True)
     num_samples: int = field(64, 'images in a sample grid', may_change=True)
+    keep_samples: int = field(
+        256, 'sample grids kept; of more, every second old one is removed', may_change=True
+    )
     max_seconds: float | None = field(
         None, 'end after this long in training steps, interruptions included', may_change=True
     )
     eval_every: int | None = field(None, 'steps between evaluations', may_change=True)
+    skip_nonfinite: bool = field(
+        False, 'leave out, and count, steps that would make NaN or infinity', may_change=True
+    )
 
     def __post_init__(self):
         super().__post_init__()
-        if self.seed >= 2**32:
-            raise ValueError(f'seed={self.seed}: expected a number below 2**32')
         for every in ('log_every', 'sample_every', 'save_every', 'eval_every'):
             if (getattr(self, every) or 0) % self.steps_per_call:
                 raise ValueError(

@@ -2,11 +2,14 @@
 
 import os
 import signal
+import socket
 import threading
 from typing import Any
 
 # Agreed on between processes as a signal's number is, and less than those a run listens to.
 TIME_IS_UP = 1
+
+_LISTENED_TO = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(Exception):  # noqa: N818 (not an error: somebody asked for it)
@@ -31,20 +34,49 @@ class Signals:
     def __init__(self):
         self.received = 0
         self._before: dict[int, Any] = {}
+        self._wakeup: socket.socket | None = None
+        self._wakeup_before = -1
 
     def __enter__(self) -> 'Signals':
         # Elsewhere than in the main thread Python has no signals to hand out.
         if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGINT, signal.SIGTERM):
+            # Handlers run in the main thread, between two lines of Python: not while it compiles
+            # or waits for a device, which may take minutes. A thread hears of signals even then.
+            heard, self._wakeup = socket.socketpair()
+            self._wakeup.setblocking(False)
+            self._wakeup_before = signal.set_wakeup_fd(
+                self._wakeup.fileno(), warn_on_full_buffer=False
+            )
+            threading.Thread(
+                target=_leave_at_the_second, args=(heard,), name='osgan_jax-signals', daemon=True
+            ).start()
+            for signum in _LISTENED_TO:
                 self._before[signum] = signal.signal(signum, self._handle)
         return self
 
     def __exit__(self, *unused) -> None:
         for signum, handler in self._before.items():
             signal.signal(signum, handler)
+        if self._wakeup is not None:
+            signal.set_wakeup_fd(self._wakeup_before)
+            self._wakeup.close()  # which ends the thread
+            self._wakeup = None
 
     def _handle(self, signum: int, frame: Any) -> None:
         del frame
-        if self.received:
-            os._exit(128 + signum)
-        self.received = signum
+        self.received = self.received or signum
+
+
+def _leave_at_the_second(heard: socket.socket) -> None:
+    """Ends the process when a second signal comes, until the other end is closed.
+
+    Args:
+      heard: gets one byte for each signal that has a handler, its number.
+    """
+    received = 0
+    with heard:
+        while byte := heard.recv(1):
+            if byte[0] in _LISTENED_TO:
+                received += 1
+            if received == 2:
+                os._exit(128 + byte[0])

@@ -19,7 +19,9 @@ import numpy as np
 from osgan_jax import (
     checkpoints,
     data,
+    determinism,
     interruption,
+    numerics,
     parallel,
     precisions,
     processes,
@@ -28,6 +30,7 @@ from osgan_jax import (
 )
 from osgan_jax.configuration import RunConfig
 from osgan_jax.loop import Loop, feed
+from osgan_jax.numerics import NonFiniteError
 
 PyTree = Any
 
@@ -57,7 +60,7 @@ class Job:
     Attributes:
       run: its configuration, resolved.
       devices: where, `parallel.local_devices`.
-      state: a fresh one. It has `step` and `networks()`, what must stay finite, by name.
+      state: a fresh one, a pytree with a `step`; all its numbers must stay finite.
       update: `(state, batch) -> (state, metrics)`, or, where there are constants,
         `(state, batch, constants) -> (state, metrics)`.
       batches: opens the batches that this process hands in.
@@ -84,7 +87,11 @@ class Job:
 
 
 def carry_out(
-    prepare: Callable[[], Job], workdir: str | os.PathLike[str], *, precision: str
+    prepare: Callable[[], Job],
+    workdir: str | os.PathLike[str],
+    *,
+    precision: str,
+    deterministic: bool = False,
 ) -> Result:
     """Trains, or resumes, the run that lives in `workdir`.
 
@@ -95,24 +102,30 @@ def carry_out(
       prepare: everything that does not touch the workdir or other processes.
       workdir: the run's directory.
       precision: one of `configuration.PRECISIONS`.
+      deterministic: whether to call `determinism.request` first.
 
     Returns:
       The final state and metrics.
 
     Raises:
-      ValueError: for what `prepare` refuses, or if the run there is another.
-      NonFiniteError: when a loss or a parameter is no longer finite; the last good checkpoint
-        stays.
+      ValueError: for what `prepare` refuses, if the run there is another, or as
+        `determinism.request`.
+      NonFiniteError: when a loss or a number of the state is no longer finite; the last good
+        checkpoint stays. A loss, or a tensor of the state, is noticed within `log_every +
+        steps_per_call` steps.
       Stopped: after SIGINT or SIGTERM, in any process, the state saved.
       osgan_jax.processes.PeerError: if another process failed or is gone.
       osgan_jax.checkpoints.CheckpointError: if saving or restoring is impossible, or another run
         holds the directory.
     """
     workdir = pathlib.Path(workdir)
+    if deterministic:
+        determinism.request()
     precisions.set_default(precision)
     with processes.peer_errors(), contextlib.ExitStack() as stack:
         with processes.all_or_none():
             job = prepare()
+            _check_finite(job.constants, 'the teacher')
             # Before anything is written: what cannot be trained should leave no trace.
             if processes.is_first():
                 stack.enter_context(checkpoints.lock(workdir))
@@ -123,21 +136,27 @@ def _carry_out(job: Job, workdir: pathlib.Path) -> Result:
     run, config, devices, state = job.run, job.run.config, job.devices, job.state
     first = processes.is_first()
     with (
+        interruption.Signals() as signals,  # until all is closed
         checkpoints.Checkpoints(workdir, keep=config.keep, warn=warn) as saved,
         job.batches() as batches,
-        interruption.Signals() as signals,
     ):
         newest = saved.latest_step()
         processes.check_same(_shared(run, newest))
-        start = 0
+        start, skipped = 0, 0
         if newest is not None:
-            before = runs.read(workdir, type(config))
+            before = _before(workdir, saved, run)
             if before is not None:
                 runs.check_same(workdir, before, run)
             state, iterator_state, start = saved.restore(state)
             batches.set_state(iterator_state)
+            skipped = saved.metadata(start).get('skipped', 0)
+            _check_finite(state, f'the checkpoint of step {start} in {workdir}')
         with processes.all_or_none():
             if first:
+                if newest is None:
+                    found = runs.check_unstarted(workdir, runs.read(workdir, type(config)))
+                    if found is not None:
+                        warn(found)
                 runs.write(workdir, run)
         with processes.all_or_none():
             if not first:
@@ -155,7 +174,7 @@ def _carry_out(job: Job, workdir: pathlib.Path) -> Result:
             own = signals.received or records.time_is_up() * interruption.TIME_IS_UP
             return agreement(step, own)
 
-        loop = Loop(run, workdir, saved, records, start, job.advice)
+        loop = Loop(run, workdir, saved, records, start, job.advice, skipped)
         with loop, feed(batches, config, devices) as fed:
             if start and jax.process_count() == 1 and records.time_is_up():
                 print(
@@ -163,6 +182,8 @@ def _carry_out(job: Job, workdir: pathlib.Path) -> Result:
                 )
             else:
                 state = loop.steps(compiled, state, fed, asked_to_stop)
+                if loop.skipped:
+                    warn(f'{loop.skipped} steps were skipped: they were not finite.')
         return Result(state, loop.last_metrics)
 
 
@@ -189,6 +210,25 @@ def warn(message: str) -> None:
     """Prints a warning once, whatever the number of processes."""
     if processes.is_first():
         print(f'warning: {message}', flush=True)
+
+
+def _check_finite(tree: PyTree, what: str) -> None:
+    """Raises NonFiniteError, naming tensors, unless all numbers of a pytree are finite."""
+    if bad := numerics.describe(tree):
+        raise NonFiniteError(f'{what} holds numbers that are not finite: {bad}.')
+
+
+def _before(
+    workdir: pathlib.Path, saved: checkpoints.Checkpoints, run: runs.Run
+) -> runs.Run | None:
+    """What a directory with checkpoints was made with, as far as that can be known."""
+    found = runs.read(workdir, type(run.config))
+    if found is None:
+        warn(f'{workdir} has no config.json: it is written anew, as its checkpoints remember it.')
+        # If none of them can be read, restoring says so in better words.
+        with contextlib.suppress(checkpoints.CheckpointError):
+            found = runs.recall(saved.metadata(), run)
+    return found
 
 
 def _find(workdir: pathlib.Path, kind: type[RunConfig]) -> None:
@@ -221,8 +261,9 @@ def _compile(job: Job, state: Any):
     if job.constants is not None:
         constants = (parallel.replicate(job.constants, devices),)
     batch = [job.example] * steps_per_call if steps_per_call > 1 else job.example
+    update = numerics.skipping(job.update) if job.run.config.skip_nonfinite else job.update
     mapped = parallel.compile_update(
-        job.update, devices, steps_per_call=steps_per_call, num_constants=len(constants)
+        update, devices, steps_per_call=steps_per_call, num_constants=len(constants)
     )
     compiled = mapped.lower(state, parallel.put_batch(batch, devices), *constants).compile()
     flops = job.flops() if job.flops else parallel.flops(compiled, len(devices))

@@ -9,14 +9,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from osgan_jax import checkpoints, data, interruption, parallel, recording, runs
+from osgan_jax import checkpoints, data, interruption, numerics, parallel, recording, runs
 from osgan_jax.configuration import RunConfig
+from osgan_jax.numerics import NonFiniteError
 
 _PREFETCHED_BATCHES = 2
-
-
-class NonFiniteError(RuntimeError):
-    """A loss or a parameter became NaN or infinite; the message names it and the step."""
+# Steps in a row that --skip_nonfinite leaves out before it gives up.
+MOST_SKIPPED = 100
 
 
 class Loop:
@@ -30,6 +29,7 @@ class Loop:
         records: recording.Records,
         start: int,
         advice: str,
+        skipped: int = 0,
     ):
         """Takes up a run.
 
@@ -40,12 +40,17 @@ class Loop:
           records: what is to be kept of it.
           start: the step to go on from.
           advice: how a person may go on after a number is no longer finite.
+          skipped: steps left out so far, see `osgan_jax.numerics.skipping`.
         """
         self.config, self.workdir, self.saved, self.records = run.config, workdir, saved, records
         self.start = start
+        self.skipped = skipped
+        self._skipped_in_a_row = 0
         self._advice = advice
         self.last_metrics: dict[str, float] = {}
-        self._pending: list[tuple[int, dict[str, Any]]] = []
+        # Steps, their metrics and, of some, which tensors are finite: all still on the device.
+        self._pending: list[tuple[int, dict[str, Any], Any]] = []
+        self._newest: Any = None
 
     def __enter__(self) -> 'Loop':
         return self
@@ -65,9 +70,9 @@ class Loop:
         if step == 0:
             self._sample(0, state)
         while step < config.num_steps:
-            state, metrics = update(state, next(batches))
+            state, metrics = update(state, self._next(step, state, batches))
             step += config.steps_per_call
-            self._note(step, metrics)
+            self._note(step, state, metrics)
             reason = asked_to_stop(step)
             last = step == config.num_steps or reason == interruption.TIME_IS_UP
             if last or step % config.sample_every == 0:
@@ -88,36 +93,81 @@ class Loop:
         self.records.curves()
         return state
 
-    def _note(self, step: int, metrics: dict[str, Any]) -> None:
+    def _next(self, step: int, state: Any, batches) -> Any:
+        try:
+            return next(batches)
+        except (ValueError, OSError):
+            # Data that cannot be read are no reason to lose the steps so far. Several processes
+            # would have to save together, and the others have their data.
+            if step > self.start and jax.process_count() == 1:
+                self._save(step, state, batches, wait=True)
+            raise
+
+    def _note(self, step: int, state: Any, metrics: dict[str, Any]) -> None:
         """Keeps a call's metrics on the device and logs those that are due.
 
         The newest call's are left alone: reading them would make the host wait for the device, and
         the device then for the host.
         """
-        self._pending.append((step, metrics))
+        logged = step % self.config.log_every == 0
+        self._newest = state
+        self._pending.append((step, metrics, numerics.finite_leaves(state) if logged else None))
         self.records.update(step)
-        if any(s % self.config.log_every == 0 for s, _ in self._pending[:-1]):
+        if any(s % self.config.log_every == 0 for s, *_ in self._pending[:-1]):
             self._settle(keep=1)
 
     def _settle(self, keep: int = 0) -> None:
         """Reads, checks and logs the pending metrics but the newest `keep`."""
         count = len(self._pending) - keep
         due, self._pending = self._pending[:count], self._pending[count:]
-        for step, metrics in jax.device_get(due):
-            for name, values in metrics.items():
-                self._check_finite(step, name, np.atleast_1d(values))
-            values = {name: float(np.atleast_1d(v)[-1]) for name, v in metrics.items()}
+        for step, metrics, finite in jax.device_get(due):
+            metrics = {name: np.atleast_1d(values) for name, values in metrics.items()}
+            if 'skipped' in metrics:
+                self._count_skipped(step, metrics)
+            else:
+                self._check_finite(step, metrics)
+            if finite is not None and not finite.all():
+                bad = numerics.describe(self._newest, finite)
+                raise NonFiniteError(f'{bad} not finite at step {step}. {self._way_out()}')
+            values = {name: float(values[-1]) for name, values in metrics.items()}
             self.last_metrics = values
             if step % self.config.log_every == 0:
                 self.records.metrics(step, values)
 
-    def _check_finite(self, step: int, name: str, values: np.ndarray) -> None:
-        bad = np.flatnonzero(~np.isfinite(values))
-        if bad.size:
-            at = step - len(values) + 1 + int(bad[0])
-            raise NonFiniteError(f'{name} became {values[bad[0]]} at step {at}. {self._way_out()}')
+    def _check_finite(self, step: int, metrics: dict[str, np.ndarray]) -> None:
+        for name, values in metrics.items():
+            bad = np.flatnonzero(~np.isfinite(values))
+            if bad.size:
+                at = step - len(values) + 1 + int(bad[0])
+                raise NonFiniteError(
+                    f'{name} became {values[bad[0]]} at step {at}. {self._tensors()}'
+                    f'{self._way_out()}'
+                )
+
+    def _count_skipped(self, step: int, metrics: dict[str, np.ndarray]) -> None:
+        """Counts the steps left out, and turns each step's mark into the count up to it."""
+        counts = []
+        for at, left_out in enumerate(metrics['skipped'], step - len(metrics['skipped']) + 1):
+            self.skipped += int(left_out)
+            self._skipped_in_a_row = self._skipped_in_a_row + 1 if left_out else 0
+            counts.append(self.skipped)
+            if self._skipped_in_a_row == MOST_SKIPPED:
+                bad = [name for name, values in metrics.items() if not np.isfinite(values).all()]
+                what = f'{", ".join(bad)} not finite' if bad else 'new tensors not finite'
+                raise NonFiniteError(
+                    f'{MOST_SKIPPED} steps in a row up to step {at} were skipped, {what}. '
+                    f'{self._tensors()}{self._way_out()}'
+                )
+        metrics['skipped'] = np.array(counts)
+
+    def _tensors(self) -> str:
+        """Which tensors the newest state has that are not finite, as a sentence or nothing."""
+        bad = numerics.describe(self._newest)
+        return f'By then not finite: {bad}. ' if bad else ''
 
     def _way_out(self) -> str:
+        with contextlib.suppress(checkpoints.CheckpointError):
+            self.saved.wait()  # one may be on its way
         newest = self.saved.latest_step()
         kept = f'the checkpoint of step {newest} is kept' if newest else 'nothing was saved yet'
         return f'The run in {self.workdir} is stopped and {kept}. {self._advice}'
@@ -131,22 +181,13 @@ class Loop:
 
     def _save(self, step: int, state: Any, batches, *, wait: bool) -> None:
         with self._aside():
-            networks = state.networks()
-            if not bool(_all_finite(networks)):
-                bad = [
-                    jax.tree_util.keystr(path)
-                    for path, leaf in jax.tree_util.tree_leaves_with_path(networks)
-                    if not np.isfinite(np.asarray(leaf)).all()
-                ]
-                more = f' and {len(bad) - 3} more' if len(bad) > 3 else ''
-                raise NonFiniteError(
-                    f'{", ".join(bad[:3])}{more} not finite at step {step}. {self._way_out()}'
-                )
+            if bad := numerics.describe(state):
+                raise NonFiniteError(f'{bad} not finite at step {step}. {self._way_out()}')
             self.saved.save(
                 step,
                 state,
                 iterator_state=batches.get_state(),
-                metadata={'config': dataclasses.asdict(self.config)},
+                metadata={'config': dataclasses.asdict(self.config), 'skipped': self.skipped},
                 wait=wait,
             )
 
@@ -180,6 +221,3 @@ def feed(batches: data.Batches, config: RunConfig, devices: list[jax.Device]) ->
     return data.prefetch(
         batches, _PREFETCHED_BATCHES, lambda batch: parallel.put_batch(batch, devices)
     )
-
-
-_all_finite = jax.jit(parallel.all_finite)

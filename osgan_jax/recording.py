@@ -9,8 +9,19 @@ from typing import Any
 import jax
 import numpy as np
 
-from osgan_jax import reporting
+from osgan_jax import determinism, reporting
 from osgan_jax.runs import Run
+
+# TensorBoard shows about ten of a run's images, however many there are.
+_EVENT_IMAGES = 32
+
+# Names that `reporting.files.replacing` gives to what these records write.
+_BEING_WRITTEN = (
+    '.metrics.jsonl.*.tmp',
+    '.timing.jsonl.*.tmp',
+    '.curves.png.*.tmp',
+    'samples/.step_*.tmp',
+)
 
 
 class Records:
@@ -97,6 +108,10 @@ class Written(Records):
         config = run.config
         self.run, self.workdir = run, workdir
         self._title = title
+        # What a kill left of files that were being written.
+        for pattern in _BEING_WRITTEN:
+            for path in workdir.glob(pattern):
+                path.unlink(missing_ok=True)
         self._log = reporting.MetricsLog(workdir, start)
         self._timing = reporting.MetricsLog(workdir, start, filename='timing.jsonl')
         self._clock = Stopwatch(self._seconds_before())
@@ -129,7 +144,7 @@ class Written(Records):
         return limit is not None and self._clock.seconds >= limit
 
     def _seconds_before(self) -> float:
-        columns = reporting.metrics_log.read(self._timing.path)
+        columns = reporting.metrics_log.read(self._timing.path, at_most=1)
         return float(columns['seconds'][-1]) if len(columns['step']) else 0.0
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
@@ -153,6 +168,8 @@ class Written(Records):
     def grid(self, step: int, images: np.ndarray, columns: int | None = None) -> None:
         """Writes samples/step_*.png and, after the first step, the curves.
 
+        Of many grids, old ones are removed: `osgan_jax.reporting.thinning`.
+
         Args:
           step: number of finished updates.
           images: `[N, H, W, C]` in [-1, 1].
@@ -160,8 +177,12 @@ class Written(Records):
         """
         scale = reporting.visible_scale(images.shape[1])
         shown = reporting.grid(images, columns=columns, scale=scale)
-        reporting.save_png(self.workdir / 'samples' / f'step_{step:07d}.png', shown)
-        self.tensorboard.image(step, 'samples', reporting.grid(images, columns=columns))
+        directory, every = self.workdir / 'samples', self.run.config.sample_every
+        reporting.save_png(directory / f'step_{step:07d}.png', shown)
+        reporting.thinning.thin(directory, step, every, self.run.config.keep_samples)
+        # From an event file nothing can be removed, so later images come at greater distances.
+        if step % reporting.thinning.distance(step, every, _EVENT_IMAGES) == 0:
+            self.tensorboard.image(step, 'samples', reporting.grid(images, columns=columns))
         if step:
             self.curves()
 
@@ -180,6 +201,8 @@ def platform(devices: Sequence[jax.Device]) -> str:
     text = f'{len(devices)} {devices[0].device_kind}'
     if jax.process_count() > 1:
         text += f', in {jax.process_count()} processes'
+    if determinism.is_requested():
+        text += ', deterministic'
     return text
 
 

@@ -75,8 +75,17 @@ def restore(
       osgan_jax.checkpoints.CheckpointError: if there is no such checkpoint, or none is good.
     """
     run = read(workdir)
-    gan = states.build(run.config, num_classes=run.num_classes, steps_per_epoch=run.steps_per_epoch)
-    like = jax.eval_shape(lambda: states.create(gan, run.config.seed))
+    try:
+        gan = states.build(
+            run.config, num_classes=run.num_classes, steps_per_epoch=run.steps_per_epoch
+        )
+        like = jax.eval_shape(lambda: states.create(gan, run.config.seed))
+    except (TypeError, ArithmeticError) as error:
+        # Fields left open, or sizes that no array has; what is contradictory, build refuses.
+        raise ValueError(
+            f'the configuration in {workdir} describes no networks that can be built: restore its '
+            'config.json'
+        ) from error
     with checkpoints.Checkpoints(pathlib.Path(workdir), read_only=True) as saved:
         # A student's state has more than the networks.
         return run, gan, saved.restore(like, step, whole=False)

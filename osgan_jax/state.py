@@ -83,11 +83,6 @@ class TrainState:
     key: Array
     penalties: Any = None
 
-    def networks(self) -> dict[str, PyTree]:
-        """What must stay finite, by name."""
-        names = ('params_g', 'params_d', 'ema_g', 'stats_g', 'stats_d')
-        return {name: getattr(self, name) for name in names}
-
     def sampling_variables(self) -> PyTree:
         """G's variables to sample from: the average where there is one."""
         if self.ema_g is not None:

@@ -20,13 +20,13 @@ from osgan_jax import state as states
 from osgan_jax.config import TrainConfig
 from osgan_jax.interruption import Stopped
 from osgan_jax.jobs import Result
-from osgan_jax.loop import NonFiniteError
+from osgan_jax.numerics import NonFiniteError
 
 __all__ = ['NonFiniteError', 'Result', 'Stopped', 'train']
 
 ADVICE = (
     'Lower --learning_rate_d or --learning_rate_g, change the loss or normalisation, or another '
-    '--seed.'
+    '--seed; where it is a rare accident, --skip_nonfinite.'
 )
 
 
@@ -54,7 +54,10 @@ def train(
     """
     workdir = pathlib.Path(workdir)
     return jobs.carry_out(
-        lambda: _prepare(config, workdir, dataset), workdir, precision=config.precision
+        lambda: _prepare(config, workdir, dataset),
+        workdir,
+        precision=config.precision,
+        deterministic=config.deterministic,
     )
 
 

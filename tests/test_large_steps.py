@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from osgan_jax import config, methods, networks, parallel, updates
+from osgan_jax import config, methods, networks, numerics, parallel, updates
 from osgan_jax import state as states
 
 pytestmark = pytest.mark.slow
@@ -43,7 +43,7 @@ def step(gan, scheme, state):
 
 
 def is_finite(state):
-    return bool(parallel.all_finite((state.params_g, state.params_d, state.stats_g, state.ema_g)))
+    return bool(numerics.all_finite((state.params_g, state.params_d, state.stats_g, state.ema_g)))
 
 
 @pytest.mark.parametrize('scheme', ['one_stage', 'two_stage'])

@@ -1,13 +1,7 @@
-"""Whole runs: what is written, resuming to the bit, signals, and runs that go wrong."""
+"""Whole runs: what is written, resuming to the bit, and runs that go wrong."""
 
 import dataclasses
 import json
-import os
-import pathlib
-import signal
-import subprocess
-import sys
-import time
 
 import chex
 import jax
@@ -17,8 +11,6 @@ import small
 from PIL import Image
 
 from osgan_jax import checkpoints, data, training
-
-ROOT = pathlib.Path(__file__).parents[1]
 
 
 def files_of(workdir):
@@ -156,7 +148,7 @@ def test_non_finite_parameters_are_named_before_they_are_saved(tmp_path):
     config = small.make_config(
         num_steps=1, save_every=1, optimizer='sgd', learning_rate_d=3e38, learning_rate_g=0.0
     )
-    with pytest.raises(training.NonFiniteError, match=r"\['params_d'\].*not finite at step 1"):
+    with pytest.raises(training.NonFiniteError, match=r'params_d/.*not finite at step 1'):
         training.train(config, tmp_path, dataset=small.dataset())
     with checkpoints.Checkpoints(tmp_path, read_only=True) as saved:
         assert saved.steps() == []
@@ -165,102 +157,3 @@ def test_non_finite_parameters_are_named_before_they_are_saved(tmp_path):
 def test_two_runs_on_one_workdir_are_refused(tmp_path):
     with checkpoints.lock(tmp_path), pytest.raises(checkpoints.CheckpointError, match='in use'):
         training.train(small.make_config(), tmp_path, dataset=small.dataset())
-
-
-# --- subprocesses: real signals ----------------------------------------------------------------
-
-FLAGS = [
-    '--dataset=digits',
-    '--image_size=16',
-    '--width=4',
-    '--batch_size=16',
-    '--num_samples=4',
-    '--num_devices=1',
-    '--num_steps=60',
-    '--log_every=1',
-    '--sample_every=20',
-    '--save_every=5',
-]
-
-
-@pytest.fixture(scope='module')
-def data_dir(tmp_path_factory):
-    """Digits prepared once, so that the runs spend their time training."""
-    directory = tmp_path_factory.mktemp('data')
-    data.load('digits', data_dir=directory)
-    return directory
-
-
-def launch(workdir, data_dir, *extra):
-    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'PYTHONUNBUFFERED': '1'}
-    command = [sys.executable, '-m', 'experiments.train', f'--workdir={workdir}', *FLAGS]
-    return subprocess.Popen(
-        [*command, f'--data_dir={data_dir}', *extra],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def wait_for_step(workdir, step):
-    """Returns once the metrics log has reached `step`."""
-    path = workdir / 'metrics.jsonl'
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        if path.exists() and path.read_text().count('\n') >= step:
-            return
-        time.sleep(0.01)
-    raise TimeoutError(f'{path} did not reach step {step}')
-
-
-@pytest.fixture(scope='module')
-def whole_run(tmp_path_factory, data_dir):
-    workdir = tmp_path_factory.mktemp('whole')
-    process = launch(workdir, data_dir)
-    out, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, out
-    return workdir
-
-
-def final_arrays(workdir):
-    from osgan_jax import runs, sampling
-    from osgan_jax import state as states
-
-    sampler = sampling.Sampler(workdir)
-    assert runs.read(workdir) is not None
-    like = jax.eval_shape(lambda: states.create(sampler.gan, 0))
-    with checkpoints.Checkpoints(workdir, read_only=True) as saved:
-        return arrays_of(saved.restore(like).state)
-
-
-def test_sigkill_then_the_same_command_gives_the_identical_run(tmp_path, whole_run, data_dir):
-    for step in (7, 31):
-        process = launch(tmp_path, data_dir)
-        wait_for_step(tmp_path, step)
-        process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=60)
-        assert process.returncode == -signal.SIGKILL
-    process = launch(tmp_path, data_dir)
-    out, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, out
-    assert 'resumed' in out
-    chex.assert_trees_all_equal(final_arrays(tmp_path), final_arrays(whole_run))
-    assert files_of(tmp_path) == files_of(whole_run)
-
-
-@pytest.mark.parametrize('signum', [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_says_how_to_go_on(tmp_path, whole_run, data_dir, signum):
-    process = launch(tmp_path, data_dir)
-    wait_for_step(tmp_path, 11)
-    process.send_signal(signum)
-    out, _ = process.communicate(timeout=60)
-    assert process.returncode == 128 + signum, out
-    assert 'Run the same command again' in out
-    assert 'Traceback' not in out
-    process = launch(tmp_path, data_dir)
-    out, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, out
-    chex.assert_trees_all_equal(final_arrays(tmp_path), final_arrays(whole_run))
-    assert files_of(tmp_path) == files_of(whole_run)

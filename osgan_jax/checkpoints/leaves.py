@@ -11,6 +11,9 @@ import numpy as np
 
 ShapeAndDtype = tuple[tuple[int, ...], str]
 
+_MOST_AXES = 32
+_MOST_WORDS = 16  # of a PRNG key
+
 
 def _named_leaves(tree: Any) -> dict[str, Any]:
     """Flattens `tree` to a dict from leaf names like `params_g/Dense_0/kernel`."""
@@ -88,6 +91,31 @@ def to_host(state: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             'crc32': crc(array),
         }
     return described, {name: array for name, array in arrays.items() if array.size}
+
+
+def check_described(name: str, leaf: dict[str, Any]) -> None:
+    """Raises KeyError, TypeError or ValueError for an entry that `to_host` never describes."""
+    quoted = ascii(name[:100])
+    # Names become paths within the checkpoint.
+    if name.startswith('/') or '\0' in name or '..' in name.split('/'):
+        raise ValueError(f'{quoted} is no name of a leaf')
+    for sizes in (leaf['shape'], leaf['stored_shape']):
+        if not isinstance(sizes, list) or len(sizes) > _MOST_AXES:
+            raise ValueError(f'{quoted} has no shape, or too many axes')
+        if any(type(size) is not int or not 0 <= size < 1 << 63 for size in sizes):
+            raise ValueError(f'{quoted} has a shape of what are no sizes')
+    stored = jax.numpy.dtype(leaf['stored_dtype'])
+    numeric = any(jax.dtypes.issubdtype(stored, kind) for kind in (np.number, np.bool_))
+    if not numeric or str(stored) != leaf['stored_dtype'] or type(leaf['crc32']) is not int:
+        raise ValueError(f'{quoted} is of no type of numbers, or has no checksum')
+    # Keys are stored as their words, everything else as it is.
+    words = 1 if leaf['dtype'].startswith('key<') else 0
+    extra = leaf['stored_shape'][len(leaf['shape']) :]
+    same = leaf['stored_shape'][: len(leaf['shape'])] == leaf['shape'] and len(extra) == words
+    if not same or any(size > _MOST_WORDS for size in extra):
+        raise ValueError(f'{quoted} is stored in another shape than its own')
+    if leaf['stored_dtype'] != ('uint32' if words else leaf['dtype']):
+        raise ValueError(f'{quoted} is stored as another type than its own')
 
 
 def to_devices(like_state: Any, arrays: dict[str, np.ndarray]) -> Any:

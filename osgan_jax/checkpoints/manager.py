@@ -17,6 +17,7 @@ either is code: nothing is unpickled.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import pathlib
 import shutil
@@ -24,9 +25,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
-from osgan_jax.checkpoints import errors, leaves, manifest, quiet_orbax
+from osgan_jax.checkpoints import errors, leaves, manifest, quiet_orbax, reading
 
 _DIRECTORY = 'checkpoints'
 _DAMAGED = 'checkpoints_damaged'
@@ -84,13 +84,16 @@ class Checkpoints:
             self._manager = ocp.CheckpointManager(
                 self.directory,
                 item_handlers={
-                    'arrays': ocp.PyTreeCheckpointHandler(),
-                    'manifest': ocp.JsonCheckpointHandler(),
+                    reading.ARRAYS: ocp.PyTreeCheckpointHandler(),
+                    reading.MANIFEST: ocp.JsonCheckpointHandler(reading.MANIFEST_FILE),
                 },
                 options=ocp.CheckpointManagerOptions(
                     preservation_policy=ocp.checkpoint_managers.LatestN(keep),
                     read_only=read_only,
                     create=False,
+                    # Otherwise, where no directory can be made, the threads that would write there
+                    # wait for it for twenty minutes, and so does the process when it ends.
+                    async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
                     # Named processes wait for each other through jax's coordinator, which knows
                     # who is gone; otherwise orbax would have their devices do it.
                     multiprocessing_options=ocp.options.MultiprocessingOptions(
@@ -115,10 +118,15 @@ class Checkpoints:
         self.close()
 
     def steps(self) -> list[int]:
-        """Steps whose checkpoints are complete on disk, ascending."""
+        """Steps whose checkpoints are complete on disk, ascending; some may be damaged."""
         if self._manager is None:
             return []
-        return sorted(self._manager.all_steps(read=True))
+        steps = set(self._manager.all_steps(read=True))
+        # A file or a broken link in the place of a checkpoint counts as a damaged one. Orbax does
+        # not see it, and a run that had no other would start again from nothing.
+        with contextlib.suppress(FileNotFoundError):
+            steps.update(int(name) for name in os.listdir(self.directory) if _is_step(name))
+        return sorted(steps)
 
     def latest_step(self) -> int | None:
         """The newest step, or None where nothing was saved."""
@@ -216,12 +224,15 @@ class Checkpoints:
         with quiet_orbax.failed_reads_are_silent() as damaged:
             for candidate in reversed(steps):
                 try:
-                    body = self._manifest(candidate)
+                    body = reading.read_manifest(self._path(candidate))
                     described = body['leaves']
                     if not whole:
                         described = {k: v for k, v in described.items() if k in expected}
                     self._check_structure(candidate, described, expected)
-                    found = candidate, body, self._arrays(candidate, body['leaves'])
+                    arrays = reading.read_arrays(
+                        self._manager, self._path(candidate), body['leaves']
+                    )
+                    found = candidate, body, arrays
                     break
                 except errors.DamagedError as error:
                     damaged.append((candidate, str(error)))
@@ -229,7 +240,7 @@ class Checkpoints:
             candidate, body, arrays = found
             for bad, why in damaged:
                 self._warn(
-                    f'the checkpoint {self.directory / str(bad)} is damaged ({why}); going on from '
+                    f'the checkpoint {self._path(bad)} is damaged ({why}); going on from '
                     f'step {candidate} instead.'
                 )
             self._set_aside([bad for bad, _ in damaged])
@@ -237,7 +248,7 @@ class Checkpoints:
             return Restored(state, manifest.own_iterator_state(body), candidate)
         if step is not None:
             raise errors.CheckpointError(
-                f'the checkpoint {self.directory / str(step)} is damaged ({damaged[0][1]}); choose '
+                f'the checkpoint {self._path(step)} is damaged ({damaged[0][1]}); choose '
                 'another step.'
             )
         if self._read_only and self.steps() != steps:
@@ -260,7 +271,7 @@ class Checkpoints:
         why = 'there is no checkpoint'
         for candidate in reversed(steps):
             try:
-                return self._manifest(candidate)['metadata']
+                return reading.read_manifest(self._path(candidate))['metadata']
             except errors.DamagedError as error:
                 why = str(error)
         raise errors.CheckpointError(f'no metadata can be read from {self.directory}: {why}.')
@@ -309,49 +320,8 @@ class Checkpoints:
             for path in self.directory.glob('*.orbax-checkpoint-tmp*'):
                 shutil.rmtree(path, ignore_errors=True)
 
-    def _manifest(self, step: int) -> dict[str, Any]:
-        """Reads and verifies the manifest of `step`; raises what `manifest.verify` raises."""
-        ocp = quiet_orbax.load()
-        try:
-            args = ocp.args.Composite(manifest=ocp.args.JsonRestore())
-            stored = self._manager.restore(step, args=args).manifest
-        except Exception as error:  # whatever a broken file makes orbax raise
-            raise errors.DamagedError(
-                f'its manifest cannot be read: {errors.reason(error)}'
-            ) from error
-        try:
-            return manifest.verify(stored)
-        except errors.CheckpointError as error:
-            raise errors.CheckpointError(
-                f'the checkpoint {self.directory / str(step)} {error}.'
-            ) from error
-
-    def _arrays(self, step: int, described: dict[str, Any]) -> dict[str, np.ndarray]:
-        """Reads the arrays of `step` and compares them with its manifest."""
-        ocp = quiet_orbax.load()
-        stored = {name: leaf for name, leaf in described.items() if 0 not in leaf['stored_shape']}
-        args = ocp.args.PyTreeRestore(
-            item={name: 0 for name in stored},
-            restore_args={name: ocp.RestoreArgs(restore_type=np.ndarray) for name in stored},
-        )
-        try:
-            # Sizes are compared before memory is taken for them.
-            found = self._manager.item_metadata(step)['arrays'].tree
-            for name, leaf in stored.items():
-                if list(found[name].shape) != leaf['stored_shape']:
-                    raise ValueError(f'{name} has another shape than its manifest says')
-            restored = self._manager.restore(step, args=ocp.args.Composite(arrays=args))
-        except Exception as error:  # whatever a broken file makes orbax or tensorstore raise
-            raise errors.DamagedError(
-                f'its arrays cannot be read: {errors.reason(error)}'
-            ) from error
-        arrays = dict(restored.arrays)
-        for name, leaf in described.items():
-            dtype = jax.numpy.dtype(leaf['stored_dtype'])
-            array = arrays.setdefault(name, np.zeros(leaf['stored_shape'], dtype))
-            if array.dtype != dtype or leaves.crc(array) != leaf['crc32']:
-                raise errors.DamagedError(f'{name} does not match its checksum')
-        return arrays
+    def _path(self, step: int) -> pathlib.Path:
+        return self.directory / str(step)
 
     def _check_structure(
         self, step: int, described: dict[str, Any], expected: dict[str, leaves.ShapeAndDtype]
@@ -361,7 +331,7 @@ class Checkpoints:
         if differences:
             more = len(differences) - _SHOWN
             raise errors.CheckpointError(
-                f'the checkpoint {self.directory / str(step)} holds another state: '
+                f'the checkpoint {self._path(step)} holds another state: '
                 f'{"; ".join(differences[:_SHOWN])}{f"; and {more} more" if more > 0 else ""}. Use '
                 'the options it was trained with, or another workdir.'
             )
@@ -373,10 +343,7 @@ class Checkpoints:
         if jax.process_index() == 0:
             try:
                 for step in steps:
-                    target = self.directory.parent / _DAMAGED / str(step)
-                    target.parent.mkdir(exist_ok=True)
-                    shutil.rmtree(target, ignore_errors=True)
-                    os.replace(self.directory / str(step), target)
+                    os.replace(self._path(step), self._free_place(step))
             except OSError as error:
                 raise errors.CheckpointError(
                     f'cannot move damaged checkpoints out of {self.directory}: '
@@ -387,6 +354,18 @@ class Checkpoints:
 
             multihost_utils.sync_global_devices('osgan_jax_checkpoints_set_aside')
         self._manager.reload()
+
+    def _free_place(self, step: int) -> pathlib.Path:
+        """Where a damaged checkpoint of `step` may go without taking the place of another."""
+        directory = self.directory.parent / _DAMAGED
+        directory.mkdir(exist_ok=True)
+        names = itertools.chain([str(step)], (f'{step}.{i}' for i in itertools.count(1)))
+        return next(p for p in map(directory.joinpath, names) if not os.path.lexists(p))
+
+
+def _is_step(name: str) -> bool:
+    """Whether something of that name lies where the checkpoint of a step would."""
+    return name.isascii() and name.isdecimal() and len(name) < 19 and str(int(name)) == name
 
 
 def _absl_warning(message: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 
 from osgan_jax import processes
-from osgan_jax.checkpoints import errors
+from osgan_jax.checkpoints import errors, leaves
 
 FORMAT = 1
 """Version of the layout described in `manager`. A reader refuses a newer one."""
@@ -54,15 +54,22 @@ def verify(stored: Any) -> dict[str, Any]:
     try:
         body, crc = stored['body'], stored['crc32']
         version = int(body['format'])
-    except (KeyError, TypeError, ValueError) as error:
+        own_crc = _crc(body)
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise errors.DamagedError('its manifest has no version') from error
-    if _crc(body) != crc:
+    if own_crc != crc:
         raise errors.DamagedError('its manifest does not match its checksum')
     if version > FORMAT:
         raise errors.CheckpointError(
             f'has format {version} and this version of osgan_jax reads up to {FORMAT}; upgrade '
             'osgan_jax'
         )
+    # Whoever edits a manifest can make its checksum too.
+    try:
+        _check(body)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        why = errors.reason(error)
+        raise errors.DamagedError(f'its manifest is none that a save writes: {why}') from error
     return body
 
 
@@ -71,6 +78,18 @@ def own_iterator_state(body: dict[str, Any]) -> bytes:
     states = body['iterator_states']
     same = len(states) == jax.process_count()
     return base64.b64decode(states[jax.process_index() if same else 0])
+
+
+def _check(body: dict[str, Any]) -> None:
+    """Raises whatever it stumbles on at anything that `build` does not make."""
+    if type(body['step']) is not int or not isinstance(body['metadata'], dict):
+        raise ValueError('its step or its metadata is of another type')
+    if not body['iterator_states']:
+        raise ValueError('it has no state of the data iterator')
+    for own in body['iterator_states']:
+        base64.b64decode(own, validate=True)
+    for name, leaf in body['leaves'].items():
+        leaves.check_described(name, leaf)
 
 
 def _crc(body: Any) -> int:

@@ -56,10 +56,6 @@ class CompressState(TrainState):
     scores: PyTree = None
     looks: Any = None
 
-    def networks(self) -> dict[str, PyTree]:
-        """What must stay finite, by name."""
-        return {**super().networks(), 'adapters': self.adapters, 'guide': self.guide}
-
 
 def create(config: CompressConfig, gan: GAN, teacher: Teacher) -> CompressState:
     """A fresh state at step 0 of Stage I, or of Stage II where Stage I has no steps."""

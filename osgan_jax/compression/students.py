@@ -46,7 +46,10 @@ def compress(
     """
     workdir = pathlib.Path(workdir)
     return jobs.carry_out(
-        lambda: _prepare(config, workdir, teacher, dataset), workdir, precision=config.precision
+        lambda: _prepare(config, workdir, teacher, dataset),
+        workdir,
+        precision=config.precision,
+        deterministic=config.deterministic,
     )
 
 

@@ -6,16 +6,29 @@ Two layouts are read:
 * `jpeg` uint8, all files end to end, `offset` `[M + 1]`, and optionally `label` (or `labels`):
   image i is `jpeg[offset[i]:offset[i + 1]]`. Any format `images.decode` knows will do.
 
-`class_names` names the labels. Nothing is ever unpickled.
+`class_names` names the labels. Nothing is ever unpickled, and what the file claims of its arrays is
+held against its size before memory is taken for them.
 """
 
 import dataclasses
+import math
 import os
 import zipfile
+from typing import BinaryIO
 
 import numpy as np
 
 from osgan_jax.data import images, storage
+from osgan_jax.data.dataset import MAX_CLASSES
+
+_ARRAYS = ('images', 'jpeg', 'offset', 'label', 'labels', 'class_names')
+
+# What a file may unpack to, times its size: images of one colour come near it, at most a thousand
+# times is possible. Below _SMALL bytes anything goes.
+_MOST_EXPANSION = 200
+_SMALL = 2**28
+# How many foreign arrays a message names.
+_NAMED = 10
 
 
 class ArraySource:
@@ -49,13 +62,13 @@ class EncodedSource:
         *,
         image_size: int,
         channels: int,
+        upscale: bool = True,
     ):
         self._name = name
         self._content = content
         self._offset = offset
         self._labels = labels
-        self._image_size = image_size
-        self._channels = channels
+        self._size = {'image_size': image_size, 'channels': channels, 'upscale': upscale}
 
     def __len__(self) -> int:
         return len(self._offset) - 1
@@ -63,7 +76,7 @@ class EncodedSource:
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
         file = self._content[self._offset[index] : self._offset[index + 1]].tobytes()
         try:
-            image = images.load(file, image_size=self._image_size, channels=self._channels)
+            image = images.load(file, **self._size)
         except images.UnreadableImageError as error:
             raise images.UnreadableImageError(f'image {index} of {self._name}: {error}') from None
         return image, int(self._labels[index])
@@ -89,12 +102,20 @@ class Archive:
     class_names: tuple[str, ...]
     first_shape: tuple[int, int, int]
 
-    def source(self, *, image_size: int, channels: int) -> ArraySource | EncodedSource:
-        """Returns its images at one size."""
+    def source(
+        self, *, image_size: int, channels: int, upscale: bool = True
+    ) -> ArraySource | EncodedSource:
+        """Returns its images at one size.
+
+        Files may be smaller than the first of them: `upscale` says whether these are enlarged, or
+        refused when read.
+        """
         size = {'image_size': image_size, 'channels': channels}
         if self.offset is None:
             return ArraySource(self.content, self.labels, **size)
-        return EncodedSource(self.name, self.content, self.offset, self.labels, **size)
+        return EncodedSource(
+            self.name, self.content, self.offset, self.labels, upscale=upscale, **size
+        )
 
 
 def read(path: str | os.PathLike) -> Archive:
@@ -110,16 +131,17 @@ def read(path: str | os.PathLike) -> Archive:
         raise FileNotFoundError(f'no file {name}')
     if os.path.isdir(path):
         raise ValueError(f'{name} is a folder; npz needs the path of an .npz file')
-    wanted = ('images', 'jpeg', 'offset', 'label', 'labels', 'class_names')
+    # Opening a pipe would wait for ever.
+    if not os.path.isfile(path):
+        raise ValueError(f'{name} is not a regular file; npz needs the path of an .npz file')
     try:
-        with open(path, 'rb') as opened, np.load(opened, allow_pickle=False) as file:
-            if isinstance(file, np.ndarray):
-                raise ValueError('a single array')
-            arrays = {key: file[key] for key in wanted if key in file.files}
-            found = ', '.join(file.files)
-    # A single array has no __enter__, hence TypeError and AttributeError.
-    except (ValueError, TypeError, AttributeError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise ValueError(f'{name} cannot be read as an .npz file: {error}') from None
+        with open(path, 'rb') as file:
+            arrays, found = _read(file, os.path.getsize(path))
+    # zipfile, zlib and numpy raise whatever they stumble over in damaged bytes, from zlib.error to
+    # MemoryError.
+    except Exception as error:
+        reason = storage.printable(' '.join(str(error).split())) or type(error).__name__
+        raise ValueError(f'{name} cannot be read as an .npz file: {reason}') from None
     if 'images' in arrays:
         content, offset = _images(name, arrays['images']), None
         count, shape = len(content), content.shape[1:]
@@ -133,6 +155,43 @@ def read(path: str | os.PathLike) -> Archive:
         )
     labels, class_names = _labels(name, arrays, count)
     return Archive(name, content, offset, labels, class_names, shape)
+
+
+def _read(file: BinaryIO, size: int) -> tuple[dict[str, np.ndarray], str]:
+    """Returns the arrays that are ours, and the names of all there are."""
+    with zipfile.ZipFile(file) as opened:
+        infos = opened.infolist()
+        members = {info.filename.removesuffix('.npy'): info for info in infos}
+        if len(members) != len(infos):
+            raise ValueError('it has two arrays of one name')
+        if sum(info.compress_size for info in infos) > size:
+            raise ValueError('its arrays overlap or exceed the file, which may be cut short')
+        ours = {name: members[name] for name in _ARRAYS if name in members}
+        unpacked = sum(info.file_size for info in ours.values())
+        if unpacked > max(_MOST_EXPANSION * size, _SMALL):
+            raise ValueError(f'its {size:,} bytes would unpack to {unpacked:,}, as no images do')
+        arrays = {name: _array(opened, info) for name, info in ours.items()}
+    found = [storage.printable(name) for name in list(members)[:_NAMED]]
+    if len(members) > _NAMED:
+        found.append(f'and {len(members) - _NAMED:,} more')
+    return arrays, ', '.join(found)
+
+
+def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+    with archive.open(info) as opened:
+        version = np.lib.format.read_magic(opened)
+        read = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }
+        if version not in read:
+            raise ValueError(f'{info.filename} has version {version} of the .npy format')
+        shape, _, dtype = read[version](opened)
+        claimed = opened.tell() + math.prod(shape) * dtype.itemsize
+        if not dtype.hasobject and claimed != info.file_size:
+            raise ValueError(f'{info.filename} claims {claimed:,} bytes and has {info.file_size:,}')
+    with archive.open(info) as opened:
+        return np.lib.format.read_array(opened, allow_pickle=False)
 
 
 def _images(name: str, array: np.ndarray) -> np.ndarray:
@@ -178,13 +237,23 @@ def _labels(
         raise ValueError(
             f'{name}: labels must be {count} integers, got {labels.dtype} {list(labels.shape)}'
         )
-    class_names = arrays.get('class_names', np.arange(int(labels.max()) + 1))
-    if labels.min() < 0 or labels.max() >= len(class_names):
-        raise ValueError(
-            f'{name}: labels run from {labels.min()} to {labels.max()}, '
-            f'but there are {len(class_names)} class_names'
-        )
-    return labels.astype(np.int32), tuple(
-        value.decode('utf-8', 'replace') if isinstance(value, bytes) else str(value)
-        for value in class_names.ravel()
-    )
+    low, high = int(labels.min()), int(labels.max())
+    class_names = arrays.get('class_names')
+    if class_names is None:
+        class_names = np.arange(min(max(high, 0) + 1, MAX_CLASSES))
+    elif class_names.ndim != 1:
+        raise ValueError(f'{name}: class_names must be a list, got {list(class_names.shape)}')
+    if low < 0 or high >= len(class_names):
+        known = f'there are {len(class_names)} class_names'
+        if 'class_names' not in arrays:
+            known = f'labels are numbers from 0 to {MAX_CLASSES - 1:,} at most'
+        raise ValueError(f'{name}: labels run from {low} to {high}, but {known}')
+    try:
+        shown = [
+            value.decode('utf-8', 'replace') if isinstance(value, bytes) else str(value)
+            for value in class_names
+        ]
+    # Numbers that no character has.
+    except (ValueError, SystemError):
+        raise ValueError(f'{name}: class_names are not text') from None
+    return labels.astype(np.int32), tuple(storage.printable(text) for text in shown)

@@ -12,6 +12,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+# More are no classes, but labels gone wrong; a network has weights for each.
+MAX_CLASSES = 1_000_000
+
 
 class Source(Protocol):
     """Random access to images of one size."""
@@ -154,7 +157,8 @@ def from_arrays(
                 f'labels: expected {len(images)} integers, got {labels.dtype} {list(labels.shape)}'
             )
         if class_names is None:
-            class_names = [str(value) for value in range(int(labels.max()) + 1)]
+            count = min(int(labels.max()) + 1, MAX_CLASSES)
+            class_names = [str(value) for value in range(count)]
         if labels.min() < 0 or labels.max() >= len(class_names):
             raise ValueError(
                 f'labels: expected values from 0 to {len(class_names) - 1}, '

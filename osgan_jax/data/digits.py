@@ -55,14 +55,19 @@ def prepare(data_dir: str | os.PathLike) -> str:
       The folder of the prepared dataset.
 
     Raises:
-      OSError: `data_dir` cannot be written to.
+      OSError: `data_dir` cannot be written to, or holds a part of them.
       ImportError: tensorflow-datasets is not installed.
     """
     # Also where the files are there already, the caller is about to read them with it.
     import tensorflow_datasets  # noqa: F401
 
     final = pathlib.Path(data_dir) / 'digits' / VERSION
+    # Asked first: another process may make it at any moment.
+    exists = final.exists()
     if not _complete(final):
+        if exists:
+            # tfds would take it for prepared.
+            raise FileExistsError(f'{final} holds only a part of them: delete that folder')
         from osgan_jax.data import digits_builder
 
         # tfds reports a second of work with three progress bars and two lines on stdout.

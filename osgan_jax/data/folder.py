@@ -71,7 +71,7 @@ class FolderSource:
         except images.UnreadableImageError as error:
             raise images.UnreadableImageError(
                 f'{storage.printable(path)} was readable when the folder was opened and is not '
-                f'now: {error}'
+                f'now ({error}): restore it to go on, or start afresh without it'
             ) from None
         return image, int(self._labels[index])
 
@@ -176,7 +176,7 @@ class _Listing:
         if stat.S_ISDIR(status.st_mode):
             return True
         if ending not in ENDINGS:
-            self.ignored[ending or '(no ending)'] += 1
+            self.ignored[storage.printable(ending) or '(no ending)'] += 1
         # Opening a pipe would wait for ever.
         elif not stat.S_ISREG(status.st_mode):
             self.skipped.append((path, 'not a regular file'))
@@ -197,7 +197,7 @@ def _verdicts(root: str, files: dict[str, os.stat_result]) -> dict[str, str | tu
     index = storage.cache_dir() / 'folders' / f'{digest}.json'
     known = _read_index(index, header)
     verdicts = {}
-    todo = []
+    todo, passing = [], set()
     for path, status in files.items():
         row = known.get(path)
         if row and row[:2] == [status.st_size, status.st_mtime_ns]:
@@ -205,20 +205,26 @@ def _verdicts(root: str, files: dict[str, os.stat_result]) -> dict[str, str | tu
         else:
             todo.append(path)
     try:
-        _check(root, todo, verdicts)
+        _check(root, todo, verdicts, passing)
     finally:
         # Also what an interrupted check has found: the next one goes on from there.
         if todo or len(known) != len(files):
             rows = {
                 path: [files[path].st_size, files[path].st_mtime_ns, verdict]
                 for path, verdict in verdicts.items()
+                if path not in passing
             }
             _write_index(index, {**header, 'files': rows})
     return verdicts
 
 
-def _check(root: str, todo: list[str], verdicts: dict[str, str | tuple[int, int]]) -> None:
-    """Decodes files and adds their verdicts."""
+def _check(
+    root: str, todo: list[str], verdicts: dict[str, str | tuple[int, int]], passing: set[str]
+) -> None:
+    """Decodes files and adds their verdicts, and to `passing` those that may change by themselves.
+
+    Permission to read a file, given later, changes neither its size nor its time.
+    """
     if not todo:
         return
     # Up to minutes: a person should know why nothing else happens.
@@ -230,24 +236,32 @@ def _check(root: str, todo: list[str], verdicts: dict[str, str | tuple[int, int]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         results = pool.map(lambda path: _verdict(os.path.join(root, path)), todo)
         for path, verdict in zip(todo, results, strict=True):
-            verdicts[path] = verdict
+            if isinstance(verdict, images.InaccessibleImageError):
+                passing.add(path)
+            verdicts[path] = verdict if isinstance(verdict, tuple) else str(verdict)
 
 
-def _verdict(path: str) -> str | tuple[int, int]:
+def _verdict(path: str) -> images.UnreadableImageError | tuple[int, int]:
     try:
         return images.inspect(path)
     except images.UnreadableImageError as error:
-        return str(error)
+        return error
 
 
 def _read_index(index: pathlib.Path, header: dict) -> dict[str, list]:
     try:
         saved = json.loads(index.read_bytes())
         files = saved.pop('files')
+        rows = {path: row for path, row in files.items() if _is_row(*row)}
     # Absent, or not ours: it is only a memory, and is written anew.
     except (OSError, ValueError, TypeError, AttributeError, KeyError):
         return {}
-    return files if saved == header else {}
+    return rows if saved == header else {}
+
+
+def _is_row(size: int, time: int, verdict: str | list[int]) -> bool:
+    del size, time  # compared with the file's
+    return isinstance(verdict, str) or [type(side) for side in verdict] == [int, int]
 
 
 def _write_index(index: pathlib.Path, content: dict) -> None:

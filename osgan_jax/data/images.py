@@ -4,24 +4,40 @@ The recipe is the papers': the shorter side is resized to `image_size` (bilinear
 then the centre is cropped. The numbers are those of torchvision's `Resize` and `CenterCrop`.
 """
 
+import contextlib
 import io
 import os
+import stat
+from collections.abc import Iterator
 from typing import BinaryIO
 
 import numpy as np
 
+from osgan_jax.data import storage
+
 # More pixels than this are refused before anything is decoded: a few kilobytes of PNG can
 # otherwise ask for gigabytes of memory.
 MAX_PIXELS = 100_000_000
+
+# A larger file is refused unread. As many pixels as above, 16 bits a channel and not compressed,
+# are 600 MB; a file that is all hole costs its author nothing and its reader its size.
+MAX_BYTES = 2**30
 
 # The decoders a dataset may reach. Pillow knows more, some of which start other programs.
 FORMATS = ('BMP', 'GIF', 'JPEG', 'PNG', 'PPM', 'TIFF', 'WEBP')
 
 _ORIENTATION_TAG = 0x0112
 
+# Of an image longer than this many times its height, only the middle part is resized.
+_LONGEST = 16
+
 
 class UnreadableImageError(ValueError):
     """An image that cannot be decoded; the message says why."""
+
+
+class InaccessibleImageError(UnreadableImageError):
+    """A file that could not be opened or read this time: nothing is said of its content."""
 
 
 def decode(file: bytes | str | os.PathLike, *, channels: int):
@@ -56,7 +72,7 @@ def inspect(file: bytes | str | os.PathLike) -> tuple[int, int]:
         image.draft(None, (1, 1))
         _load(image)
         _check_range(image)
-        turned = _orientation(image) >= 5
+        turned = _orientation(image) in (5, 6, 7, 8)
     return (height, width) if turned else (width, height)
 
 
@@ -74,6 +90,9 @@ def stored_channels(file: bytes | str | os.PathLike) -> int:
 def resize_and_crop(image, image_size: int) -> np.ndarray:
     """Resizes the shorter side to `image_size`, crops the centre, and returns uint8 `[H, W, C]`.
 
+    Of an image more than 16 times as long as it is high only the middle is resized, which moves the
+    result by less than a pixel of it: a line of pixels would otherwise become millions.
+
     Args:
       image: a `PIL.Image.Image` of mode 'L' or 'RGB'.
       image_size: height and width of the result in pixels.
@@ -82,6 +101,12 @@ def resize_and_crop(image, image_size: int) -> np.ndarray:
 
     width, height = image.size
     short, long = min(width, height), max(width, height)
+    if short != image_size and long > _LONGEST * short:
+        # As even or odd as before, so that the centre stays the centre.
+        long = _LONGEST * short + (long - _LONGEST * short) % 2
+        left, top = (max(0, (side - long) // 2) for side in image.size)
+        image = image.crop((left, top, left + min(width, long), top + min(height, long)))
+        width, height = image.size
     if short != image_size:
         # torchvision truncates the longer side; rounding would shift some crops by a pixel.
         long = int(image_size * long / short)
@@ -130,27 +155,54 @@ def to_png(array: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _open(file: bytes | str | os.PathLike):
+@contextlib.contextmanager
+def _open(file: bytes | str | os.PathLike) -> Iterator:
     """Reads the header alone."""
     from PIL import Image, UnidentifiedImageError
 
-    stream: BinaryIO | str | os.PathLike = io.BytesIO(file) if isinstance(file, bytes) else file
     Image.init()  # registers formats, the first time
+    # Never a path to Pillow, which would map some files into memory: if such a file is cut short
+    # while it is read, the process is killed.
+    with _stream(file) as stream:
+        try:
+            image = Image.open(stream, formats=FORMATS)
+        except UnidentifiedImageError:
+            raise UnreadableImageError('not an image, or damaged at its start') from None
+        # Decoders meet hostile bytes here and raise whatever they stumble over, from struct.error
+        # to IndexError; each of them means that this file is not an image we can read.
+        except Exception as error:
+            raise _unreadable(error) from error
+        with image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise UnreadableImageError(
+                    f'{width}x{height} pixels, more than the {MAX_PIXELS:,} a dataset accepts'
+                )
+            yield image
+
+
+def _stream(file: bytes | str | os.PathLike) -> BinaryIO:
+    if isinstance(file, bytes):
+        return io.BytesIO(file)
     try:
-        image = Image.open(stream, formats=FORMATS)
-    except UnidentifiedImageError:
-        raise UnreadableImageError('not an image, or damaged at its start') from None
-    # Decoders meet hostile bytes here and raise whatever they stumble over, from struct.error to
-    # IndexError; each of them means that this file is not an image we can read.
-    except Exception as error:
-        raise UnreadableImageError(_reason(error)) from error
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        image.close()
-        raise UnreadableImageError(
-            f'{width}x{height} pixels, more than the {MAX_PIXELS:,} a dataset accepts'
-        )
-    return image
+        stream = open(file, 'rb', opener=_open_at_once)  # noqa: SIM115 (the caller's)
+    except OSError as error:
+        raise _unreadable(error) from None
+    status = os.fstat(stream.fileno())
+    problem = None
+    if not stat.S_ISREG(status.st_mode):
+        problem = 'not a regular file'
+    elif status.st_size > MAX_BYTES:
+        problem = f'{status.st_size:,} bytes, more than the {MAX_BYTES:,} a dataset accepts'
+    if problem:
+        stream.close()
+        raise UnreadableImageError(problem)
+    return stream
+
+
+def _open_at_once(path, flags: int) -> int:
+    # Opening a pipe waits for somebody who writes to it, unless told not to.
+    return os.open(path, flags | getattr(os, 'O_NONBLOCK', 0))
 
 
 def _load(image) -> None:
@@ -158,7 +210,7 @@ def _load(image) -> None:
     try:
         image.load()
     except Exception as error:  # as in _open
-        raise UnreadableImageError(_reason(error)) from error
+        raise _unreadable(error) from error
 
 
 def _orientation(image) -> int:
@@ -217,5 +269,11 @@ def _convert(image, channels: int):
     return image if image.mode == mode else image.convert(mode)
 
 
-def _reason(error: Exception) -> str:
-    return ' '.join(str(error).split()) or type(error).__name__
+def _unreadable(error: Exception) -> UnreadableImageError:
+    # The system numbers its errors; Pillow's own about damaged files have no number.
+    if isinstance(error, OSError) and error.errno is not None:
+        return InaccessibleImageError(error.strerror or os.strerror(error.errno))
+    # Messages quote the file, which may hold what moves a terminal's cursor.
+    reason = storage.printable(' '.join(str(error).split())) or type(error).__name__
+    kind = InaccessibleImageError if isinstance(error, MemoryError) else UnreadableImageError
+    return kind(reason)

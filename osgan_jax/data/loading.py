@@ -90,7 +90,9 @@ def _digits_source(split, data_dir, image_size, channels) -> Source:
     root = storage.cache_dir() / 'tfds' if data_dir is None else pathlib.Path(data_dir).expanduser()
     try:
         directory = digits.prepare(root)
-        prepared = tfds_source.Prepared(directory, 'image', ('label',), (8, 8, 1), ())
+        prepared = tfds_source.Prepared(
+            directory, 'image', ('label',), (8, 8, 1), tuple('0123456789')
+        )
         return tfds_source.TfdsSource(
             prepared, split, image_size=image_size, channels=channels, upscale=True
         )
@@ -172,7 +174,7 @@ def _open_npz(name, entry, *, split, data_dir, image_size, channels, upscale) ->
         channels=channels,
         num_classes=len(found.class_names),
         class_names=found.class_names,
-        source=found.source(image_size=image_size, channels=channels),
+        source=found.source(image_size=image_size, channels=channels, upscale=upscale),
     )
 
 

@@ -54,6 +54,14 @@ def prepare(name: str, data_dir: str | os.PathLike | None = None) -> str:
             f'preparing {name} needs a library that is not installed ({error}): '
             "pip install 'osgan_jax[tensorflow]'"
         ) from None
+    except (ValueError, OSError):
+        raise
+    # Files of an earlier attempt, cut short: errors of protobuf, which name no file.
+    except Exception as error:
+        raise ValueError(
+            f'tensorflow-datasets cannot go on ({error}): delete what an earlier attempt has left '
+            f'of {name}{f" in {root}" if root else ""}, and try again'
+        ) from error
     return os.fspath(builder.data_dir)
 
 

@@ -37,6 +37,12 @@ def write_atomically(path: pathlib.Path, content: bytes) -> None:
 
 
 def printable(path: str | os.PathLike) -> str:
-    """Returns a path as text that any terminal or log accepts, whatever bytes its name holds."""
-    text = os.fsencode(path).decode('utf-8', 'backslashreplace')
-    return ''.join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+    """Returns a path, or any text, as any terminal or log accepts it, whatever it holds."""
+    text = os.fsdecode(path)
+    return ''.join(char if char.isprintable() else _escaped(char) for char in text)
+
+
+def _escaped(char: str) -> str:
+    # A byte of a file name that is no text becomes a lone surrogate in Python.
+    byte = ord(char) - 0xDC00
+    return f'\\x{byte:02x}' if 0x80 <= byte <= 0xFF else repr(char)[1:-1]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from osgan_jax.data import images
+from osgan_jax.data import images, storage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +52,8 @@ def find(
       class_names: names of its classes; by default those of the feature.
 
     Raises:
-      ValueError: unknown dataset, no image feature, or tensorflow-datasets is not installed.
+      ValueError: unknown dataset, no image feature, files that describe it damaged or missing, or
+        tensorflow-datasets is not installed.
       FileNotFoundError: it is not prepared, or not as random-access files.
     """
     tfds = _import_tfds()
@@ -117,7 +118,14 @@ class TfdsSource:
             record = self._records[index]
         except (RuntimeError, OSError) as error:
             raise self._damaged(error) from None
-        example = self._features.deserialize_example_np(record, decoders=self._decoders)
+        try:
+            example = self._features.deserialize_example_np(record, decoders=self._decoders)
+        # A record of other bytes: protobuf's and tfds's errors are of many kinds.
+        except Exception as error:
+            raise self._damaged(error) from None
+        # What is missing from a record comes out as None.
+        if not isinstance(example[self._prepared.image_key], bytes):
+            raise self._damaged(f'image {index} of split {self._split} is empty')
         try:
             image = images.load(
                 example[self._prepared.image_key],
@@ -129,22 +137,38 @@ class TfdsSource:
             raise images.UnreadableImageError(
                 f'image {index} of split {self._split} in {self._prepared.directory}: {error}'
             ) from None
-        label = _descend(example, self._prepared.label_path) if self._prepared.label_path else 0
-        return image, int(label)
+        return image, self._label(index, example)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, '_records': None, '_features': None, '_decoders': None}
 
-    def _damaged(self, error: Exception) -> ValueError:
+    def _label(self, index: int, example: dict[str, Any]) -> int:
+        if not self._prepared.label_path:
+            return 0
+        label = int(_descend(example, self._prepared.label_path))
+        num_classes = len(self._prepared.class_names)
+        # tfds writes -1 where a label is withheld, as in the test splits of challenges. Networks
+        # would take it for the last class.
+        if not 0 <= label < num_classes:
+            raise ValueError(
+                f'image {index} of split {self._split} in {self._prepared.directory} has the '
+                f'label {label}, outside 0 to {num_classes - 1}: choose another split'
+            )
+        return label
+
+    def _damaged(self, error: Exception | str) -> ValueError:
         return ValueError(
-            f'files in {self._prepared.directory} are damaged or missing ({error}): delete that '
-            'folder, and prepare the dataset again'
+            f'files in {self._prepared.directory} are damaged or missing ({_reason(error)}): '
+            'delete that folder, and prepare the dataset again'
         )
 
     def _open(self) -> None:
         tfds = _import_tfds()
-        builder = tfds.builder_from_directory(self._prepared.directory)
-        features = builder.info.features
+        try:
+            builder = tfds.builder_from_directory(self._prepared.directory)
+            features = builder.info.features
+        except Exception as error:  # as in _builder
+            raise self._damaged(error) from None
         # Parsing the two features that are used skips decoding all others.
         keys = {self._prepared.image_key, *self._prepared.label_path[:1]}
         self._features = tfds.features.FeaturesDict({key: features[key] for key in keys})
@@ -190,15 +214,22 @@ def _builder(tfds, name: str, dataset: str, data_dir: str | os.PathLike | None):
     from tensorflow_datasets.core import constants, read_only_builder
 
     root = os.path.expanduser(os.fspath(data_dir or constants.DATA_DIR))
-    try:
-        builder = read_only_builder.builder_from_files(name, data_dir=root)
-    except tfds.core.DatasetNotFoundError:
-        builder = None
     option = f' --data_dir={root}' if data_dir else ''
     command = (
         f"pip install 'osgan_jax[tensorflow]' && "
         f'python -m osgan_jax.data.prepare --dataset={dataset}{option}'
     )
+    try:
+        builder = read_only_builder.builder_from_files(name, data_dir=root)
+    except tfds.core.DatasetNotFoundError:
+        builder = None
+    # The files that describe a dataset were cut short, or are not all there: errors of json, of
+    # protobuf and of tfds, which name no file.
+    except Exception as error:
+        raise ValueError(
+            f'{name} cannot be opened in {root} ({_reason(error)}): if it is half prepared or '
+            f'damaged, delete it there and prepare it again with: {command}'
+        ) from None
     if builder is None:
         check_known(name)
         raise FileNotFoundError(
@@ -238,6 +269,10 @@ def _label_path(tfds, features) -> tuple[str, ...]:
     if 'label' in keys:
         return ('label',)
     return tuple(keys) if len(keys) == 1 else ()
+
+
+def _reason(error: Exception | str) -> str:
+    return storage.printable(' '.join(str(error).split())) or type(error).__name__
 
 
 def _descend(tree, path: tuple[str, ...]):

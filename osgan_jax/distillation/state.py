@@ -64,15 +64,6 @@ class State:
     generator: Learned | None
     key: jax.Array
 
-    def networks(self) -> dict[str, PyTree]:
-        """What must stay finite, by name."""
-        parts = {'student': self.student, 'generator': self.generator}
-        return {
-            name: {'params': part.params, **part.stats}
-            for name, part in parts.items()
-            if part is not None
-        }
-
 
 def classifier(
     config: TeacherConfig | DistillConfig, num_classes: int, axis_name: str | None = None

@@ -49,6 +49,7 @@ def distill(
         lambda: _prepare(config, workdir, teacher, dataset, test),
         workdir,
         precision=config.precision,
+        deterministic=config.deterministic,
     )
 
 

@@ -43,7 +43,10 @@ def train_teacher(
     """
     workdir = pathlib.Path(workdir)
     return jobs.carry_out(
-        lambda: _prepare(config, workdir, dataset, test), workdir, precision=config.precision
+        lambda: _prepare(config, workdir, dataset, test),
+        workdir,
+        precision=config.precision,
+        deterministic=config.deterministic,
     )
 
 

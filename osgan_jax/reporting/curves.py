@@ -1,5 +1,6 @@
 """Loss and metric curves as one PNG, drawn from the metrics log."""
 
+import gc
 import os
 import pathlib
 
@@ -17,6 +18,7 @@ _NAMES = {
 }
 _NOT_DRAWN = ('step', 'epoch')
 _MAX_PANELS = 8
+_MAX_LINES = 4000  # of the log: more than there are pixels, and no more work at the millionth step
 
 
 def save_curves(
@@ -26,8 +28,9 @@ def save_curves(
 
     One panel for everything called `loss_*`, one for `gamma*`, one for `logit_*`, one for each
     further metric. Raw values are faint, a running average (of gamma a running median) is drawn
-    over them. An axis is logarithmic where positive
-    values span more than two decades, and beyond the usual values where some stick far out.
+    over them. An axis is logarithmic where positive values span more than two decades, and beyond
+    the usual values where some stick far out. Of more than 4,000 lines every k-th is drawn, no more
+    than so many, and the last.
 
     Args:
         workdir: the run's directory.
@@ -42,28 +45,15 @@ def save_curves(
         OSError: the file cannot be written.
     """
     workdir = pathlib.Path(workdir)
-    columns = metrics_log.read(workdir / 'metrics.jsonl')
+    columns = metrics_log.read(workdir / 'metrics.jsonl', _MAX_LINES)
     panels = _panels(columns)
     if not panels:
         return None
-    # The object interface: no global backend is chosen and no display is needed.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    across = min(2, len(panels))
-    down = -(-len(panels) // across)
-    figure = Figure(figsize=(5.6 * across, 3.4 * down), dpi=110, layout='constrained')
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(down, across, squeeze=False).ravel()
-    for axis, (label, names) in zip(axes, panels, strict=False):
-        _draw(axis, label, names, columns)
-    for axis in axes[len(panels) :]:
-        axis.set_visible(False)
-    figure.suptitle(title or workdir.absolute().name, fontsize=12)
     path = workdir / filename
-    with files.replacing(path) as file:
-        # No date or version in the file: the same log gives the same bytes.
-        figure.savefig(file, format='png', metadata={'Software': None})
+    _save(path, panels, columns, title or workdir.absolute().name)
+    # A figure is a knot of references of some MB. Python looks for such only when there are a
+    # quarter more objects than before, in a process of a million objects after many figures.
+    gc.collect()
     return path
 
 
@@ -102,6 +92,32 @@ def running_median(values: np.ndarray, length: int, points: int = 400) -> tuple[
     """
     ends = np.unique(np.linspace(0, len(values) - 1, points).round().astype(int))
     return ends, np.array([np.median(values[max(0, e + 1 - length) : e + 1]) for e in ends])
+
+
+def _save(
+    path: pathlib.Path,
+    panels: list[tuple[str, list[str]]],
+    columns: dict[str, np.ndarray],
+    title: str,
+) -> None:
+    """Draws panels to a file."""
+    # The object interface: no global backend is chosen and no display is needed.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    across = min(2, len(panels))
+    down = -(-len(panels) // across)
+    figure = Figure(figsize=(5.6 * across, 3.4 * down), dpi=110, layout='constrained')
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(down, across, squeeze=False).ravel()
+    for axis, (label, names) in zip(axes, panels, strict=False):
+        _draw(axis, label, names, columns)
+    for axis in axes[len(panels) :]:
+        axis.set_visible(False)
+    figure.suptitle(title, fontsize=12)
+    with files.replacing(path) as file:
+        # No date or version in the file: the same log gives the same bytes.
+        figure.savefig(file, format='png', metadata={'Software': None})
 
 
 def _panels(columns: dict[str, np.ndarray]) -> list[tuple[str, list[str]]]:

@@ -12,7 +12,7 @@ import math
 import os
 import pathlib
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -75,11 +75,13 @@ class MetricsLog:
         self._file.close()
 
 
-def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+def read(path: str | os.PathLike[str], at_most: int | None = None) -> dict[str, np.ndarray]:
     """Reads a log into one array per name.
 
     Args:
         path: a file written by `MetricsLog`; it may be being written.
+        at_most: how many lines of a longer log to make out, at least 1: every k-th, and the last
+            beside them. What costs time is making them out. None is all.
 
     Returns:
         `{'step': int64 [lines], name: float64 [lines], ...}`. NaN where a line lacks that name.
@@ -88,7 +90,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     Raises:
         FileNotFoundError: there is no such file.
     """
-    lines = [record for _, record in _lines(pathlib.Path(path))]
+    lines = [record for _, record in _lines(pathlib.Path(path), at_most)]
     names = dict.fromkeys(name for record in lines for name in record if name != 'step')
     columns = {'step': np.array([record['step'] for record in lines], np.int64)}
     for name in names:
@@ -113,10 +115,12 @@ def _plain(name: str, value: Any) -> int | float | str:
     return float(str(np.float32(number))) if array.dtype == np.float32 else number
 
 
-def _lines(path: pathlib.Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
+def _lines(
+    path: pathlib.Path, at_most: int | None = None
+) -> Iterator[tuple[bytes, dict[str, Any]]]:
     """Yields the whole lines of a log with what they hold; passes over unreadable ones."""
     with open(path, 'rb') as file:
-        for raw in file:
+        for raw in file if at_most is None else _spread(file, at_most):
             if not raw.endswith(b'\n'):
                 return  # torn
             try:
@@ -127,6 +131,16 @@ def _lines(path: pathlib.Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
                 numbers = (int, float)
                 if all(isinstance(v, numbers) or v in _NON_FINITE for v in record.values()):
                     yield raw, record
+
+
+def _spread(file: BinaryIO, at_most: int) -> Iterator[bytes]:
+    """Yields every k-th line, from the first on, and the last."""
+    count = sum(1 for _ in file)
+    file.seek(0)
+    every = max(1, -(-count // at_most))
+    for index, raw in enumerate(file):
+        if index % every == 0 or index == count - 1:
+            yield raw
 
 
 def _truncate(path: pathlib.Path, resume_step: int | None) -> None:

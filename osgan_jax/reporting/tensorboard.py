@@ -52,10 +52,12 @@ class TensorBoard:
         self.close()
 
     def scalars(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Adds scalars by name at `step`."""
+        """Adds scalars by name at `step`; NaN and infinity, which it cannot draw, are left out."""
         if self._writer is not None:
             for name, value in metrics.items():
-                self._writer.add_scalar(name, float(np.asarray(value).reshape(())), step)
+                value = float(np.asarray(value).reshape(()))
+                if np.isfinite(value):
+                    self._writer.add_scalar(name, value, step)
 
     def image(self, step: int, name: str, image: ArrayLike) -> None:
         """Adds one image `[H, W, C]`, C 1 or 3, floats in [-1, 1] or uint8, at `step`."""

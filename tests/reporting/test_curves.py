@@ -1,5 +1,6 @@
 """Curves: what is drawn where, and the file's safety."""
 
+import gc
 import math
 
 import numpy as np
@@ -63,3 +64,29 @@ def test_running_median_by_hand_and_thinned():
     assert len(at) == 11
     np.testing.assert_array_equal(at, medians)
     assert at[-1] == 999
+
+
+def test_a_long_log_is_drawn_from_a_part_of_its_lines(tmp_path, monkeypatch):
+    with metrics_log.MetricsLog(tmp_path) as log:
+        for step in range(3 * curves._MAX_LINES):
+            log.write(step, {'loss_d': 1.0})
+    drawn = []
+    monkeypatch.setattr(curves, '_draw', lambda axis, label, names, columns: drawn.append(columns))
+    curves.save_curves(tmp_path)
+    (columns,) = drawn
+    assert len(columns['step']) == curves._MAX_LINES + 1
+    assert columns['step'][0] == 0
+    assert columns['step'][-1] == 3 * curves._MAX_LINES - 1
+
+
+def test_a_figure_is_gone_when_it_is_written(tmp_path):
+    from matplotlib.figure import Figure
+
+    with metrics_log.MetricsLog(tmp_path) as log:
+        log.write(1, {'loss_d': 1.0})
+    gc.disable()  # as if there were so many other objects that Python never looked
+    try:
+        curves.save_curves(tmp_path)
+        assert not any(isinstance(each, Figure) for each in gc.get_objects())
+    finally:
+        gc.enable()

@@ -82,3 +82,15 @@ def test_refuses(tmp_path):
         with pytest.raises(ValueError, match='name must be one number'):
             log.write(1, {'name': 'lsgan'})
     assert log.path.read_text() == ''
+
+
+def test_of_a_long_log_every_kth_line_and_the_last_are_read(tmp_path):
+    with metrics_log.MetricsLog(tmp_path) as log:
+        write(log, range(1, 12))
+    steps = lambda at_most: metrics_log.read(log.path, at_most)['step'].tolist()  # noqa: E731
+    assert steps(11) == steps(100) == list(range(1, 12))
+    assert steps(10) == [1, 3, 5, 7, 9, 11]
+    assert steps(3) == [1, 5, 9, 11]
+    assert steps(1) == [1, 11]
+    log.path.write_text('')
+    assert steps(1) == []

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from osgan_jax import data, evaluation_records, loop, reporting, runs
+from osgan_jax import data, evaluation_records, numerics, reporting, runs
 from osgan_jax import state as gan_states
 from osgan_jax.distillation import classifiers, students, teachers
 from osgan_jax.distillation import state as states
@@ -220,7 +220,7 @@ def _train(table: _Table, planned: Planned, teacher: Classifier) -> dict[str, An
         else:
             config = dataclasses.replace(config, teacher=str(table.teacher_dir))
             result = students.distill(config, directory, teacher=teacher, **parts)
-    except loop.NonFiniteError as error:
+    except numerics.NonFiniteError as error:
         # The first sentence says what and when; the rest is advice for a single run.
         reason = str(error).split('. ')[0].rstrip('.')
         empty = {'step': None, 'seconds': None, 'metrics': {}, 'about': {}, 'asked': []}
