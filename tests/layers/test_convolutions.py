@@ -29,7 +29,8 @@ def _arrays(name, case, dtype=jnp.float32, large=3, small=5):
     rng = np.random.default_rng(0)
     channels = large if name == 'conv' else small
     x = rng.normal(size=(2, height, width, channels))
-    kernel = rng.normal(size=(size, size, large, small)) / size
+    # Outputs near 1: of greater ones the sine below would be as inexact as its argument.
+    kernel = rng.normal(size=(size, size, large, small)) / (size * np.sqrt(large))
     return jnp.asarray(x, dtype), jnp.asarray(kernel, dtype)
 
 
@@ -70,7 +71,7 @@ def test_equals_plain_in_value_and_all_gradients(name, case):
 
 
 @pytest.mark.parametrize(
-    ('height', 'large', 'small'), [(16, 1, 8), (8, 24, 48), (16, 16, 8)], ids=str
+    ('height', 'large', 'small'), [(16, 1, 8), (8, 24, 48), (16, 16, 8), (8, 64, 32)], ids=str
 )
 @pytest.mark.parametrize('name', FUNCTIONS)
 def test_equals_plain_over_channels(name, height, large, small):
@@ -247,7 +248,7 @@ def test_wrapped_in_spectral_norm():
 
 @pytest.mark.parametrize('name', FUNCTIONS)
 @pytest.mark.parametrize('stride', [1, 2])
-@pytest.mark.parametrize(('large', 'small'), [(3, 5), (6, 2), (128, 64), (8, 8)])
+@pytest.mark.parametrize(('large', 'small'), [(3, 5), (6, 2), (8, 8), (128, 64)])
 def test_one_order_of_axes_forward_and_backward(name, stride, large, small):
     # XLA:CPU brings others into it, but not in the bodies of loops: fifty times slower there.
     def loss(x, kernel):
@@ -257,6 +258,7 @@ def test_one_order_of_axes_forward_and_backward(name, stride, large, small):
     x, kernel = _arrays(name, (8, 8, 4, stride, 'half'), large=large, small=small)
     text = str(jax.make_jaxpr(jax.grad(loss, (0, 1)))(x, kernel))
     orders = [line for line in text.splitlines() if 'lhs_spec' in line]
-    assert orders
+    # Of many channels and stride 2, matrix products alone.
+    assert bool(orders) == (large < 128 or stride == 1)
     for line in orders:
         assert 'lhs_spec=(0, 3, 1, 2), rhs_spec=(3, 2, 0, 1), out_spec=(0, 3, 1, 2)' in line
