@@ -182,7 +182,7 @@ def _outcome(main: Callable[[], int | None]) -> int:
             print(stopped, flush=True)
         return 128 + stopped.signum
     except KeyboardInterrupt:
-        return _fail('interrupted before anything was trained')
+        return _fail('interrupted before a step was made')
     except (
         ValueError,
         OSError,

@@ -7,6 +7,7 @@ happens here: the lock on the directory, resuming, devices and processes, compil
 
 import contextlib
 import dataclasses
+import math
 import os
 import pathlib
 import time
@@ -142,14 +143,17 @@ def _carry_out(job: Job, workdir: pathlib.Path) -> Result:
     ):
         newest = saved.latest_step()
         processes.check_same(_shared(run, newest))
-        start, skipped = 0, 0
+        start, skipped = 0, (0, 0)
         if newest is not None:
             before = _before(workdir, saved, run)
             if before is not None:
                 runs.check_same(workdir, before, run)
             state, iterator_state, start = saved.restore(state)
             batches.set_state(iterator_state)
-            skipped = saved.metadata(start).get('skipped', 0)
+            # A process may have read an older one, if the files it sees are others.
+            processes.check_same({'the step to go on from': start})
+            _check_calls(workdir, start, config)
+            skipped = _skipped(saved.metadata(start))
             _check_finite(state, f'the checkpoint of step {start} in {workdir}')
         with processes.all_or_none():
             if first:
@@ -212,6 +216,24 @@ def warn(message: str) -> None:
         print(f'warning: {message}', flush=True)
 
 
+def _check_calls(workdir: pathlib.Path, start: int, config: RunConfig) -> None:
+    """Raises ValueError where calls of so many steps would never meet a multiple of anything."""
+    per_call = config.steps_per_call
+    if start % per_call and start < config.num_steps:
+        raise ValueError(
+            f'steps_per_call={per_call}: {workdir} stands at step {start}, which is no multiple of '
+            f'it; go on with --steps_per_call={math.gcd(start, per_call)}'
+        )
+
+
+def _skipped(metadata: dict[str, Any]) -> tuple[int, int]:
+    """How many steps a checkpoint says were skipped, and how many of them in a row at last."""
+    found = metadata.get('skipped')
+    if isinstance(found, list) and [type(count) for count in found] == [int, int]:
+        return tuple(found)
+    return 0, 0
+
+
 def _check_finite(tree: PyTree, what: str) -> None:
     """Raises NonFiniteError, naming tensors, unless all numbers of a pytree are finite."""
     if bad := numerics.describe(tree):
@@ -224,7 +246,7 @@ def _before(
     """What a directory with checkpoints was made with, as far as that can be known."""
     found = runs.read(workdir, type(run.config))
     if found is None:
-        warn(f'{workdir} has no config.json: it is written anew, as its checkpoints remember it.')
+        warn(f'{workdir} has no config.json: its checkpoints remember it.')
         # If none of them can be read, restoring says so in better words.
         with contextlib.suppress(checkpoints.CheckpointError):
             found = runs.recall(saved.metadata(), run)

@@ -29,7 +29,7 @@ class Loop:
         records: recording.Records,
         start: int,
         advice: str,
-        skipped: int = 0,
+        skipped: tuple[int, int] = (0, 0),
     ):
         """Takes up a run.
 
@@ -40,12 +40,12 @@ class Loop:
           records: what is to be kept of it.
           start: the step to go on from.
           advice: how a person may go on after a number is no longer finite.
-          skipped: steps left out so far, see `osgan_jax.numerics.skipping`.
+          skipped: steps left out so far, and how many of them in a row at last, see
+            `osgan_jax.numerics.skipping`.
         """
         self.config, self.workdir, self.saved, self.records = run.config, workdir, saved, records
         self.start = start
-        self.skipped = skipped
-        self._skipped_in_a_row = 0
+        self.skipped, self._skipped_in_a_row = skipped
         self._advice = advice
         self.last_metrics: dict[str, float] = {}
         # Steps, their metrics and, of some, which tensors are finite: all still on the device.
@@ -69,6 +69,8 @@ class Loop:
         step = self.start
         if step == 0:
             self._sample(0, state)
+        elif self._is_due(step) and not self.records.is_evaluated(step):
+            self._evaluate(step, state)  # a signal left no time for it
         while step < config.num_steps:
             state, metrics = update(state, self._next(step, state, batches))
             step += config.steps_per_call
@@ -77,7 +79,8 @@ class Loop:
             last = step == config.num_steps or reason == interruption.TIME_IS_UP
             if last or step % config.sample_every == 0:
                 self._sample(step, state)
-            if config.eval_every and (last or step % config.eval_every == 0):
+            # Whoever sends a signal may not wait for minutes.
+            if self._is_due(step, last) and (last or not reason):
                 self._evaluate(step, state)
             if last or step % config.save_every == 0 or reason:
                 self._save(step, state, batches, wait=last or bool(reason))
@@ -92,6 +95,10 @@ class Loop:
         self._settle()
         self.records.curves()
         return state
+
+    def _is_due(self, step: int, last: bool = False) -> bool:
+        every = self.config.eval_every
+        return bool(every) and (last or step % every == 0)
 
     def _next(self, step: int, state: Any, batches) -> Any:
         try:
@@ -181,13 +188,15 @@ class Loop:
 
     def _save(self, step: int, state: Any, batches, *, wait: bool) -> None:
         with self._aside():
-            if bad := numerics.describe(state):
-                raise NonFiniteError(f'{bad} not finite at step {step}. {self._way_out()}')
+            self._check_state(step, state)
             self.saved.save(
                 step,
                 state,
                 iterator_state=batches.get_state(),
-                metadata={'config': dataclasses.asdict(self.config), 'skipped': self.skipped},
+                metadata={
+                    'config': dataclasses.asdict(self.config),
+                    'skipped': [self.skipped, self._skipped_in_a_row],
+                },
                 wait=wait,
             )
 
@@ -197,7 +206,12 @@ class Loop:
 
     def _evaluate(self, step: int, state: Any) -> None:
         with self._aside():
+            self._check_state(step, state)  # it may be kept as the best
             self.records.evaluate(step, state)
+
+    def _check_state(self, step: int, state: Any) -> None:
+        if bad := numerics.describe(state):
+            raise NonFiniteError(f'{bad} not finite at step {step}. {self._way_out()}')
 
 
 class _Groups:

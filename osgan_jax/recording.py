@@ -9,19 +9,23 @@ from typing import Any
 import jax
 import numpy as np
 
-from osgan_jax import determinism, reporting
+from osgan_jax import determinism, evaluation_records, reporting
 from osgan_jax.runs import Run
 
 # TensorBoard shows about ten of a run's images, however many there are.
 _EVENT_IMAGES = 32
 
-# Names that `reporting.files.replacing` gives to what these records write.
+# Names that `reporting.files.replacing` gives to what a run writes.
 _BEING_WRITTEN = (
+    '.config.json.*.tmp',
+    'best/.config.json.*.tmp',
     '.metrics.jsonl.*.tmp',
     '.timing.jsonl.*.tmp',
     '.curves.png.*.tmp',
     'samples/.step_*.tmp',
 )
+# And one that scores itself; otherwise experiments.evaluate may be writing them just now.
+_SCORES_BEING_WRITTEN = ('.evaluations.jsonl.*.tmp', '.evaluations.png.*.tmp')
 
 
 class Records:
@@ -38,6 +42,11 @@ class Records:
 
     def evaluate(self, step: int, state: Any) -> None:
         """Scores what was trained."""
+
+    def is_evaluated(self, step: int) -> bool:
+        """Whether a step was scored already; here nothing ever is to be."""
+        del step
+        return True
 
     def paused(self) -> contextlib.AbstractContextManager[None]:
         """A context whose time is not training's."""
@@ -109,7 +118,7 @@ class Written(Records):
         self.run, self.workdir = run, workdir
         self._title = title
         # What a kill left of files that were being written.
-        for pattern in _BEING_WRITTEN:
+        for pattern in _BEING_WRITTEN + (_SCORES_BEING_WRITTEN if config.eval_every else ()):
             for path in workdir.glob(pattern):
                 path.unlink(missing_ok=True)
         self._log = reporting.MetricsLog(workdir, start)
@@ -146,6 +155,10 @@ class Written(Records):
     def _seconds_before(self) -> float:
         columns = reporting.metrics_log.read(self._timing.path, at_most=1)
         return float(columns['seconds'][-1]) if len(columns['step']) else 0.0
+
+    def is_evaluated(self, step: int) -> bool:
+        """Whether evaluations.jsonl has a line of that step."""
+        return any(line['step'] == step for line in evaluation_records.read(self.workdir))
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
         """Appends to both logs and TensorBoard."""

@@ -104,7 +104,8 @@ def read(workdir: str | os.PathLike[str], *kinds: type[configuration.RunConfig])
         raise
     except _DAMAGE as error:
         raise ValueError(
-            f'{path} cannot be used ({_say(error)}): restore it, or choose another workdir'
+            f'{path} cannot be used ({_say(error)}): restore it, delete it if there are '
+            'checkpoints, which remember it, or choose another workdir'
         ) from error
 
 

@@ -65,6 +65,9 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     ),
 }
 
+# Of these, those that train a run.
+TRAINS = ('train', 'teacher', 'distill', 'compress')
+
 # Words that mean something to one flag or other.
 _WORDS = {
     'algorithms': ('kd', 'zskt', 'dfad', 'one_stage', 'one_stage_kl', 'supervised'),

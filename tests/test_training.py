@@ -146,7 +146,7 @@ def test_non_finite_losses_stop_the_run_and_keep_the_last_good_checkpoint(tmp_pa
 def test_non_finite_parameters_are_named_before_they_are_saved(tmp_path):
     # A rate that overflows only D's new weights: the losses of that step are still finite.
     config = small.make_config(
-        num_steps=1, save_every=1, optimizer='sgd', learning_rate_d=3e38, learning_rate_g=0.0
+        num_steps=1, save_every=1, optimizer='sgd', learning_rate_d=2.9e38, learning_rate_g=0.0
     )
     with pytest.raises(training.NonFiniteError, match=r'params_d/.*not finite at step 1'):
         training.train(config, tmp_path, dataset=small.dataset())

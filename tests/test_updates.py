@@ -25,7 +25,12 @@ def trained(state):
     return (state.params_g, state.params_d, state.stats_g, state.stats_d, state.loss_state)
 
 
-@pytest.mark.parametrize('method', methods.METHODS)
+def slow_but(values, *fast):
+    """The values of a parameter, most of which are left to `make test-slow`."""
+    return [v if v in fast else pytest.param(v, marks=pytest.mark.slow) for v in values]
+
+
+@pytest.mark.parametrize('method', slow_but(methods.METHODS, 'lsgan', 'sngan', 'fishergan'))
 def test_four_devices_equal_one(method):
     one, metrics_one = small.run_steps(method=method, ema_decay=0.9, **SGD)
     four, metrics_four = small.run_steps(method=method, ema_decay=0.9, num_devices=4, **SGD)
@@ -252,7 +257,7 @@ class PlainG(nn.Module):
         return jnp.tanh(nn.ConvTranspose(1, (4, 4), (2, 2))(x))
 
 
-@pytest.mark.parametrize('num_devices', [1, 2])
+@pytest.mark.parametrize('num_devices', slow_but([1, 2], 1))
 @pytest.mark.parametrize('scheme', config.SCHEMES)
 def test_accumulation_is_exact_for_means_over_samples(scheme, num_devices):
     results = []
@@ -282,7 +287,7 @@ def test_accumulation_trains_the_presets_and_refuses_constrained_losses():
         small.build(accumulate=3)
 
 
-@pytest.mark.parametrize('method', ['lsgan', 'sngan', 'cgan'])
+@pytest.mark.parametrize('method', slow_but(['lsgan', 'sngan', 'cgan'], 'sngan'))
 @pytest.mark.parametrize('scheme', ['one_stage', 'two_stage'])
 def test_one_concatenated_pass_equals_two(monkeypatch, scheme, method):
     # What accelerators do; convolutions are then XLA's plain ones too.

@@ -6,12 +6,37 @@ import os
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO)
 
 
+# What says nothing of a file's content, and may be otherwise the next time.
+_PASSING = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+)
+
+
 class CheckpointError(RuntimeError):
     """Saving or restoring is impossible; the message is one sentence for a person."""
 
 
 class DamagedError(Exception):
     """One checkpoint cannot be trusted; another may be."""
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether reading failed for what a file cannot be blamed for: no permission, no memory."""
+    while error is not None:
+        said = str(error)
+        if isinstance(error, MemoryError) or getattr(error, 'errno', None) in _PASSING:
+            return True
+        # Buried in tensorstore's half page of context.
+        if any(os.strerror(code) in said for code in _PASSING):
+            return True
+        error = error.__cause__
+    return False
 
 
 def reason(error: BaseException) -> str:

@@ -207,7 +207,8 @@ class Checkpoints:
 
         Raises:
             CheckpointError: there is no checkpoint, none is good, the one asked for is damaged, a
-                newer version of this program wrote it, or it holds another structure.
+                newer version of this program wrote it, it holds another structure, or one that
+                may be good cannot be read just now.
         """
         expected = leaves.expected(like_state)
         steps = self.steps()

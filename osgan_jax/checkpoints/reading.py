@@ -46,7 +46,7 @@ def read_manifest(directory: pathlib.Path) -> dict[str, Any]:
 
     Raises:
         DamagedError: it is not what was written, or the directory is not one that a save leaves.
-        CheckpointError: a newer version of this program wrote it.
+        CheckpointError: a newer version of this program wrote it, or it cannot be read just now.
     """
     _size(directory)
     try:
@@ -54,8 +54,8 @@ def read_manifest(directory: pathlib.Path) -> dict[str, Any]:
         stored = json.loads(text, object_pairs_hook=_unique)
     except FileNotFoundError as error:
         raise errors.DamagedError('its manifest is missing') from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise errors.DamagedError(f'its manifest cannot be read: {errors.reason(error)}') from error
+    except (OSError, ValueError, RecursionError, MemoryError) as error:
+        raise _unread(directory, 'its manifest cannot be read', error) from error
     try:
         body = manifest.verify(stored)
     except errors.CheckpointError as error:
@@ -81,6 +81,7 @@ def read_arrays(
     Raises:
         DamagedError: they cannot be read, are not those of the manifest, or claim what the files
             cannot hold.
+        CheckpointError: they cannot be read just now.
     """
     ocp = quiet_orbax.load()
     step = int(directory.name)
@@ -98,10 +99,11 @@ def read_arrays(
             for name, leaf in described.items()
             if name not in stored
         }
-    except errors.DamagedError:
+    # Of jax: another process is gone, or a device is full.
+    except (errors.DamagedError, errors.CheckpointError, jax.errors.JaxRuntimeError):
         raise
     except Exception as error:  # whatever a broken file makes orbax or tensorstore raise
-        raise errors.DamagedError(f'its arrays cannot be read: {errors.reason(error)}') from error
+        raise _unread(directory, 'its arrays cannot be read', error) from error
     arrays = {**restored, **empty}
     for name, leaf in described.items():
         array = arrays[name]
@@ -131,8 +133,18 @@ def _size(directory: pathlib.Path) -> int:
                         f'{name} in it has {info.st_size} bytes, more than any save writes'
                     )
     except OSError as error:
-        raise errors.DamagedError(f'its files cannot be listed: {errors.reason(error)}') from error
+        raise _unread(directory, 'its files cannot be listed', error) from error
     return total
+
+
+def _unread(directory: pathlib.Path, what: str, error: Exception) -> Exception:
+    """What to raise where reading failed: a checkpoint that may be good is not passed over."""
+    if errors.is_passing(error):
+        return errors.CheckpointError(
+            f'the checkpoint {directory} cannot be read just now ({errors.reason(error)}): it may '
+            'be good; permit reading it, or free memory, and run the same command again.'
+        )
+    return errors.DamagedError(f'{what}: {errors.reason(error)}')
 
 
 def _check_claims(found: dict[str, Any], stored: dict[str, Any], size: int) -> None:

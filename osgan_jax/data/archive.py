@@ -27,6 +27,7 @@ _ARRAYS = ('images', 'jpeg', 'offset', 'label', 'labels', 'class_names')
 # times is possible. Below _SMALL bytes anything goes.
 _MOST_EXPANSION = 200
 _SMALL = 2**28
+_LONGEST_NAME = 10_000  # bytes of a class's name
 # How many foreign arrays a message names.
 _NAMED = 10
 
@@ -243,6 +244,11 @@ def _labels(
         class_names = np.arange(min(max(high, 0) + 1, MAX_CLASSES))
     elif class_names.ndim != 1:
         raise ValueError(f'{name}: class_names must be a list, got {list(class_names.shape)}')
+    elif len(class_names) > MAX_CLASSES or class_names.dtype.itemsize > _LONGEST_NAME:
+        raise ValueError(
+            f'{name}: {len(class_names):,} class_names of {class_names.dtype.itemsize} bytes are '
+            f'more than {MAX_CLASSES:,} classes of {_LONGEST_NAME:,}'
+        )
     if low < 0 or high >= len(class_names):
         known = f'there are {len(class_names)} class_names'
         if 'class_names' not in arrays:

@@ -25,6 +25,7 @@ import numpy as np
 from osgan_jax.data.dataset import Dataset, MemorySource
 
 _STATE_VERSION = 1
+_WORKER_DIED = 'terminated unexpectedly'  # grain's words
 # Stands for "for ever" where grain wants a length; its slices need it well below 2**63.
 _FOREVER = 2**48
 
@@ -65,9 +66,14 @@ class Batches:
             self._reader.append(self._open())
         try:
             images, labels = next(self._reader[0])
-        except BaseException:
+        except BaseException as error:
             # Calling next again reads the same batch again, from a fresh reader.
             _end(self._reader)
+            if isinstance(error, RuntimeError) and _WORKER_DIED in str(error):
+                raise ChildProcessError(
+                    f'a worker process that read {self._dataset.name} ended ({error}): if the '
+                    'machine ran out of memory, or of /dev/shm, ask for fewer --num_workers'
+                ) from error
             raise
         self._step += 1
         # Copied: grain's array is shared memory, which lives as long as someone holds it.
@@ -288,8 +294,10 @@ def _open_grain(reader: _BatchReader, num_workers: int, name: str) -> Iterator:
 def _start_worker(worker_index: int, worker_count: int) -> None:
     """Makes a worker process end with its parent, and only then."""
     del worker_index, worker_count
-    # Ctrl-C reaches every process of a terminal; the main one decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C reaches every process of a terminal, and a scheduler's SIGTERM all of a job; the main
+    # one decides what they mean, and ends its workers by other means.
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_IGN)
 
     def follow() -> None:
         multiprocessing.parent_process().join()

@@ -26,6 +26,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     try:
         with os.fdopen(handle, 'wb') as file:
             yield file
+            # Or a machine that loses its power may have the new name with nothing in it.
+            file.flush()
+            os.fsync(file.fileno())
         # mkstemp makes files private; give this one what open() would have given it.
         mask = os.umask(0)
         os.umask(mask)

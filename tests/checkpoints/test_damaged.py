@@ -1,7 +1,9 @@
 """Checkpoints: every kind of damage is detected, said, and passed over."""
 
+import errno
 import gc
 import os
+import pathlib
 import shutil
 
 import numpy as np
@@ -222,3 +224,34 @@ def test_leftovers_of_an_interrupted_save_are_ignored_and_removed(tmp_path):
         assert saved.steps() == [1]
         assert saved.restore(make_state()).step == 1
     assert sorted(os.listdir(directory)) == ['1', 'notes.txt']
+
+
+PASSING = [
+    PermissionError(errno.EACCES, 'Permission denied'),
+    MemoryError(),
+    OSError(errno.EMFILE, ''),
+]
+
+
+@pytest.mark.parametrize('error', PASSING, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize('where', ['manifest', 'arrays'])
+def test_what_may_pass_is_no_damage(tmp_path, monkeypatch, where, error):
+    """The newest checkpoint may be good: it is neither moved away nor passed over."""
+    save_steps(tmp_path, [1, 2])
+
+    def fail(*unused, **options):
+        raise error
+
+    with monkeypatch.context() as patched:
+        if where == 'manifest':
+            patched.setattr(pathlib.Path, 'read_bytes', fail)
+        else:
+            patched.setattr(quiet_orbax.load().CheckpointManager, 'restore', fail)
+        with (
+            checkpoints.Checkpoints(tmp_path) as saved,
+            pytest.raises(checkpoints.CheckpointError, match='/2 cannot be read just now'),
+        ):
+            saved.restore(make_state())
+    with checkpoints.Checkpoints(tmp_path) as saved:
+        assert saved.restore(make_state()).step == 2
+    assert not (tmp_path / 'checkpoints_damaged').exists()

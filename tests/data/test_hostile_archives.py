@@ -132,6 +132,15 @@ def test_class_names(tmp_path):
     refused(path, r'holds the arrays \\x1b\[31m\\n, x0, .*x8, and 21 more; expected images')
 
 
+@pytest.mark.parametrize('class_names', [np.zeros(2_000_000, 'S1'), np.array(['x' * 20_000])])
+def test_more_names_than_there_can_be_classes(tmp_path, class_names):
+    path = tmp_path / 'names.npz'
+    images = np.zeros((2, 8, 8, 1), np.uint8)
+    np.savez(path, images=images, labels=np.zeros(2, int), class_names=class_names)
+    with pytest.raises(ValueError, match=r'class_names of .* bytes are more than'):
+        archive.read(path)
+
+
 def test_a_small_file_among_larger_ones(tmp_path):
     files = [hostile.plain(size=(16, 16)), hostile.plain(size=(4, 4))]
     offset = np.cumsum([0, *map(len, files)])

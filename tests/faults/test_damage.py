@@ -190,7 +190,7 @@ def test_without_config_the_checkpoint_remembers(workdir, whole, capsys):
         train(workdir, learning_rate_g=0.5)
     assert not (workdir / 'config.json').exists()
     result = train(workdir)
-    assert 'has no config.json: it is written anew' in capsys.readouterr().out
+    assert 'has no config.json: its checkpoints remember it' in capsys.readouterr().out
     assert_same_end(workdir, result, whole)
     assert (workdir / 'config.json').read_bytes() == (whole[0] / 'config.json').read_bytes()
 

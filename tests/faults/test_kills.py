@@ -6,6 +6,7 @@ the bit; and what the run comes to in the end, after all kills, is what that one
 
 import collections
 import contextlib
+import os
 import pathlib
 import signal
 import time
@@ -120,7 +121,7 @@ def test_killed_during_a_save_and_resumed(tmp_path, launch, uninterrupted):
     kill(process)
     assert moments_hit(tmp_path, 0) == {'saving'}
     # What a kill leaves while such a file is written, a moment too short to hit.
-    for name in ('.curves.png.x.tmp', 'samples/.step_0000040.png.x.tmp'):
+    for name in ('.config.json.x.tmp', '.curves.png.x.tmp', 'samples/.step_0000040.png.x.tmp'):
         (tmp_path / name).touch()
     out = launching.finish(launch(tmp_path, num_steps=SHORT))
     assert 'resumed' not in out  # it was the first save
@@ -199,6 +200,26 @@ def test_worker_processes_do_not_outlive_a_kill(tmp_path, launch, uninterrupted,
     launching.assert_on_its_way(workdir, uninterrupted(SHORT))
     # Files read by processes that were killed, read again without: as from one array.
     launching.finish(launch(workdir, **{**fields, 'num_workers': 0}))
+    launching.assert_same_end(workdir, uninterrupted(SHORT))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not pathlib.Path('/proc/self/task').is_dir(), reason='asks Linux for processes')
+def test_a_worker_process_is_killed(tmp_path, launch, uninterrupted, folder):
+    """As Linux does where memory is short."""
+    fields = {'num_steps': SHORT, 'dataset': 'folder', 'data_dir': folder, 'num_workers': 2}
+    workdir = tmp_path / 'run'
+    process = launch(workdir, **fields)
+    launching.wait_until(process, lambda: launching.logged(workdir) >= 13, 'step 13')
+    for pid in children(process.pid):
+        if b'spawn_main' in pathlib.Path(f'/proc/{pid}/cmdline').read_bytes():
+            os.kill(pid, signal.SIGKILL)
+    out = launching.finish(process, 1)
+    assert 'error: a worker process that read folder ended (' in out
+    assert 'Traceback' not in out
+    assert launching.finished(workdir)[-1] >= 13
+    launching.assert_on_its_way(workdir, uninterrupted(SHORT))
+    launching.finish(launch(workdir, **fields))
     launching.assert_same_end(workdir, uninterrupted(SHORT))
 
 

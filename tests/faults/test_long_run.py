@@ -44,7 +44,10 @@ BYTES_A_LINE = 400
 
 
 def observe(pid, log):
-    """Returns step, MiB of memory, open files and threads of a process, None before its steps."""
+    """Returns step, MiB of memory, open files and threads of a process, None before its steps.
+
+    And, last, the time in seconds.
+    """
     process = pathlib.Path('/proc') / str(pid)
     try:
         with open(log, 'rb') as file:
@@ -57,12 +60,12 @@ def observe(pid, log):
     if not lines:
         return None
     step = int(lines[-1].split(b',')[0].split(b':')[1])
-    return step, pages * os.sysconf('SC_PAGE_SIZE') / 2**20, *counts
+    return step, pages * os.sysconf('SC_PAGE_SIZE') / 2**20, *counts, time.monotonic()
 
 
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
-    """The run's directory, and what was observed of its process: `[observations, 4]`."""
+    """The run's directory, and what was observed of its process: `[observations, 5]`."""
     folder = tmp_path_factory.mktemp('long')
     workdir = folder / 'run'
     labels = np.arange(40) % 4
@@ -125,6 +128,14 @@ def test_steps_do_not_get_slower(run):
     took = np.diff(timing['seconds'])
     quarters = np.array_split(took, 4)
     assert np.median(quarters[3]) < SLOWER * np.median(quarters[1])
+
+
+def test_nor_does_all_that_goes_on_beside_them(run):
+    """Samples, curves, scores and saves too, whose time the log leaves out."""
+    step, *_, now = run[1].T
+    at = [now[np.argmax(step >= quarter * STEPS / 4)] for quarter in (1, 2, 3)] + [now[-1]]
+    second, _, last = np.diff(at)
+    assert last < SLOWER * second
 
 
 def test_what_is_kept_is_bounded(run):

@@ -205,6 +205,27 @@ def test_the_count_of_skipped_steps_goes_on_after_an_interruption(tmp_path):
     assert (parts / 'metrics.jsonl').read_text() == log
 
 
+def test_steps_skipped_in_a_row_are_counted_over_an_interruption(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, 'MOST_SKIPPED', 6)
+    options = {'place': 'data', 'steps': range(9, 16), 'skip_nonfinite': True}
+    carry_out(tmp_path, num_steps=11, **options)
+    with pytest.raises(numerics.NonFiniteError, match='6 steps in a row up to step 14'):
+        carry_out(tmp_path, **options)
+
+
+@pytest.mark.parametrize('found', ['x', None, 3, [1], [1, 'x'], [True, 0], {'1': 2}])
+def test_counts_that_no_save_writes(found):
+    assert jobs._skipped({'skipped': found}) == (0, 0)
+    assert jobs._skipped({'skipped': [5, 2]}) == (5, 2)
+
+
+def test_calls_that_would_meet_no_multiple_are_refused(tmp_path):
+    carry_out(tmp_path, num_steps=10)
+    with pytest.raises(ValueError, match=r'stands at step 10.* go on with --steps_per_call=2'):
+        carry_out(tmp_path, steps_per_call=4)
+    assert int(carry_out(tmp_path, steps_per_call=2).state.step) == LAST
+
+
 def test_a_run_that_stopped_goes_on_with_skipping(tmp_path):
     with pytest.raises(numerics.NonFiniteError):
         carry_out(tmp_path, place='data', steps=[18])

@@ -56,15 +56,16 @@ def test_the_same_command_goes_on(tmp_path, launch, uninterrupted, signum):
 
 
 @pytest.mark.slow
-def test_ctrl_c_reaches_the_workers_too(tmp_path, launch, uninterrupted, folder):
-    # A terminal signals all processes of its job, and those that read images have to go on until
-    # the one that trains has saved.
+@pytest.mark.parametrize('signum', BOTH, ids=lambda signum: signum.name)
+def test_a_signal_reaches_the_workers_too(tmp_path, launch, uninterrupted, folder, signum):
+    # A terminal, and a scheduler, signal all processes of a job, and those that read images have to
+    # go on until the one that trains has saved.
     fields = {'num_steps': STEPS, 'dataset': 'folder', 'data_dir': folder, 'num_workers': 2}
     workdir = tmp_path / 'run'
     process = launch(workdir, **fields)
     launching.wait_until(process, lambda: launching.logged(workdir) >= 33, 'step 33')
-    os.killpg(process.pid, signal.SIGINT)
-    out = out_in_time(process, 128 + signal.SIGINT)
+    os.killpg(process.pid, signum)
+    out = out_in_time(process, 128 + signum)
     assert_said_and_saved(out, workdir)
     launching.finish(launch(workdir, **fields))
     launching.assert_same_end(workdir, uninterrupted(STEPS))
