@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import sys
 import traceback
 import types
@@ -12,7 +13,7 @@ from typing import Any
 from absl import app, flags, logging
 
 # What jax says where an accelerator, or the machine, has no memory left.
-_EXHAUSTED = 'RESOURCE_EXHAUSTED'
+_EXHAUSTED = re.compile('RESOURCE_EXHAUSTED|Out of memory')
 # What devices count to, and their seeds.
 MOST, MOST_SEED = 2**31 - 1, 2**32 - 1
 
@@ -193,8 +194,10 @@ def _outcome(main: Callable[[], int | None]) -> int:
         if _DEBUG.value:
             raise
         return _fail(processes.speaker() + _sentence(error))
-    except (MemoryError, jax.errors.JaxRuntimeError) as error:
-        if _DEBUG.value or not (isinstance(error, MemoryError) or _EXHAUSTED in str(error)):
+    # Products of flags may be more than devices count to, let alone hold.
+    except (MemoryError, OverflowError, jax.errors.JaxRuntimeError) as error:
+        too_much = isinstance(error, MemoryError | OverflowError) or _EXHAUSTED.search(str(error))
+        if _DEBUG.value or not too_much:
             raise
         return _fail(
             f'{processes.speaker()}there is not enough memory: ask for smaller batches, fewer '
