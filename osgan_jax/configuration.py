@@ -93,8 +93,8 @@ def _check_number(name: str, value: Any) -> None:
     for each in value if isinstance(value, tuple) else (value,):
         if isinstance(each, int) and each > most:
             raise ValueError(f'{name}={each}: expected a number of at most {most}')
-    if isinstance(value, float) and not abs(value) < _MOST_REAL:
-        raise ValueError(f'{name}={value}: expected a finite number, of float32')
+        if isinstance(each, float) and not abs(each) < _MOST_REAL:
+            raise ValueError(f'{name}={each}: expected a finite number, of float32')
 
 
 def contradictions(saved: Config, asked: Config) -> list[str]:

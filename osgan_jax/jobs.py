@@ -129,6 +129,7 @@ def carry_out(
             _check_finite(job.constants, 'the teacher')
             # Before anything is written: what cannot be trained should leave no trace.
             if processes.is_first():
+                runs.read(workdir, type(job.run.config))  # another kind of run is left untouched
                 stack.enter_context(checkpoints.lock(workdir))
         return _carry_out(job, workdir)
 

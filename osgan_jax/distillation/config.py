@@ -274,6 +274,10 @@ def _resolve_rest(config, asked: int | None):
         raise ValueError(
             f'num_steps={asked}: expected a multiple of steps_per_call={config.steps_per_call}'
         )
+    if config.crop is not None and config.crop > config.image_size:
+        raise ValueError(
+            f'crop={config.crop}: expected at most the {config.image_size} pixels of an image'
+        )
     # Whole calls, of those that nobody asked for.
     num_steps = -(-config.num_steps // config.steps_per_call) * config.steps_per_call
     config = dataclasses.replace(config, num_steps=num_steps)
