@@ -112,16 +112,18 @@ def check(launcher, place, module, argv, flags):
     assert done.code is not None, f'hangs: {said}'
     assert 'Traceback' not in done.out + done.err, said
     assert done.memory < MEMORY, said
+    # How far something is that takes long on this machine is no error.
+    errors = [line for line in done.err.splitlines() if not line.endswith(' left')]
     if done.code == 0:
-        assert done.err == '', said
+        assert not errors, said
         if module in fuzzing.TRAINS and not {'--report', '--report=true'} & set(argv):
             # It has made its steps, or there were none to make.
             saved = [name for name in added if re.search(r'/checkpoints/\d+/manifest', name)]
             assert saved or 'Already ' in done.out, said
         return done
     assert done.code == 1, said
-    assert len(done.err.splitlines()) == 1, said
-    assert re.match(r'error: \S', done.err), said
+    assert len(errors) == 1, said
+    assert re.match(r'error: \S', errors[0]), said
     # What is at fault: a flag, or what one was set to, as it is printed.
     parts = {part.lstrip('-') for text in argv for part in re.split('[=,]', text)}
     forms = (str, storage.printable, lambda part: repr(part)[1:-1])
