@@ -40,7 +40,7 @@ from osgan_jax.benchmarking.config import BenchmarkConfig
 
 _OUT = flags.DEFINE_string('out', None, 'JSON file to write, and a PNG beside it')
 _LOOP = flags.DEFINE_integer(
-    'loop', 0, 'steps to train, to see what the loop adds to them; 0: none'
+    'loop', 0, 'steps to train, to see what the loop adds to them; 0: none', upper_bound=cli.MOST
 )
 _PIPELINE = flags.DEFINE_bool('pipeline', False, 'measure the input pipeline alone')
 _DATASET = flags.DEFINE_string('dataset', 'digits', 'for --loop and --pipeline; or synthetic')
@@ -58,7 +58,9 @@ _GENERATOR_WIDTH = flags.DEFINE_integer(
     lower_bound=2,
     upper_bound=cli.MOST,
 )
-_NUM_WORKERS = flags.DEFINE_integer('num_workers', 0, 'processes that read and decode it')
+_NUM_WORKERS = flags.DEFINE_integer(
+    'num_workers', 0, 'processes that read and decode it', upper_bound=cli.MOST
+)
 cli.define_flags(BenchmarkConfig)
 
 

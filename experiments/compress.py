@@ -44,11 +44,13 @@ _REPORT_NETWORK = flags.DEFINE_enum(
     'report_network', 'stylegan2', ['stylegan2', 'biggan'], 'whose generators to report'
 )
 _REPORT_SIZE = flags.DEFINE_integer(
-    'report_size', None, 'pixels; default 256 for stylegan2, 128 for biggan'
+    'report_size', None, 'pixels; default 256 for stylegan2, 128 for biggan', upper_bound=cli.MOST
 )
-_REPORT_BATCH = flags.DEFINE_integer('report_batch', 1, 'images drawn at a time', lower_bound=1)
+_REPORT_BATCH = flags.DEFINE_integer(
+    'report_batch', 1, 'images drawn at a time', lower_bound=1, upper_bound=cli.MOST
+)
 _REPORT_REPEATS = flags.DEFINE_integer(
-    'report_repeats', 5, 'timed draws, 0 for no times', lower_bound=0
+    'report_repeats', 5, 'timed draws, 0 for no times', lower_bound=0, upper_bound=cli.MOST
 )
 _REPORT_OUT = flags.DEFINE_string('report_out', None, 'JSON file for the report, besides printing')
 cli.define_flags(CompressConfig)

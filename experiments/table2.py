@@ -63,11 +63,21 @@ _TEACHER = flags.DEFINE_string(
 _TEACHER_NETWORK = flags.DEFINE_string(
     'teacher_network', None, 'default resnet34 for colour images, lenet5 for grey ones'
 )
-_TEACHER_SEED = flags.DEFINE_integer('teacher_seed', 0, 'of the teacher that is trained')
-_TEACHER_STEPS = flags.DEFINE_integer('teacher_steps', None, 'its updates; default 200 epochs')
-_IMAGE_SIZE = flags.DEFINE_integer('image_size', None, "pixels; default the dataset's")
-_CHANNELS = flags.DEFINE_integer('channels', None, "1 or 3; default the dataset's")
-_STUDENT_UPDATES = flags.DEFINE_integer('student_updates', None, 'that every student makes')
+_TEACHER_SEED = flags.DEFINE_integer(
+    'teacher_seed', 0, 'of the teacher that is trained', upper_bound=cli.MOST_SEED
+)
+_TEACHER_STEPS = flags.DEFINE_integer(
+    'teacher_steps', None, 'its updates; default 200 epochs', upper_bound=cli.MOST
+)
+_IMAGE_SIZE = flags.DEFINE_integer(
+    'image_size', None, "pixels; default the dataset's", upper_bound=cli.MOST
+)
+_CHANNELS = flags.DEFINE_integer(
+    'channels', None, "1 or 3; default the dataset's", upper_bound=cli.MOST
+)
+_STUDENT_UPDATES = flags.DEFINE_integer(
+    'student_updates', None, 'that every student makes', upper_bound=cli.MOST
+)
 _FRACTION = flags.DEFINE_float(
     'fraction', None, 'of its published rounds that every student makes instead; default 1'
 )
@@ -75,7 +85,10 @@ _BUDGET = flags.DEFINE_float(
     'budget', None, 'seconds of training after which a cell is ended', lower_bound=0.0
 )
 _EVAL_UPDATES = flags.DEFINE_integer(
-    'eval_updates', None, "student's updates between evaluations; default a twentieth of them all"
+    'eval_updates',
+    None,
+    "student's updates between evaluations; default a twentieth of them all",
+    upper_bound=cli.MOST,
 )
 _RECIPE = flags.DEFINE_multi_string(
     'recipe', [], 'ROW.FIELD=VALUE, a field of one row or of the teacher alone'
