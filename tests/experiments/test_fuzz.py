@@ -125,7 +125,7 @@ def check(launcher, place, module, argv, flags):
     assert len(errors) == 1, said
     assert re.match(r'error: \S', errors[0]), said
     # What is at fault: a flag, or what one was set to, as it is printed.
-    parts = {part.lstrip('-') for text in argv for part in re.split('[=,]', text)}
+    parts = {part.lstrip('-') for text in argv for part in re.split('[=,:]', text)}
     forms = (str, storage.printable, lambda part: repr(part)[1:-1])
     given = {form(part) for part in parts for form in forms}
     given = {each for each in given if len(each) > 1}
