@@ -127,7 +127,7 @@ def read(path: str | os.PathLike) -> Archive:
       ValueError: not an .npz file, or its arrays are not those this module's docstring names.
     """
     path = os.path.expanduser(os.fspath(path))
-    name = storage.printable(path)
+    name = storage.printable(path) or "''"
     if not os.path.exists(path):
         raise FileNotFoundError(f'no file {name}')
     if os.path.isdir(path):
