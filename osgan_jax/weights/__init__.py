@@ -54,7 +54,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
       OSError: it cannot be read.
       ValueError: it is of another kind, damaged, or asks for anything but tensors.
     """
-    name = storage.printable(path)
+    name = storage.printable(path) or "''"
     suffix = os.path.splitext(name)[1].lower()
     readers = {
         '.npz': npz.read,
