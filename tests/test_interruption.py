@@ -47,7 +47,10 @@ def test_a_signal_that_stopped_a_run_is_not_handed_on(heard):
 
 
 def test_a_command_whose_work_is_done_ends_well():
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    with interruption.Signals() as signals:
-        send(signal.SIGINT)
-        assert signals.received == signal.SIGINT
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with interruption.Signals() as signals:
+            send(signal.SIGINT)
+            assert signals.received == signal.SIGINT
+    finally:
+        signal.signal(signal.SIGINT, before)
