@@ -63,6 +63,8 @@ _NUM_WORKERS = flags.DEFINE_integer(
 )
 cli.define_flags(BenchmarkConfig)
 
+_MOST_DEVICES = 1024  # that a CPU plays
+
 
 def main() -> None:
     """Measures, prints and writes."""
@@ -71,6 +73,10 @@ def main() -> None:
     config = cli.config_from_flags(BenchmarkConfig)
     if config.num_devices:
         # On CPU there are as many devices as one asks for.
+        if max(config.num_devices) > _MOST_DEVICES:
+            raise ValueError(
+                f'num_devices={max(config.num_devices)}: expected at most {_MOST_DEVICES:,}'
+            )
         jax.config.update('jax_num_cpu_devices', max(config.num_devices))
     from osgan_jax import benchmarking
 
