@@ -21,11 +21,11 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         A binary file to write to.
     """
     path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.', suffix='.tmp')
     except OSError as error:
-        # Nobody asked for the temporary file.
+        # Nobody asked for the temporary file, or for a part of the path.
         raise OSError(error.errno, error.strerror, str(path)) from error
     try:
         with os.fdopen(handle, 'wb') as file:
