@@ -57,11 +57,12 @@ class Evaluator:
     _batch_size: int
     _progress: Callable[[int, int], None] | None
 
-    def __call__(self, variables: Any) -> dict[str, float]:
+    def __call__(self, variables: Any, check: Callable[[], None] | None = None) -> dict[str, float]:
         """Draws samples and scores them.
 
         Args:
           variables: of the generator, as `TrainState.sampling_variables()` gives them.
+          check: called before each batch; what it raises ends the evaluation.
 
         Returns:
           By name: fid; kid and kid_std; is and is_std; precision and recall, for what was asked,
@@ -71,6 +72,8 @@ class Evaluator:
         count, total = self.about['num_samples'], None
         pooled, logits = [], []
         for start in range(0, count, self._batch_size):
+            if check is not None:
+                check()
             images = self._draw(variables, start)[: count - start]
             seen = self._extractor.apply(images)
             if 'fid' in self._metrics:

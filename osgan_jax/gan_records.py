@@ -1,7 +1,7 @@
 """What a GAN's training run leaves for a person: sample grids and scores beside logs and curves."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -51,11 +51,13 @@ class GANRecords(recording.Written):
         if self._alarm is not None and step and (message := self._alarm(step, images)):
             print(f'warning: {message}', flush=True)
 
-    def evaluate(self, step: int, state: TrainState) -> None:
+    def evaluate(
+        self, step: int, state: TrainState, check: Callable[[], None] | None = None
+    ) -> None:
         """Writes evaluations.jsonl, evaluations.png and, where it is the best so far, best/."""
         if self._chosen is None:
             return
-        values = self._chosen(step, state, self.seconds)
+        values = self._chosen(step, state, self.seconds, check)
         self.tensorboard.scalars(step, values)
 
 

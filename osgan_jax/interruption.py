@@ -1,9 +1,11 @@
 """Asking a run to stop: signals, and the time it was given."""
 
+import contextlib
 import os
 import signal
 import socket
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 # Agreed on between processes as a signal's number is, and less than those a run listens to.
@@ -24,6 +26,10 @@ class Stopped(Exception):  # noqa: N818 (not an error: somebody asked for it)
         self.signum = signum
 
 
+class Abandoned(Exception):  # noqa: N818 (nothing went wrong)
+    """What was under way was given up for a signal; nothing of it is to be kept."""
+
+
 class Signals:
     """SIGINT and SIGTERM ask for a stop after the step; a second one leaves at once.
 
@@ -33,6 +39,7 @@ class Signals:
 
     def __init__(self):
         self.received = 0
+        self._at_once: str | None = None
         self._before: dict[int, Any] = {}
         self._wakeup: socket.socket | None = None
         self._wakeup_before = -1
@@ -67,9 +74,34 @@ class Signals:
         if kind is None and callable(before) and before is not signal.default_int_handler:
             before(self.received, None)
 
+    @contextlib.contextmanager
+    def at_once(self, message: str) -> Iterator[None]:
+        """For what takes minutes before anything could be lost: a signal ends it where it stands.
+
+        Args:
+          message: of the exception.
+
+        Raises:
+          Stopped: at a signal, or for one that came before.
+        """
+        self._at_once = message
+        try:
+            if self.received:
+                raise Stopped(message, self.received)
+            yield
+        finally:
+            self._at_once = None
+
+    def check(self) -> None:
+        """Raises Abandoned if there was one: for what takes minutes and can be done again."""
+        if self.received:
+            raise Abandoned
+
     def _handle(self, signum: int, frame: Any) -> None:
         del frame
         self.received = self.received or signum
+        if self._at_once is not None:
+            raise Stopped(self._at_once, signum)
 
 
 def _leave_at_the_second(heard: socket.socket) -> None:

@@ -172,23 +172,31 @@ def _carry_out(job: Job, workdir: pathlib.Path) -> Result:
             print(job.summary(start, flops), flush=True)
             if start >= config.num_steps:
                 print(f'Already at step {start}, the last one asked for.', flush=True)
-        records = job.records(start, flops) if first else recording.Records()
+        # Scores may need a classifier to be trained, or every real image to be read.
+        with signals.at_once(
+            f'Stopped at step {start} of {config.num_steps}, before another was made. Run the same '
+            'command again to go on.'
+        ):
+            records = job.records(start, flops) if first else recording.Records()
         agreement = processes.Agreement(devices, config.log_every)
 
         def asked_to_stop(step: int) -> int:
             own = signals.received or records.time_is_up() * interruption.TIME_IS_UP
             return agreement(step, own)
 
-        loop = Loop(run, workdir, saved, records, start, job.advice, skipped)
+        # Of several processes one alone evaluates, and when to stop is not its own to say.
+        check = signals.check if jax.process_count() == 1 else None
+        loop = Loop(run, workdir, saved, records, start, job.advice, skipped, check)
         with loop, feed(batches, config, devices) as fed:
+            end = config.num_steps
             if start and jax.process_count() == 1 and records.time_is_up():
+                end = start
                 print(
                     f'Already trained for {config.max_seconds:g} s: raise --max_seconds to go on.'
                 )
-            else:
-                state = loop.steps(compiled, state, fed, asked_to_stop)
-                if loop.skipped:
-                    warn(f'{loop.skipped} steps were skipped: they were not finite.')
+            state = loop.steps(compiled, state, fed, asked_to_stop, end)
+            if loop.skipped:
+                warn(f'{loop.skipped} steps were skipped: they were not finite.')
         return Result(state, loop.last_metrics)
 
 

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -30,6 +30,7 @@ class Loop:
         start: int,
         advice: str,
         skipped: tuple[int, int] = (0, 0),
+        check: Callable[[], None] | None = None,
     ):
         """Takes up a run.
 
@@ -42,11 +43,13 @@ class Loop:
           advice: how a person may go on after a number is no longer finite.
           skipped: steps left out so far, and how many of them in a row at last, see
             `osgan_jax.numerics.skipping`.
+          check: raises `interruption.Abandoned` when an evaluation is to be given up; None if it
+            never is.
         """
         self.config, self.workdir, self.saved, self.records = run.config, workdir, saved, records
         self.start = start
         self.skipped, self._skipped_in_a_row = skipped
-        self._advice = advice
+        self._advice, self._check = advice, check
         self.last_metrics: dict[str, float] = {}
         # Steps, their metrics and, of some, which tensors are finite: all still on the device.
         self._pending: list[tuple[int, dict[str, Any], Any]] = []
@@ -58,43 +61,68 @@ class Loop:
     def __exit__(self, *unused) -> None:
         self.records.close()
 
-    def steps(self, update, state: Any, batches, asked_to_stop: Callable[[int], int]) -> Any:
+    def steps(
+        self,
+        update,
+        state: Any,
+        batches,
+        asked_to_stop: Callable[[int], int],
+        end: int | None = None,
+    ) -> Any:
         """Runs to the last step, or to one at which `asked_to_stop(step)` is not 0.
 
+        Args:
+          update: makes `steps_per_call` of them.
+          state: at the step to go on from.
+          batches: what the update takes beside it.
+          asked_to_stop: gives a signal's number, TIME_IS_UP or 0.
+          end: the last step, by default the configured one.
+
         Raises:
-          interruption.Stopped: if that was a signal's number and steps are left.
+          interruption.Stopped: if that was a signal's number and something is left to be done.
           NonFiniteError: see `osgan_jax.jobs.carry_out`.
         """
         config = self.config
+        end = config.num_steps if end is None else end
         step = self.start
         if step == 0:
             self._sample(0, state)
-        elif self._is_due(step) and not self.records.is_evaluated(step):
-            self._evaluate(step, state)  # a signal left no time for it
-        while step < config.num_steps:
+        elif (
+            self._is_due(step, step == end)
+            and not self.records.is_evaluated(step)  # a signal left no time for it
+            and not self._evaluate(step, state)
+        ):
+            self._stop(step, asked_to_stop(step))
+        while step < end:
             state, metrics = update(state, self._next(step, state, batches))
             step += config.steps_per_call
             self._note(step, state, metrics)
             reason = asked_to_stop(step)
-            last = step == config.num_steps or reason == interruption.TIME_IS_UP
+            last = step == end or reason == interruption.TIME_IS_UP
+            finished = True
             if last or step % config.sample_every == 0:
                 self._sample(step, state)
             # Whoever sends a signal may not wait for minutes.
             if self._is_due(step, last) and (last or not reason):
-                self._evaluate(step, state)
+                finished = self._evaluate(step, state)
+            if not finished:
+                reason = asked_to_stop(step)
             if last or step % config.save_every == 0 or reason:
                 self._save(step, state, batches, wait=last or bool(reason))
-            if last:
+            if last and finished:
                 break
             if reason:
-                raise interruption.Stopped(
-                    f'Stopped at step {step} of {config.num_steps}; saved. Run the same command '
-                    'again to go on.',
-                    reason,
-                )
+                self._stop(step, reason)
         self._settle()
         self.records.curves()
         return state
+
+    def _stop(self, step: int, signum: int) -> NoReturn:
+        raise interruption.Stopped(
+            f'Stopped at step {step} of {self.config.num_steps}; saved. Run the same command '
+            'again to go on.',
+            signum,
+        )
 
     def _is_due(self, step: int, last: bool = False) -> bool:
         every = self.config.eval_every
@@ -134,8 +162,7 @@ class Loop:
             else:
                 self._check_finite(step, metrics)
             if finite is not None and not finite.all():
-                bad = numerics.describe(self._newest, finite)
-                raise NonFiniteError(f'{bad} not finite at step {step}. {self._way_out()}')
+                self._refuse(step, numerics.describe(self._newest, finite))
             values = {name: float(values[-1]) for name, values in metrics.items()}
             self.last_metrics = values
             if step % self.config.log_every == 0:
@@ -204,14 +231,22 @@ class Loop:
         with self._aside():
             self.records.sample(step, state)
 
-    def _evaluate(self, step: int, state: Any) -> None:
+    def _evaluate(self, step: int, state: Any) -> bool:
+        """Returns whether it came to its end: a signal does not wait for that."""
         with self._aside():
             self._check_state(step, state)  # it may be kept as the best
-            self.records.evaluate(step, state)
+            try:
+                self.records.evaluate(step, state, self._check)
+            except interruption.Abandoned:
+                return False
+        return True
 
     def _check_state(self, step: int, state: Any) -> None:
         if bad := numerics.describe(state):
-            raise NonFiniteError(f'{bad} not finite at step {step}. {self._way_out()}')
+            self._refuse(step, bad)
+
+    def _refuse(self, step: int, tensors: str) -> NoReturn:
+        raise NonFiniteError(f'{tensors} not finite at step {step}. {self._way_out()}')
 
 
 class _Groups:

@@ -3,7 +3,7 @@
 import contextlib
 import pathlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -40,8 +40,8 @@ class Records:
     def sample(self, step: int, state: Any) -> None:
         """Writes a grid of images and the curves so far."""
 
-    def evaluate(self, step: int, state: Any) -> None:
-        """Scores what was trained."""
+    def evaluate(self, step: int, state: Any, check: Callable[[], None] | None = None) -> None:
+        """Scores what was trained; `check` is called now and then, and what it raises ends it."""
 
     def is_evaluated(self, step: int) -> bool:
         """Whether a step was scored already; here nothing ever is to be."""
@@ -121,8 +121,9 @@ class Written(Records):
         for pattern in _BEING_WRITTEN + (_SCORES_BEING_WRITTEN if config.eval_every else ()):
             for path in workdir.glob(pattern):
                 path.unlink(missing_ok=True)
-        self._log = reporting.MetricsLog(workdir, start)
-        self._timing = reporting.MetricsLog(workdir, start, filename='timing.jsonl')
+        every = config.log_every
+        self._log = reporting.MetricsLog(workdir, start, every=every)
+        self._timing = reporting.MetricsLog(workdir, start, filename='timing.jsonl', every=every)
         self._clock = Stopwatch(self._seconds_before())
         self.tensorboard = reporting.TensorBoard(workdir, start)
         limit = config.max_seconds
@@ -161,13 +162,13 @@ class Written(Records):
         return any(line['step'] == step for line in evaluation_records.read(self.workdir))
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
-        """Appends to both logs and TensorBoard."""
+        """Appends to both logs and TensorBoard, of a very long run at greater distances."""
         logged = values
         if self.run.num_examples:
             epoch = step * self.run.config.batch_size / self.run.num_examples
             logged = {**values, 'epoch': round(epoch, 3)}
-        self._log.write(step, logged)
-        self.tensorboard.scalars(step, values)
+        if self._log.write(step, logged):
+            self.tensorboard.scalars(step, values)
         self._progress.update(step, values)
         self._timing.write(
             step,

@@ -59,13 +59,21 @@ class Selection:
         )
         self._run, self._workdir = run, workdir
 
-    def __call__(self, step: int, state: TrainState, seconds: float) -> dict[str, float]:
+    def __call__(
+        self,
+        step: int,
+        state: TrainState,
+        seconds: float,
+        check: Callable[[], None] | None = None,
+    ) -> dict[str, float]:
         """Evaluates, records and, if nothing before was better, saves.
 
         Args:
           step: number of finished updates.
           state: after them.
           seconds: training has taken so far.
+          check: called before each batch of samples; what it raises ends the evaluation, of which
+            nothing is kept then.
 
         Returns:
           The metrics.
@@ -73,7 +81,7 @@ class Selection:
         from osgan_jax import evaluation_records
 
         began = time.monotonic()
-        metrics = self._evaluator(state.sampling_variables())
+        metrics = self._evaluator(state.sampling_variables(), check)
         about = self._evaluator.about
         entry = {'step': step, 'seconds': round(seconds, 3), **metrics, **about}
         evaluation_records.write(self._workdir, entry)

@@ -54,3 +54,34 @@ def test_a_command_whose_work_is_done_ends_well():
             assert signals.received == signal.SIGINT
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_what_could_be_lost_by_nobody_ends_where_it_stands(heard):
+    before = 'Stopped before the first step.'
+    done = []
+
+    def prepare(signals):
+        with signals.at_once(before):
+            send(signal.SIGTERM)
+            done.append('prepared')
+
+    with interruption.Signals() as signals:
+        with pytest.raises(interruption.Stopped, match=before) as stopped:
+            prepare(signals)
+        assert stopped.value.signum == signal.SIGTERM
+        # And one that came earlier, before it begins.
+        with pytest.raises(interruption.Stopped, match=before):
+            prepare(signals)
+        with pytest.raises(interruption.Abandoned):
+            signals.check()
+    assert done == []
+
+
+def test_afterwards_a_signal_asks_again(heard):
+    with interruption.Signals() as signals:
+        signals.check()
+        with signals.at_once('Stopped.'):
+            pass
+        send(signal.SIGTERM)
+        assert signals.received == signal.SIGTERM
+    assert heard == [signal.SIGTERM]

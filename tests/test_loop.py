@@ -35,7 +35,9 @@ class Records(recording.Records):
     def __init__(self, events, evaluated=()):
         self._events, self._evaluated = events, evaluated
 
-    def evaluate(self, step, state):
+    def evaluate(self, step, state, check=None):
+        if check is not None:
+            check()
         self._events.append(('evaluate', step, int(state['count'])))
 
     def is_evaluated(self, step):
@@ -50,7 +52,9 @@ class Batches:
         return b''
 
 
-def steps(tmp_path, *, start=0, evaluated=(), asked=lambda step: 0, update=None):
+def steps(
+    tmp_path, *, start=0, evaluated=(), asked=lambda step: 0, update=None, check=None, end=None
+):
     """Runs to the last step or until asked; returns what was saved and scored, in order."""
     events = []
     config = small.make_config(
@@ -58,11 +62,11 @@ def steps(tmp_path, *, start=0, evaluated=(), asked=lambda step: 0, update=None)
     )
     run = types.SimpleNamespace(config=config)
     made = loop.Loop(
-        run, tmp_path, Saved(events), Records(events, evaluated), start, 'Try another.'
+        run, tmp_path, Saved(events), Records(events, evaluated), start, 'Try another.', check=check
     )
     update = update or (lambda state, batch: ({'count': state['count'] + 1}, {}))
     try:
-        made.steps(update, {'count': jnp.float32(start)}, Batches(), asked)
+        made.steps(update, {'count': jnp.float32(start)}, Batches(), asked, end)
     except interruption.Stopped as stopped:
         events.append(('stopped', stopped.signum))
     return events
@@ -80,6 +84,51 @@ def test_a_signal_does_not_wait_for_an_evaluation(tmp_path):
     assert steps(tmp_path, start=4) == [('evaluate', 4, 4), *rest]
     assert steps(tmp_path, start=4, evaluated=[4]) == rest
     assert steps(tmp_path, start=3, evaluated=[4])[0] == ('evaluate', 4, 4)
+
+
+class SignalDuring:
+    """A signal that comes in the middle of the evaluation of a step, and is seen there."""
+
+    def __init__(self, evaluation):
+        self._left, self._signum = evaluation, 0
+
+    def check(self):
+        self._left -= 1
+        if not self._left:
+            self._signum = signal.SIGTERM
+            raise interruption.Abandoned
+
+    def asked(self, step):
+        return self._signum or interruption.TIME_IS_UP * (step == 7)
+
+
+@pytest.mark.parametrize(
+    ('start', 'evaluation', 'done', 'stops_at'),
+    [
+        (0, 1, [], 4),
+        (0, 2, [('evaluate', 4, 4)], 7),  # the last one, because time is up
+        (4, 1, [], 4),  # one made up for
+        (5, 1, [], 7),
+    ],
+)
+def test_an_evaluation_under_way_is_given_up_for_a_signal(
+    tmp_path, start, evaluation, done, stops_at
+):
+    during = SignalDuring(evaluation)
+    events = steps(tmp_path, start=start, asked=during.asked, check=during.check)
+    saved = [('save', stops_at, [0, 0])] * (stops_at > start)
+    assert events == [*done, *saved, ('stopped', signal.SIGTERM)]
+    # Made up for without a step, also where no more are to be made.
+    again = steps(tmp_path, start=stops_at, end=stops_at if stops_at == 7 else None)
+    assert again[0] == ('evaluate', stops_at, stops_at)
+    assert ('stopped', signal.SIGTERM) not in again
+    if stops_at == 7:
+        assert len(again) == 1
+
+
+def test_the_last_step_is_not_scored_twice(tmp_path):
+    assert steps(tmp_path, start=8, evaluated=[8]) == []
+    assert steps(tmp_path, start=8) == [('evaluate', 8, 8)]
 
 
 def test_time_that_is_up_leaves_time_for_an_evaluation(tmp_path):

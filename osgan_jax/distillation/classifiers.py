@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -127,10 +128,12 @@ class Accuracy:
 
         self._right = right
 
-    def __call__(self, variables: PyTree) -> float:
-        """From 0 to 1."""
+    def __call__(self, variables: PyTree, check: Callable[[], None] | None = None) -> float:
+        """From 0 to 1; what `check`, called before each batch, raises ends it."""
         total, rows = 0, min(_ROWS, self.count)
         for start in range(0, self.count, rows):
+            if check is not None:
+                check()
             images, labels = self._images[start : start + rows], self._labels[start : start + rows]
             missing = rows - len(images)
             if missing:

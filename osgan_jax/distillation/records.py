@@ -1,6 +1,7 @@
 """What a teacher's or a student's run leaves for a person."""
 
 import pathlib
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -56,11 +57,11 @@ class DistillRecords(recording.Written):
         elif step:
             self.curves()
 
-    def evaluate(self, step: int, state: State) -> None:
+    def evaluate(self, step: int, state: State, check: Callable[[], None] | None = None) -> None:
         """Writes the accuracy to evaluations.jsonl, with what it has cost so far."""
         if self._accuracy is None:
             return
-        accuracy = self._accuracy(state.student.variables)
+        accuracy = self._accuracy(state.student.variables, check)
         entry = {
             'step': step,
             'seconds': round(self.seconds, 3),

@@ -2,6 +2,7 @@
 
 A line is `{"step": 200, "loss_d": 0.51, ...}`. What depends on the clock would differ between an
 interrupted and an uninterrupted run, so it belongs in a second log (`filename='timing.jsonl'`).
+A log stays below `MOST_LINES`: one that would grow longer keeps every second of its lines.
 JSON has no NaN: non-finite values are written as the strings "NaN", "Infinity", "-Infinity".
 """
 
@@ -11,12 +12,15 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from osgan_jax.reporting import files
+from osgan_jax.reporting import files, thinning
+
+MOST_LINES = 100_000
+"""In a log, some 20 MB. A curve has no use for more."""
 
 _NON_FINITE = {'NaN', 'Infinity', '-Infinity'}
 
@@ -30,6 +34,9 @@ class MetricsLog:
         resume_step: lines of later steps are removed, because they will be written again: the
             restored step when resuming, 0 when a run starts (anew). None keeps every whole line.
             A last line torn by a kill is removed in any case.
+        every: steps between two lines, None if that is not known; then the log has no bound.
+        at_most: lines, at least 2. A log that has as many keeps half of them, those at twice the
+            distance, and takes further ones at that distance alone.
 
     Raises:
         OSError: the file cannot be read or written.
@@ -41,11 +48,15 @@ class MetricsLog:
         resume_step: int | None = None,
         *,
         filename: str = 'metrics.jsonl',
+        every: int | None = None,
+        at_most: int = MOST_LINES,
     ):
         self.path = pathlib.Path(workdir) / filename
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        _truncate(self.path, resume_step)
-        self._file = open(self.path, 'a', encoding='utf-8')  # noqa: SIM115 (closed in close)
+        self._every, self._at_most = every, at_most
+        self._apart = every
+        _rewrite(self.path, lambda step: resume_step is None or step <= resume_step)
+        self._open()
 
     def __enter__(self) -> MetricsLog:
         return self
@@ -53,12 +64,15 @@ class MetricsLog:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def write(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Appends one line.
+    def write(self, step: int, metrics: Mapping[str, Any]) -> bool:
+        """Appends one line, unless it lies between those that a long log keeps.
 
         Args:
             step: number of finished updates.
             metrics: scalars by name: numbers, or arrays of one element (on device or not).
+
+        Returns:
+            Whether the line was appended.
 
         Raises:
             ValueError: a metric is called 'step' or is not a scalar.
@@ -67,12 +81,32 @@ class MetricsLog:
         if 'step' in metrics:
             raise ValueError("a metric cannot be called 'step'; that is the first argument.")
         line = {'step': int(step), **{name: _plain(name, v) for name, v in metrics.items()}}
+        if not self._keeps(step):
+            return False
         self._file.write(json.dumps(line, allow_nan=False) + '\n')
         self._file.flush()
+        return True
 
     def close(self) -> None:
         """Closes the file. Safe to call twice."""
         self._file.close()
+
+    def _open(self) -> None:
+        self._file = open(self.path, 'a', encoding='utf-8')  # noqa: SIM115 (closed in close)
+
+    def _keeps(self, step: int) -> bool:
+        """Whether the line of a step is one to keep, and thins the log where they now lie apart."""
+        if self._every is None:
+            return True
+        # Of the step alone, so that an interrupted run leaves what a whole one leaves. No line is
+        # of step 0, which the distance counts.
+        apart = thinning.distance(step, self._every, self._at_most + 1)
+        if apart != self._apart:
+            self._file.close()
+            _rewrite(self.path, lambda kept: kept % apart == 0)
+            self._open()
+            self._apart = apart
+        return apart == self._every or step % apart == 0
 
 
 def read(path: str | os.PathLike[str], at_most: int | None = None) -> dict[str, np.ndarray]:
@@ -143,13 +177,11 @@ def _spread(file: BinaryIO, at_most: int) -> Iterator[bytes]:
             yield raw
 
 
-def _truncate(path: pathlib.Path, resume_step: int | None) -> None:
-    """Rewrites the log without torn or unreadable lines and those after `resume_step`."""
+def _rewrite(path: pathlib.Path, keeps: Callable[[int], bool]) -> None:
+    """Rewrites the log without torn or unreadable lines and those of steps that it is to lose."""
     if not path.exists():
         return
-    kept = b''.join(
-        raw for raw, r in _lines(path) if resume_step is None or r['step'] <= resume_step
-    )
+    kept = b''.join(raw for raw, record in _lines(path) if keeps(record['step']))
     if len(kept) != path.stat().st_size:
         with files.replacing(path) as file:
             file.write(kept)

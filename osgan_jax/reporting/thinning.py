@@ -1,4 +1,4 @@
-"""Which sample grids of a long run stay: fewer and fewer of the old ones, evenly spread.
+"""Which records of a long run stay: fewer and fewer of the old ones, evenly spread.
 
 What stays depends on the step alone, so that an interrupted run leaves what a whole one leaves.
 """
@@ -11,11 +11,11 @@ _GRID = re.compile(r'step_(\d+)\.png')
 
 
 def distance(step: int, every: int, at_most: int) -> int:
-    """How far apart kept grids lie: `every`, doubled until few enough lie between 0 and `step`.
+    """How far apart what is kept lies: `every`, doubled until few enough lie from 0 to `step`.
 
     Args:
         step: number of finished updates.
-        every: steps between two grids.
+        every: steps between two at first.
         at_most: how many there may be, 0's included, at least 2.
 
     Returns:

@@ -1,10 +1,12 @@
 """SIGTERM and SIGINT: saved, out within ten seconds, and a sentence on how to go on."""
 
+import json
 import os
 import re
 import signal
 import time
 
+import numpy as np
 import pytest
 from faults import launching
 
@@ -93,6 +95,46 @@ def test_a_signal_while_samples_are_drawn(tmp_path, launch, uninterrupted):
     assert assert_said_and_saved(out, tmp_path) in (40, 41)
     launching.finish(launch(tmp_path, num_steps=STEPS))
     launching.assert_same_end(tmp_path, uninterrupted(STEPS))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('num_steps', [STEPS, 20], ids=['midway', 'at the end'])
+def test_a_signal_while_scores_are_made(tmp_path, launch, uninterrupted, num_steps):
+    # So many samples that they would take minutes.
+    process = launch(tmp_path, num_steps=num_steps, eval_every=20, eval_samples=10_000_000)
+    grid = tmp_path / 'samples' / 'step_0000020.png'
+    launching.wait_until(process, grid.exists, 'the grid of step 20')
+    time.sleep(1.0)
+    process.send_signal(signal.SIGTERM)
+    out = out_in_time(process, 128 + signal.SIGTERM)
+    assert f'Stopped at step 20 of {num_steps}; saved. Run the same command again' in out
+    assert launching.finished(tmp_path)[-1] == 20
+    scores = tmp_path / 'evaluations.jsonl'
+    assert not scores.exists()
+    launching.finish(launch(tmp_path, num_steps=num_steps, eval_every=20, eval_samples=64))
+    steps = [json.loads(line)['step'] for line in scores.read_text().splitlines()]
+    assert steps == list(range(20, num_steps + 1, 20))
+    launching.assert_same_end(tmp_path, uninterrupted(num_steps))
+
+
+@pytest.mark.slow
+def test_a_signal_while_scores_are_prepared(tmp_path, launch):
+    rng = np.random.default_rng()  # nothing of it may be in a cache
+    labels = np.arange(20_000) % 4
+    images = rng.integers(0, 60, (len(labels), 16, 16, 1)) + 60 * labels.reshape(-1, 1, 1, 1)
+    data = tmp_path / 'many.npz'
+    np.savez(data, images=images.astype(np.uint8), labels=labels)
+    process = launch(tmp_path / 'run', num_steps=STEPS, eval_every=20, data_dir=data)
+    said = []
+    while not said or 'workdir' not in said[-1]:
+        said.append(process.stdout.readline())  # the summary
+        assert said[-1], said
+    time.sleep(1.0)
+    process.send_signal(signal.SIGTERM)
+    out = out_in_time(process, 128 + signal.SIGTERM)
+    assert f'Stopped at step 0 of {STEPS}, before another was made. Run the same' in out
+    assert 'Traceback' not in out
+    assert not (tmp_path / 'run' / 'samples').exists()
 
 
 @pytest.mark.slow

@@ -49,6 +49,38 @@ def test_resumed_log_is_identical(tmp_path, killed_after, torn):
     assert [path.name for path in (tmp_path / 'cut').iterdir()] == ['metrics.jsonl']
 
 
+def bounded(directory, resume_step):
+    return metrics_log.MetricsLog(directory, resume_step, every=10, at_most=6)
+
+
+def test_a_long_log_keeps_every_second_line_again_and_again(tmp_path):
+    with bounded(tmp_path, 0) as log:
+        for step in range(10, 5001, 10):
+            appended = log.write(step, {'loss': step / 7})
+            steps = metrics_log.read(log.path)['step']
+            apart = 10 if step < 70 else steps[1] - steps[0]
+            assert len(steps) == min(step // 10, len(steps)) <= 6
+            assert len(steps) >= min(step // 10, 3)
+            assert steps.tolist() == list(range(apart, step + 1, apart))
+            assert appended == (step % apart == 0)
+        # What is read back is what was written, not only its steps.
+        columns = metrics_log.read(log.path)
+    np.testing.assert_array_equal(columns['loss'], columns['step'] / 7)
+    assert [path.name for path in tmp_path.iterdir()] == ['metrics.jsonl']
+
+
+# Before a thinning and after it, just at one, and far back.
+@pytest.mark.parametrize(('killed_at', 'saved_at'), [(60, 40), (90, 50), (70, 70), (300, 0)])
+def test_an_interrupted_long_log_is_that_of_a_whole_run(tmp_path, killed_at, saved_at):
+    with bounded(tmp_path / 'whole', 0) as log:
+        write(log, range(10, 401, 10))
+    with bounded(tmp_path / 'cut', 0) as log:
+        write(log, range(10, killed_at + 1, 10))
+    with bounded(tmp_path / 'cut', saved_at) as log:
+        write(log, range(saved_at + 10, 401, 10))
+    assert log.path.read_bytes() == (tmp_path / 'whole' / 'metrics.jsonl').read_bytes()
+
+
 def test_without_resume_step_only_the_torn_line_goes(tmp_path):
     path = tmp_path / 'timing.jsonl'
     path.write_text('{"step": 5, "x": 1.0}\n{"step": 9, "x')
