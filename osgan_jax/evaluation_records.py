@@ -63,6 +63,14 @@ def read(workdir: str | os.PathLike[str]) -> list[dict[str, Any]]:
     return sorted(found, key=lambda entry: entry['step'])
 
 
+def has(workdir: str | os.PathLike[str], metric: str, about: dict[str, Any]) -> bool:
+    """Whether there is a line with a metric and all of these fields."""
+    return any(
+        metric in line and all(line.get(key) == value for key, value in about.items())
+        for line in read(workdir)
+    )
+
+
 def plot(workdir: str | os.PathLike[str]) -> pathlib.Path | None:
     """Draws every metric against the step, one panel each; None where there is nothing to draw."""
     entries = read(workdir)

@@ -51,6 +51,10 @@ class GANRecords(recording.Written):
         if self._alarm is not None and step and (message := self._alarm(step, images)):
             print(f'warning: {message}', flush=True)
 
+    def is_evaluated(self, step: int) -> bool:
+        """Whether evaluations.jsonl has the score that this run makes of that step."""
+        return self._chosen is None or self._chosen.has(step)
+
     def evaluate(
         self, step: int, state: TrainState, check: Callable[[], None] | None = None
     ) -> None:

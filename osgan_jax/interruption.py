@@ -26,6 +26,21 @@ class Stopped(Exception):  # noqa: N818 (not an error: somebody asked for it)
         self.signum = signum
 
 
+class Interrupted(BaseException):
+    """Raised by a handler of signals wherever it finds the main thread.
+
+    Like KeyboardInterrupt no Exception, lest what handles those, such as errors of a file that is
+    being read, takes it for one. Whoever raises it turns it into `Stopped`.
+
+    Attributes:
+      signum: the signal.
+    """
+
+    def __init__(self, signum: int):
+        super().__init__(signum)
+        self.signum = signum
+
+
 class Abandoned(Exception):  # noqa: N818 (nothing went wrong)
     """What was under way was given up for a signal; nothing of it is to be kept."""
 
@@ -39,7 +54,7 @@ class Signals:
 
     def __init__(self):
         self.received = 0
-        self._at_once: str | None = None
+        self._at_once = False
         self._before: dict[int, Any] = {}
         self._wakeup: socket.socket | None = None
         self._wakeup_before = -1
@@ -84,13 +99,18 @@ class Signals:
         Raises:
           Stopped: at a signal, or for one that came before.
         """
-        self._at_once = message
         try:
+            self._at_once = True
+            if not self.received:
+                yield
+            self._at_once = False
+            # Before this, or in a destructor, from which nothing can be raised.
             if self.received:
-                raise Stopped(message, self.received)
-            yield
+                raise Interrupted(self.received)
+        except Interrupted as interrupted:
+            raise Stopped(message, interrupted.signum) from None
         finally:
-            self._at_once = None
+            self._at_once = False
 
     def check(self) -> None:
         """Raises Abandoned if there was one: for what takes minutes and can be done again."""
@@ -100,8 +120,8 @@ class Signals:
     def _handle(self, signum: int, frame: Any) -> None:
         del frame
         self.received = self.received or signum
-        if self._at_once is not None:
-            raise Stopped(self._at_once, signum)
+        if self._at_once:
+            raise Interrupted(signum)
 
 
 def _leave_at_the_second(heard: socket.socket) -> None:

@@ -35,6 +35,7 @@ from osgan_jax.numerics import NonFiniteError
 
 PyTree = Any
 
+_NO_STEP = 'Stopped before a step was made. Run the same command again to go on.'
 # How long a network file system may take to show one process what another wrote.
 _SEEN_SECONDS = 30.0
 # What processes that train together may differ in.
@@ -114,7 +115,8 @@ def carry_out(
       NonFiniteError: when a loss or a number of the state is no longer finite; the last good
         checkpoint stays. A loss, or a tensor of the state, is noticed within `log_every +
         steps_per_call` steps.
-      Stopped: after SIGINT or SIGTERM, in any process, the state saved.
+      Stopped: after SIGINT or SIGTERM, in any process, the state saved; of one process alone also
+        before its first step, when nothing is lost.
       osgan_jax.processes.PeerError: if another process failed or is gone.
       osgan_jax.checkpoints.CheckpointError: if saving or restoring is impossible, or another run
         holds the directory.
@@ -123,81 +125,111 @@ def carry_out(
     if deterministic:
         determinism.request()
     precisions.set_default(precision)
-    with processes.peer_errors(), contextlib.ExitStack() as stack:
-        with processes.all_or_none():
-            job = prepare()
-            _check_finite(job.constants, 'the teacher')
-            # Before anything is written: what cannot be trained should leave no trace.
-            if processes.is_first():
-                runs.read(workdir, type(job.run.config))  # another kind of run is left untouched
-                stack.enter_context(checkpoints.lock(workdir))
-        return _carry_out(job, workdir)
+    with (
+        processes.peer_errors(),
+        interruption.Signals() as signals,  # until all is closed
+        contextlib.ExitStack() as stack,
+    ):
+        alone = jax.process_count() == 1
+        # Several processes leave together, between two steps.
+        with signals.at_once(_NO_STEP) if alone else contextlib.nullcontext():
+            job = _prepare(prepare, workdir, stack)
+            begun = _begin(job, workdir, stack)
+        return _go_on(job, begun, signals)
 
 
-def _carry_out(job: Job, workdir: pathlib.Path) -> Result:
+def _prepare(prepare: Callable[[], Job], workdir: pathlib.Path, stack: contextlib.ExitStack) -> Job:
+    with processes.all_or_none():
+        job = prepare()
+        _check_finite(job.constants, 'the teacher')
+        # Before anything is written: what cannot be trained should leave no trace.
+        if processes.is_first():
+            runs.read(workdir, type(job.run.config))  # another kind of run is left untouched
+            stack.enter_context(checkpoints.lock(workdir))
+    return job
+
+
+@dataclasses.dataclass(frozen=True)
+class _Begun:
+    """A run that stands before its next step."""
+
+    loop: Loop
+    records: recording.Records
+    batches: data.Batches
+    compiled: Callable[..., Any]
+    state: Any
+
+
+def _begin(job: Job, workdir: pathlib.Path, stack: contextlib.ExitStack) -> _Begun:
     run, config, devices, state = job.run, job.run.config, job.devices, job.state
     first = processes.is_first()
-    with (
-        interruption.Signals() as signals,  # until all is closed
-        checkpoints.Checkpoints(workdir, keep=config.keep, warn=warn) as saved,
-        job.batches() as batches,
-    ):
-        newest = saved.latest_step()
-        processes.check_same(_shared(run, newest))
-        start, skipped = 0, (0, 0)
-        if newest is not None:
-            before = _before(workdir, saved, run)
-            if before is not None:
-                runs.check_same(workdir, before, run)
-            state, iterator_state, start = saved.restore(state)
-            batches.set_state(iterator_state)
-            # A process may have read an older one, if the files it sees are others.
-            processes.check_same({'the step to go on from': start})
-            _check_calls(workdir, start, config)
-            skipped = _skipped(saved.metadata(start))
-            _check_finite(state, f'the checkpoint of step {start} in {workdir}')
-        with processes.all_or_none():
-            if first:
-                if newest is None:
-                    found = runs.check_unstarted(workdir, runs.read(workdir, type(config)))
-                    if found is not None:
-                        warn(found)
-                runs.write(workdir, run)
-        with processes.all_or_none():
-            if not first:
-                _find(workdir, type(config))
-        state = parallel.replicate(state, devices)
-        compiled, flops = _compile(job, state)
+    saved = stack.enter_context(checkpoints.Checkpoints(workdir, keep=config.keep, warn=warn))
+    batches = stack.enter_context(job.batches())
+    newest = saved.latest_step()
+    processes.check_same(_shared(run, newest))
+    start, metadata = 0, {}
+    if newest is not None:
+        before = _before(workdir, saved, run)
+        if before is not None:
+            runs.check_same(workdir, before, run)
+        state, iterator_state, start = saved.restore(state)
+        batches.set_state(iterator_state)
+        # A process may have read an older one, if the files it sees are others.
+        processes.check_same({'the step to go on from': start})
+        _check_calls(workdir, start, config)
+        metadata = saved.metadata(start)
+        _check_finite(state, f'the checkpoint of step {start} in {workdir}')
+    with processes.all_or_none():
         if first:
-            print(job.summary(start, flops), flush=True)
-            if start >= config.num_steps:
-                print(f'Already at step {start}, the last one asked for.', flush=True)
-        # Scores may need a classifier to be trained, or every real image to be read.
-        with signals.at_once(
-            f'Stopped at step {start} of {config.num_steps}, before another was made. Run the same '
-            'command again to go on.'
-        ):
-            records = job.records(start, flops) if first else recording.Records()
-        agreement = processes.Agreement(devices, config.log_every)
+            if newest is None:
+                found = runs.check_unstarted(workdir, runs.read(workdir, type(config)))
+                if found is not None:
+                    warn(found)
+            runs.write(workdir, run)
+    with processes.all_or_none():
+        if not first:
+            _find(workdir, type(config))
+    state = parallel.replicate(state, devices)
+    compiled, flops = _compile(job, state)
+    if first:
+        print(job.summary(start, flops), flush=True)
+        if start >= config.num_steps:
+            print(f'Already at step {start}, the last one asked for.', flush=True)
+    records = job.records(start, flops) if first else recording.Records()
+    records.took(_seconds(metadata))
+    loop = stack.enter_context(
+        Loop(run, workdir, saved, records, start, job.advice, _skipped(metadata))
+    )
+    return _Begun(loop, records, batches, compiled, state)
 
-        def asked_to_stop(step: int) -> int:
-            own = signals.received or records.time_is_up() * interruption.TIME_IS_UP
-            return agreement(step, own)
 
-        # Of several processes one alone evaluates, and when to stop is not its own to say.
-        check = signals.check if jax.process_count() == 1 else None
-        loop = Loop(run, workdir, saved, records, start, job.advice, skipped, check)
-        with loop, feed(batches, config, devices) as fed:
-            end = config.num_steps
-            if start and jax.process_count() == 1 and records.time_is_up():
-                end = start
-                print(
-                    f'Already trained for {config.max_seconds:g} s: raise --max_seconds to go on.'
-                )
-            state = loop.steps(compiled, state, fed, asked_to_stop, end)
-            if loop.skipped:
-                warn(f'{loop.skipped} steps were skipped: they were not finite.')
-        return Result(state, loop.last_metrics)
+def _go_on(job: Job, begun: _Begun, signals: interruption.Signals) -> Result:
+    config, devices = job.run.config, job.devices
+    loop, records = begun.loop, begun.records
+    alone = jax.process_count() == 1
+    agreement = processes.Agreement(devices, config.log_every)
+
+    def asked_to_stop(step: int) -> int:
+        own = signals.received or records.time_is_up() * interruption.TIME_IS_UP
+        return agreement(step, own)
+
+    end = config.num_steps
+    if loop.start and alone and records.time_is_up():
+        end = loop.start
+        print(f'Already trained for {config.max_seconds:g} s: raise --max_seconds to go on.')
+    with feed(begun.batches, config, devices) as fed:
+        state = loop.steps(
+            begun.compiled,
+            begun.state,
+            fed,
+            asked_to_stop,
+            end=end,
+            # Of several processes one alone evaluates, and when to stop is not its own to say.
+            check=signals.check if alone else None,
+        )
+        if loop.skipped:
+            warn(f'{loop.skipped} steps were skipped: they were not finite.')
+    return Result(state, loop.last_metrics)
 
 
 def open_batches(dataset: data.Dataset, config: RunConfig) -> data.Batches:
@@ -241,6 +273,12 @@ def _skipped(metadata: dict[str, Any]) -> tuple[int, int]:
     if isinstance(found, list) and [type(count) for count in found] == [int, int]:
         return tuple(found)
     return 0, 0
+
+
+def _seconds(metadata: dict[str, Any]) -> float | None:
+    """What training had taken by a checkpoint; None where it does not say."""
+    found = metadata.get('seconds')
+    return found if type(found) is float and 0 <= found < math.inf else None
 
 
 def _check_finite(tree: PyTree, what: str) -> None:

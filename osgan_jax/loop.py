@@ -30,7 +30,6 @@ class Loop:
         start: int,
         advice: str,
         skipped: tuple[int, int] = (0, 0),
-        check: Callable[[], None] | None = None,
     ):
         """Takes up a run.
 
@@ -43,13 +42,11 @@ class Loop:
           advice: how a person may go on after a number is no longer finite.
           skipped: steps left out so far, and how many of them in a row at last, see
             `osgan_jax.numerics.skipping`.
-          check: raises `interruption.Abandoned` when an evaluation is to be given up; None if it
-            never is.
         """
         self.config, self.workdir, self.saved, self.records = run.config, workdir, saved, records
         self.start = start
         self.skipped, self._skipped_in_a_row = skipped
-        self._advice, self._check = advice, check
+        self._advice = advice
         self.last_metrics: dict[str, float] = {}
         # Steps, their metrics and, of some, which tensors are finite: all still on the device.
         self._pending: list[tuple[int, dict[str, Any], Any]] = []
@@ -67,7 +64,9 @@ class Loop:
         state: Any,
         batches,
         asked_to_stop: Callable[[int], int],
+        *,
         end: int | None = None,
+        check: Callable[[], None] | None = None,
     ) -> Any:
         """Runs to the last step, or to one at which `asked_to_stop(step)` is not 0.
 
@@ -77,6 +76,8 @@ class Loop:
           batches: what the update takes beside it.
           asked_to_stop: gives a signal's number, TIME_IS_UP or 0.
           end: the last step, by default the configured one.
+          check: raises `interruption.Abandoned` when an evaluation is to be given up, after which
+            `asked_to_stop` gives the signal; None if it never is.
 
         Raises:
           interruption.Stopped: if that was a signal's number and something is left to be done.
@@ -90,7 +91,7 @@ class Loop:
         elif (
             self._is_due(step, step == end)
             and not self.records.is_evaluated(step)  # a signal left no time for it
-            and not self._evaluate(step, state)
+            and not self._evaluate(step, state, check)
         ):
             self._stop(step, asked_to_stop(step))
         while step < end:
@@ -104,7 +105,7 @@ class Loop:
                 self._sample(step, state)
             # Whoever sends a signal may not wait for minutes.
             if self._is_due(step, last) and (last or not reason):
-                finished = self._evaluate(step, state)
+                finished = self._evaluate(step, state, check)
             if not finished:
                 reason = asked_to_stop(step)
             if last or step % config.save_every == 0 or reason:
@@ -223,6 +224,7 @@ class Loop:
                 metadata={
                     'config': dataclasses.asdict(self.config),
                     'skipped': [self.skipped, self._skipped_in_a_row],
+                    'seconds': self.records.seconds,
                 },
                 wait=wait,
             )
@@ -231,12 +233,12 @@ class Loop:
         with self._aside():
             self.records.sample(step, state)
 
-    def _evaluate(self, step: int, state: Any) -> bool:
+    def _evaluate(self, step: int, state: Any, check: Callable[[], None] | None) -> bool:
         """Returns whether it came to its end: a signal does not wait for that."""
         with self._aside():
             self._check_state(step, state)  # it may be kept as the best
             try:
-                self.records.evaluate(step, state, self._check)
+                self.records.evaluate(step, state, check)
             except interruption.Abandoned:
                 return False
         return True

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from osgan_jax import determinism, evaluation_records, reporting
+from osgan_jax import determinism, reporting
 from osgan_jax.runs import Run
 
 # TensorBoard shows about ten of a run's images, however many there are.
@@ -29,7 +29,16 @@ _SCORES_BEING_WRITTEN = ('.evaluations.jsonl.*.tmp', '.evaluations.png.*.tmp')
 
 
 class Records:
-    """The records of a process that keeps none: of several, only the first writes."""
+    """The records of a process that keeps none: of several, only the first writes.
+
+    Attributes:
+      seconds: what training has taken so far.
+    """
+
+    seconds: float = 0.0
+
+    def took(self, seconds: float | None) -> None:
+        """Sets the clock to what training took before an interruption, where that is known."""
 
     def update(self, step: int) -> None:
         """Notes that `step` updates were dispatched."""
@@ -44,7 +53,7 @@ class Records:
         """Scores what was trained; `check` is called now and then, and what it raises ends it."""
 
     def is_evaluated(self, step: int) -> bool:
-        """Whether a step was scored already; here nothing ever is to be."""
+        """Whether this run scored a step already; here nothing ever is to be."""
         del step
         return True
 
@@ -139,6 +148,11 @@ class Written(Records):
         """What training has taken so far."""
         return self._clock.seconds
 
+    def took(self, seconds: float | None) -> None:
+        """Sets the clock; otherwise it goes on from the last line of timing.jsonl."""
+        if seconds is not None:
+            self._clock = Stopwatch(seconds)
+
     def update(self, step: int) -> None:
         """Moves the progress bar."""
         self._clock.start()
@@ -156,10 +170,6 @@ class Written(Records):
     def _seconds_before(self) -> float:
         columns = reporting.metrics_log.read(self._timing.path, at_most=1)
         return float(columns['seconds'][-1]) if len(columns['step']) else 0.0
-
-    def is_evaluated(self, step: int) -> bool:
-        """Whether evaluations.jsonl has a line of that step."""
-        return any(line['step'] == step for line in evaluation_records.read(self.workdir))
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
         """Appends to both logs and TensorBoard, of a very long run at greater distances."""

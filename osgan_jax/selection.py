@@ -59,6 +59,13 @@ class Selection:
         )
         self._run, self._workdir = run, workdir
 
+    def has(self, step: int) -> bool:
+        """Whether the run's directory has the score that a call would give for a step."""
+        from osgan_jax import evaluation_records
+
+        about = {'step': step, **self._evaluator.about}
+        return evaluation_records.has(self._workdir, self._evaluator.headline, about)
+
     def __call__(
         self,
         step: int,
@@ -84,8 +91,6 @@ class Selection:
         metrics = self._evaluator(state.sampling_variables(), check)
         about = self._evaluator.about
         entry = {'step': step, 'seconds': round(seconds, 3), **metrics, **about}
-        evaluation_records.write(self._workdir, entry)
-        evaluation_records.plot(self._workdir)
         name = self._evaluator.headline
         before = [
             line[name]
@@ -95,6 +100,9 @@ class Selection:
         best = not before or metrics[name] < min(before)
         if best:
             self._keep(step, state)
+        # Last, because a step that has a line is not evaluated again.
+        evaluation_records.write(self._workdir, entry)
+        evaluation_records.plot(self._workdir)
         print(
             f'step {step}: {name} {metrics[name]:.4g} of {self._evaluator.about["num_samples"]:,} '
             f'samples in {time.monotonic() - began:.1f} s{", the best so far" if best else ""}',

@@ -1,5 +1,6 @@
 """Signals: heard, and handed on when they came too late."""
 
+import contextlib
 import os
 import signal
 
@@ -85,3 +86,34 @@ def test_afterwards_a_signal_asks_again(heard):
         send(signal.SIGTERM)
         assert signals.received == signal.SIGTERM
     assert heard == [signal.SIGTERM]
+
+
+def test_nothing_that_is_being_read_is_blamed_for_a_signal(heard):
+    """Readers turn every Exception into an error of the file."""
+
+    def read(signals):
+        with signals.at_once('Stopped.'):
+            try:
+                send(signal.SIGTERM)
+            except Exception as error:
+                raise ValueError('no image') from error
+
+    with (
+        interruption.Signals() as signals,
+        pytest.raises(interruption.Stopped, match=r'Stopped\.'),
+    ):
+        read(signals)
+
+
+def test_a_signal_that_could_not_be_raised_counts_in_the_end(heard):
+    """As in a destructor, where Python prints what is raised and goes on."""
+
+    def go_on(signals):
+        with signals.at_once('Stopped.'), contextlib.suppress(interruption.Interrupted):
+            send(signal.SIGTERM)
+
+    with (
+        interruption.Signals() as signals,
+        pytest.raises(interruption.Stopped, match=r'Stopped\.'),
+    ):
+        go_on(signals)

@@ -62,11 +62,11 @@ def steps(
     )
     run = types.SimpleNamespace(config=config)
     made = loop.Loop(
-        run, tmp_path, Saved(events), Records(events, evaluated), start, 'Try another.', check=check
+        run, tmp_path, Saved(events), Records(events, evaluated), start, 'Try another.'
     )
     update = update or (lambda state, batch: ({'count': state['count'] + 1}, {}))
     try:
-        made.steps(update, {'count': jnp.float32(start)}, Batches(), asked, end)
+        made.steps(update, {'count': jnp.float32(start)}, Batches(), asked, end=end, check=check)
     except interruption.Stopped as stopped:
         events.append(('stopped', stopped.signum))
     return events

@@ -274,6 +274,22 @@ def test_a_signal_to_one_process_stops_all_at_one_step(tmp_path, launch, signum)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('receivers', [(0,), (1,), (0, 1)], ids=str)
+def test_a_signal_while_they_compile_stops_all_at_one_step(tmp_path, launch, receivers):
+    run = launch_two(launch, tmp_path, num_steps=100_000)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / 'config.json').exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    for index in receivers:
+        run[index].send_signal(signal.SIGTERM)
+    first, second = finish(run)
+    assert [process.returncode for process in run] == [128 + signal.SIGTERM] * 2, first + second
+    step = int(re.search(r'Stopped at step (\d+) of 100000; saved', first)[1])
+    assert restored(tmp_path).step == step
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize('killed', [0, 1])
 def test_a_peer_that_dies_ends_the_other(tmp_path, launch, killed):
     run = launch_two(launch, tmp_path, num_steps=100_000, peer_timeout=10)

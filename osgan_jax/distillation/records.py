@@ -57,6 +57,13 @@ class DistillRecords(recording.Written):
         elif step:
             self.curves()
 
+    def is_evaluated(self, step: int) -> bool:
+        """Whether evaluations.jsonl has the accuracy that this run measures of that step."""
+        if self._accuracy is None:
+            return True
+        about = {'step': step, **self._accuracy.about}
+        return evaluation_records.has(self.workdir, 'accuracy', about)
+
     def evaluate(self, step: int, state: State, check: Callable[[], None] | None = None) -> None:
         """Writes the accuracy to evaluations.jsonl, with what it has cost so far."""
         if self._accuracy is None:

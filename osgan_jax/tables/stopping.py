@@ -4,7 +4,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 from osgan_jax import interruption
 
@@ -23,11 +23,9 @@ def stoppable(where: Callable[[], str]) -> Iterator[None]:
       osgan_jax.interruption.Stopped: on a signal; its message says where.
     """
 
-    def stop(signum: int, frame: Any = None) -> None:
+    def stop(signum: int, frame: Any) -> NoReturn:
         del frame
-        raise interruption.Stopped(
-            f'Stopped ({where()}). Run the same command again to go on.', signum
-        )
+        raise interruption.Interrupted(signum)
 
     before = {}
     if threading.current_thread() is threading.main_thread():
@@ -35,8 +33,10 @@ def stoppable(where: Callable[[], str]) -> Iterator[None]:
             before[signum] = signal.signal(signum, stop)
     try:
         yield
-    except interruption.Stopped as stopped:
-        stop(stopped.signum)
+    except (interruption.Stopped, interruption.Interrupted) as stopped:
+        raise interruption.Stopped(
+            f'Stopped ({where()}). Run the same command again to go on.', stopped.signum
+        ) from None
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
