@@ -292,6 +292,13 @@ def test_files_of_torch_itself(tmp_path, is_archive):
 
 
 @WRITERS
+def test_old_strings_are_refused_without_a_warning(tmp_path, write):
+    path = tmp_path / 'weights.pth'
+    write(path, b"S'\\{'\n.")  # an escape that is none
+    untrusted.refused(path, 'opcode STRING')
+
+
+@WRITERS
 def test_random_opcodes(tmp_path, write):
     generator = np.random.default_rng(0)
     path = tmp_path / 'weights.pth'

@@ -57,4 +57,5 @@ class Evil:
 def archive(path, members, compression=zipfile.ZIP_STORED):
     with zipfile.ZipFile(path, 'w', compression) as file:
         for name, content in members:
-            file.writestr(name, content)
+            # Of one date: a byte that is flipped must not mean something else tomorrow.
+            file.writestr(zipfile.ZipInfo(name), content, compression)

@@ -11,6 +11,7 @@ import math
 import pickle
 import pickletools
 import struct
+import warnings
 import zipfile
 from typing import Any, BinaryIO, NamedTuple
 
@@ -124,11 +125,17 @@ def _unpickle(file: BinaryIO) -> Any:
     """Loads one pickle from where the file is, and leaves the file behind it."""
     start = file.tell()
     largest = 0
-    for opcode, argument, _ in pickletools.genops(file):
-        if opcode.name not in _OPCODES:
-            raise ValueError(f'its pickle has the opcode {opcode.name}, which tensors do not need')
-        if opcode.name == 'LONG_BINPUT':
-            largest = max(largest, argument)
+    with warnings.catch_warnings():
+        # Strings of an old kind are decoded, with a warning of what they escape, before their
+        # opcode is known.
+        warnings.simplefilter('ignore', DeprecationWarning)
+        for opcode, argument, _ in pickletools.genops(file):
+            if opcode.name not in _OPCODES:
+                raise ValueError(
+                    f'its pickle has the opcode {opcode.name}, which tensors do not need'
+                )
+            if opcode.name == 'LONG_BINPUT':
+                largest = max(largest, argument)
     length = file.tell() - start
     if largest > length:  # the unpickler takes memory for as many objects
         raise ValueError(f'its pickle claims {largest} objects in {length} bytes')
