@@ -194,6 +194,7 @@ def evaluator(
     seed: int = 0,
     cache_dir: str | os.PathLike[str] | None = None,
     warn: Callable[[str], None] | None = None,
+    real_progress: Callable[[int, int], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluator:
     """Prepares to score generators against a dataset; reads or computes its statistics.
@@ -208,6 +209,7 @@ def evaluator(
       seed: of latents, the same for every generator.
       cache_dir: where the real set's statistics are kept; by default the user's.
       warn: called with a sentence about a cached file that could not be used.
+      real_progress: called with real images seen and in all, where none are kept.
       progress: called with images scored and in all.
 
     Raises:
@@ -222,7 +224,12 @@ def evaluator(
     if num_samples < least:
         raise ValueError(f'num_samples={num_samples}: expected at least {least}')
     real = cache.real_statistics(
-        dataset, extractor, cache_dir, max_features=_MAX_FEATURES, warn=warn
+        dataset,
+        extractor,
+        cache_dir,
+        max_features=_MAX_FEATURES,
+        progress=real_progress,
+        warn=warn,
     )
     prefix = '' if extractor.name == 'inception' else f'{extractor.name}_'
     lower_is_better = [name for name in ('fid', 'kid') if name in metrics]

@@ -37,11 +37,12 @@ class GANRecords(recording.Written):
         """
         config = run.config
         title = f'{config.method}, {config.scheme}, {config.dataset}'
-        super().__init__(run, workdir, start, title=title)
         self._chosen = chosen
         self._alarm = None if real is None else diversity.Alarm(real)
         self._generate = sampling.sampler(gan)
         self._grid_inputs = sampling.grid_inputs(gan, config.seed, config.num_samples)
+        # Last, because it takes the terminal, and reading images may fail.
+        super().__init__(run, workdir, start, title=title)
 
     def sample(self, step: int, state: TrainState) -> None:
         """Writes samples/step_*.png from fixed latents and curves.png."""

@@ -11,6 +11,9 @@ from typing import Any
 # Agreed on between processes as a signal's number is, and less than those a run listens to.
 TIME_IS_UP = 1
 
+# Of a run that was stopped where it had nothing to save.
+NO_STEP = 'Stopped before another step was made. Run the same command again to go on.'
+
 _LISTENED_TO = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -23,21 +26,6 @@ class Stopped(Exception):  # noqa: N818 (not an error: somebody asked for it)
 
     def __init__(self, message: str, signum: int):
         super().__init__(message)
-        self.signum = signum
-
-
-class Interrupted(BaseException):
-    """Raised by a handler of signals wherever it finds the main thread.
-
-    Like KeyboardInterrupt no Exception, lest what handles those, such as errors of a file that is
-    being read, takes it for one. Whoever raises it turns it into `Stopped`.
-
-    Attributes:
-      signum: the signal.
-    """
-
-    def __init__(self, signum: int):
-        super().__init__(signum)
         self.signum = signum
 
 
@@ -54,7 +42,6 @@ class Signals:
 
     def __init__(self):
         self.received = 0
-        self._at_once = False
         self._before: dict[int, Any] = {}
         self._wakeup: socket.socket | None = None
         self._wakeup_before = -1
@@ -83,44 +70,66 @@ class Signals:
             signal.set_wakeup_fd(self._wakeup_before)
             self._wakeup.close()  # which ends the thread
             self._wakeup = None
-        # What came too late to stop this is for whoever listened before: a table of many runs
-        # does. Of Python's own handlers one is none and the other would tell of nothing trained.
+        # What came too late to stop this, or was forgotten over an error, is for whoever listened
+        # before: a table of many runs does. Of Python's own handlers one is none and the other
+        # would tell of nothing trained.
         before = self._before.get(self.received)
-        if kind is None and callable(before) and before is not signal.default_int_handler:
+        stopped = kind is not None and issubclass(kind, Stopped)
+        if not stopped and callable(before) and before is not signal.default_int_handler:
             before(self.received, None)
 
-    @contextlib.contextmanager
-    def at_once(self, message: str) -> Iterator[None]:
-        """For what takes minutes before anything could be lost: a signal ends it where it stands.
-
-        Args:
-          message: of the exception.
-
-        Raises:
-          Stopped: at a signal, or for one that came before.
-        """
-        try:
-            self._at_once = True
-            if not self.received:
-                yield
-            self._at_once = False
-            # Before this, or in a destructor, from which nothing can be raised.
-            if self.received:
-                raise Interrupted(self.received)
-        except Interrupted as interrupted:
-            raise Stopped(message, interrupted.signum) from None
-        finally:
-            self._at_once = False
-
     def check(self) -> None:
-        """Raises Abandoned if there was one: for what takes minutes and can be done again."""
+        """Raises Abandoned if there was a signal: for what takes long and can be done again."""
         if self.received:
             raise Abandoned
 
     def _handle(self, signum: int, frame: Any) -> None:
         del frame
         self.received = self.received or signum
-        if self._at_once:
+
+
+class Interrupted(BaseException):
+    """Raised by `interrupt` wherever it finds the main thread.
+
+    Like KeyboardInterrupt no Exception, lest what handles those, such as errors of a file that is
+    being read, takes it for one. Whoever has signals handled so turns it into `Stopped`.
+
+    Attributes:
+      signum: the signal.
+    """
+
+    def __init__(self, signum: int):
+        super().__init__(signum)
+        self.signum = signum
+
+
+_deferrals = 0
+_deferred = 0  # the signal, if there was one
+
+
+def interrupt(signum: int, frame: Any = None) -> None:
+    """A handler of signals that raises `Interrupted`, behind what is `deferred`."""
+    global _deferred
+    del frame
+    if not _deferrals:
+        raise Interrupted(signum)
+    _deferred = signum
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[None]:
+    """Keeps `Interrupted` out of what cannot be left at any point; it is raised behind that.
+
+    An event loop, for one, would swallow it and wait for ever for the task that it hit.
+    """
+    global _deferrals, _deferred
+    _deferrals += 1
+    try:
+        yield
+    finally:
+        _deferrals -= 1
+        if _deferred and not _deferrals:
+            signum, _deferred = _deferred, 0
             raise Interrupted(signum)
 
 

@@ -35,7 +35,6 @@ from osgan_jax.numerics import NonFiniteError
 
 PyTree = Any
 
-_NO_STEP = 'Stopped before a step was made. Run the same command again to go on.'
 # How long a network file system may take to show one process what another wrote.
 _SEEN_SECONDS = 30.0
 # What processes that train together may differ in.
@@ -67,8 +66,9 @@ class Job:
         `(state, batch, constants) -> (state, metrics)`.
       batches: opens the batches that this process hands in.
       example: one of those batches, of any values.
-      records: `(start, flops) -> Records`, opens the records of the process that keeps them, at the
-        step that the run goes on from; flops are a step's, over all devices, or None.
+      records: `(start, flops, check) -> Records`, opens the records of the process that keeps them,
+        at the step that the run goes on from; flops are a step's, over all devices, or None. What
+        takes long in it calls `check` now and then, before files are open, and lets it raise.
       summary: `(start, flops) -> text`, printed before the first step.
       advice: how a person may go on after a loss or a parameter is no longer finite.
       constants: what every step reads and none changes, such as the parameters of a teacher.
@@ -81,7 +81,7 @@ class Job:
     update: Callable[..., tuple[Any, dict[str, jax.Array]]]
     batches: Callable[[], data.Batches]
     example: dict[str, Any]
-    records: Callable[[int, float | None], recording.Records]
+    records: Callable[[int, float | None, Callable[[], None]], recording.Records]
     summary: Callable[[int, float | None], str]
     advice: str
     constants: PyTree = None
@@ -116,7 +116,7 @@ def carry_out(
         checkpoint stays. A loss, or a tensor of the state, is noticed within `log_every +
         steps_per_call` steps.
       Stopped: after SIGINT or SIGTERM, in any process, the state saved; of one process alone also
-        before its first step, when nothing is lost.
+        before its first step, when nothing can be lost.
       osgan_jax.processes.PeerError: if another process failed or is gone.
       osgan_jax.checkpoints.CheckpointError: if saving or restoring is impossible, or another run
         holds the directory.
@@ -125,28 +125,17 @@ def carry_out(
     if deterministic:
         determinism.request()
     precisions.set_default(precision)
-    with (
-        processes.peer_errors(),
-        interruption.Signals() as signals,  # until all is closed
-        contextlib.ExitStack() as stack,
-    ):
-        alone = jax.process_count() == 1
-        # Several processes leave together, between two steps.
-        with signals.at_once(_NO_STEP) if alone else contextlib.nullcontext():
-            job = _prepare(prepare, workdir, stack)
-            begun = _begin(job, workdir, stack)
+    with processes.peer_errors(), contextlib.ExitStack() as stack:
+        with processes.all_or_none():
+            job = prepare()
+            _check_finite(job.constants, 'the teacher')
+            # Before anything is written: what cannot be trained should leave no trace.
+            if processes.is_first():
+                runs.read(workdir, type(job.run.config))  # another kind of run is left untouched
+                stack.enter_context(checkpoints.lock(workdir))
+        signals = stack.enter_context(interruption.Signals())  # until all is closed
+        begun = _begin(job, workdir, stack, signals)
         return _go_on(job, begun, signals)
-
-
-def _prepare(prepare: Callable[[], Job], workdir: pathlib.Path, stack: contextlib.ExitStack) -> Job:
-    with processes.all_or_none():
-        job = prepare()
-        _check_finite(job.constants, 'the teacher')
-        # Before anything is written: what cannot be trained should leave no trace.
-        if processes.is_first():
-            runs.read(workdir, type(job.run.config))  # another kind of run is left untouched
-            stack.enter_context(checkpoints.lock(workdir))
-    return job
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,9 +147,15 @@ class _Begun:
     batches: data.Batches
     compiled: Callable[..., Any]
     state: Any
+    is_over: bool  # --max_seconds are
 
 
-def _begin(job: Job, workdir: pathlib.Path, stack: contextlib.ExitStack) -> _Begun:
+def _begin(
+    job: Job,
+    workdir: pathlib.Path,
+    stack: contextlib.ExitStack,
+    signals: interruption.Signals,
+) -> _Begun:
     run, config, devices, state = job.run, job.run.config, job.devices, job.state
     first = processes.is_first()
     saved = stack.enter_context(checkpoints.Checkpoints(workdir, keep=config.keep, warn=warn))
@@ -195,37 +190,47 @@ def _begin(job: Job, workdir: pathlib.Path, stack: contextlib.ExitStack) -> _Beg
         print(job.summary(start, flops), flush=True)
         if start >= config.num_steps:
             print(f'Already at step {start}, the last one asked for.', flush=True)
-    records = job.records(start, flops) if first else recording.Records()
-    records.took(_seconds(metadata))
-    loop = stack.enter_context(
-        Loop(run, workdir, saved, records, start, job.advice, _skipped(metadata))
-    )
-    return _Begun(loop, records, batches, compiled, state)
+    records = recording.Records()
+    if first:
+        # Several processes leave together, between two steps.
+        check = signals.check if jax.process_count() == 1 else _go
+        try:
+            if start < config.num_steps:
+                check()  # it may have taken minutes to compile
+            records = job.records(start, flops, check)
+        except interruption.Abandoned:
+            raise interruption.Stopped(interruption.NO_STEP, signals.received) from None
+        stack.callback(records.close)
+    seconds = _seconds(metadata)
+    records.took(seconds)
+    # Of all processes, for they read the same checkpoint.
+    is_over = None not in (seconds, config.max_seconds) and seconds >= config.max_seconds
+    loop = Loop(run, workdir, saved, records, start, job.advice, _skipped(metadata))
+    return _Begun(loop, records, batches, compiled, state, is_over)
 
 
 def _go_on(job: Job, begun: _Begun, signals: interruption.Signals) -> Result:
-    config, devices = job.run.config, job.devices
-    loop, records = begun.loop, begun.records
-    alone = jax.process_count() == 1
+    config, devices, loop = job.run.config, job.devices, begun.loop
     agreement = processes.Agreement(devices, config.log_every)
+    alone = jax.process_count() == 1
 
     def asked_to_stop(step: int) -> int:
-        own = signals.received or records.time_is_up() * interruption.TIME_IS_UP
-        return agreement(step, own)
+        time_is_up = begun.records.time_is_up() * interruption.TIME_IS_UP
+        return agreement(step, signals.received or time_is_up)
 
     end = config.num_steps
-    if loop.start and alone and records.time_is_up():
+    if begun.is_over and loop.start < end:
         end = loop.start
-        print(f'Already trained for {config.max_seconds:g} s: raise --max_seconds to go on.')
+        if processes.is_first():
+            print(f'Already trained for {config.max_seconds:g} s: raise --max_seconds to go on.')
     with feed(begun.batches, config, devices) as fed:
         state = loop.steps(
             begun.compiled,
             begun.state,
             fed,
             asked_to_stop,
+            signal=lambda: signals.received if alone else 0,
             end=end,
-            # Of several processes one alone evaluates, and when to stop is not its own to say.
-            check=signals.check if alone else None,
         )
         if loop.skipped:
             warn(f'{loop.skipped} steps were skipped: they were not finite.')
@@ -249,6 +254,10 @@ def example(batch_size: int, dataset: data.Dataset) -> dict[str, np.ndarray]:
     rows = batch_size // jax.process_count()
     shape = (rows, dataset.image_size, dataset.image_size, dataset.channels)
     return {'image': np.zeros(shape, np.float32), 'label': np.zeros(rows, np.int32)}
+
+
+def _go() -> None:
+    """A check that lets everything go on."""
 
 
 def warn(message: str) -> None:

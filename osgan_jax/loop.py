@@ -52,12 +52,6 @@ class Loop:
         self._pending: list[tuple[int, dict[str, Any], Any]] = []
         self._newest: Any = None
 
-    def __enter__(self) -> 'Loop':
-        return self
-
-    def __exit__(self, *unused) -> None:
-        self.records.close()
-
     def steps(
         self,
         update,
@@ -65,65 +59,61 @@ class Loop:
         batches,
         asked_to_stop: Callable[[int], int],
         *,
+        signal: Callable[[], int] = lambda: 0,
         end: int | None = None,
-        check: Callable[[], None] | None = None,
     ) -> Any:
-        """Runs to the last step, or to one at which `asked_to_stop(step)` is not 0.
+        """Runs to the last step, or to one at which somebody asked it to stop.
 
         Args:
           update: makes `steps_per_call` of them.
           state: at the step to go on from.
           batches: what the update takes beside it.
-          asked_to_stop: gives a signal's number, TIME_IS_UP or 0.
+          asked_to_stop: gives what all processes agreed on at a step, a signal's number, TIME_IS_UP
+            or 0.
+          signal: gives the number of a signal that need not be agreed on; of several processes none
+            is such.
           end: the last step, by default the configured one.
-          check: raises `interruption.Abandoned` when an evaluation is to be given up, after which
-            `asked_to_stop` gives the signal; None if it never is.
 
         Raises:
-          interruption.Stopped: if that was a signal's number and something is left to be done.
+          interruption.Stopped: if it was a signal and something is left to be done.
           NonFiniteError: see `osgan_jax.jobs.carry_out`.
         """
         config = self.config
         end = config.num_steps if end is None else end
-        step = self.start
+        step, complete = self.start, True
         if step == 0:
             self._sample(0, state)
-        elif (
-            self._is_due(step, step == end)
-            and not self.records.is_evaluated(step)  # a signal left no time for it
-            and not self._evaluate(step, state, check)
-        ):
-            self._stop(step, asked_to_stop(step))
+        elif self._is_due(step, step == end) and not self.records.is_evaluated(step):
+            complete = self._evaluate(step, state, signal)  # a signal left no time for it
+        if signal() and not (step == end and complete):
+            raise interruption.Stopped(interruption.NO_STEP, signal())
         while step < end:
             state, metrics = update(state, self._next(step, state, batches))
             step += config.steps_per_call
             self._note(step, state, metrics)
             reason = asked_to_stop(step)
             last = step == end or reason == interruption.TIME_IS_UP
-            finished = True
             if last or step % config.sample_every == 0:
                 self._sample(step, state)
             # Whoever sends a signal may not wait for minutes.
+            complete = True
             if self._is_due(step, last) and (last or not reason):
-                finished = self._evaluate(step, state, check)
-            if not finished:
-                reason = asked_to_stop(step)
-            if last or step % config.save_every == 0 or reason:
+                complete = self._evaluate(step, state, signal)
+            reason = signal() or reason
+            saves = last or step % config.save_every == 0 or bool(reason)
+            if saves:
                 self._save(step, state, batches, wait=last or bool(reason))
-            if last and finished:
+            if last and complete:
                 break
-            if reason:
-                self._stop(step, reason)
+            if saves and (reason := signal() or reason):
+                raise interruption.Stopped(
+                    f'Stopped at step {step} of {config.num_steps}; saved. Run the same command '
+                    'again to go on.',
+                    reason,
+                )
         self._settle()
         self.records.curves()
         return state
-
-    def _stop(self, step: int, signum: int) -> NoReturn:
-        raise interruption.Stopped(
-            f'Stopped at step {step} of {self.config.num_steps}; saved. Run the same command '
-            'again to go on.',
-            signum,
-        )
 
     def _is_due(self, step: int, last: bool = False) -> bool:
         every = self.config.eval_every
@@ -233,8 +223,13 @@ class Loop:
         with self._aside():
             self.records.sample(step, state)
 
-    def _evaluate(self, step: int, state: Any, check: Callable[[], None] | None) -> bool:
+    def _evaluate(self, step: int, state: Any, signal: Callable[[], int]) -> bool:
         """Returns whether it came to its end: a signal does not wait for that."""
+
+        def check() -> None:
+            if signal():
+                raise interruption.Abandoned
+
         with self._aside():
             self._check_state(step, state)  # it may be kept as the best
             try:

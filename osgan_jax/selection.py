@@ -25,6 +25,7 @@ class Selection:
         gan: states.GAN,
         dataset: data.Dataset,
         *,
+        check: Callable[[], None],
         warn: Callable[[str], None],
     ):
         """Prepares the extractor and the real images' statistics: minutes, the first time.
@@ -34,18 +35,24 @@ class Selection:
           workdir: where.
           gan: its networks.
           dataset: the real images.
-          warn: called with what went wrong with a cache.
+          check: called now and then; what it raises ends the preparation.
+          warn: called with what went wrong with a cache or the best checkpoint.
 
         Raises:
           ValueError: for a dataset without labels and no Inception weights, or unusable weights.
         """
         from osgan_jax import evaluation
 
+        def progress(done: int, count: int) -> None:
+            del done, count
+            check()
+
         config = run.config
         extractor = evaluation.extractor_for(
             dataset,
             inception_weights=config.inception_weights,
             convention=config.convention,
+            progress=progress,
             warn=warn,
         )
         self._evaluator = evaluation.evaluator(
@@ -55,9 +62,10 @@ class Selection:
             metrics=('fid',),
             num_samples=config.eval_samples,
             seed=config.seed,
+            real_progress=progress,
             warn=warn,
         )
-        self._run, self._workdir = run, workdir
+        self._run, self._workdir, self._warn = run, workdir, warn
 
     def has(self, step: int) -> bool:
         """Whether the run's directory has the score that a call would give for a step."""
@@ -88,27 +96,59 @@ class Selection:
         from osgan_jax import evaluation_records
 
         began = time.monotonic()
+        name, about = self._evaluator.headline, self._evaluator.about
+        before = self._before(step)
+        if not before:
+            before = self._score_kept(step, check)
         metrics = self._evaluator(state.sampling_variables(), check)
-        about = self._evaluator.about
-        entry = {'step': step, 'seconds': round(seconds, 3), **metrics, **about}
-        name = self._evaluator.headline
-        before = [
-            line[name]
-            for line in evaluation_records.read(self._workdir)
-            if line['step'] < step and all(line.get(key) == about[key] for key in about)
-        ]
         best = not before or metrics[name] < min(before)
         if best:
             self._keep(step, state)
         # Last, because a step that has a line is not evaluated again.
-        evaluation_records.write(self._workdir, entry)
+        evaluation_records.write(
+            self._workdir, {'step': step, 'seconds': round(seconds, 3), **metrics, **about}
+        )
         evaluation_records.plot(self._workdir)
         print(
-            f'step {step}: {name} {metrics[name]:.4g} of {self._evaluator.about["num_samples"]:,} '
+            f'step {step}: {name} {metrics[name]:.4g} of {about["num_samples"]:,} '
             f'samples in {time.monotonic() - began:.1f} s{", the best so far" if best else ""}',
             flush=True,
         )
         return metrics
+
+    def _before(self, step: int) -> list[float]:
+        """The scores of earlier steps that can be compared with this run's."""
+        from osgan_jax import evaluation_records
+
+        name, about = self._evaluator.headline, self._evaluator.about
+        return [
+            line[name]
+            for line in evaluation_records.read(self._workdir)
+            if line['step'] < step
+            and name in line
+            and all(line.get(key) == about[key] for key in about)
+        ]
+
+    def _score_kept(self, step: int, check: Callable[[], None] | None) -> list[float]:
+        """The score of an earlier best checkpoint that was chosen by another score, if any.
+
+        Such as by that of fewer samples: what was kept is not given up unheard.
+        """
+        from osgan_jax import evaluation_records, sampling
+
+        try:
+            kept = sampling.Sampler(self._workdir / _DIRECTORY)
+        except FileNotFoundError:
+            return []
+        except (ValueError, OSError, checkpoints.CheckpointError) as error:
+            self._warn(f'the best checkpoint so far cannot be scored: {error}')
+            return []
+        if kept.step >= step:
+            return []
+        metrics = self._evaluator(kept.variables, check)
+        entry = {'step': kept.step, 'seconds': None, **metrics, **self._evaluator.about}
+        evaluation_records.write(self._workdir, entry)
+        return [metrics[self._evaluator.headline]]
 
     def _keep(self, step: int, state: TrainState) -> None:
         best = self._workdir / _DIRECTORY

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+from collections.abc import Callable
 
 import jax
 
@@ -85,12 +86,17 @@ def open_dataset(config: TrainConfig) -> data.Dataset:
 
 
 def open_records(
-    run: runs.Run, workdir: pathlib.Path, gan: states.GAN, start: int, dataset: data.Dataset
+    run: runs.Run,
+    workdir: pathlib.Path,
+    gan: states.GAN,
+    start: int,
+    dataset: data.Dataset,
+    check: Callable[[], None],
 ) -> gan_records.GANRecords:
-    """The records of a run that its configuration asks for, from step `start` on."""
+    """The records of a run that its configuration asks for, see `osgan_jax.jobs.Job`."""
     chosen = None
     if run.config.eval_every:
-        chosen = selection.Selection(run, workdir, gan, dataset, warn=jobs.warn)
+        chosen = selection.Selection(run, workdir, gan, dataset, check=check, warn=jobs.warn)
     real = dataset if run.config.collapse_alarm else None
     return gan_records.GANRecords(run, workdir, gan, start, chosen, real)
 
@@ -124,9 +130,9 @@ def _prepare(config: TrainConfig, workdir: pathlib.Path, dataset: data.Dataset |
         accumulate=config.accumulate,
     )
 
-    def records(start: int, flops: float | None) -> gan_records.GANRecords:
+    def records(start: int, flops: float | None, check) -> gan_records.GANRecords:
         del flops  # no figure of its own
-        return open_records(run, workdir, gan, start, dataset)
+        return open_records(run, workdir, gan, start, dataset, check)
 
     def summary(start: int, flops: float | None) -> str:
         if config.accumulate > 1:

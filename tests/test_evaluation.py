@@ -1,6 +1,8 @@
 """Scores of a run's samples against those written out by hand, and what is kept of them."""
 
+import dataclasses
 import json
+import os
 import signal
 
 import jax
@@ -13,7 +15,6 @@ from osgan_jax import (
     config,
     evaluation,
     evaluation_records,
-    interruption,
     metrics,
     reporting,
     runs,
@@ -191,19 +192,21 @@ def test_interrupted_evaluations_are_the_same(tmp_path, quarters):
 
 
 def _train_and_score(workdir):
-    fields = {'num_steps': 2, 'eval_every': 2, 'eval_samples': 16, 'log_every': 2}
+    fields = {'num_steps': 2, 'eval_every': 2, 'eval_samples': 300, 'log_every': 2}
     return training.train(small.make_config(**fields), workdir, dataset=small.dataset())
 
 
 def test_an_evaluation_given_up_is_made_up_for(tmp_path, quarters, monkeypatch):
     """At the last step, and although somebody scored that checkpoint in the meantime."""
 
-    def check(signals):
-        signals.received = signal.SIGTERM
-        raise interruption.Abandoned
+    def see(images):
+        if len(images) == 256:  # the first of its samples
+            os.kill(os.getpid(), signal.SIGTERM)
+        return _see(images)
 
     with monkeypatch.context() as patched:
-        patched.setattr(interruption.Signals, 'check', check)
+        extractor = dataclasses.replace(EXTRACTOR, apply=see)
+        patched.setattr(evaluation, 'extractor_for', lambda *args, **kwargs: extractor)
         with pytest.raises(training.Stopped, match=r'Stopped at step 2 of 2; saved\.'):
             _train_and_score(tmp_path)
     assert evaluation_records.read(tmp_path) == []
@@ -211,11 +214,59 @@ def test_an_evaluation_given_up_is_made_up_for(tmp_path, quarters, monkeypatch):
     evaluation_records.write(tmp_path, other)
     assert int(_train_and_score(tmp_path).state.step) == 2
     lines = evaluation_records.read(tmp_path)
-    assert [line['num_samples'] for line in lines] == [99, 16]
+    assert [line['num_samples'] for line in lines] == [99, 300]
     assert sampling.Sampler(tmp_path / 'best').step == 2
     # Once is enough.
     monkeypatch.setattr(evaluation.Evaluator, '__call__', lambda *unused: pytest.fail('again'))
     _train_and_score(tmp_path)
+
+
+def test_the_best_checkpoint_is_scored_anew_before_another_takes_its_place(tmp_path, quarters):
+    fields = {'num_steps': 6, 'eval_every': 2, 'log_every': 2, 'save_every': 2}
+    for samples in (32, 48):
+        config = small.make_config(**fields, eval_samples=samples)
+        training.train(config, tmp_path, dataset=small.dataset())
+        lines = evaluation_records.read(tmp_path)
+        if samples == 32:
+            best = min(lines, key=lambda line: line['classifier_fd'])['step']
+            assert best < 6, 'choose another seed'
+    # A finished run is asked for other scores: those of its best checkpoint and of its last one.
+    new = {line['step']: line['classifier_fd'] for line in lines if line['num_samples'] == 48}
+    assert new.keys() == {best, 6}
+    assert sampling.Sampler(tmp_path / 'best').step == min(new, key=new.get)
+
+
+def test_a_best_checkpoint_that_cannot_be_read_is_named(tmp_path, quarters, capsys):
+    fields = {'num_steps': 4, 'eval_every': 2, 'log_every': 2, 'save_every': 2}
+    train = lambda samples: training.train(  # noqa: E731
+        small.make_config(**fields, eval_samples=samples), tmp_path, dataset=small.dataset()
+    )
+    train(32)
+    (step,) = (tmp_path / 'best' / 'checkpoints').iterdir()
+    if step.name == '4':
+        step = step.rename(step.with_name('2'))
+    (step / 'manifest' / 'metadata').unlink()
+    train(48)
+    assert 'warning: the best checkpoint so far cannot be scored' in capsys.readouterr().out
+    assert sampling.Sampler(tmp_path / 'best').step == 4
+
+
+def test_other_scores_of_the_same_samples_do_not_count(tmp_path, quarters):
+    """As `experiments.evaluate --metrics=kid` writes them beside a run that trains."""
+    fields = {'eval_every': 2, 'eval_samples': 16, 'log_every': 2, 'save_every': 2}
+    train = lambda steps: training.train(  # noqa: E731
+        small.make_config(**fields, num_steps=steps), tmp_path, dataset=small.dataset()
+    )
+    train(2)
+    lines = evaluation_records.read(tmp_path)
+    (tmp_path / evaluation_records.FILE).unlink()
+    for line in lines:
+        line['classifier_kd'] = line.pop('classifier_fd')
+        evaluation_records.write(tmp_path, line)
+    train(4)
+    lines = evaluation_records.read(tmp_path)
+    assert [(line['step'], 'classifier_fd' in line) for line in lines] == [(2, True), (4, True)]
+    assert 'classifier_kd' in lines[0]
 
 
 def test_a_step_is_scored_again_where_its_checkpoint_was_not_kept(tmp_path, quarters, monkeypatch):

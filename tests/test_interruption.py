@@ -1,6 +1,5 @@
 """Signals: heard, and handed on when they came too late."""
 
-import contextlib
 import os
 import signal
 
@@ -57,63 +56,72 @@ def test_a_command_whose_work_is_done_ends_well():
         signal.signal(signal.SIGINT, before)
 
 
-def test_what_could_be_lost_by_nobody_ends_where_it_stands(heard):
-    before = 'Stopped before the first step.'
-    done = []
-
-    def prepare(signals):
-        with signals.at_once(before):
-            send(signal.SIGTERM)
-            done.append('prepared')
-
-    with interruption.Signals() as signals:
-        with pytest.raises(interruption.Stopped, match=before) as stopped:
-            prepare(signals)
-        assert stopped.value.signum == signal.SIGTERM
-        # And one that came earlier, before it begins.
-        with pytest.raises(interruption.Stopped, match=before):
-            prepare(signals)
-        with pytest.raises(interruption.Abandoned):
-            signals.check()
-    assert done == []
-
-
-def test_afterwards_a_signal_asks_again(heard):
+def test_what_takes_long_is_given_up_for_a_signal(heard):
     with interruption.Signals() as signals:
         signals.check()
-        with signals.at_once('Stopped.'):
-            pass
         send(signal.SIGTERM)
-        assert signals.received == signal.SIGTERM
+        with pytest.raises(interruption.Abandoned):
+            signals.check()
+
+
+@pytest.mark.parametrize('error', [ValueError, FloatingPointError])
+def test_a_signal_is_not_forgotten_over_an_error(heard, error):
+    """A table notes the error and would begin another run."""
+
+    def run():
+        with interruption.Signals():
+            send(signal.SIGTERM)
+            raise error
+
+    with pytest.raises(error):
+        run()
     assert heard == [signal.SIGTERM]
 
 
-def test_nothing_that_is_being_read_is_blamed_for_a_signal(heard):
+@pytest.fixture
+def interrupting():
+    before = signal.signal(signal.SIGTERM, interruption.interrupt)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_nothing_that_is_being_read_is_blamed_for_a_signal(interrupting):
     """Readers turn every Exception into an error of the file."""
 
-    def read(signals):
-        with signals.at_once('Stopped.'):
-            try:
-                send(signal.SIGTERM)
-            except Exception as error:
-                raise ValueError('no image') from error
-
-    with (
-        interruption.Signals() as signals,
-        pytest.raises(interruption.Stopped, match=r'Stopped\.'),
-    ):
-        read(signals)
-
-
-def test_a_signal_that_could_not_be_raised_counts_in_the_end(heard):
-    """As in a destructor, where Python prints what is raised and goes on."""
-
-    def go_on(signals):
-        with signals.at_once('Stopped.'), contextlib.suppress(interruption.Interrupted):
+    def read():
+        try:
             send(signal.SIGTERM)
+        except Exception as error:
+            raise ValueError('no image') from error
 
-    with (
-        interruption.Signals() as signals,
-        pytest.raises(interruption.Stopped, match=r'Stopped\.'),
-    ):
-        go_on(signals)
+    with pytest.raises(interruption.Interrupted) as interrupted:
+        read()
+    assert interrupted.value.signum == signal.SIGTERM
+
+
+def test_what_is_deferred_comes_behind(interrupting):
+    done = []
+
+    def work():
+        with interruption.deferred():
+            with interruption.deferred():
+                send(signal.SIGTERM)
+            done.append('inner')
+        done.append('outer')
+
+    for _ in range(2):  # the first leaves nothing behind
+        with pytest.raises(interruption.Interrupted):
+            work()
+    assert done == ['inner'] * 2
+    with interruption.deferred():
+        pass
+
+
+def test_an_error_of_what_is_deferred_loses_no_signal(interrupting):
+    def work():
+        with interruption.deferred():
+            send(signal.SIGTERM)
+            raise ValueError
+
+    with pytest.raises(interruption.Interrupted):
+        work()

@@ -13,13 +13,28 @@ from osgan_jax import interruption, loop, numerics, recording
 EVAL_EVERY, LAST = 4, 8
 
 
+class Signal:
+    """A signal that comes while something is done, such as ('save', 4)."""
+
+    def __init__(self, during=None):
+        self._during, self._received = during, 0
+
+    def __call__(self):
+        return self._received
+
+    def may_come(self, *what):
+        if what == self._during:
+            self._received = signal.SIGTERM
+
+
 class Saved:
     """Checkpoints that remember what they were told."""
 
-    def __init__(self, events):
-        self._events = events
+    def __init__(self, events, received):
+        self._events, self._received = events, received
 
     def save(self, step, state, **about):
+        self._received.may_come('save', step)
         self._events.append(('save', step, about['metadata']['skipped']))
 
     def wait(self):
@@ -32,12 +47,15 @@ class Saved:
 class Records(recording.Records):
     """Records that remember what they were told."""
 
-    def __init__(self, events, evaluated=()):
-        self._events, self._evaluated = events, evaluated
+    def __init__(self, events, received, evaluated=()):
+        self._events, self._received, self._evaluated = events, received, evaluated
+
+    def sample(self, step, state):
+        self._received.may_come('sample', step)
 
     def evaluate(self, step, state, check=None):
-        if check is not None:
-            check()
+        self._received.may_come('evaluate', step)
+        check()
         self._events.append(('evaluate', step, int(state['count'])))
 
     def is_evaluated(self, step):
@@ -53,20 +71,29 @@ class Batches:
 
 
 def steps(
-    tmp_path, *, start=0, evaluated=(), asked=lambda step: 0, update=None, check=None, end=None
+    tmp_path,
+    *,
+    start=0,
+    evaluated=(),
+    asked=lambda step: 0,
+    update=None,
+    during=None,
+    end=None,
+    save_every=8,
 ):
     """Runs to the last step or until asked; returns what was saved and scored, in order."""
-    events = []
+    events, received = [], Signal(during)
     config = small.make_config(
-        num_steps=LAST, eval_every=EVAL_EVERY, log_every=3, sample_every=8, save_every=8
+        num_steps=LAST, eval_every=EVAL_EVERY, log_every=3, sample_every=8, save_every=save_every
     )
     run = types.SimpleNamespace(config=config)
-    made = loop.Loop(
-        run, tmp_path, Saved(events), Records(events, evaluated), start, 'Try another.'
-    )
+    saved, records = Saved(events, received), Records(events, received, evaluated)
+    made = loop.Loop(run, tmp_path, saved, records, start, 'Try another.')
     update = update or (lambda state, batch: ({'count': state['count'] + 1}, {}))
     try:
-        made.steps(update, {'count': jnp.float32(start)}, Batches(), asked, end=end, check=check)
+        made.steps(
+            update, {'count': jnp.float32(start)}, Batches(), asked, signal=received, end=end
+        )
     except interruption.Stopped as stopped:
         events.append(('stopped', stopped.signum))
     return events
@@ -86,44 +113,41 @@ def test_a_signal_does_not_wait_for_an_evaluation(tmp_path):
     assert steps(tmp_path, start=3, evaluated=[4])[0] == ('evaluate', 4, 4)
 
 
-class SignalDuring:
-    """A signal that comes in the middle of the evaluation of a step, and is seen there."""
-
-    def __init__(self, evaluation):
-        self._left, self._signum = evaluation, 0
-
-    def check(self):
-        self._left -= 1
-        if not self._left:
-            self._signum = signal.SIGTERM
-            raise interruption.Abandoned
-
-    def asked(self, step):
-        return self._signum or interruption.TIME_IS_UP * (step == 7)
+STOPPED = ('stopped', signal.SIGTERM)
 
 
 @pytest.mark.parametrize(
-    ('start', 'evaluation', 'done', 'stops_at'),
+    ('during', 'start', 'saved'),
     [
-        (0, 1, [], 4),
-        (0, 2, [('evaluate', 4, 4)], 7),  # the last one, because time is up
-        (4, 1, [], 4),  # one made up for
-        (5, 1, [], 7),
+        # Before a step there is nothing to be saved.
+        (('sample', 0), 0, []),
+        (('evaluate', 4), 4, []),
+        (('evaluate', 4), 3, [4]),
+        (('evaluate', 8), 5, [6, 8]),
+        (('sample', 8), 5, [6, 8]),
+        (('save', 6), 5, [6]),
     ],
 )
-def test_an_evaluation_under_way_is_given_up_for_a_signal(
-    tmp_path, start, evaluation, done, stops_at
-):
-    during = SignalDuring(evaluation)
-    events = steps(tmp_path, start=start, asked=during.asked, check=during.check)
-    saved = [('save', stops_at, [0, 0])] * (stops_at > start)
-    assert events == [*done, *saved, ('stopped', signal.SIGTERM)]
-    # Made up for without a step, also where no more are to be made.
-    again = steps(tmp_path, start=stops_at, end=stops_at if stops_at == 7 else None)
-    assert again[0] == ('evaluate', stops_at, stops_at)
-    assert ('stopped', signal.SIGTERM) not in again
-    if stops_at == 7:
-        assert len(again) == 1
+def test_a_signal_is_heard_whatever_is_under_way(tmp_path, during, start, saved):
+    events = steps(tmp_path, during=during, start=start, save_every=2)
+    assert events == [*(('save', step, [0, 0]) for step in saved), STOPPED]
+
+
+def test_an_evaluation_given_up_is_made_up_for_without_a_step(tmp_path):
+    assert steps(tmp_path, during=('evaluate', 8), start=7) == [('save', 8, [0, 0]), STOPPED]
+    assert steps(tmp_path, start=8) == [('evaluate', 8, 8)]
+    # Also where time is up: step 7 is then the last.
+    asked = lambda step: interruption.TIME_IS_UP * (step == 7)  # noqa: E731
+    events = steps(tmp_path, during=('evaluate', 7), start=5, asked=asked)
+    assert events == [('save', 7, [0, 0]), STOPPED]
+    assert steps(tmp_path, start=7, end=7) == [('evaluate', 7, 7)]
+
+
+def test_a_run_that_is_complete_ends_well(tmp_path):
+    assert steps(tmp_path, during=('save', 8), start=7) == [
+        ('evaluate', 8, 8),
+        ('save', 8, [0, 0]),
+    ]
 
 
 def test_the_last_step_is_not_scored_twice(tmp_path):

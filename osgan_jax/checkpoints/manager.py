@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from osgan_jax import interruption
 from osgan_jax.checkpoints import errors, leaves, manifest, quiet_orbax, reading
 
 _DIRECTORY = 'checkpoints'
@@ -59,6 +60,7 @@ class Checkpoints:
         CheckpointError: the directory cannot be created.
     """
 
+    @interruption.deferred()
     def __init__(
         self,
         workdir: str | os.PathLike[str],
@@ -132,6 +134,7 @@ class Checkpoints:
         """The newest step, or None where nothing was saved."""
         return max(self.steps(), default=None)
 
+    @interruption.deferred()
     def save(
         self,
         step: int,
@@ -190,6 +193,7 @@ class Checkpoints:
             self.wait()
         return True
 
+    @interruption.deferred()
     def restore(self, like_state: Any, step: int | None = None, *, whole: bool = True) -> Restored:
         """Reads a checkpoint back, bit-identical, PRNG keys included.
 
@@ -277,6 +281,7 @@ class Checkpoints:
                 why = str(error)
         raise errors.CheckpointError(f'no metadata can be read from {self.directory}: {why}.')
 
+    @interruption.deferred()
     def wait(self) -> None:
         """Blocks until the save under way is complete on disk.
 
@@ -287,6 +292,7 @@ class Checkpoints:
             with self._errors_of_saving():
                 self._manager.wait_until_finished()
 
+    @interruption.deferred()
     def close(self) -> None:
         """Waits, then frees the threads. Safe to call twice.
 

@@ -71,9 +71,9 @@ def _prepare(config: CompressConfig, workdir, teacher, dataset) -> jobs.Job:
     collectives = parallel.collectives(devices)
     update = stages.make_update(config, gan, teacher, state, collectives)
 
-    def records(start: int, flops: float | None) -> gan_records.GANRecords:
+    def records(start: int, flops: float | None, check) -> gan_records.GANRecords:
         del flops  # no figure of its own
-        return training.open_records(run, workdir, gan, start, dataset)
+        return training.open_records(run, workdir, gan, start, dataset, check)
 
     def summary(start: int, flops: float | None) -> str:
         del flops  # the compiler counts both stages

@@ -87,7 +87,7 @@ def _prepare(config: DistillConfig, workdir, teacher, dataset, test) -> jobs.Job
             jobs.open_batches(dataset, config) if dataset is not None else _NoData(example())
         ),
         example=example(),
-        records=lambda start, flops: DistillRecords(
+        records=lambda start, flops, check: DistillRecords(
             run,
             workdir,
             start,

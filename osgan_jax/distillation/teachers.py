@@ -96,7 +96,7 @@ def _prepare(config, workdir, dataset, test) -> jobs.Job:
         update=rounds.make_supervised(config, student, collectives),
         batches=lambda: jobs.open_batches(dataset, config),
         example=jobs.example(config.batch_size, dataset),
-        records=lambda start, flops: DistillRecords(
+        records=lambda start, flops, check: DistillRecords(
             run,
             workdir,
             start,

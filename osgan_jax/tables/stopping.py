@@ -4,7 +4,6 @@ import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
 
 from osgan_jax import interruption
 
@@ -22,15 +21,10 @@ def stoppable(where: Callable[[], str]) -> Iterator[None]:
     Raises:
       osgan_jax.interruption.Stopped: on a signal; its message says where.
     """
-
-    def stop(signum: int, frame: Any) -> NoReturn:
-        del frame
-        raise interruption.Interrupted(signum)
-
     before = {}
     if threading.current_thread() is threading.main_thread():
         for signum in (signal.SIGINT, signal.SIGTERM):
-            before[signum] = signal.signal(signum, stop)
+            before[signum] = signal.signal(signum, interruption.interrupt)
     try:
         yield
     except (interruption.Stopped, interruption.Interrupted) as stopped:

@@ -24,6 +24,14 @@ def out_in_time(process, code):
     return out
 
 
+def wait_for_summary(process):
+    """Returns when a run has said what it is to do: it is compiled."""
+    said = []
+    while not said or 'workdir' not in said[-1]:
+        said.append(process.stdout.readline())
+        assert said[-1], said
+
+
 def assert_said_and_saved(out, workdir):
     """Returns the step at which a run says it stopped; fails unless it is saved."""
     found = re.search(rf'Stopped at step (\d+) of {STEPS}; saved\. (.*)', out)
@@ -81,11 +89,23 @@ def test_a_signal_before_the_first_step(tmp_path, launch, uninterrupted, signum)
     launching.wait_until(process, (tmp_path / 'config.json').exists, 'config.json')
     process.send_signal(signum)
     out = out_in_time(process, 128 + signum)
-    assert 'Stopped before a step was made. Run the same command again to go on.' in out
+    assert 'Stopped before another step was made. Run the same command again to go on.' in out
     assert 'Traceback' not in out
     assert launching.finished(tmp_path) == []
     launching.finish(launch(tmp_path, num_steps=STEPS))
     launching.assert_same_end(tmp_path, uninterrupted(STEPS))
+
+
+@pytest.mark.slow
+def test_a_signal_while_the_first_samples_are_drawn(tmp_path, launch):
+    # A call makes so many steps that it takes minutes.
+    every = dict.fromkeys(('steps_per_call', 'log_every', 'sample_every', 'save_every'), 400)
+    process = launch(tmp_path, num_steps=800, width=64, **every)
+    wait_for_summary(process)
+    process.send_signal(signal.SIGTERM)
+    out = out_in_time(process, 128 + signal.SIGTERM)
+    assert 'Stopped before another step was made.' in out
+    assert launching.finished(tmp_path) == []
 
 
 @pytest.mark.slow
@@ -127,14 +147,11 @@ def test_a_signal_while_scores_are_prepared(tmp_path, launch):
     data = tmp_path / 'many.npz'
     np.savez(data, images=images.astype(np.uint8), labels=labels)
     process = launch(tmp_path / 'run', num_steps=STEPS, eval_every=20, data_dir=data)
-    said = []
-    while not said or 'workdir' not in said[-1]:
-        said.append(process.stdout.readline())  # the summary
-        assert said[-1], said
+    wait_for_summary(process)
     time.sleep(1.0)
     process.send_signal(signal.SIGTERM)
     out = out_in_time(process, 128 + signal.SIGTERM)
-    assert 'Stopped before a step was made. Run the same command' in out
+    assert 'Stopped before another step was made. Run the same command' in out
     assert 'Traceback' not in out
     assert not (tmp_path / 'run' / 'samples').exists()
 
