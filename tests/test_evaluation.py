@@ -221,6 +221,7 @@ def test_an_evaluation_given_up_is_made_up_for(tmp_path, quarters, monkeypatch):
     _train_and_score(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_is_scored_anew_before_another_takes_its_place(tmp_path, quarters):
     fields = {'num_steps': 6, 'eval_every': 2, 'log_every': 2, 'save_every': 2}
     for samples in (32, 48):
@@ -236,6 +237,7 @@ def test_the_best_checkpoint_is_scored_anew_before_another_takes_its_place(tmp_p
     assert sampling.Sampler(tmp_path / 'best').step == min(new, key=new.get)
 
 
+@pytest.mark.slow
 def test_a_best_checkpoint_that_cannot_be_read_is_named(tmp_path, quarters, capsys):
     fields = {'num_steps': 4, 'eval_every': 2, 'log_every': 2, 'save_every': 2}
     train = lambda samples: training.train(  # noqa: E731

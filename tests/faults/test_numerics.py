@@ -105,7 +105,7 @@ def carry_out(
         update=lambda state, batch, *constants: update(state, batch, **poison),
         batches=lambda: jobs.open_batches(dataset, config),
         example=jobs.example(config.batch_size, dataset),
-        records=lambda start, flops: recording.Written(run, workdir, start, title='lines'),
+        records=lambda start, flops, check: recording.Written(run, workdir, start, title='lines'),
         summary=lambda start, flops: 'lines',
         advice='Try another.',
         constants=constants,
