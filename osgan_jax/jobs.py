@@ -147,7 +147,7 @@ class _Begun:
     batches: data.Batches
     compiled: Callable[..., Any]
     state: Any
-    is_over: bool  # --max_seconds are
+    end: int  # the last step
 
 
 def _begin(
@@ -203,10 +203,15 @@ def _begin(
         stack.callback(records.close)
     seconds = _seconds(metadata)
     records.took(seconds)
-    # Of all processes, for they read the same checkpoint.
+    end = config.num_steps
+    # The same in all processes, for they read the same checkpoint.
     is_over = None not in (seconds, config.max_seconds) and seconds >= config.max_seconds
+    if is_over and start < end:
+        end = start
+        if first:
+            print(f'Already trained for {config.max_seconds:g} s: raise --max_seconds to go on.')
     loop = Loop(run, workdir, saved, records, start, job.advice, _skipped(metadata))
-    return _Begun(loop, records, batches, compiled, state, is_over)
+    return _Begun(loop, records, batches, compiled, state, end)
 
 
 def _go_on(job: Job, begun: _Begun, signals: interruption.Signals) -> Result:
@@ -218,11 +223,6 @@ def _go_on(job: Job, begun: _Begun, signals: interruption.Signals) -> Result:
         time_is_up = begun.records.time_is_up() * interruption.TIME_IS_UP
         return agreement(step, signals.received or time_is_up)
 
-    end = config.num_steps
-    if begun.is_over and loop.start < end:
-        end = loop.start
-        if processes.is_first():
-            print(f'Already trained for {config.max_seconds:g} s: raise --max_seconds to go on.')
     with feed(begun.batches, config, devices) as fed:
         state = loop.steps(
             begun.compiled,
@@ -230,7 +230,7 @@ def _go_on(job: Job, begun: _Begun, signals: interruption.Signals) -> Result:
             fed,
             asked_to_stop,
             signal=lambda: signals.received if alone else 0,
-            end=end,
+            end=begun.end,
         )
         if loop.skipped:
             warn(f'{loop.skipped} steps were skipped: they were not finite.')

@@ -274,6 +274,18 @@ def test_a_signal_to_one_process_stops_all_at_one_step(tmp_path, launch, signum)
 
 
 @pytest.mark.slow
+def test_time_that_was_given_is_not_given_twice(tmp_path, launch):
+    fields = {'num_steps': 100_000, 'max_seconds': 0.5}
+    succeed(launch_two(launch, tmp_path, **fields))
+    step = restored(tmp_path).step
+    assert 1 < step < 100_000
+    first, second = succeed(launch_two(launch, tmp_path, **fields))
+    assert 'Already trained for 0.5 s' in first
+    assert own_words(second) == ''
+    assert restored(tmp_path).step == step
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize('receivers', [(0,), (1,), (0, 1)], ids=str)
 def test_a_signal_while_they_compile_stops_all_at_one_step(tmp_path, launch, receivers):
     run = launch_two(launch, tmp_path, num_steps=100_000)
