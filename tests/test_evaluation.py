@@ -253,6 +253,7 @@ def test_a_best_checkpoint_that_cannot_be_read_is_named(tmp_path, quarters, caps
     assert sampling.Sampler(tmp_path / 'best').step == 4
 
 
+@pytest.mark.slow
 def test_other_scores_of_the_same_samples_do_not_count(tmp_path, quarters):
     """As `experiments.evaluate --metrics=kid` writes them beside a run that trains."""
     fields = {'eval_every': 2, 'eval_samples': 16, 'log_every': 2, 'save_every': 2}
@@ -271,6 +272,7 @@ def test_other_scores_of_the_same_samples_do_not_count(tmp_path, quarters):
     assert 'classifier_kd' in lines[0]
 
 
+@pytest.mark.slow
 def test_a_step_is_scored_again_where_its_checkpoint_was_not_kept(tmp_path, quarters, monkeypatch):
     from osgan_jax import selection
 

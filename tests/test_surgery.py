@@ -302,7 +302,13 @@ MIXING = {
 }
 
 
-@pytest.mark.parametrize('mixing', MIXING)
+@pytest.mark.parametrize(
+    'mixing',
+    [
+        'minibatch_stddev',
+        *(pytest.param(m, marks=pytest.mark.slow) for m in ('batch_norm', 'patch')),
+    ],
+)
 def test_one_stage_refuses_and_shared_forward_is_exact(mixing):
     m = models.build('jnp', mixing=mixing)
     why = f'{MIXING[mixing]}.*shared_forward'
