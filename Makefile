@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest -q -n 2
 
 .PHONY: demo test test-slow lint format requirements clean
 
-# Trains LSGAN in one stage on the embedded digits: about two minutes of training on two cores.
+# Trains LSGAN in one stage on the embedded digits: two to four minutes of training on two cores.
 demo: $(READY)
 	$(BIN)/python -m experiments.train --method=lsgan --scheme=one_stage --dataset=digits --conditional \
 		--width=32 --batch_size=64 --learning_rate_d=2e-4 --ema_decay=0.995 --num_steps=5000 \
