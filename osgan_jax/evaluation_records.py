@@ -63,12 +63,15 @@ def read(workdir: str | os.PathLike[str]) -> list[dict[str, Any]]:
     return sorted(found, key=lambda entry: entry['step'])
 
 
-def has(workdir: str | os.PathLike[str], metric: str, about: dict[str, Any]) -> bool:
-    """Whether there is a line with a metric and all of these fields."""
-    return any(
-        metric in line and all(line.get(key) == value for key, value in about.items())
+def scores(
+    workdir: str | os.PathLike[str], metric: str, about: dict[str, Any]
+) -> list[tuple[int, float]]:
+    """Steps and values of a metric, of those lines alone that have all of these fields."""
+    return [
+        (line['step'], line[metric])
         for line in read(workdir)
-    )
+        if metric in line and all(line.get(key) == value for key, value in about.items())
+    ]
 
 
 def plot(workdir: str | os.PathLike[str]) -> pathlib.Path | None:

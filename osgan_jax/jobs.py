@@ -143,7 +143,6 @@ class _Begun:
     """A run that stands before its next step."""
 
     loop: Loop
-    records: recording.Records
     batches: data.Batches
     compiled: Callable[..., Any]
     state: Any
@@ -211,7 +210,7 @@ def _begin(
         if first:
             print(f'Already trained for {config.max_seconds:g} s: raise --max_seconds to go on.')
     loop = Loop(run, workdir, saved, records, start, job.advice, _skipped(metadata))
-    return _Begun(loop, records, batches, compiled, state, end)
+    return _Begun(loop, batches, compiled, state, end)
 
 
 def _go_on(job: Job, begun: _Begun, signals: interruption.Signals) -> Result:
@@ -220,7 +219,7 @@ def _go_on(job: Job, begun: _Begun, signals: interruption.Signals) -> Result:
     alone = jax.process_count() == 1
 
     def asked_to_stop(step: int) -> int:
-        time_is_up = begun.records.time_is_up() * interruption.TIME_IS_UP
+        time_is_up = loop.records.time_is_up() * interruption.TIME_IS_UP
         return agreement(step, signals.received or time_is_up)
 
     with feed(begun.batches, config, devices) as fed:

@@ -69,10 +69,7 @@ class Selection:
 
     def has(self, step: int) -> bool:
         """Whether the run's directory has the score that a call would give for a step."""
-        from osgan_jax import evaluation_records
-
-        about = {'step': step, **self._evaluator.about}
-        return evaluation_records.has(self._workdir, self._evaluator.headline, about)
+        return step in dict(self._scores())
 
     def __call__(
         self,
@@ -97,7 +94,7 @@ class Selection:
 
         began = time.monotonic()
         name, about = self._evaluator.headline, self._evaluator.about
-        before = self._before(step)
+        before = [score for earlier, score in self._scores() if earlier < step]
         if not before:
             before = self._score_kept(step, check)
         metrics = self._evaluator(state.sampling_variables(), check)
@@ -116,18 +113,13 @@ class Selection:
         )
         return metrics
 
-    def _before(self, step: int) -> list[float]:
-        """The scores of earlier steps that can be compared with this run's."""
+    def _scores(self) -> list[tuple[int, float]]:
+        """Steps and the scores that can be compared with this run's."""
         from osgan_jax import evaluation_records
 
-        name, about = self._evaluator.headline, self._evaluator.about
-        return [
-            line[name]
-            for line in evaluation_records.read(self._workdir)
-            if line['step'] < step
-            and name in line
-            and all(line.get(key) == about[key] for key in about)
-        ]
+        return evaluation_records.scores(
+            self._workdir, self._evaluator.headline, self._evaluator.about
+        )
 
     def _score_kept(self, step: int, check: Callable[[], None] | None) -> list[float]:
         """The score of an earlier best checkpoint that was chosen by another score, if any.

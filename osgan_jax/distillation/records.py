@@ -61,8 +61,8 @@ class DistillRecords(recording.Written):
         """Whether evaluations.jsonl has the accuracy that this run measures of that step."""
         if self._accuracy is None:
             return True
-        about = {'step': step, **self._accuracy.about}
-        return evaluation_records.has(self.workdir, 'accuracy', about)
+        scores = evaluation_records.scores(self.workdir, 'accuracy', self._accuracy.about)
+        return step in dict(scores)
 
     def evaluate(self, step: int, state: State, check: Callable[[], None] | None = None) -> None:
         """Writes the accuracy to evaluations.jsonl, with what it has cost so far."""

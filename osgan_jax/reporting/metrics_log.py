@@ -2,7 +2,7 @@
 
 A line is `{"step": 200, "loss_d": 0.51, ...}`. What depends on the clock would differ between an
 interrupted and an uninterrupted run, so it belongs in a second log (`filename='timing.jsonl'`).
-A log stays below `MOST_LINES`: one that would grow longer keeps every second of its lines.
+A log has at most `MOST_LINES`: one that would grow longer keeps every second of its lines.
 JSON has no NaN: non-finite values are written as the strings "NaN", "Infinity", "-Infinity".
 """
 
