@@ -53,7 +53,7 @@ def config_from_flags(config_class: type) -> Any:
 
     Raises:
       ValueError: for a value that the dataclass refuses, a list of something else than it takes, or
-        as `osgan_jax.determinism.request`.
+        as `osgan_jax.runtime.determinism.request`.
     """
     hints = typing.get_type_hints(config_class)
     values = {}
@@ -69,7 +69,7 @@ def config_from_flags(config_class: type) -> Any:
         values[field.name] = value
     config = config_class(**values)
     if values.get('deterministic'):
-        from osgan_jax import determinism
+        from osgan_jax.runtime import determinism
 
         determinism.request()
     return config
@@ -123,7 +123,7 @@ def join_processes() -> None:
     Raises:
       ValueError: for flags that do not fit together.
     """
-    from osgan_jax import processes
+    from osgan_jax.runtime import processes
 
     values = flags.FLAGS
     processes.join(
@@ -157,7 +157,7 @@ def run(main: Callable[[], int | None]) -> None:
             traceback.print_exc()
             code = 1
         if code == 1 and _has_peers():
-            from osgan_jax import processes
+            from osgan_jax.runtime import processes
 
             # An ordinary exit would wait for the others, and they may be waiting for this one.
             processes.leave(code)
@@ -171,14 +171,16 @@ def _outcome(main: Callable[[], int | None]) -> int:
     # Imported here: `--help` and a wrong flag need not wait for jax.
     import jax
 
-    from osgan_jax import caches, checkpoints, memory, processes, training
+    from osgan_jax.engine import checkpoints
+    from osgan_jax.gan import trainer
+    from osgan_jax.runtime import caches, memory, processes
 
     memory.keep_pages()
     if _COMPILATION_CACHE.value != 'off' and not caches.keep_compiled(_COMPILATION_CACHE.value):
         print('warning: no directory for compiled programs can be written (--compilation_cache)')
     try:
         return main() or 0
-    except training.Stopped as stopped:
+    except trainer.Stopped as stopped:
         if processes.is_first():
             print(stopped, flush=True)
         return 128 + stopped.signum
@@ -187,7 +189,7 @@ def _outcome(main: Callable[[], int | None]) -> int:
     except (
         ValueError,
         OSError,
-        training.NonFiniteError,
+        trainer.NonFiniteError,
         checkpoints.CheckpointError,
         processes.PeerError,
     ) as error:

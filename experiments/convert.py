@@ -30,7 +30,7 @@ import dataclasses
 from absl import flags
 
 from experiments import cli
-from osgan_jax.config import TrainConfig
+from osgan_jax.gan.config import TrainConfig
 
 # What else a run is made with is as published, or found in the weights.
 _SHARED = (
@@ -52,23 +52,24 @@ flags.mark_flags_as_required(['method', 'dataset'])
 
 def main() -> None:
     """Converts what the flags name."""
-    from osgan_jax import converting, state
+    from osgan_jax.gan import model
+    from osgan_jax.pretrained import convert
 
     values = dataclasses.asdict(cli.config_from_flags(_Shared))
-    run, written = converting.convert(
+    run, written = convert.convert(
         _WEIGHTS.value,
         TrainConfig(**values),
         _WORKDIR.value,
         generator_only=_GENERATOR_ONLY.value,
     )
-    judge = f'D {state.num_parameters(written.params_d):,} parameters'
+    judge = f'D {model.num_parameters(written.params_d):,} parameters'
     if _GENERATOR_ONLY.value:
         judge = 'D as it is initialised: compress nothing under it'
     classes = f'{run.num_classes} classes' if run.num_classes else 'no labels'
     print(
         f'Wrote config.json and a checkpoint of step 0 to {_WORKDIR.value}: {run.config.method} of '
         f'{run.config.image_size} pixels, {classes}, G '
-        f'{state.num_parameters(written.params_g):,} parameters, {judge}.',
+        f'{model.num_parameters(written.params_g):,} parameters, {judge}.',
         flush=True,
     )
 

@@ -34,7 +34,8 @@ cli.define_process_flags()
 
 def main() -> None:
     """Distils what the flags say."""
-    from osgan_jax import distillation, processes
+    from osgan_jax import distillation
+    from osgan_jax.runtime import processes
 
     config = cli.config_from_flags(DistillConfig)
     cli.join_processes()

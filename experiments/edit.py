@@ -52,7 +52,8 @@ cli.define_flags(EditConfig)
 
 def main() -> None:
     """Draws what the flags ask for."""
-    from osgan_jax import editing, sampling
+    from osgan_jax import editing
+    from osgan_jax.gan import sampling
 
     config = cli.config_from_flags(EditConfig)
     sampler = sampling.Sampler(_WORKDIR.value, _STEP.value)

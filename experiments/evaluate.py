@@ -73,7 +73,9 @@ _CACHE_DIR = flags.DEFINE_string('cache_dir', None, "where statistics are kept; 
 
 def main() -> None:
     """Scores what the flags ask for."""
-    from osgan_jax import checkpoints, evaluation_records, sampling
+    from osgan_jax.engine import checkpoints
+    from osgan_jax.evaluation import score_log
+    from osgan_jax.gan import sampling
 
     workdir = pathlib.Path(_WORKDIR.value)
     if sum([_ALL.value, _BEST.value, _STEP.value is not None]) > 1:
@@ -91,13 +93,13 @@ def main() -> None:
     if not _ALL.value:
         steps = [sampler.step]
     paths = _path_lengths(sampler.gan)
-    evaluators = [_scores(sampler.gan, run.config)] if _METRICS.value else []
+    scorers = [_scores(sampler.gan, run.config)] if _METRICS.value else []
     _say_cost(workdir, steps, paths)
     for step in steps:
         if step != sampler.step:
             sampler = sampling.Sampler(source, step)
-        for evaluator in (*evaluators, *paths):
-            known = _known(evaluation_records.read(workdir), step, evaluator)
+        for evaluator in (*scorers, *paths):
+            known = _known(score_log.read(workdir), step, evaluator)
             if known is not None and not _AGAIN.value:
                 print(f'{_line(step, known)} (scored before; --again scores anew)', flush=True)
                 continue
@@ -105,15 +107,16 @@ def main() -> None:
             entry = {'step': step, 'seconds': None, **values, **evaluator.about}
             if known is not None:
                 entry['seconds'] = known['seconds']
-            evaluation_records.write(workdir, entry)
+            score_log.write(workdir, entry)
             print(_line(step, entry), flush=True)
-    path = evaluation_records.plot(workdir)
-    print(f'Written: {workdir / evaluation_records.FILE} and {path}')
+    path = score_log.plot(workdir)
+    print(f'Written: {workdir / score_log.FILE} and {path}')
 
 
 def _scores(gan, config):
     """What scores samples against the dataset, as the flags ask."""
-    from osgan_jax import data, evaluation
+    from osgan_jax import data
+    from osgan_jax.evaluation import evaluators
 
     dataset = data.load(
         config.dataset,
@@ -123,7 +126,7 @@ def _scores(gan, config):
         channels=config.channels,
         upscale=config.upscale,
     )
-    extractor = evaluation.extractor_for(
+    extractor = evaluators.extractor_for(
         dataset,
         inception_weights=_WEIGHTS.value,
         convention=_CONVENTION.value,
@@ -135,7 +138,7 @@ def _scores(gan, config):
             f'Features of a classifier of {dataset.name} ({extractor.fingerprint[:8]}): compare '
             'only with numbers of the same one.'
         )
-    return evaluation.evaluator(
+    return evaluators.evaluator(
         gan,
         dataset,
         extractor,
@@ -149,13 +152,13 @@ def _scores(gan, config):
 
 def _path_lengths(gan):
     """What measures the path lengths that the flags ask for."""
-    from osgan_jax import evaluation
+    from osgan_jax.evaluation import evaluators
 
     if not _PATH_LENGTH.value:
         return []
-    distance = evaluation.distance_for(_LPIPS_WEIGHTS.value)
+    distance = evaluators.distance_for(_LPIPS_WEIGHTS.value)
     return [
-        evaluation.path_length_of(
+        evaluators.path_length_of(
             gan,
             distance,
             which,
@@ -170,9 +173,9 @@ def _path_lengths(gan):
 
 def _say_cost(workdir: pathlib.Path, steps, paths) -> None:
     """Says how many images the path lengths will take that are not known yet."""
-    from osgan_jax import evaluation_records
+    from osgan_jax.evaluation import score_log
 
-    entries = evaluation_records.read(workdir)
+    entries = score_log.read(workdir)
     count = sum(
         _AGAIN.value or _known(entries, step, path) is None for step in steps for path in paths
     )
@@ -196,10 +199,10 @@ def _known(entries, step: int, evaluator):
 
 
 def _line(step: int, entry) -> str:
-    from osgan_jax import evaluation_records
+    from osgan_jax.evaluation import score_log
 
     parts = []
-    for name in evaluation_records.metric_names(entry):
+    for name in score_log.metric_names(entry):
         spread = entry.get(f'{name}_std')
         parts.append(f'{name} {entry[name]:.4g}' + (f' ± {spread:.2g}' if spread else ''))
     return f'step {step:,}: ' + ', '.join(parts)

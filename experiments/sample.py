@@ -36,7 +36,8 @@ def main() -> None:
     """Writes what the flags ask for."""
     import jax.numpy as jnp
 
-    from osgan_jax import reporting, sampling
+    from osgan_jax import reporting
+    from osgan_jax.gan import sampling
 
     sampler = sampling.Sampler(_WORKDIR.value, _STEP.value)
     out = pathlib.Path(_OUT.value or pathlib.Path(_WORKDIR.value) / 'generated')

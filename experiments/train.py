@@ -22,7 +22,7 @@ be resumed with another number of them.
 from absl import flags
 
 from experiments import cli
-from osgan_jax.config import TrainConfig
+from osgan_jax.gan.config import TrainConfig
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'directory of the run; created', required=True)
 cli.define_flags(TrainConfig)
@@ -31,11 +31,12 @@ cli.define_process_flags()
 
 def main() -> None:
     """Trains what the flags say."""
-    from osgan_jax import processes, training
+    from osgan_jax.gan import trainer
+    from osgan_jax.runtime import processes
 
     config = cli.config_from_flags(TrainConfig)
     cli.join_processes()
-    training.train(config, _WORKDIR.value)
+    trainer.train(config, _WORKDIR.value)
     if processes.is_first():
         print(f'Done: samples, curves and checkpoints are in {_WORKDIR.value}.', flush=True)
 

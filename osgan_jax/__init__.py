@@ -4,9 +4,9 @@ The library's heart is `one_stage_grads`; `losses` holds the objectives. Importi
 costs jax and nothing heavier: data, checkpoint, metric and plotting libraries load where used.
 """
 
-from osgan_jax import losses
-from osgan_jax.losses import AdversarialLoss
-from osgan_jax.surgery import (
+from osgan_jax.core import losses
+from osgan_jax.core.losses import AdversarialLoss
+from osgan_jax.core.one_stage import (
     Grads,
     Info,
     check_samplewise,

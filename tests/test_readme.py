@@ -3,7 +3,6 @@
 import ast
 import configparser
 import dataclasses
-import pathlib
 import re
 import subprocess
 import sys
@@ -11,10 +10,13 @@ import sys
 import pytest
 from packaging.requirements import Requirement
 
-from osgan_jax import benchmarking, config, data, distillation, editing, losses, methods
+from experiments.benchmark.config import BenchmarkConfig
+from osgan_jax import data, distillation, editing
 from osgan_jax.compression.config import CompressConfig
+from osgan_jax.core import losses
+from osgan_jax.gan import config, methods
+from tests.support import ROOT
 
-ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text()
 
 # Import names that differ from their distributions'.
@@ -51,7 +53,7 @@ def test_flags_and_datasets_exist():
     sources = ''.join(path.read_text() for path in (ROOT / 'experiments').glob('*.py'))
     flags = set(re.findall(r"DEFINE_\w+\(\s*'(\w+)'", sources)) | {'help'}
     configurations = (config.TrainConfig, distillation.TeacherConfig, distillation.DistillConfig)
-    others = (CompressConfig, editing.EditConfig, benchmarking.BenchmarkConfig)
+    others = (CompressConfig, editing.EditConfig, BenchmarkConfig)
     for fields in (*configurations, *others):
         flags |= {field.name for field in dataclasses.fields(fields)}
     for flag in re.findall(r'--(\w+)', README):

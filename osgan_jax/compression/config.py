@@ -4,8 +4,8 @@ import dataclasses
 import math
 from typing import ClassVar
 
-from osgan_jax.config import OPTIMIZERS, TrainConfig, parse_multiplier
-from osgan_jax.configuration import field
+from osgan_jax.engine.config import field
+from osgan_jax.gan.config import OPTIMIZERS, TrainConfig, parse_multiplier
 
 OBJECTIVES = (
     'dgl',
@@ -77,7 +77,7 @@ DATA = ('dataset', 'data_dir', 'split', 'upscale')
 
 @dataclasses.dataclass(frozen=True)
 class CompressConfig(TrainConfig):
-    """A student. Open fields are decided by `resolve` and `osgan_jax.methods.resolve`."""
+    """A student. Open fields are decided by `resolve` and `osgan_jax.gan.methods.resolve`."""
 
     KIND: ClassVar[str] = 'compress'
     AT_LEAST: ClassVar[dict[str, float]] = {

@@ -15,7 +15,7 @@ import optax
 from osgan_jax.compression import features
 from osgan_jax.compression.config import CompressConfig
 from osgan_jax.compression.teachers import Teacher
-from osgan_jax.updates import Terms
+from osgan_jax.gan.updates import Terms
 
 Array = jax.Array
 PyTree = Any

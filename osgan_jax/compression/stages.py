@@ -14,13 +14,13 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from osgan_jax import parallel, updates
-from osgan_jax import state as states
 from osgan_jax.compression import objectives
 from osgan_jax.compression.config import CompressConfig
 from osgan_jax.compression.teachers import Teacher
-from osgan_jax.state import GAN, TrainState
-from osgan_jax.updates.applied import Applied
+from osgan_jax.core.collectives import ONE_DEVICE, Collectives
+from osgan_jax.gan import model, updates
+from osgan_jax.gan.model import GAN, TrainState
+from osgan_jax.gan.step_context import Applied
 
 Array = jax.Array
 PyTree = Any
@@ -59,7 +59,7 @@ class CompressState(TrainState):
 
 def create(config: CompressConfig, gan: GAN, teacher: Teacher) -> CompressState:
     """A fresh state at step 0 of Stage I, or of Stage II where Stage I has no steps."""
-    state = states.create(gan, config.seed)
+    state = model.create(gan, config.seed)
     key = jax.random.fold_in(state.key, 0)
     adapters = objectives.create_adapters(config, teacher, gan, state, key)
     guide = None
@@ -85,7 +85,7 @@ def make_update(
     gan: GAN,
     teacher: Teacher,
     state: CompressState,
-    collectives: parallel.Collectives = parallel.ONE_DEVICE,
+    collectives: Collectives = ONE_DEVICE,
 ):
     """The update of both stages.
 
@@ -98,13 +98,13 @@ def make_update(
 
     Returns:
       `(state, batch, constants) -> (state, metrics)`, constants being `teacher.variables`. Metrics
-      are those of `osgan_jax.updates` and `stage` (1 or 2), `teacher_real`, `teacher_fake`,
+      are those of `osgan_jax.gan.updates` and `stage` (1 or 2), `teacher_real`, `teacher_fake`,
       `margin` and `teacher_margin`, of the newest look. Under single_fixed no discriminator learns
       in Stage II, and loss and logits of D are the teacher's.
 
     Raises:
-      ValueError: as `osgan_jax.updates.make_update`; under single_updated also for one_stage with a
-        teacher's discriminator that mixes samples.
+      ValueError: as `osgan_jax.gan.updates.make_update`; under single_updated also for one_stage
+        with a teacher's discriminator that mixes samples.
     """
     step_one = updates.make_update(
         gan, config.scheme, state, collectives, accumulate=config.accumulate

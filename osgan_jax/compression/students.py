@@ -4,21 +4,15 @@ import dataclasses
 import os
 import pathlib
 
-from osgan_jax import (
-    data,
-    gan_records,
-    jobs,
-    methods,
-    networks,
-    parallel,
-    runs,
-    training,
-)
-from osgan_jax import state as states
+from osgan_jax import data, networks
 from osgan_jax.compression import config as configs
 from osgan_jax.compression import stages, teachers
 from osgan_jax.compression.config import CompressConfig
 from osgan_jax.compression.teachers import Teacher
+from osgan_jax.core.collectives import collectives_over
+from osgan_jax.engine import runner, runs
+from osgan_jax.gan import methods, model, recorder, trainer
+from osgan_jax.runtime import parallel
 
 
 def compress(
@@ -27,10 +21,10 @@ def compress(
     *,
     teacher: Teacher | None = None,
     dataset: data.Dataset | None = None,
-) -> jobs.Result:
+) -> runner.Result:
     """Trains, or resumes, the student that lives in `workdir`.
 
-    Writes there what `osgan_jax.training.train` does; a student is sampled from, evaluated and
+    Writes there what `osgan_jax.gan.trainer.train` does; a student is sampled from, evaluated and
     edited as any other run.
 
     Args:
@@ -39,13 +33,14 @@ def compress(
       teacher: instead of the configured one.
       dataset: instead of the configured one, already opened.
 
-    Returns, raises: as `osgan_jax.jobs.carry_out`, the state a `stages.CompressState`; also
-      ValueError: for a configuration that contradicts itself, its teacher or the dataset, or on
+    Returns, raises: as `osgan_jax.engine.runner.carry_out`, the state a `stages.CompressState`;
+      also ValueError: for a configuration that contradicts itself, its teacher or the dataset, or
+      on
         resuming under another teacher.
       FileNotFoundError: for a teacher or a dataset that is not there.
     """
     workdir = pathlib.Path(workdir)
-    return jobs.carry_out(
+    return runner.carry_out(
         lambda: _prepare(config, workdir, teacher, dataset),
         workdir,
         precision=config.precision,
@@ -53,8 +48,8 @@ def compress(
     )
 
 
-def _prepare(config: CompressConfig, workdir, teacher, dataset) -> jobs.Job:
-    training.check_evaluation(config)
+def _prepare(config: CompressConfig, workdir, teacher, dataset) -> runner.Job:
+    trainer.check_evaluation(config)
     if teacher is None:
         if config.teacher is None:
             raise ValueError('give --teacher, the workdir of a run of experiments.train')
@@ -66,31 +61,31 @@ def _prepare(config: CompressConfig, workdir, teacher, dataset) -> jobs.Job:
     config = dataclasses.replace(config, teacher_step=teacher.step)
     config = configs.resolve(config, teacher.run.config, teachers.digest(teacher.variables))
     if dataset is None:
-        dataset = training.open_dataset(config)
+        dataset = trainer.open_dataset(config)
     config, gan, state, devices, run = _build(config, teacher, dataset)
-    collectives = parallel.collectives(devices)
+    collectives = collectives_over(devices)
     update = stages.make_update(config, gan, teacher, state, collectives)
 
-    def records(start: int, flops: float | None, check) -> gan_records.GANRecords:
+    def records(start: int, flops: float | None, check) -> recorder.GANRecords:
         del flops  # no figure of its own
-        return training.open_records(run, workdir, gan, start, dataset, check)
+        return trainer.open_records(run, workdir, gan, start, dataset, check)
 
     def summary(start: int, flops: float | None) -> str:
         del flops  # the compiler counts both stages
-        return gan_records.summary(
+        return recorder.summary(
             run, workdir, dataset, state, devices, start, None, _about(config, teacher)
         )
 
-    return jobs.Job(
+    return runner.Job(
         run=run,
         devices=devices,
         state=state,
         update=update,
-        batches=lambda: jobs.open_batches(dataset, config),
-        example=jobs.example(config.batch_size, dataset),
+        batches=lambda: runner.open_batches(dataset, config),
+        example=runner.example(config.batch_size, dataset),
         records=records,
         summary=summary,
-        advice=training.ADVICE,
+        advice=trainer.ADVICE,
         constants=teacher.variables,
         flops=lambda: None,
     )
@@ -111,11 +106,11 @@ def _build(config: CompressConfig, teacher: Teacher, dataset: data.Dataset):
             f'the teacher knows {teacher.gan.num_classes} classes, but {dataset.name} has '
             f'{run.num_classes}: give the dataset that it was trained on'
         )
-    gan = states.build(
+    gan = model.build(
         config,
         num_classes=run.num_classes,
         steps_per_epoch=run.steps_per_epoch,
-        axis_name=parallel.collectives(devices).axis_name,
+        axis_name=collectives_over(devices).axis_name,
     )
     rows = config.batch_size // len(devices) // config.accumulate
     for judge in (gan.discriminator, teacher.gan.discriminator):
@@ -125,7 +120,7 @@ def _build(config: CompressConfig, teacher: Teacher, dataset: data.Dataset):
 
 
 def _about(config: CompressConfig, teacher: Teacher) -> list[tuple[str, str]]:
-    size = states.num_parameters(teacher.variables['generator']['params'])
+    size = model.num_parameters(teacher.variables['generator']['params'])
     lines = [
         ('objective', f'{config.objective}, {config.channel_multiplier} of the channels'),
         ('teacher', f'{config.teacher}, step {teacher.step:,}, G {size:,} parameters'),

@@ -8,11 +8,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from osgan_jax import checkpoints, sampling
-from osgan_jax import state as states
-from osgan_jax.metrics import stored
-from osgan_jax.runs import Run
-from osgan_jax.state import GAN
+from osgan_jax.engine import checkpoints
+from osgan_jax.engine.runs import Run
+from osgan_jax.gan import model, sampling
+from osgan_jax.gan.model import GAN
+from osgan_jax.io import checked_npz
 
 Array = jax.Array
 PyTree = Any
@@ -57,7 +57,7 @@ def load(workdir: str | os.PathLike[str], step: int | None = None) -> Teacher:
       FileNotFoundError: if there is no run.
       ValueError: if its configuration is damaged, it is a run of another kind, or one that was
         converted from published weights without the discriminator's.
-      osgan_jax.checkpoints.CheckpointError: if there is no such checkpoint, or none is good.
+      osgan_jax.engine.checkpoints.CheckpointError: if there is no such checkpoint, or none is good.
     """
     run, gan, restored = sampling.restore(workdir, step)
     with checkpoints.Checkpoints(pathlib.Path(workdir), read_only=True) as saved:
@@ -69,7 +69,7 @@ def load(workdir: str | os.PathLike[str], step: int | None = None) -> Teacher:
     return of(run, gan, restored.step, restored.state)
 
 
-def of(run: Run, gan: GAN, step: int, state: states.TrainState) -> Teacher:
+def of(run: Run, gan: GAN, step: int, state: model.TrainState) -> Teacher:
     """The teacher that a state of a run holds."""
     single = dataclasses.replace(
         gan,
@@ -88,4 +88,4 @@ def digest(variables: PyTree) -> str:
     parts = []
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         parts += [jax.tree_util.keystr(path), np.asarray(leaf)]
-    return stored.digest(*parts)
+    return checked_npz.digest(*parts)

@@ -18,8 +18,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from osgan_jax.data import images, storage
+from osgan_jax.data import images
 from osgan_jax.data.dataset import MAX_CLASSES
+from osgan_jax.io import storage
 
 _ARRAYS = ('images', 'jpeg', 'offset', 'label', 'labels', 'class_names')
 

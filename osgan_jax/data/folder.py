@@ -22,7 +22,8 @@ from collections import Counter
 
 import numpy as np
 
-from osgan_jax.data import images, storage
+from osgan_jax.data import images
+from osgan_jax.io import storage
 
 ENDINGS = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.tif', '.tiff', '.ppm', '.pgm', '.gif')
 

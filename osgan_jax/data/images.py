@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from osgan_jax.data import storage
+from osgan_jax.io import storage
 
 # More pixels than this are refused before anything is decoded: a few kilobytes of PNG can
 # otherwise ask for gigabytes of memory.

@@ -7,8 +7,9 @@ import pathlib
 
 import numpy as np
 
-from osgan_jax.data import archive, catalogue, digits, folder, storage, tfds_source
+from osgan_jax.data import archive, catalogue, digits, folder, tfds_source
 from osgan_jax.data.dataset import Dataset, MemorySource, Source
+from osgan_jax.io import storage
 
 # Datasets of small images are kept decoded when they take less than this many bytes.
 MAX_MEMORY = 2 * 2**30

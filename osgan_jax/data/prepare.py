@@ -13,7 +13,8 @@ import importlib.util
 import os
 import sys
 
-from osgan_jax.data import catalogue, digits, storage, tfds_source
+from osgan_jax.data import catalogue, digits, tfds_source
+from osgan_jax.io import storage
 
 
 def prepare(name: str, data_dir: str | os.PathLike | None = None) -> str:

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from osgan_jax.data import images, storage
+from osgan_jax.data import images
+from osgan_jax.io import storage
 
 
 @dataclasses.dataclass(frozen=True)

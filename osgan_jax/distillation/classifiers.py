@@ -11,10 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from osgan_jax import augmentation, checkpoints, data, runs
+from osgan_jax import data
+from osgan_jax.core import classifier_inputs
 from osgan_jax.distillation import state as states
 from osgan_jax.distillation.config import DistillConfig, TeacherConfig
-from osgan_jax.metrics import stored
+from osgan_jax.engine import checkpoints, runs
+from osgan_jax.io import checked_npz
 
 PyTree = Any
 _ROWS = 256
@@ -45,7 +47,7 @@ class Classifier:
     def __call__(self, images: jax.Array) -> jax.Array:
         """Logits `[N, K]` of images `[N, H, W, C]` in [-1, 1]."""
         config = self.run.config
-        images = augmentation.standardise(jnp.asarray(images), config.mean, config.std)
+        images = classifier_inputs.standardise(jnp.asarray(images), config.mean, config.std)
         return self.module.apply(self.variables, images, train=False).logits
 
     def digest(self) -> str:
@@ -63,7 +65,7 @@ def load(workdir: str | os.PathLike[str], step: int | None = None) -> Classifier
     Raises:
       FileNotFoundError: if there is no run.
       ValueError: if its configuration is damaged, or it is a run of another kind.
-      osgan_jax.checkpoints.CheckpointError: if there is no such checkpoint, or none is good.
+      osgan_jax.engine.checkpoints.CheckpointError: if there is no such checkpoint, or none is good.
     """
     workdir = pathlib.Path(workdir)
     kind = DistillConfig if runs.kind_of(workdir) == DistillConfig.KIND else TeacherConfig
@@ -88,7 +90,7 @@ def digest(variables: PyTree) -> str:
     parts = []
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         parts += [jax.tree_util.keystr(path), np.asarray(leaf)]
-    return stored.digest(*parts)
+    return checked_npz.digest(*parts)
 
 
 class Accuracy:
@@ -114,7 +116,7 @@ class Accuracy:
         self.about = {
             'dataset': f'{dataset.name} ({dataset.split})',
             'num_samples': self.count,
-            'fingerprint': stored.digest(self._images, self._labels),
+            'fingerprint': checked_npz.digest(self._images, self._labels),
         }
         # Statistics shared over devices belong to training.
         module = module.clone(axis_name=None)
@@ -122,7 +124,7 @@ class Accuracy:
         @jax.jit
         def right(variables, images, labels):
             images = images.astype(jnp.float32) / 127.5 - 1
-            images = augmentation.standardise(images, config.mean, config.std)
+            images = classifier_inputs.standardise(images, config.mean, config.std)
             logits = module.apply(variables, images, train=False).logits
             return jnp.sum(jnp.argmax(logits, -1) == labels)
 

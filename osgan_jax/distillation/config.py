@@ -3,7 +3,7 @@
 import dataclasses
 from typing import ClassVar
 
-from osgan_jax.configuration import RunConfig, field
+from osgan_jax.engine.config import RunConfig, field
 
 ALGORITHMS = ('kd', 'zskt', 'dfad', 'one_stage')
 DISAGREEMENTS = ('l1', 'kl')

@@ -6,13 +6,16 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from osgan_jax import augmentation, evaluation_records, recording, sampling
+from osgan_jax.core import classifier_inputs
 from osgan_jax.distillation.classifiers import Accuracy
 from osgan_jax.distillation.state import Learner, State
-from osgan_jax.runs import Run
+from osgan_jax.engine import recorder
+from osgan_jax.engine.runs import Run
+from osgan_jax.evaluation import score_log
+from osgan_jax.gan import sampling
 
 
-class DistillRecords(recording.Written):
+class DistillRecords(recorder.Written):
     """Records of a classifier, and of the generator where there is one."""
 
     def __init__(
@@ -46,7 +49,7 @@ class DistillRecords(recording.Written):
 
             def generate(variables, z):
                 images = module.apply(variables, z, train=False)
-                return augmentation.unstandardise(images, config.mean, config.std)
+                return classifier_inputs.unstandardise(images, config.mean, config.std)
 
             self._generate = jax.jit(generate)
 
@@ -61,7 +64,7 @@ class DistillRecords(recording.Written):
         """Whether evaluations.jsonl has the accuracy that this run measures of that step."""
         if self._accuracy is None:
             return True
-        scores = evaluation_records.scores(self.workdir, 'accuracy', self._accuracy.about)
+        scores = score_log.scores(self.workdir, 'accuracy', self._accuracy.about)
         return step in dict(scores)
 
     def evaluate(self, step: int, state: State, check: Callable[[], None] | None = None) -> None:
@@ -77,8 +80,8 @@ class DistillRecords(recording.Written):
             **self._accuracy.about,
             'seed': self.run.config.seed,
         }
-        evaluation_records.write(self.workdir, entry)
-        evaluation_records.plot(self.workdir)
+        score_log.write(self.workdir, entry)
+        score_log.plot(self.workdir)
         self.tensorboard.scalars(step, {'accuracy': accuracy})
         print(
             f'step {step}: accuracy {accuracy:.4f} on {self._accuracy.count:,} test images',

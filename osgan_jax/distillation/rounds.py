@@ -19,7 +19,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from osgan_jax import augmentation, losses, parallel, surgery
+from osgan_jax.core import classifier_inputs, losses, one_stage
+from osgan_jax.core.collectives import ONE_DEVICE, Collectives
 from osgan_jax.distillation import objectives
 from osgan_jax.distillation.config import DistillConfig, TeacherConfig
 from osgan_jax.distillation.state import Learned, Learner, State
@@ -34,9 +35,7 @@ Round = Callable[..., tuple[State, Metrics]]
 _DISAGREEMENT = losses.get('wasserstein')
 
 
-def make_supervised(
-    config: TeacherConfig, student: Learner, collectives: parallel.Collectives
-) -> Round:
+def make_supervised(config: TeacherConfig, student: Learner, collectives: Collectives) -> Round:
     """One step of a classifier on labelled images: `(state, batch) -> (state, metrics)`.
 
     `batch` holds this device's `image` `[n, H, W, C]` in [-1, 1] and `label` `[n]`. Metrics: loss
@@ -63,7 +62,7 @@ def make_round(
     student: Learner,
     generator: Learner | None,
     teacher: Any,
-    collectives: parallel.Collectives = parallel.ONE_DEVICE,
+    collectives: Collectives = ONE_DEVICE,
     *,
     unroll: bool = False,
 ) -> Round:
@@ -116,14 +115,14 @@ class _Makes:
 
     def augmented(self, state: State, images: Array) -> Array:
         config = self.config
-        images = augmentation.shift_and_flip(
+        images = classifier_inputs.shift_and_flip(
             jax.random.fold_in(state.key, state.step),
             images,
             reach=config.crop,
             flip=config.flip,
             collectives=self.collectives,
         )
-        return augmentation.standardise(images, config.mean, config.std)
+        return classifier_inputs.standardise(images, config.mean, config.std)
 
     def judge(self, learned: Learned, params: PyTree, images: Array):
         """The student's verdict and its new statistics."""
@@ -267,7 +266,7 @@ def _one_stage(
         each = makes.disagreement(told, judged)
         return (jnp.zeros_like(each), each), (stats, makes.agreement(told, judged))
 
-    grads, info = surgery.one_stage_grads(
+    grads, info = one_stage.one_stage_grads(
         makes.collectives.loss(_DISAGREEMENT),
         generate,
         disagree,

@@ -9,13 +9,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from osgan_jax import data, jobs, parallel, recording, reporting, runs
-from osgan_jax import state as gan_states
+from osgan_jax import data, reporting
+from osgan_jax.core.collectives import collectives_over
 from osgan_jax.distillation import classifiers, rounds, teachers
 from osgan_jax.distillation import state as states
 from osgan_jax.distillation.classifiers import Accuracy, Classifier
 from osgan_jax.distillation.config import DistillConfig, TeacherConfig, resolve_student
 from osgan_jax.distillation.records import DistillRecords
+from osgan_jax.engine import recorder, runner, runs
+from osgan_jax.gan import model
+from osgan_jax.runtime import parallel
 
 NO_DATA = 'none'
 
@@ -27,7 +30,7 @@ def distill(
     teacher: Classifier | None = None,
     dataset: data.Dataset | None = None,
     test: data.Dataset | None = None,
-) -> jobs.Result:
+) -> runner.Result:
     """Distils, or resumes, the student that lives in `workdir`.
 
     Writes there what `train_teacher` does, and samples/step_*.png of the generator.
@@ -39,13 +42,13 @@ def distill(
       dataset: to train on, for kd, instead of the configured one.
       test: to measure on, likewise.
 
-    Returns, raises: as `osgan_jax.jobs.carry_out`, the state a `state.State`; also
+    Returns, raises: as `osgan_jax.engine.runner.carry_out`, the state a `state.State`; also
       ValueError: for a network, dataset or option that does not exist or fit, or on resuming with
         another teacher.
       FileNotFoundError: for a teacher or a dataset that is not there.
     """
     workdir = pathlib.Path(workdir)
-    return jobs.carry_out(
+    return runner.carry_out(
         lambda: _prepare(config, workdir, teacher, dataset, test),
         workdir,
         precision=config.precision,
@@ -53,14 +56,14 @@ def distill(
     )
 
 
-def _prepare(config: DistillConfig, workdir, teacher, dataset, test) -> jobs.Job:
+def _prepare(config: DistillConfig, workdir, teacher, dataset, test) -> runner.Job:
     if teacher is None:
         if config.teacher is None:
             raise ValueError('give --teacher, the workdir of a run of experiments.teacher')
         teacher = classifiers.load(config.teacher)
     config, dataset, test = _with_data(config, teacher, dataset, test)
     devices = parallel.local_devices(config.num_devices, config.batch_size)
-    collectives = parallel.collectives(devices)
+    collectives = collectives_over(devices)
     student = states.student(config, teacher.run.num_classes, collectives.axis_name)
     generator = None
     if config.algorithm != 'kd':
@@ -72,19 +75,19 @@ def _prepare(config: DistillConfig, workdir, teacher, dataset, test) -> jobs.Job
 
     def example() -> dict[str, np.ndarray]:
         if dataset is not None:
-            return jobs.example(config.batch_size, dataset)
+            return runner.example(config.batch_size, dataset)
         return {'row': np.arange(rows, dtype=np.int32)}
 
     # Traces a round too: what does not fit shows before anything is written.
     flops = count_flops(config, teacher)
 
-    return jobs.Job(
+    return runner.Job(
         run=run,
         devices=devices,
         state=state,
         update=rounds.make_round(config, student, generator, teacher.module, collectives),
         batches=lambda: (
-            jobs.open_batches(dataset, config) if dataset is not None else _NoData(example())
+            runner.open_batches(dataset, config) if dataset is not None else _NoData(example())
         ),
         example=example(),
         records=lambda start, flops, check: DistillRecords(
@@ -186,7 +189,7 @@ class _NoData:
 
 def _summary(run, workdir, teacher: Classifier, state, devices, start, flops) -> str:
     config = run.config
-    count = lambda tree: reporting.summary.human(gan_states.num_parameters(tree))  # noqa: E731
+    count = lambda tree: reporting.summary.human(model.num_parameters(tree))  # noqa: E731
     source = 'real images'
     if state.generator is not None:
         made = f'{config.generator}, {count(state.generator.params)} parameters'
@@ -209,10 +212,10 @@ def _summary(run, workdir, teacher: Classifier, state, devices, start, flops) ->
         ),
         ('learns from', source),
         ('measured on', f'{config.dataset} ({config.test_split})'),
-        ('a round', f'{config.batch_size} images, {updates}{recording.count_flops(flops)}'),
+        ('a round', f'{config.batch_size} images, {updates}{recorder.count_flops(flops)}'),
         ('rates', _rates(config)),
-        ('rounds', recording.length(run)),
-        ('devices', recording.platform(devices)),
+        ('rounds', recorder.length(run)),
+        ('devices', recorder.platform(devices)),
         ('workdir', str(workdir)),
         ('resumed', f'from round {start:,}' if start else None),
     ]

@@ -6,13 +6,16 @@ import pathlib
 import jax
 import numpy as np
 
-from osgan_jax import data, jobs, parallel, recording, reporting, runs
-from osgan_jax import state as gan_states
+from osgan_jax import data, reporting
+from osgan_jax.core.collectives import ONE_DEVICE, collectives_over
 from osgan_jax.distillation import rounds
 from osgan_jax.distillation import state as states
 from osgan_jax.distillation.classifiers import Accuracy
 from osgan_jax.distillation.config import DistillConfig, TeacherConfig, resolve_teacher
 from osgan_jax.distillation.records import DistillRecords
+from osgan_jax.engine import recorder, runner, runs
+from osgan_jax.gan import model
+from osgan_jax.runtime import parallel
 
 ADVICE = 'Lower --learning_rate, or try another --seed.'
 # Images whose channels' mean and standard deviation stand for a dataset's.
@@ -25,7 +28,7 @@ def train_teacher(
     *,
     dataset: data.Dataset | None = None,
     test: data.Dataset | None = None,
-) -> jobs.Result:
+) -> runner.Result:
     """Trains, or resumes, the classifier that lives in `workdir`.
 
     Writes there: config.json, metrics.jsonl, timing.jsonl, tensorboard/, curves.png, checkpoints/,
@@ -37,12 +40,12 @@ def train_teacher(
       dataset: to train on, instead of the configured one.
       test: to measure on, likewise.
 
-    Returns, raises: as `osgan_jax.jobs.carry_out`, the state a `state.State`; also
+    Returns, raises: as `osgan_jax.engine.runner.carry_out`, the state a `state.State`; also
       ValueError: for a network, dataset or option that does not exist or fit.
       FileNotFoundError: for a dataset that is not there.
     """
     workdir = pathlib.Path(workdir)
-    return jobs.carry_out(
+    return runner.carry_out(
         lambda: _prepare(config, workdir, dataset, test),
         workdir,
         precision=config.precision,
@@ -50,7 +53,7 @@ def train_teacher(
     )
 
 
-def _prepare(config, workdir, dataset, test) -> jobs.Job:
+def _prepare(config, workdir, dataset, test) -> runner.Job:
     if dataset is None:
         dataset = open_part(config)
     check_labelled(dataset)
@@ -65,13 +68,13 @@ def _prepare(config, workdir, dataset, test) -> jobs.Job:
         test = open_part(config, test=True)
     check_alike(dataset, test)
     devices = parallel.local_devices(config.num_devices, config.batch_size)
-    collectives = parallel.collectives(devices)
+    collectives = collectives_over(devices)
     run = runs.Run(config, dataset.num_classes, dataset.class_names, len(dataset))
     student = states.student(config, run.num_classes, collectives.axis_name)
     state = states.create(config, student, None)
     # Traces a step too: what does not fit shows before anything is written.
     flops = count_flops(config, run.num_classes)
-    parameters = reporting.summary.human(gan_states.num_parameters(state.student.params))
+    parameters = reporting.summary.human(model.num_parameters(state.student.params))
 
     def summary(start: int, flops: float | None) -> str:
         fields = [
@@ -80,22 +83,22 @@ def _prepare(config, workdir, dataset, test) -> jobs.Job:
             ('', dataset.report),
             ('measured on', describe(test)),
             ('images', f'shifted by up to {config.crop} pixels{", mirrored" * config.flip}'),
-            ('a step', f'{config.batch_size} images{recording.count_flops(flops)}'),
+            ('a step', f'{config.batch_size} images{recorder.count_flops(flops)}'),
             ('rate', f'sgd, {config.learning_rate:g}{_decay(config)}'),
-            ('steps', recording.length(run)),
-            ('devices', recording.platform(devices)),
+            ('steps', recorder.length(run)),
+            ('devices', recorder.platform(devices)),
             ('workdir', str(workdir)),
             ('resumed', f'from step {start:,}' if start else None),
         ]
         return reporting.summary.summary(fields, title='osgan_jax: a teacher')
 
-    return jobs.Job(
+    return runner.Job(
         run=run,
         devices=devices,
         state=state,
         update=rounds.make_supervised(config, student, collectives),
-        batches=lambda: jobs.open_batches(dataset, config),
-        example=jobs.example(config.batch_size, dataset),
+        batches=lambda: runner.open_batches(dataset, config),
+        example=runner.example(config.batch_size, dataset),
         records=lambda start, flops, check: DistillRecords(
             run,
             workdir,
@@ -121,7 +124,7 @@ def count_flops(config: TeacherConfig, num_classes: int) -> float | None:
     student = states.student(config, num_classes, None)
     state = jax.eval_shape(lambda: states.create(config, student, None))
     batch = batch_shapes(config)
-    update = rounds.make_supervised(config, student, parallel.ONE_DEVICE)
+    update = rounds.make_supervised(config, student, ONE_DEVICE)
     # Before compiling, as students' are counted.
     return (jax.jit(update).lower(state, batch).cost_analysis() or {}).get('flops')
 

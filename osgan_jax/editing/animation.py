@@ -12,6 +12,7 @@ import os
 import numpy as np
 
 from osgan_jax import reporting
+from osgan_jax.io import atomic
 
 SUFFIX = '.webp'
 
@@ -77,6 +78,6 @@ def save(path: str | os.PathLike[str], pictures: list[np.ndarray], *, fps: float
             **options,
         )
         encoded.append(buffer.getvalue())
-    with reporting.files.replacing(path) as file:
+    with atomic.replacing(path) as file:
         file.write(min(encoded, key=len))
     return len(loop)

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from typing import ClassVar
 
-from osgan_jax.configuration import Config, field
+from osgan_jax.engine.config import Config, field
 
 SHEETS = (
     'mixing',

@@ -13,7 +13,7 @@ from osgan_jax import reporting
 from osgan_jax.editing import animation, directions, labels, paths, sheets
 from osgan_jax.editing.config import EditConfig
 from osgan_jax.editing.generators import EditableGenerator
-from osgan_jax.sampling import Sampler
+from osgan_jax.gan.sampling import Sampler
 
 Array = jax.Array
 

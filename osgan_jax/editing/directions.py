@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from osgan_jax.metrics import stored
+from osgan_jax.io import checked_npz
 
 _KIND, _VERSION = 'direction of an edit', 1
 
@@ -77,7 +77,7 @@ class Direction:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes an .npz file of arrays: normal, deviation, and about as JSON text."""
         arrays = {'normal': self.normal, 'deviation': np.float64(self.deviation)}
-        stored.write(path, _KIND, _VERSION, {**self.about, 'space': self.space}, arrays)
+        checked_npz.write(path, _KIND, _VERSION, {**self.about, 'space': self.space}, arrays)
 
 
 def load(path: str | os.PathLike[str], space: str, size: int) -> Direction:
@@ -92,7 +92,7 @@ def load(path: str | os.PathLike[str], space: str, size: int) -> Direction:
       FileNotFoundError: if there is no such file.
       ValueError: if it is damaged, something else, or a direction in another space.
     """
-    about, arrays = stored.read(path, _KIND, _VERSION)
+    about, arrays = checked_npz.read(path, _KIND, _VERSION)
     about = dict(about)
     found, normal = about.pop('space'), arrays['normal']
     if found != space or normal.shape != (size,):

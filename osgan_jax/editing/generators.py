@@ -13,8 +13,8 @@ import numpy as np
 
 from osgan_jax import reporting
 from osgan_jax.editing.config import SHEETS
+from osgan_jax.gan.model import GAN
 from osgan_jax.networks import stylegan2
-from osgan_jax.state import GAN
 
 Array = jax.Array
 
@@ -34,7 +34,7 @@ class EditableGenerator:
     """
 
     def __init__(self, gan: GAN, variables: Any, rows: int | None = None):
-        """Takes a generator as `osgan_jax.sampling.Sampler` holds it.
+        """Takes a generator as `osgan_jax.gan.sampling.Sampler` holds it.
 
         Args:
           gan: the networks.

@@ -14,8 +14,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from osgan_jax import reporting, weights
+from osgan_jax import reporting
 from osgan_jax.editing.generators import EditableGenerator
+from osgan_jax.io import atomic, weights
 
 CSV = 'labels.csv'
 
@@ -61,11 +62,11 @@ def write_samples(
         images = generator.images(z[rows], None if labels is None else labels[rows])
         for index, image in enumerate(images, start):
             reporting.save_png(folder / f'{index:05d}.png', image)
-    with reporting.files.replacing(folder / _ABOUT) as file:
+    with atomic.replacing(folder / _ABOUT) as file:
         file.write((json.dumps(about, indent=2) + '\n').encode())
     if not path.exists():
         lines = [','.join(_HEADER), *(f'{index},' for index in range(count))]
-        with reporting.files.replacing(path) as file:
+        with atomic.replacing(path) as file:
             file.write(('\n'.join(lines) + '\n').encode())
     return path
 

@@ -1,8 +1,8 @@
 """Ways from one image to another: through z, through w, between classes, towards the average.
 
-Great circles in z are `osgan_jax.sampling.interpolate`. Classes are walked between as Miyato and
-Koyama 2018 do (https://arxiv.org/abs/1802.05637): what a network looks up for a label is taken from
-the straight line between two labels.
+Great circles in z are `osgan_jax.gan.sampling.interpolate`. Classes are walked between as Miyato
+and Koyama 2018 do (https://arxiv.org/abs/1802.05637): what a network looks up for a label is taken
+from the straight line between two labels.
 """
 
 import dataclasses
@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from osgan_jax import sampling
 from osgan_jax.editing.generators import EditableGenerator
+from osgan_jax.gan import sampling
 
 Array = jax.Array
 

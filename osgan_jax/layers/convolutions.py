@@ -21,7 +21,7 @@ from collections.abc import Iterator
 
 import jax
 
-from osgan_jax.layers import formulations
+from osgan_jax.layers.cpu import formulations
 
 IMPLEMENTATIONS = ('auto', 'plain', 'adjoint')
 

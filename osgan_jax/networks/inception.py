@@ -6,7 +6,8 @@ with. Modules bear the names of torchvision's `inception_v3`, in which the conve
 published; the graph differs from it in four ways. Its average pools do not count padding, the last
 block pools by maximum, there are 1008 outputs, and there is no auxiliary classifier.
 
-Weights are of use only if they are the published ones: see `osgan_jax.metrics.inception`.
+Weights are of use only if they are the published ones: see
+`osgan_jax.evaluation.features.inception`.
 """
 
 import functools
@@ -252,8 +253,9 @@ class Inception(nn.Module):
         """Judges images.
 
         Args:
-          images: `[N, 299, 299, 3]` in about [-1, 1], see `osgan_jax.metrics.inception.preprocess`.
-            Other sizes of at least 75 pixels run too, but give no comparable scores.
+          images: `[N, 299, 299, 3]` in about [-1, 1], see
+            `osgan_jax.evaluation.features.inception.preprocess`. Other sizes of at least 75 pixels
+            run too, but give no comparable scores.
 
         Raises:
           ValueError: on images of another rank, of another number of channels, or smaller.

@@ -3,7 +3,7 @@
 Configuration D of Simonyan and Zisserman 2014 (https://arxiv.org/abs/1409.1556) without its dense
 layers. Modules are numbered as in torchvision's `vgg16().features`, in which weights are published.
 
-Weights are of use only if they are the published ones: see `osgan_jax.metrics.lpips`.
+Weights are of use only if they are the published ones: see `osgan_jax.evaluation.features.lpips`.
 """
 
 from typing import Any

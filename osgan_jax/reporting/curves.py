@@ -6,7 +6,8 @@ import pathlib
 
 import numpy as np
 
-from osgan_jax.reporting import files, metrics_log
+from osgan_jax.io import atomic
+from osgan_jax.reporting import metrics_log
 
 _COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9')  # Okabe-Ito
 _NAMES = {
@@ -115,7 +116,7 @@ def _save(
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
     figure.suptitle(title, fontsize=12)
-    with files.replacing(path) as file:
+    with atomic.replacing(path) as file:
         # No date or version in the file: the same log gives the same bytes.
         figure.savefig(file, format='png', metadata={'Software': None})
 

@@ -6,7 +6,7 @@ import os
 import numpy as np
 from numpy.typing import ArrayLike
 
-from osgan_jax.reporting import files
+from osgan_jax.io import atomic
 
 _MID_GREY = 128  # what a non-finite pixel is drawn as
 _VISIBLE = 64  # pixels a tile should have on screen
@@ -104,5 +104,5 @@ def save_png(path: str | os.PathLike[str], image: ArrayLike, *, scale: int = 1) 
     pixels = to_uint8(image).repeat(scale, axis=0).repeat(scale, axis=1)
     if pixels.shape[-1] == 1:
         pixels = pixels[..., 0]
-    with files.replacing(path) as file:
+    with atomic.replacing(path) as file:
         Image.fromarray(np.ascontiguousarray(pixels)).save(file, format='PNG')

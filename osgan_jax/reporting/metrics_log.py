@@ -17,7 +17,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from osgan_jax.reporting import files, thinning
+from osgan_jax.io import atomic
+from osgan_jax.reporting import thinning
 
 MOST_LINES = 100_000
 """In a log, some 20 MB. A curve has no use for more."""
@@ -183,5 +184,5 @@ def _rewrite(path: pathlib.Path, keeps: Callable[[int], bool]) -> None:
         return
     kept = b''.join(raw for raw, record in _lines(path) if keeps(record['step']))
     if len(kept) != path.stat().st_size:
-        with files.replacing(path) as file:
+        with atomic.replacing(path) as file:
             file.write(kept)

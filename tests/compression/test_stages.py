@@ -4,16 +4,17 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-import models
 import numpy as np
 import optax
 import pytest
-import small
 
-from osgan_jax import methods, parallel, runs
-from osgan_jax import state as states
 from osgan_jax.compression import config as configs
 from osgan_jax.compression import objectives, stages, teachers
+from osgan_jax.core.collectives import collectives_over
+from osgan_jax.engine import runs
+from osgan_jax.gan import methods, model
+from osgan_jax.runtime import parallel
+from tests.support import models, small
 
 # High, so that what a step changes is far above the rounding of StyleGAN2's large kernels.
 RATE = 2.0
@@ -29,8 +30,8 @@ STYLE = {
 
 def make_teacher(**fields):
     config = small.resolve(small.make_config(**fields))
-    gan = states.build(config, num_classes=small.CLASSES, steps_per_epoch=5)
-    state = states.create(gan, 7)
+    gan = model.build(config, num_classes=small.CLASSES, steps_per_epoch=5)
+    state = model.create(gan, 7)
     run = runs.Run(config, small.CLASSES, (), small.EXAMPLES)
     return teachers.of(run, gan, 3, state)
 
@@ -54,8 +55,8 @@ def build(teacher, *, num_devices=1, rate=RATE, **fields):
     config = configs.resolve(configs.CompressConfig(**values), teacher.run.config, 'none')
     config = small.resolve(configs.count_steps(config))
     devices = jax.local_devices()[:num_devices]
-    collectives = parallel.collectives(devices)
-    gan = states.build(
+    collectives = collectives_over(devices)
+    gan = model.build(
         config,
         num_classes=small.CLASSES,
         steps_per_epoch=5,

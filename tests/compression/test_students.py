@@ -8,11 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import small
 
-from osgan_jax import checkpoints, compression, data, runs, sampling, training
+from osgan_jax import compression, data
 from osgan_jax.compression import config as configs
 from osgan_jax.compression import teachers
+from osgan_jax.engine import checkpoints, runs
+from osgan_jax.gan import sampling, trainer
+from tests.support import small
 
 KIMG = 2 * small.BATCH / 1000  # two steps
 
@@ -24,7 +26,7 @@ def taught(tmp_path_factory):
     config = small.make_config(
         method='dcgan', width=8, conditional=True, num_steps=2, ema_decay=0.9
     )
-    training.train(config, workdir, dataset=small.dataset())
+    trainer.train(config, workdir, dataset=small.dataset())
     return workdir
 
 
@@ -130,7 +132,7 @@ def test_objectives_from_a_teacher_to_a_checkpoint(taught, tmp_path, objective):
 def test_another_teacher_is_refused_on_resuming(student, tmp_path):
     workdir = tmp_path / 'teacher'
     config = small.make_config(method='dcgan', width=8, conditional=True, num_steps=2, seed=3)
-    training.train(config, workdir, dataset=small.dataset())
+    trainer.train(config, workdir, dataset=small.dataset())
     with pytest.raises(ValueError, match='teacher_digest is'):
         compress(workdir, student[0])
 

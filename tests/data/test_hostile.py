@@ -10,10 +10,11 @@ import tempfile
 
 import numpy as np
 import pytest
-from data import hostile
 
 from osgan_jax import data
-from osgan_jax.data import folder, images, storage
+from osgan_jax.data import folder, images
+from osgan_jax.io import storage
+from tests.support import hostile
 
 BAD = [file for file in hostile.FILES if file.colour is None]
 GOOD = [file for file in hostile.FILES if file.colour is not None]

@@ -8,10 +8,10 @@ import zipfile
 
 import numpy as np
 import pytest
-from data import hostile
 
 from osgan_jax import data
 from osgan_jax.data import archive, digits, prepare
+from tests.support import hostile
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
 

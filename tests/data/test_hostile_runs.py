@@ -6,11 +6,11 @@ import chex
 import jax
 import numpy as np
 import pytest
-import small
-from data import hostile
 
-from osgan_jax import checkpoints, training
 from osgan_jax.data import images
+from osgan_jax.engine import checkpoints
+from osgan_jax.gan import trainer
+from tests.support import hostile, small
 
 BAD = ('half.png', 'esc \x1b[31m \x07.png')
 
@@ -58,9 +58,9 @@ def test_five_bad_files_in_a_hundred_and_any_number_of_workers(tmp_path, monkeyp
         # What one run remembers of the files, the next must find for itself.
         monkeypatch.setenv('OSGAN_JAX_DATA', str(tmp_path / f'cache{num_workers}'))
         asked = config(tmp_path / 'root', num_workers=num_workers, num_steps=20)
-        report = training.open_dataset(asked).report
+        report = trainer.open_dataset(asked).report
         workdir = tmp_path / f'run{num_workers}'
-        arrays = arrays_of(training.train(asked, workdir))
+        arrays = arrays_of(trainer.train(asked, workdir))
         out = capsys.readouterr().out
         assert 'skipped 2 of 40' in out
         assert '\x1b[31m' not in out
@@ -79,7 +79,7 @@ def test_a_file_that_goes_bad_during_training(tmp_path, monkeypatch, how, num_wo
     fill(tmp_path / 'root', 24)
     asked = config(tmp_path / 'root', num_workers=num_workers, num_steps=30, save_every=2)
     # How many workers read changes nothing, see above.
-    whole = training.train(dataclasses.replace(asked, num_workers=0), tmp_path / 'whole')
+    whole = trainer.train(dataclasses.replace(asked, num_workers=0), tmp_path / 'whole')
     path = tmp_path / 'root' / '05.png'
     content = path.read_bytes()
     save = checkpoints.Checkpoints.save
@@ -92,14 +92,14 @@ def test_a_file_that_goes_bad_during_training(tmp_path, monkeypatch, how, num_wo
     with monkeypatch.context() as patched:
         patched.setattr(checkpoints.Checkpoints, 'save', save_then_damage)
         with pytest.raises(ValueError, match=r'05.png was readable .*restore it to go on') as error:
-            training.train(asked, tmp_path / 'run')
+            trainer.train(asked, tmp_path / 'run')
     assert str(error.value).isprintable()
     with checkpoints.Checkpoints(tmp_path / 'run', read_only=True) as saved:
         assert 4 <= saved.latest_step() < 30
     # Without it the order of images would be another.
     with pytest.raises(ValueError, match='had 24 images there and has 23 now'):
-        training.train(asked, tmp_path / 'run')
+        trainer.train(asked, tmp_path / 'run')
     path.write_bytes(content)
-    result = training.train(asked, tmp_path / 'run')
+    result = trainer.train(asked, tmp_path / 'run')
     chex.assert_trees_all_equal(arrays_of(result), arrays_of(whole))
     assert files_of(tmp_path / 'run') == files_of(tmp_path / 'whole')

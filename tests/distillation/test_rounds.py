@@ -6,18 +6,20 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import tiny
 
-from osgan_jax import augmentation, parallel
+from osgan_jax.core import classifier_inputs
+from osgan_jax.core.collectives import ONE_DEVICE, collectives_over
 from osgan_jax.distillation import objectives, rounds
 from osgan_jax.distillation import state as states
+from osgan_jax.runtime import parallel
+from tests.support import tiny
 
 MEASURES = {'l1': objectives.l1, 'kl': objectives.kl}
 
 
 def make(config, num_devices=1):
     devices = jax.local_devices()[:num_devices]
-    collectives = parallel.collectives(devices)
+    collectives = collectives_over(devices)
     student, generator, teacher, variables = tiny.learners(config, collectives.axis_name)
     # Started on one device's terms: initialisation knows no axis.
     alone = tiny.learners(config)[:2]
@@ -164,10 +166,10 @@ def test_kd_learns_from_augmented_images_and_labels():
     before, key = jax.tree.map(jnp.copy, state.student), jax.random.clone(state.key)
     batch = tiny.batch('kd')
     state, metrics = call(state, batch)
-    images = augmentation.shift_and_flip(
+    images = classifier_inputs.shift_and_flip(
         jax.random.fold_in(key, 0), batch['image'], reach=1, flip=True
     )
-    images = augmentation.standardise(images, config.mean, config.std)
+    images = classifier_inputs.standardise(images, config.mean, config.std)
     told = teacher.apply(variables, images, train=False).logits
 
     def loss(params):
@@ -211,11 +213,11 @@ def test_a_supervised_step_is_softmax_regression_on_its_features():
     student = states.Learner(tiny.Tiny(), optax.sgd(0.1))
     state = states.create(config, student, None)
     batch = tiny.batch('kd')
-    images = augmentation.standardise(batch['image'], config.mean, config.std)
+    images = classifier_inputs.standardise(batch['image'], config.mean, config.std)
     judged, _ = student.module.apply(
         state.student.variables, images, train=True, mutable=['batch_stats']
     )
-    update = rounds.make_supervised(config, student, parallel.ONE_DEVICE)
+    update = rounds.make_supervised(config, student, ONE_DEVICE)
     after, metrics = jax.jit(update)(state, batch)
     # d loss / d bias of a softmax: probabilities minus labels, averaged.
     residual = jax.nn.softmax(judged.logits) - jax.nn.one_hot(batch['label'], tiny.CLASSES)

@@ -8,11 +8,13 @@ import chex
 import jax
 import numpy as np
 import pytest
-import tiny
 
-from osgan_jax import distillation, evaluation_records, reporting, runs
+from osgan_jax import distillation, reporting
 from osgan_jax.distillation import classifiers, students
 from osgan_jax.distillation.config import resolve_student, resolve_teacher
+from osgan_jax.engine import runs
+from osgan_jax.evaluation import score_log
+from tests.support import tiny
 
 
 def teacher_config(**fields):
@@ -65,7 +67,7 @@ def test_a_teacher_is_trained_measured_and_read_back(taught):
     run = runs.read(taught, distillation.TeacherConfig)
     assert run.config.network == 'lenet5'
     assert run.config.eval_every == 12
-    lines = evaluation_records.read(taught)
+    lines = score_log.read(taught)
     assert [line['step'] for line in lines] == [12]
     assert lines[0]['flops'] > 0
     teacher = distillation.load(taught)
@@ -92,7 +94,7 @@ def test_students_are_distilled(taught, tmp_path, algorithm):
     run = runs.read(tmp_path, distillation.DistillConfig)
     assert run.config.teacher_digest == distillation.load(taught).digest()
     assert run.config.student_steps == {'dfad': 5, 'zskt': 10}.get(algorithm, 1)
-    lines = evaluation_records.read(tmp_path)
+    lines = score_log.read(tmp_path)
     assert [line['step'] for line in lines] == [2, 4]
     assert lines[1]['flops'] == pytest.approx(2 * lines[0]['flops'])
     assert (tmp_path / 'evaluations.png').stat().st_size > 0
@@ -118,7 +120,7 @@ def test_an_interrupted_student_goes_on_as_if_it_had_not_been(taught, tmp_path):
     for name in ('metrics.jsonl', 'samples/step_0000004.png'):
         assert (whole / name).read_bytes() == (cut / name).read_bytes()
     accuracies = [
-        [(line['step'], line['accuracy']) for line in evaluation_records.read(workdir)]
+        [(line['step'], line['accuracy']) for line in score_log.read(workdir)]
         for workdir in (whole, cut)
     ]
     assert accuracies[0] == accuracies[1]
@@ -142,7 +144,7 @@ def test_another_teacher_is_noticed_on_resuming(taught, tmp_path):
 def test_no_data_at_all(taught, tmp_path, capsys):
     config = student_config(teacher=str(taught), dataset='none', num_steps=2)
     distillation.distill(config, tmp_path)
-    assert evaluation_records.read(tmp_path) == []
+    assert score_log.read(tmp_path) == []
     assert 'none' in capsys.readouterr().out
     with pytest.raises(ValueError, match='kd learns from data'):
         distillation.distill(dataclasses.replace(config, algorithm='kd'), tmp_path / 'kd')

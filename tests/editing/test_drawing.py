@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from osgan_jax import editing, reporting, sampling
-from osgan_jax import state as states
+from osgan_jax import editing, reporting
 from osgan_jax.editing import desk, paths, sheets
+from osgan_jax.gan import model, sampling
 from osgan_jax.networks import biggan, dcgan, resnet_gan, stylegan2
 
 CLASSES = 3
@@ -33,7 +33,7 @@ class HandMade(sampling.Sampler):
     def __init__(self, name, classes):
         module = MODULES[name](classes)
         size = module.image_size
-        self.gan = states.GAN(
+        self.gan = model.GAN(
             generator=module.clone(axis_name='devices'),
             discriminator=None,
             loss=None,

@@ -1,14 +1,14 @@
 """The experiment modules as a person runs them: flags in, files or one sentence out."""
 
 import os
-import pathlib
 import subprocess
 import sys
 
 import pytest
 from PIL import Image
 
-ROOT = pathlib.Path(__file__).parents[2]
+from tests.support import ROOT
+
 SMALL = [
     '--image_size=16',
     '--width=4',

@@ -1,16 +1,13 @@
 """experiments.compress as a person runs it."""
 
 import os
-import pathlib
 import subprocess
 import sys
 
 import pytest
-import small
 
-from osgan_jax import training
-
-ROOT = pathlib.Path(__file__).parents[2]
+from osgan_jax.gan import trainer
+from tests.support import ROOT, small
 
 
 def launch(*flags):
@@ -32,7 +29,7 @@ def test_a_teacher_a_student_and_the_same_again(tmp_path):
     config = small.make_config(
         method='dcgan', num_steps=2, dataset='digits', channels=None, batch_size=8
     )
-    training.train(config, tmp_path / 'teacher')
+    trainer.train(config, tmp_path / 'teacher')
     flags = [
         f'--teacher={tmp_path / "teacher"}',
         f'--workdir={tmp_path / "student"}',

@@ -1,17 +1,14 @@
 """experiments.edit on a run made here."""
 
 import os
-import pathlib
 import subprocess
 import sys
 
 import pytest
-import small
 from PIL import Image
 
-from osgan_jax import training
-
-ROOT = pathlib.Path(__file__).parents[2]
+from osgan_jax.gan import trainer
+from tests.support import ROOT, small
 
 
 @pytest.fixture(scope='module')
@@ -19,7 +16,7 @@ def workdir(tmp_path_factory):
     folder = tmp_path_factory.mktemp('edit') / 'run'
     # Steps so large that samples differ.
     config = small.make_config(method='dcgan', num_steps=2, learning_rate_g=0.5)
-    training.train(config, folder, dataset=small.dataset())
+    trainer.train(config, folder, dataset=small.dataset())
     return folder
 
 

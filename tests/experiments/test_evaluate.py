@@ -2,17 +2,14 @@
 
 import json
 import os
-import pathlib
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-import small
 
-from osgan_jax import training
-
-ROOT = pathlib.Path(__file__).parents[2]
+from osgan_jax.gan import trainer
+from tests.support import ROOT, small
 
 
 @pytest.fixture(scope='module')
@@ -31,7 +28,7 @@ def workdir(tmp_path_factory):
         save_every=2,
         log_every=2,
     )
-    training.train(config, folder / 'run')
+    trainer.train(config, folder / 'run')
     return folder / 'run'
 
 

@@ -4,15 +4,14 @@ import pathlib
 import re
 import shutil
 
-import forked
-import fuzzing
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
 from osgan_jax import networks
-from osgan_jax.data import storage
-from osgan_jax.weights import stylegan2
+from osgan_jax.io import storage
+from osgan_jax.pretrained import stylegan2
+from tests.support import forked, fuzzing
 
 EXAMPLES = 200
 # Bytes that a command may have in memory: all are of tiny networks and images.

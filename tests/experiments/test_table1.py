@@ -2,7 +2,6 @@
 
 import csv
 import os
-import pathlib
 import signal
 import subprocess
 import sys
@@ -11,7 +10,8 @@ import time
 import numpy as np
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[2]
+from tests.support import ROOT
+
 GRID = [
     '--dataset=npz',
     '--methods=lsgan,wgan',

@@ -2,7 +2,6 @@
 
 import csv
 import os
-import pathlib
 import signal
 import subprocess
 import sys
@@ -11,7 +10,8 @@ import time
 import numpy as np
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[2]
+from tests.support import ROOT
+
 TABLE = [
     *('--dataset=npz', '--test_split=train', '--teacher_steps=4', '--algorithms=kd,one_stage'),
     *('--seeds=0', '--batch_size=8', '--recipe=teacher.batch_size=8', '--num_devices=1'),

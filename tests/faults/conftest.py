@@ -6,9 +6,9 @@ import signal
 
 import numpy as np
 import pytest
-import small
-from faults import launching
 from PIL import Image
+
+from tests.support import launching, small
 
 
 @pytest.fixture(scope='session')

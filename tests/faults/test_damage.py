@@ -11,13 +11,13 @@ import shutil
 import chex
 import jax
 import pytest
-import small
-from faults import launching
-from faults.damaging import JUNK, cut, files_of, lose, newest, put_a_file
 
-from osgan_jax import checkpoints, jobs, sampling, training
-from osgan_jax.checkpoints import manifest
 from osgan_jax.compression import teachers
+from osgan_jax.engine import checkpoints, runner
+from osgan_jax.engine.checkpoints import manifest
+from osgan_jax.gan import sampling, trainer
+from tests.support import launching, small
+from tests.support.damaging import JUNK, cut, files_of, lose, newest, put_a_file
 
 SCHEDULE = {'num_steps': 4, 'log_every': 1, 'sample_every': 2, 'save_every': 2}
 
@@ -25,7 +25,7 @@ SCHEDULE = {'num_steps': 4, 'log_every': 1, 'sample_every': 2, 'save_every': 2}
 @pytest.fixture(scope='module', autouse=True)
 def compiled_once():
     """All tests here train the same run: its programs are compiled once."""
-    compile_, sampler = jobs._compile, sampling.sampler
+    compile_, sampler = runner._compile, sampling.sampler
     made = {}
 
     def compiled(job, state):
@@ -39,14 +39,14 @@ def compiled_once():
         return made['draw']
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jobs, '_compile', compiled)
+        patch.setattr(runner, '_compile', compiled)
         patch.setattr(sampling, 'sampler', drawing)
         yield
 
 
 def train(workdir, **fields):
     config = small.make_config(**{**SCHEDULE, **fields})
-    return training.train(config, workdir, dataset=small.dataset())
+    return trainer.train(config, workdir, dataset=small.dataset())
 
 
 @pytest.fixture(scope='module')

@@ -5,10 +5,10 @@ import shutil
 import signal
 import subprocess
 
-import forked
 import pytest
-from faults import launching
-from faults.damaging import cut, newest, put_a_file
+
+from tests.support import forked, launching
+from tests.support.damaging import cut, newest, put_a_file
 
 SCHEDULE = {'num_steps': 4, 'log_every': 1, 'sample_every': 2, 'save_every': 2}
 READERS = {

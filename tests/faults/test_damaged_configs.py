@@ -6,11 +6,11 @@ import resource
 import shutil
 
 import pytest
-import small
-from faults.damaging import JUNK
 
-from osgan_jax import checkpoints, runs, sampling
-from osgan_jax import state as states
+from osgan_jax.engine import checkpoints, runs
+from osgan_jax.gan import model, sampling
+from tests.support import small
+from tests.support.damaging import JUNK
 
 CONFIGS = [
     b'',
@@ -52,9 +52,9 @@ def saved(tmp_path_factory):
     config = small.resolve(small.make_config())
     run = runs.Run(config, small.CLASSES, tuple('abcd'), small.EXAMPLES)
     runs.write(folder, run)
-    gan = states.build(config, num_classes=run.num_classes, steps_per_epoch=run.steps_per_epoch)
+    gan = model.build(config, num_classes=run.num_classes, steps_per_epoch=run.steps_per_epoch)
     with checkpoints.Checkpoints(folder) as opened:
-        opened.save(0, states.create(gan, config.seed), wait=True)
+        opened.save(0, model.create(gan, config.seed), wait=True)
     return folder
 
 

@@ -13,7 +13,8 @@ import time
 
 import numpy as np
 import pytest
-from faults import launching
+
+from tests.support import launching
 
 SHORT, LONG = 60, 560
 SAVE_EVERY, SAMPLE_EVERY = launching.FIELDS['save_every'], launching.FIELDS['sample_every']

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from osgan_jax.reporting import metrics_log
-
-ROOT = pathlib.Path(__file__).parents[2]
+from tests.support import ROOT
 
 STEPS = 20_000
 LOG_EVERY, SAMPLE_EVERY, SAVE_EVERY, EVAL_EVERY = 10, 1000, 500, 4000

@@ -10,19 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from osgan_jax import (
-    checkpoints,
-    jobs,
-    loop,
-    numerics,
-    parallel,
-    recording,
-    runs,
-    training,
-    updates,
-)
-from osgan_jax import state as states
-from tests import small
+from osgan_jax.core import collectives
+from osgan_jax.engine import checkpoints, loop, nonfinite, recorder, runner, runs
+from osgan_jax.gan import model, trainer, updates
+from osgan_jax.runtime import parallel
+from tests.support import small
 
 LOG_EVERY, SAVE_EVERY, LAST = 4, 8, 32
 _LAZY = {'ema_decay': 0.9, 'r1': 1.0, 'penalty_every': 2}
@@ -85,7 +77,7 @@ def update(state: Line, batch, *, place=None, steps=(), value=jnp.nan):
 
 def carry_out(
     workdir, *, constants=None, num_steps=LAST, skip_nonfinite=False, steps_per_call=1, **poison
-) -> jobs.Result:
+) -> runner.Result:
     config = small.resolve(
         small.make_config(
             log_every=LOG_EVERY,
@@ -98,19 +90,19 @@ def carry_out(
     )
     dataset = small.dataset()
     run = runs.Run(config, small.CLASSES, dataset.class_names, small.EXAMPLES)
-    job = jobs.Job(
+    job = runner.Job(
         run=run,
         devices=parallel.local_devices(1, config.batch_size),
         state=fresh(),
         update=lambda state, batch, *constants: update(state, batch, **poison),
-        batches=lambda: jobs.open_batches(dataset, config),
-        example=jobs.example(config.batch_size, dataset),
-        records=lambda start, flops, check: recording.Written(run, workdir, start, title='lines'),
+        batches=lambda: runner.open_batches(dataset, config),
+        example=runner.example(config.batch_size, dataset),
+        records=lambda start, flops, check: recorder.Written(run, workdir, start, title='lines'),
         summary=lambda start, flops: 'lines',
         advice='Try another.',
         constants=constants,
     )
-    return jobs.carry_out(lambda: job, workdir, precision='float32')
+    return runner.carry_out(lambda: job, workdir, precision='float32')
 
 
 @pytest.fixture(scope='module')
@@ -148,7 +140,7 @@ def test_found_within_the_stated_steps_named_and_mended(
     tmp_path, clean, last_step, place, said, value
 ):
     at = 18
-    with pytest.raises(numerics.NonFiniteError, match=said) as caught:
+    with pytest.raises(nonfinite.NonFiniteError, match=said) as caught:
         carry_out(tmp_path, place=place, steps=[at], value=value)
     message = str(caught.value)
     assert 'checkpoint of step 16 is kept. Try another.' in message
@@ -159,16 +151,16 @@ def test_found_within_the_stated_steps_named_and_mended(
 
 
 def test_the_first_of_several_steps_a_call_is_named(tmp_path):
-    with pytest.raises(numerics.NonFiniteError, match='loss became nan at step 10'):
+    with pytest.raises(nonfinite.NonFiniteError, match='loss became nan at step 10'):
         carry_out(tmp_path, place='data', steps=[10], steps_per_call=4)
 
 
 def test_tensors_are_named_and_the_rest_counted():
     tree = {'a': [jnp.ones(2)] * 3, 'b': {str(i): jnp.full(2, np.inf) for i in range(5)}}
-    assert numerics.describe(tree) == 'b/0, b/1, b/2 and 2 more of 8 tensors'
-    assert numerics.describe({'a': jnp.ones(1), 'n': jnp.array(3), 'key': jax.random.key(0)}) == ''
-    assert numerics.describe(None) == ''
-    assert not numerics.all_finite({'a': jnp.ones(1, jnp.bfloat16), 'b': jnp.array([1, np.nan])})
+    assert nonfinite.describe(tree) == 'b/0, b/1, b/2 and 2 more of 8 tensors'
+    assert nonfinite.describe({'a': jnp.ones(1), 'n': jnp.array(3), 'key': jax.random.key(0)}) == ''
+    assert nonfinite.describe(None) == ''
+    assert not nonfinite.all_finite({'a': jnp.ones(1, jnp.bfloat16), 'b': jnp.array([1, np.nan])})
 
 
 @pytest.mark.parametrize('steps_per_call', [1, 4])
@@ -180,7 +172,7 @@ def test_skipping_leaves_a_step_out_and_counts_it(tmp_path, capsys, steps_per_ca
     assert '3 steps were skipped' in capsys.readouterr().out
     expected = fresh()
     step = jax.jit(update)
-    with jobs.open_batches(small.dataset(), small.resolve(small.make_config())) as batches:
+    with runner.open_batches(small.dataset(), small.resolve(small.make_config())) as batches:
         for index in range(1, LAST + 1):
             new, _ = step(expected, next(batches))
             expected = new if index not in bad else expected.replace(step=new.step)
@@ -209,14 +201,14 @@ def test_steps_skipped_in_a_row_are_counted_over_an_interruption(tmp_path, monke
     monkeypatch.setattr(loop, 'MOST_SKIPPED', 6)
     options = {'place': 'data', 'steps': range(9, 16), 'skip_nonfinite': True}
     carry_out(tmp_path, num_steps=11, **options)
-    with pytest.raises(numerics.NonFiniteError, match='6 steps in a row up to step 14'):
+    with pytest.raises(nonfinite.NonFiniteError, match='6 steps in a row up to step 14'):
         carry_out(tmp_path, **options)
 
 
 @pytest.mark.parametrize('found', ['x', None, 3, [1], [1, 'x'], [True, 0], {'1': 2}])
 def test_counts_that_no_save_writes(found):
-    assert jobs._skipped({'skipped': found}) == (0, 0)
-    assert jobs._skipped({'skipped': [5, 2]}) == (5, 2)
+    assert runner._skipped({'skipped': found}) == (0, 0)
+    assert runner._skipped({'skipped': [5, 2]}) == (5, 2)
 
 
 def test_calls_that_would_meet_no_multiple_are_refused(tmp_path):
@@ -227,7 +219,7 @@ def test_calls_that_would_meet_no_multiple_are_refused(tmp_path):
 
 
 def test_a_run_that_stopped_goes_on_with_skipping(tmp_path):
-    with pytest.raises(numerics.NonFiniteError):
+    with pytest.raises(nonfinite.NonFiniteError):
         carry_out(tmp_path, place='data', steps=[18])
     result = carry_out(tmp_path, place='data', steps=[18], skip_nonfinite=True)
     assert int(result.state.step) == LAST
@@ -235,7 +227,7 @@ def test_a_run_that_stopped_goes_on_with_skipping(tmp_path):
 
 def test_skipping_gives_up_when_nothing_else_happens(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, 'MOST_SKIPPED', 6)
-    with pytest.raises(numerics.NonFiniteError, match=r'6 steps in a row up to step 23 .*loss'):
+    with pytest.raises(nonfinite.NonFiniteError, match=r'6 steps in a row up to step 23 .*loss'):
         carry_out(tmp_path, place='data', steps=range(18, 33), skip_nonfinite=True)
     with checkpoints.Checkpoints(tmp_path, read_only=True) as saved:
         assert saved.latest_step() == 16
@@ -243,7 +235,7 @@ def test_skipping_gives_up_when_nothing_else_happens(tmp_path, monkeypatch):
 
 def test_a_teacher_with_nan_is_refused_before_anything_is_written(tmp_path):
     constants = {'kernel': jnp.array([1.0, np.nan])}
-    with pytest.raises(numerics.NonFiniteError, match=r'the teacher holds .* kernel'):
+    with pytest.raises(nonfinite.NonFiniteError, match=r'the teacher holds .* kernel'):
         carry_out(tmp_path / 'run', constants=constants)
     assert not (tmp_path / 'run').exists()
 
@@ -254,7 +246,7 @@ def test_a_checkpoint_with_nan_is_refused(tmp_path):
         state, batches, step = saved.restore(fresh())
         state = state.replace(average=jax.tree.map(lambda x: x * np.nan, state.average))
         saved.save(step + 8, state, iterator_state=batches, metadata={}, wait=True)
-    with pytest.raises(numerics.NonFiniteError, match=r'checkpoint of step 16 .* average/offset'):
+    with pytest.raises(nonfinite.NonFiniteError, match=r'checkpoint of step 16 .* average/offset'):
         carry_out(tmp_path)
 
 
@@ -268,8 +260,8 @@ def test_a_checkpoint_with_nan_is_refused(tmp_path):
 )
 def test_a_gans_step_is_skipped_whole(scheme, num_devices, fields):
     gan, state, _, devices = small.build(num_devices, scheme=scheme, **fields)
-    update = updates.make_update(gan, scheme, state, parallel.collectives(devices))
-    guarded = parallel.compile_update(numerics.skipping(update), devices)
+    update = updates.make_update(gan, scheme, state, collectives.collectives_over(devices))
+    guarded = parallel.compile_update(nonfinite.skipping(update), devices)
     batches = [small.batch(index) for index in range(2)]
     batches[0]['image'][-1, 0, 0, 0] = np.nan
     before = jax.device_get(state.replace(key=0))
@@ -279,7 +271,7 @@ def test_a_gans_step_is_skipped_whole(scheme, num_devices, fields):
     chex.assert_trees_all_equal(after, before.replace(step=np.int32(1)))
     state, metrics = guarded(state, parallel.put_batch(batches[1], devices))
     assert float(metrics['skipped']) == 0
-    assert numerics.describe(state) == ''
+    assert nonfinite.describe(state) == ''
 
 
 @pytest.mark.slow
@@ -303,7 +295,7 @@ def test_a_dead_or_a_shouting_discriminator_ends_no_training(method):
             state, metrics = update(state, parallel.put_batch(small.batch(index), devices))
             chex.assert_tree_all_finite(metrics)
             greatest = max(greatest, abs(float(metrics['logit_real'])))
-        assert numerics.describe(state) == '', scale
+        assert nonfinite.describe(state) == '', scale
         return greatest
 
     for scale in (0.0, 1e-30, 1e-6):
@@ -316,13 +308,13 @@ def test_a_dead_or_a_shouting_discriminator_ends_no_training(method):
 
 def test_an_overflow_that_shows_in_no_loss_is_found(tmp_path, monkeypatch):
     """Adam's squares of gradients beyond float32's range: every later step would be 0."""
-    create = states.create
+    create = model.create
 
     def shouting(gan, seed):
         state = create(gan, seed)
         return state.replace(params_d=jax.tree.map(lambda x: x * 1e7, state.params_d))
 
-    monkeypatch.setattr(states, 'create', shouting)
+    monkeypatch.setattr(model, 'create', shouting)
     config = small.make_config(num_steps=3, log_every=1, sample_every=3)
-    with pytest.raises(training.NonFiniteError, match=r'opt_g/0/nu.* not finite at step 1'):
-        training.train(config, tmp_path, dataset=small.dataset())
+    with pytest.raises(trainer.NonFiniteError, match=r'opt_g/0/nu.* not finite at step 1'):
+        trainer.train(config, tmp_path, dataset=small.dataset())

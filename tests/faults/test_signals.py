@@ -8,7 +8,8 @@ import time
 
 import numpy as np
 import pytest
-from faults import launching
+
+from tests.support import launching
 
 STEPS = 60
 BOTH = signal.SIGTERM, signal.SIGINT

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from osgan_jax.layers import convolutions, formulations, modules
+from osgan_jax.layers import convolutions, modules
+from osgan_jax.layers.cpu import formulations
 
 # height, width, kernel, stride, padding
 CASES = [

@@ -5,7 +5,7 @@ import sys
 
 CODE = """
 import sys
-import osgan_jax.checkpoints, osgan_jax.reporting
+import osgan_jax.engine.checkpoints, osgan_jax.reporting
 heavy = {'orbax', 'matplotlib', 'PIL', 'tensorboardX', 'rich', 'absl', 'tensorstore', 'flax'}
 print(sorted(heavy & set(sys.modules)))
 """

@@ -1,0 +1,218 @@
+"""Times training steps of every scheme on random images, taking turns in one process.
+
+    python -m experiments.benchmark --image_size=64 --width=64 --batch_size=32
+
+prints, for each case, a table of one_stage against two_stage (at its cheapest: the arithmetic
+allows 4/3), two_stage_eager (as a framework without a compiler runs it: 3/2) and shared_forward:
+median and quartiles of a step, images a second, FLOPs of the compiled step, their share of the rate
+of large matrix products measured in the same run, memory, compile time and time to the first step.
+About a minute on two CPU cores.
+
+Most flags take lists, and all combinations are timed:
+
+    python -m experiments.benchmark --network=dcgan,resnet_gan --image_size=32,64 --width=32 \
+        --batch_size=16,32 --precision=float32,bfloat16 --out=results/steps.json
+
+--out writes the JSON and a bar chart beside it (results/steps.png). With several cases a second
+table shows how time and memory grow. --peer adds the same steps in eager PyTorch where it is
+installed. --loop=200 trains, and says how much of the time no step runs; --pipeline measures what
+the input pipeline alone delivers, both on --dataset (synthetic: JPEG files of 178x218 pixels).
+Nothing else needs a dataset.
+
+    python -m experiments.benchmark --distill=resnet34:resnet18 --batch_size=32
+
+times rounds of data-free distillation instead: one_stage against DFAD's round (five updates of the
+student and one of the generator) and against what DFAD takes for each update of the student.
+"""
+
+import dataclasses
+import datetime
+import itertools
+import json
+import pathlib
+import sys
+from typing import Any
+
+from absl import flags
+
+from experiments import cli
+from experiments.benchmark.config import BenchmarkConfig
+from osgan_jax.io import atomic
+
+_OUT = flags.DEFINE_string('out', None, 'JSON file to write, and a PNG beside it')
+_LOOP = flags.DEFINE_integer(
+    'loop', 0, 'steps to train, to see what the loop adds to them; 0: none', upper_bound=cli.MOST
+)
+_PIPELINE = flags.DEFINE_bool('pipeline', False, 'measure the input pipeline alone')
+_DATASET = flags.DEFINE_string('dataset', 'digits', 'for --loop and --pipeline; or synthetic')
+_DATA_DIR = flags.DEFINE_string('data_dir', None, 'where that dataset lies')
+_DISTILL = flags.DEFINE_list(
+    'distill', [], 'TEACHER:STUDENT pairs, whose rounds of distillation are timed instead of steps'
+)
+_ALGORITHMS = flags.DEFINE_list(
+    'algorithms', ['one_stage', 'dfad', 'zskt', 'kd'], 'for --distill; the first is the unit'
+)
+_GENERATOR_WIDTH = flags.DEFINE_integer(
+    'generator_width',
+    128,
+    "for --distill: channels of the generator's first grids",
+    lower_bound=2,
+    upper_bound=cli.MOST,
+)
+_NUM_WORKERS = flags.DEFINE_integer(
+    'num_workers', 0, 'processes that read and decode it', upper_bound=cli.MOST
+)
+cli.define_flags(BenchmarkConfig)
+
+_MOST_DEVICES = 1024  # that a CPU plays
+
+
+def main() -> None:
+    """Measures, prints and writes."""
+    import jax
+
+    config = cli.config_from_flags(BenchmarkConfig)
+    if config.num_devices:
+        # On CPU there are as many devices as one asks for.
+        if max(config.num_devices) > _MOST_DEVICES:
+            raise ValueError(
+                f'num_devices={max(config.num_devices)}: expected at most {_MOST_DEVICES:,}'
+            )
+        jax.config.update('jax_num_cpu_devices', max(config.num_devices))
+    from experiments.benchmark import report, steps
+    from experiments.benchmark.peak import measure_peak
+    from experiments.benchmark.rounds import check_rounds, measure_rounds
+
+    distilled = _distilled(config)
+    cases = [] if distilled else config.cases()
+    for case in distilled:
+        check_rounds(case, _ALGORITHMS.value)
+    for case in cases:
+        steps.check(case, config.scheme, peer=config.peer)
+    machine = report.machine()
+    print(', '.join(f'{key} {value}' for key, value in machine.items()), flush=True)
+    peaks = {}
+    for precision in dict.fromkeys(case.precision for case in (*cases, *distilled)):
+        peaks[precision] = measure_peak(precision)
+        print(f'large matrix products, {precision}: {peaks[precision] / 1e9:,.0f} GFLOP/s')
+    rows = []
+    for case in cases:
+        timings = steps.measure_steps(case, config.scheme, repeats=config.repeats, peer=config.peer)
+        rows.append((case, timings))
+        print('\n' + report.table(case, timings, peaks[case.precision]), flush=True)
+    grown = report.growth(rows)
+    if grown:
+        print('\n' + grown, flush=True)
+    feeding = _feeding(rows) if _LOOP.value or _PIPELINE.value else []
+    rounds = []
+    for case in distilled:
+        timings = measure_rounds(case, _ALGORITHMS.value, repeats=config.repeats)
+        rounds.append((case, timings))
+        peak = peaks[case.precision]
+        print('\n' + report.rounds_table(case, timings, peak), flush=True)
+    if _OUT.value:
+        body = {
+            'date': datetime.date.today().isoformat(),
+            'command': ['python', '-m', 'experiments.benchmark', *sys.argv[1:]],
+            'machine': machine,
+            'peak_flops': peaks,
+            'config': dataclasses.asdict(config),
+            'steps': report.rows_as_json(rows, peaks),
+            'rounds': report.rounds_as_json(rounds, peaks),
+            'feeding': feeding,
+        }
+        charted = [(report.name(case), timings) for case, timings in rows]
+        charted += [(case.name, timings) for case, timings in rounds]
+        _write(pathlib.Path(_OUT.value), body, charted)
+
+
+def _distilled(config: BenchmarkConfig) -> list[Any]:
+    """The cases of --distill: all pairs, batch sizes, precisions and numbers of devices.
+
+    Raises:
+      ValueError: for a pair that is none.
+    """
+    from experiments.benchmark.rounds import RoundCase
+    from osgan_jax import distillation
+
+    cases = []
+    for pair in _DISTILL.value:
+        teacher, _, student = pair.partition(':')
+        if not teacher or not student:
+            raise ValueError(f'distill={pair!r}: expected TEACHER:STUDENT, as resnet34:resnet18')
+        for unknown in set(_ALGORITHMS.value) - set(distillation.ALGORITHMS):
+            known = ', '.join(distillation.ALGORITHMS)
+            raise ValueError(f'algorithms={unknown!r}: expected some of {known}')
+        for batch_size, precision, num_devices in itertools.product(
+            config.batch_size, config.precision, config.num_devices or (None,)
+        ):
+            cases.append(
+                RoundCase(
+                    teacher=teacher,
+                    student=student,
+                    batch_size=batch_size,
+                    channels=1 if teacher.startswith('lenet') else 3,
+                    precision=precision,
+                    num_devices=num_devices,
+                    generator_width=_GENERATOR_WIDTH.value,
+                )
+            )
+    if cases and not _ALGORITHMS.value:
+        raise ValueError('algorithms: expected at least one')
+    return cases
+
+
+def _feeding(rows) -> list[dict[str, Any]]:
+    """Measures loop and pipeline for each case, prints and returns what was found."""
+    from experiments.benchmark import loop, pipeline, report
+
+    print()
+    found = []
+    for case, timings in rows:
+        with pipeline.open_dataset(
+            _DATASET.value,
+            data_dir=_DATA_DIR.value,
+            image_size=case.image_size,
+            channels=case.channels,
+        ) as dataset:
+            entry: dict[str, Any] = {'case': report.name(case)}
+            entry['dataset'] = dataset.name
+            case = dataclasses.replace(case, num_workers=_NUM_WORKERS.value)
+            if _LOOP.value:
+                timing = loop.measure_loop(case, dataset, num_steps=_LOOP.value)
+                entry['loop'] = {**dataclasses.asdict(timing), 'idle': timing.idle}
+                print(
+                    f'{entry["case"]}, on {dataset.name}: {1e3 * timing.loop_seconds:.1f} ms a '
+                    f'step of the loop, {1e3 * timing.step_seconds:.1f} ms bare: the device idles '
+                    f'{timing.idle:.1%} of the time',
+                    flush=True,
+                )
+            if _PIPELINE.value:
+                rate = pipeline.measure_pipeline(
+                    dataset, batch_size=case.batch_size, num_workers=_NUM_WORKERS.value
+                )
+                entry['pipeline'] = dataclasses.asdict(rate)
+                taken = case.batch_size / timings[0].seconds
+                later = '' if rate.later is None else f', {rate.later:,.0f} later'
+                print(
+                    f'{dataset.name} at {dataset.image_size} pixels: {rate.first_epoch:,.0f} '
+                    f'images/s in the first epoch{later}: {rate.first_epoch / taken:.1f} times '
+                    f'the {taken:,.0f} that {timings[0].scheme} takes ({entry["case"]})',
+                    flush=True,
+                )
+        found.append(entry)
+    return found
+
+
+def _write(path: pathlib.Path, body: dict[str, Any], rows) -> None:
+    from experiments.benchmark import report
+
+    with atomic.replacing(path) as file:
+        file.write((json.dumps(body, indent=2) + '\n').encode())
+    title = f'{body["machine"]["device"]}, jax {body["machine"]["jax"]}, {body["date"]}'
+    report.save_chart(path.with_suffix('.png'), rows, title)
+    print(f'\nWritten: {path} and {path.with_suffix(".png")}')
+
+
+if __name__ == '__main__':
+    cli.run(main)

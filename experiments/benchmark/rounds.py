@@ -1,0 +1,163 @@
+"""Times of rounds of distillation, several algorithms side by side."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from experiments.benchmark import turns
+from experiments.benchmark.turns import StepTiming
+from osgan_jax.core.collectives import collectives_over
+from osgan_jax.distillation import rounds, students
+from osgan_jax.distillation import state as states
+from osgan_jax.distillation.classifiers import Classifier
+from osgan_jax.distillation.config import DistillConfig, TeacherConfig, resolve_student
+from osgan_jax.engine import runs
+from osgan_jax.runtime import parallel, precisions
+
+_CLASSES = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class RoundCase:
+    """What rounds are timed on.
+
+    Attributes:
+      teacher: its architecture.
+      student: its architecture.
+      batch_size: images a step over all devices, the same for all algorithms.
+      channels: 1 or 3.
+      precision: of the student and the generator, and of the teacher.
+      num_devices: None for all.
+      generator_width: see `DistillConfig`.
+    """
+
+    teacher: str
+    student: str
+    batch_size: int
+    channels: int = 3
+    precision: str = 'float32'
+    num_devices: int | None = None
+    generator_width: int = 128
+
+    @property
+    def name(self) -> str:
+        """One line that tells a case from others."""
+        parts = [f'{self.teacher} to {self.student}', f'batch {self.batch_size}']
+        if self.generator_width != 128:
+            parts.append(f'generator width {self.generator_width}')
+        if self.precision != 'float32':
+            parts.append(self.precision)
+        if self.num_devices:
+            parts.append(f'{self.num_devices} device{"s" * (self.num_devices > 1)}')
+        return ', '.join(parts)
+
+    def updates(self, algorithm: str) -> int:
+        """Of the student, a round."""
+        return self.config(algorithm).student_steps
+
+    def config(self, algorithm: str) -> DistillConfig:
+        """An algorithm's configuration; the l1 disagreement and the same generator for all."""
+        config = DistillConfig(
+            algorithm=algorithm,
+            student=self.student,
+            batch_size=self.batch_size,
+            num_steps=1000,
+            precision=self.precision,
+            num_devices=self.num_devices,
+            generator_width=self.generator_width,
+        )
+        return resolve_student(
+            config,
+            network=self.teacher,
+            teacher=_teacher_config(self),
+            num_examples=1000 * self.batch_size,
+            digest='',
+        )
+
+
+def check_rounds(case: RoundCase, algorithms: Sequence[str]) -> None:
+    """Raises ValueError, before anything is compiled, for a case that cannot be run."""
+    states.classifier(_teacher_config(case), _CLASSES)
+    for algorithm in algorithms:
+        config = case.config(algorithm)
+        states.classifier(config, _CLASSES)
+        parallel.local_devices(config.num_devices, config.batch_size)
+
+
+def measure_rounds(case: RoundCase, algorithms: Sequence[str], *, repeats: int) -> list[StepTiming]:
+    """Times one round of each algorithm from the same fresh state, each with its own recipe.
+
+    Args:
+      case: networks, batch and precision.
+      algorithms: which of `distillation.ALGORITHMS`, in the order they take turns.
+      repeats: timed calls of each, after one that is not counted.
+
+    Raises:
+      ValueError: for a case that cannot be run.
+    """
+    check_rounds(case, algorithms)
+    precisions.set_default(case.precision)
+    module = states.classifier(_teacher_config(case), _CLASSES)
+    images = jax.ShapeDtypeStruct((2, 32, 32, case.channels), np.float32)
+    variables = jax.jit(lambda key, x: module.init(key, x, train=False))(
+        jax.random.key(1), np.zeros(images.shape, images.dtype)
+    )
+    run = runs.Run(_teacher_config(case), _CLASSES, (), 0)
+    teacher = Classifier(run, 0, module, variables)
+    runners = {algorithm: _runner(case, algorithm, teacher) for algorithm in algorithms}
+    return turns.take_turns(runners, repeats)
+
+
+def _teacher_config(case: RoundCase) -> TeacherConfig:
+    statistics = ((0.5,) * case.channels, (0.25,) * case.channels)
+    return TeacherConfig(
+        network=case.teacher,
+        image_size=32,
+        channels=case.channels,
+        precision=case.precision,
+        mean=statistics[0],
+        std=statistics[1],
+    )
+
+
+def _runner(case: RoundCase, algorithm: str, teacher: Classifier) -> turns.Runner:
+    start = time.perf_counter()
+    config = case.config(algorithm)
+    devices = parallel.local_devices(config.num_devices, config.batch_size)
+    collectives = collectives_over(devices)
+    student = states.student(config, _CLASSES, collectives.axis_name)
+    generator = None
+    rows = np.arange(config.batch_size, dtype=np.int32)
+    batch = {'row': rows}
+    if algorithm == 'kd':
+        shape = (config.batch_size, 32, 32, case.channels)
+        image = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
+        batch = {'image': image, 'label': rows % _CLASSES}
+    else:
+        generator = states.generator(config, collectives.axis_name)
+    state = parallel.replicate(states.create(config, student, generator), devices)
+    constants = parallel.replicate(teacher.variables, devices)
+    batch = parallel.put_batch(batch, devices)
+    update = rounds.make_round(config, student, generator, teacher.module, collectives)
+    before = time.perf_counter()
+    mapped = parallel.compile_update(update, devices, num_constants=1)
+    compiled = mapped.lower(state, batch, constants).compile()
+    compile_seconds = time.perf_counter() - before
+
+    def call() -> None:
+        nonlocal state
+        state, _ = compiled(state, batch, constants)
+        jax.block_until_ready(state)
+
+    call()
+    return turns.Runner(
+        call=call,
+        first_step_seconds=time.perf_counter() - start,
+        num_devices=len(devices),
+        flops=students.count_flops(config, teacher),
+        bytes=turns.memory(compiled),
+        compile_seconds=compile_seconds,
+    )

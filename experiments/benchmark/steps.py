@@ -1,0 +1,165 @@
+"""Times of single training steps, several schemes side by side."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments.benchmark import turns
+from experiments.benchmark.turns import Runner, StepTiming
+from osgan_jax.core.collectives import collectives_over
+from osgan_jax.gan import methods, model, updates
+from osgan_jax.gan.config import TrainConfig
+from osgan_jax.runtime import parallel, precisions
+
+PEER = 'pytorch'
+
+
+def check(case: TrainConfig, schemes: Sequence[str], *, peer: bool = False) -> None:
+    """Raises ValueError, before anything is compiled, for a case that cannot be trained."""
+    for scheme in schemes:
+        resolved = _resolve(case, scheme)
+        model.build(resolved, num_classes=2, steps_per_epoch=1)
+        devices = parallel.local_devices(resolved.num_devices, resolved.batch_size)
+        rows = resolved.batch_size // len(devices)
+        if rows % resolved.accumulate:
+            raise ValueError(
+                f'accumulate={resolved.accumulate} does not divide the {rows} images a device '
+                'takes a step'
+            )
+    if peer:
+        _check_peer(case)
+
+
+def measure_steps(
+    case: TrainConfig, schemes: Sequence[str], *, repeats: int, peer: bool = False
+) -> list[StepTiming]:
+    """Times one step of each scheme, on random images, from the same fresh state.
+
+    Args:
+      case: networks, loss, batch and precision; its scheme and dataset are not looked at.
+      schemes: which of `SCHEMES`, in the order they take turns.
+      repeats: timed calls of each scheme, after one that is not counted.
+      peer: whether PyTorch's steps take turns with them.
+
+    Raises:
+      ValueError: for a case that cannot be trained; for a peer where torch is not installed or the
+        case is none that it has.
+    """
+    check(case, schemes, peer=peer)
+    precisions.set_default(case.precision)
+    runners = {scheme: _runner(case, scheme) for scheme in schemes}
+    if peer:
+        runners |= _peer_runners(case, schemes)
+    return turns.take_turns(runners, repeats, rest=peer)
+
+
+def _resolve(case: TrainConfig, scheme: str) -> TrainConfig:
+    trained = 'two_stage' if scheme == 'two_stage_eager' else scheme
+    return methods.resolve(
+        dataclasses.replace(case, scheme=trained),
+        image_size=case.image_size,
+        channels=case.channels,
+        num_classes=2,
+        num_examples=case.batch_size,
+    )
+
+
+def _runner(case: TrainConfig, scheme: str) -> Runner:
+    start = time.perf_counter()
+    config = _resolve(case, scheme)
+    devices = parallel.local_devices(config.num_devices, config.batch_size)
+    collectives = collectives_over(devices)
+    gan = model.build(config, num_classes=2, steps_per_epoch=1, axis_name=collectives.axis_name)
+    state = model.create(gan, config.seed)
+    update = updates.make_update(gan, scheme, state, collectives, accumulate=config.accumulate)
+    rng = np.random.default_rng(config.seed)
+    shape = (config.batch_size, config.image_size, config.image_size, config.channels)
+    batch: Any = {
+        'image': rng.uniform(-1, 1, shape).astype(np.float32),
+        'label': rng.integers(0, 2, config.batch_size).astype(np.int32),
+    }
+    if config.steps_per_call > 1:
+        batch = [batch] * config.steps_per_call
+    batch = parallel.put_batch(batch, devices)
+    state = parallel.replicate(state, devices)
+    before = time.perf_counter()
+    mapped = parallel.compile_update(update, devices, steps_per_call=config.steps_per_call)
+    compiled = mapped.lower(state, batch).compile()
+    compile_seconds = time.perf_counter() - before
+
+    def call() -> None:
+        # The state is donated: each step's result is the next one's input.
+        nonlocal state
+        state, _ = compiled(state, batch)
+        jax.block_until_ready(state)
+
+    call()
+    # A loop's body is counted once, a lazy penalty as if it were of every step.
+    countable = config.accumulate == 1 and not gan.penalties.is_lazy
+    flops = parallel.flops(compiled, len(devices)) if countable else None
+    return Runner(
+        call=call,
+        first_step_seconds=time.perf_counter() - start,
+        steps=config.steps_per_call,
+        num_devices=len(devices),
+        flops=flops,
+        bytes=turns.memory(compiled),
+        compile_seconds=compile_seconds,
+    )
+
+
+def _check_peer(case: TrainConfig) -> None:
+    import importlib.util
+
+    if importlib.util.find_spec('torch') is None:
+        raise ValueError('--peer times PyTorch, which is not installed: pip install torch')
+    config = _resolve(case, 'one_stage')
+    from experiments.benchmark import torch_peer
+
+    refused = {
+        'network': config.network != 'dcgan',
+        'conditional': config.conditional,
+        'num_devices': len(parallel.local_devices(case.num_devices, case.batch_size)) > 1,
+        'steps_per_call': config.steps_per_call > 1,
+        'accumulate': config.accumulate > 1,
+        'discriminator_norm': config.discriminator_norm != 'group',
+        'loss': config.loss not in torch_peer.LOSSES,
+    }
+    for name, other in refused.items():
+        if other:
+            raise ValueError(
+                f'--peer: no PyTorch step was written for {name}={getattr(config, name)!r}; there '
+                'is unconditional dcgan on one device, group norm in D, with the losses '
+                f'{", ".join(torch_peer.LOSSES)}'
+            )
+
+
+def _peer_runners(case: TrainConfig, schemes: Sequence[str]) -> dict[str, Runner]:
+    from experiments.benchmark import torch_peer
+
+    config = _resolve(case, 'one_stage')
+    runners = {}
+    for scheme in schemes:
+        # shared_forward has no counterpart there.
+        if scheme not in torch_peer.SCHEMES:
+            continue
+        start = time.perf_counter()
+        peer = torch_peer.prepare(
+            scheme=scheme,
+            loss=config.loss,
+            image_size=config.image_size,
+            channels=config.channels,
+            width=config.width or 128,
+            latent_dim=config.latent_dim,
+            batch_size=config.batch_size,
+            device='cpu' if jax.default_backend() == 'cpu' else 'cuda',
+            precision=config.precision,
+            seed=config.seed,
+        )
+        peer.step()
+        runners[f'{PEER} {scheme}'] = Runner(peer.step, time.perf_counter() - start)
+    return runners

@@ -1,0 +1,453 @@
+"""The same training steps in eager PyTorch, to be timed beside this project's own.
+
+An optional peer of the benchmark: this module needs torch, which nothing else here does. Networks,
+objectives and schemes are those of `osgan_jax.networks.dcgan`, `osgan_jax.losses` and
+`osgan_jax.gan.updates`, written the way training code is in an eager framework (no torch.compile,
+no captured graphs) and tuned as far as that allows: see `prepare`.
+
+One stage in autograd's terms (Shen et al., "Training Generative Adversarial Networks in One Stage",
+CVPR 2021, Algorithm 1): D runs on a detached copy of the fake batch that collects its own gradient.
+One backward pass through D with each logit's carrier leaves D's weight gradients where the
+optimiser looks for them, and at the copy the gradient which, times gamma for each sample, goes on
+through G.
+
+Data contract: images here are `[N, C, H, W]`, torch's order of axes.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from osgan_jax.core import one_stage
+from osgan_jax.networks import dcgan
+
+Tensor = torch.Tensor
+
+PRECISIONS = ('float32', 'tensorfloat32', 'bfloat16')
+MEMORY_FORMATS = {
+    'channels_last': torch.channels_last,
+    'contiguous': torch.contiguous_format,
+}
+
+LEARNING_RATE = 2e-4
+BETAS = (0.5, 0.999)  # Adam's, section 4 of the paper
+
+
+class Generator(nn.Module):
+    """`osgan_jax.networks.dcgan.Generator`: `z` `[N, latent_dim]` to images `[N, C, H, W]`."""
+
+    def __init__(self, image_size: int, channels: int, width: int, latent_dim: int):
+        super().__init__()
+        layers: list[nn.Module] = []
+        inputs = latent_dim
+        for index, features in enumerate(reversed(dcgan.hidden_channels(image_size, width))):
+            geometry = {'stride': 2, 'padding': 1} if index else {'stride': 1, 'padding': 0}
+            layers += [
+                nn.ConvTranspose2d(inputs, features, 4, **geometry),
+                nn.BatchNorm2d(features, eps=1e-5, momentum=0.1),
+                nn.ReLU(inplace=True),
+            ]
+            inputs = features
+        layers.append(nn.ConvTranspose2d(inputs, channels, 4, stride=2, padding=1))
+        self.layers = nn.Sequential(*layers)
+        _initialise(self)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Generates images, float32 in [-1, 1]."""
+        return torch.tanh(self.layers(z[:, :, None, None]).float())
+
+
+class Discriminator(nn.Module):
+    """`osgan_jax.networks.dcgan.Discriminator` with norm='group': images to logits `[N]`."""
+
+    def __init__(self, image_size: int, channels: int, width: int):
+        super().__init__()
+        layers: list[nn.Module] = []
+        inputs = channels
+        for index, features in enumerate(dcgan.hidden_channels(image_size, width)):
+            layers.append(nn.Conv2d(inputs, features, 4, stride=2, padding=1))
+            if index:
+                layers.append(nn.GroupNorm(math.gcd(32, features), features, eps=1e-5))
+            layers.append(nn.LeakyReLU(0.2, inplace=True))
+            inputs = features
+        self.layers = nn.Sequential(*layers)
+        self.last = nn.Conv2d(inputs, 1, 4)
+        _initialise(self)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Judges images; logits are float32."""
+        x = self.layers(images)
+        # The last layer stays float32 in every precision, as it does in our networks.
+        with torch.autocast(x.device.type, enabled=False):
+            return self.last(x.float()).flatten()
+
+
+def _initialise(module: nn.Module) -> None:
+    for layer in module.modules():
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.normal_(layer.weight, 0.0, 0.02)
+            nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.BatchNorm2d):
+            nn.init.normal_(layer.weight, 1.0, 0.02)
+
+
+class Loss(NamedTuple):
+    """One objective on logits `[N]`, as in Table S1.
+
+    Attributes:
+      discriminator: `(s_real, s_fake) -> L_D`.
+      generator: `s_fake -> L_G`.
+      cotangents: `(s_real, s_fake) -> (dL_D/ds_real, dL_D/ds_fake, dL_G/ds_fake)`, times N: their
+        closed forms take fewer kernels than differentiating the two scalars.
+    """
+
+    discriminator: Callable[[Tensor, Tensor], Tensor]
+    generator: Callable[[Tensor], Tensor]
+    cotangents: Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+
+
+def _cross_entropy(real: Tensor, fake: Tensor) -> Tensor:
+    return functional.softplus(-real).mean() + functional.softplus(fake).mean()
+
+
+LOSSES = {
+    'least_squares': Loss(
+        lambda real, fake: (real - 1).square().mean() + fake.square().mean(),
+        lambda fake: (fake - 1).square().mean(),
+        lambda real, fake: (2 * (real - 1), 2 * fake, 2 * (fake - 1)),
+    ),
+    'non_saturating': Loss(
+        _cross_entropy,
+        lambda fake: functional.softplus(-fake).mean(),
+        lambda real, fake: (-torch.sigmoid(-real), torch.sigmoid(fake), -torch.sigmoid(-fake)),
+    ),
+    'minimax': Loss(
+        _cross_entropy,
+        lambda fake: -functional.softplus(fake).mean(),
+        lambda real, fake: (-torch.sigmoid(-real), torch.sigmoid(fake), -torch.sigmoid(fake)),
+    ),
+    'hinge': Loss(
+        lambda real, fake: torch.relu(1 - real).mean() + torch.relu(1 + fake).mean(),
+        lambda fake: -fake.mean(),
+        lambda real, fake: (-(real < 1).float(), (fake > -1).float(), -torch.ones_like(fake)),
+    ),
+    'wasserstein': Loss(
+        lambda real, fake: fake.mean() - real.mean(),
+        lambda fake: -fake.mean(),
+        lambda real, fake: (-torch.ones_like(real), torch.ones_like(fake), -torch.ones_like(fake)),
+    ),
+}
+
+
+def split_cotangent(c_d: Tensor, c_g: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the carrier and gamma, see `osgan_jax.core.one_stage.split_cotangent`."""
+    floor = one_stage.CARRIER_FLOOR * c_g.abs()
+    carrier = torch.where(c_d.abs() >= floor, c_d, torch.where(c_d < 0, -floor, floor))
+    # The carrier is zero only where c_g is.
+    gamma = torch.where(carrier == 0, 0.0, c_g / carrier)
+    return carrier, gamma
+
+
+class Peer:
+    """A pair of networks with their optimisers and one batch of random images; see `prepare`.
+
+    Attributes:
+      generator: a `Generator`.
+      discriminator: a `Discriminator`.
+      real: the images, `[N, C, H, W]` in [-1, 1].
+      num_parameters_g: numbers that G learns.
+      num_parameters_d: numbers that D learns.
+      version: PyTorch's.
+    """
+
+    def __init__(
+        self,
+        *,
+        scheme: str,
+        loss: str,
+        generator: Generator,
+        discriminator: Discriminator,
+        real: Tensor,
+        latent_dim: int,
+        precision: str,
+        joint: bool,
+        seed: int,
+    ):
+        self.generator = generator
+        self.discriminator = discriminator
+        self.real = real
+        self.num_parameters_g = sum(p.numel() for p in generator.parameters())
+        self.num_parameters_d = sum(p.numel() for p in discriminator.parameters())
+        self.version = torch.__version__
+        self._step = SCHEMES[scheme]
+        self._loss = LOSSES[loss]
+        self._latent_dim = latent_dim
+        self._precision = precision
+        self._joint = joint
+        self._random = torch.Generator(real.device).manual_seed(seed)
+        self._adam = {
+            network: torch.optim.Adam(
+                network.parameters(), lr=LEARNING_RATE, betas=BETAS, fused=True
+            )
+            for network in (generator, discriminator)
+        }
+
+    def step(self) -> None:
+        """Trains both networks for one step and waits for the device."""
+        with torch.backends.cudnn.flags(
+            enabled=True, benchmark=True, allow_tf32=self._precision == 'tensorfloat32'
+        ):
+            self._step(self)
+        if self.real.is_cuda:
+            torch.cuda.synchronize(self.real.device)
+
+    def latents(self) -> Tensor:
+        """Draws `z` `[N, latent_dim]` on the device."""
+        size = (self.real.shape[0], self._latent_dim)
+        return torch.randn(size, generator=self._random, device=self.real.device)
+
+    def one_stage_gradients(self, z: Tensor) -> None:
+        """Adds both networks' gradients to their parameters' `.grad`, from one pass through D."""
+        with self._autocast():
+            fake = self.generator(z)
+            # A leaf of its own: the pass through D ends here, and its gradient can be scaled.
+            leaf = fake.detach().requires_grad_()
+            s_real, s_fake = self._judge_both(leaf)
+        n = s_fake.shape[0]
+        r, c_d, c_g = (c / n for c in self._loss.cotangents(s_real.detach(), s_fake.detach()))
+        carrier, gamma = split_cotangent(c_d, c_g)
+        torch.autograd.backward((s_real, s_fake), (r, carrier))
+        torch.autograd.backward(fake, gamma.view(-1, 1, 1, 1) * leaf.grad)
+
+    def discriminator_gradients(self, z: Tensor) -> None:
+        """Adds D's gradients to its parameters' `.grad`; none reach G."""
+        with self._autocast():
+            with torch.no_grad():
+                fake = self.generator(z)
+            s_real, s_fake = self._judge_both(fake)
+        self._loss.discriminator(s_real, s_fake).backward()
+
+    def generator_gradients(self, z: Tensor, *, freeze: bool) -> None:
+        """Adds G's gradients to its parameters' `.grad`.
+
+        Args:
+          z: `[N, latent_dim]`.
+          freeze: whether autograd is told that D's weight gradients are not wanted; otherwise it
+            computes them and adds them to D's `.grad`.
+        """
+        if freeze:
+            self.discriminator.requires_grad_(False)
+        with self._autocast():
+            s_fake = self.discriminator(self.generator(z))
+        self._loss.generator(s_fake).backward()
+        if freeze:
+            self.discriminator.requires_grad_(True)
+
+    def update(self, *networks: nn.Module) -> None:
+        """Applies the gradients of the networks given, and forgets them."""
+        for network in networks:
+            self._adam[network].step()
+            self.forget(network)
+
+    def forget(self, network: nn.Module) -> None:
+        """Throws a network's gradients away."""
+        self._adam[network].zero_grad(set_to_none=True)
+
+    def _judge_both(self, fake: Tensor) -> tuple[Tensor, Tensor]:
+        if self._joint:
+            s_real, s_fake = self.discriminator(torch.cat([self.real, fake])).chunk(2)
+            return s_real, s_fake
+        return self.discriminator(self.real), self.discriminator(fake)
+
+    def _autocast(self) -> torch.autocast:
+        enabled = self._precision == 'bfloat16'
+        return torch.autocast(self.real.device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def _one_stage(peer: Peer) -> None:
+    peer.one_stage_gradients(peer.latents())
+    peer.update(peer.discriminator, peer.generator)
+
+
+def _two_stage(peer: Peer, *, freeze: bool = True) -> None:
+    peer.discriminator_gradients(peer.latents())
+    peer.update(peer.discriminator)
+    peer.generator_gradients(peer.latents(), freeze=freeze)
+    peer.update(peer.generator)
+
+
+def _two_stage_eager(peer: Peer) -> None:
+    _two_stage(peer, freeze=False)
+    peer.forget(peer.discriminator)
+
+
+SCHEMES: dict[str, Callable[[Peer], None]] = {
+    'one_stage': _one_stage,
+    'two_stage': _two_stage,
+    'two_stage_eager': _two_stage_eager,
+}
+
+
+def prepare(
+    *,
+    scheme: str,
+    loss: str,
+    image_size: int,
+    channels: int,
+    width: int,
+    latent_dim: int,
+    batch_size: int,
+    device: str = 'cpu',
+    precision: str = 'float32',
+    memory_format: str = 'channels_last',
+    joint: bool = False,
+    threads: int | None = None,
+    seed: int = 0,
+) -> Peer:
+    """Builds networks, optimisers and a batch, ready to be timed.
+
+    Args:
+      scheme: 'one_stage'; 'two_stage', whose second stage tells autograd that D is frozen; or
+        'two_stage_eager', which does not, so that D's weight gradients are computed and dropped.
+        Both alternate as `osgan_jax.gan.updates` does: a fresh z for G, against the new D.
+      loss: one of `LOSSES`, named as in `osgan_jax.losses`.
+      image_size: height and width of the images, one of `dcgan.IMAGE_SIZES`.
+      channels: channels of the images.
+      width: of both networks, see `dcgan.hidden_channels`.
+      latent_dim: size of `z`.
+      batch_size: real images a step; as many fake ones are made.
+      device: as torch names it: 'cpu', 'cuda', 'cuda:1'.
+      precision: 'float32' (no TF32 anywhere), 'tensorfloat32' (on CPU the same as float32) or
+        'bfloat16' (autocast; parameters, logits and optimiser stay float32).
+      memory_format: 'channels_last' or 'contiguous', of images, activations and kernels.
+      joint: whether D sees real and fake as one concatenated batch rather than one after the other.
+      threads: of torch on CPU, for the whole process; None leaves torch's own default.
+      seed: of parameters, images and z.
+
+    Returns:
+      The peer.
+
+    Raises:
+      ValueError: for an argument that is none of the above, or a device that is not there.
+    """
+    _check_choice('scheme', scheme, SCHEMES)
+    _check_choice('loss', loss, LOSSES)
+    _check_choice('image_size', image_size, dcgan.IMAGE_SIZES)
+    _check_choice('precision', precision, PRECISIONS)
+    _check_choice('memory_format', memory_format, MEMORY_FORMATS)
+    least = {'channels': channels, 'width': width, 'latent_dim': latent_dim}
+    least |= {'batch_size': batch_size} | ({} if threads is None else {'threads': threads})
+    for argument, value in least.items():
+        if value < 1:
+            raise ValueError(f'expected {argument} of 1 or more, got {value}')
+    if torch.device(device).type == 'cuda' and not torch.cuda.is_available():
+        raise ValueError(f'device {device!r}: this installation of PyTorch finds no CUDA device')
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+    # Drawn apart from the process's own random numbers, the same on every device.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        generator = Generator(image_size, channels, width, latent_dim)
+        discriminator = Discriminator(image_size, channels, width)
+        real = 2 * torch.rand(batch_size, channels, image_size, image_size) - 1
+    # DCGAN-64, float32, two CPU cores, torch 2.13, medians of 9 steps, channels_last against
+    # contiguous: one_stage 190 and 202 ms (width 64, batch 32), 105 and 140 ms (width 32, batch
+    # 64); two_stage 253 and 273, 135 and 158. Neither `joint` (185 and 193, 107 and 103 ms) nor the
+    # fused Adam (190 and 181, 105 and 112 ms) makes a difference there beyond the spread.
+    place = {'device': device, 'memory_format': MEMORY_FORMATS[memory_format]}
+    return Peer(
+        scheme=scheme,
+        loss=loss,
+        generator=generator.to(**place),
+        discriminator=discriminator.to(**place),
+        real=real.to(**place),
+        latent_dim=latent_dim,
+        precision=precision,
+        joint=joint,
+        seed=seed,
+    )
+
+
+class Parameter(NamedTuple):
+    """A parameter of a peer's network and where ours keeps the same numbers.
+
+    Attributes:
+      path: of the linen parameter, such as `('Conv_0', 'kernel')`.
+      axes: the linen array transposed by these is the torch parameter.
+      value: the torch parameter.
+    """
+
+    path: tuple[str, str]
+    axes: tuple[int, ...]
+    value: nn.Parameter
+
+
+# By torch's type: linen's name of the module and of its weight.
+_LINEN_NAMES = {
+    nn.Conv2d: ('Conv', 'kernel'),
+    nn.ConvTranspose2d: ('ConvTranspose', 'kernel'),
+    nn.BatchNorm2d: ('BatchNorm', 'scale'),
+    nn.GroupNorm: ('GroupNorm', 'scale'),
+}
+
+
+def correspondence(network: nn.Module) -> Iterator[Parameter]:
+    """Yields each parameter of a `Generator` or `Discriminator` with its place in our pytree.
+
+    Kernels of convolutions are `[kh, kw, I, O]` here and `[O, I, kh, kw]` there, of transposed ones
+    `[kh, kw, O, I]` and `[I, O, kh, kw]`: one transposition for both, and no flip, since both sides
+    keep the kernel of the convolution that is being transposed.
+    """
+    counts: dict[str, int] = {}
+    for layer in network.modules():
+        if type(layer) not in _LINEN_NAMES:
+            continue
+        kind, weight = _LINEN_NAMES[type(layer)]
+        index = counts.get(kind, 0)
+        counts[kind] = index + 1
+        axes = (3, 2, 0, 1) if weight == 'kernel' else (0,)
+        yield Parameter((f'{kind}_{index}', weight), axes, layer.weight)
+        yield Parameter((f'{kind}_{index}', 'bias'), (0,), layer.bias)
+
+
+def load_parameters(peer: Peer, params_g: Mapping[str, Any], params_d: Mapping[str, Any]) -> None:
+    """Copies our networks' parameters into a peer's.
+
+    Args:
+      peer: of the same image size, channels, width and latent size.
+      params_g: 'params' of `osgan_jax.networks.dcgan.Generator`.
+      params_d: 'params' of `osgan_jax.networks.dcgan.Discriminator` with norm='group'.
+
+    Raises:
+      ValueError: if the parameters are those of another network.
+    """
+    for network, params in ((peer.generator, params_g), (peer.discriminator, params_d)):
+        parameters = list(correspondence(network))
+        ours = {(module, name) for module, leaves in params.items() for name in leaves}
+        if ours != {parameter.path for parameter in parameters}:
+            raise ValueError(
+                f'expected the parameters of a DCGAN {type(network).__name__.lower()} as deep as '
+                f"the peer's, got {', '.join('/'.join(path) for path in sorted(ours))}"
+            )
+        for (module, name), axes, value in parameters:
+            array = np.transpose(np.asarray(params[module][name], np.float32), axes)
+            if array.shape != tuple(value.shape):
+                raise ValueError(
+                    f'{module}/{name}: expected an array that transposes to {tuple(value.shape)}, '
+                    f'got one to {array.shape}; widths or channels differ'
+                )
+            with torch.no_grad():
+                value.copy_(torch.from_numpy(array.copy()))
+
+
+def _check_choice(argument: str, value: Any, choices: Any) -> None:
+    if value not in choices:
+        raise ValueError(
+            f'unknown {argument} {value!r}: expected one of {", ".join(map(str, choices))}'
+        )

@@ -1,0 +1,1 @@
+"""Compresses a GAN under a teacher discriminator (DGL-GAN)."""

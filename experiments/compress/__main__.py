@@ -1,0 +1,86 @@
+"""Trains a narrower GAN under a trained one's discriminator: DGL-GAN, in one stage or two.
+
+    python -m experiments.compress --teacher=runs/stylegan2 --channel_multiplier=1/2 --weight=0.1 \
+        --stage_one_kimg=64 --stage_two_kimg=64 --scheme=one_stage --workdir=runs/half
+
+trains half of the teacher's channels, first without the teacher (Stage I), then with its frozen
+discriminator as a second judge of the student's images (Stage II). The teacher is a run of
+experiments.train of any method, of experiments.convert, or a student itself; --objective is
+
+    dgl             Adv(G, D) + weight * Adv(G, teacher's D): the paper's method
+    baseline        Adv(G, D) alone, for both stages' length
+    single_fixed    Adv(G, teacher's D) alone, frozen
+    single_updated  Adv(G, teacher's D) alone, which goes on learning
+    g_inter         G imitates the features of the teacher's G   (--imitated=8,16,out)
+    d_inter         D imitates the features of the teacher's D
+    d_out           D imitates the verdicts of the teacher's D
+    ggl             D is shown the images of the teacher's G as fakes
+    gdgl            ggl and dgl together
+    from_scratch    dgl without Stage I
+    gradual         dgl under a teacher that is a student itself
+    uncompressed    dgl with all of the teacher's channels
+
+(d_inter compares features alone, without out.)
+
+--auto_stage_two begins Stage II once the student's D tells real from fake as well as the teacher's;
+--stage_one_kimg then caps Stage I. Writes to the workdir what experiments.train does, and metrics
+stage, teacher_real, teacher_fake, margin and teacher_margin; sample, evaluate and edit read it.
+Running the same command again resumes; Ctrl-C saves first.
+
+    python -m experiments.compress --report --report_network=stylegan2 --report_size=256
+
+prints parameters, multiplications and measured times of generators by channel multiplier, beside
+the paper's Tables 2 to 4; it needs no teacher and trains nothing.
+"""
+
+from absl import flags
+
+from experiments import cli
+from osgan_jax.compression.config import CompressConfig
+
+_WORKDIR = flags.DEFINE_string('workdir', None, 'directory of the run; created')
+_REPORT = flags.DEFINE_bool('report', False, 'print sizes and times of generators instead')
+_REPORT_NETWORK = flags.DEFINE_enum(
+    'report_network', 'stylegan2', ['stylegan2', 'biggan'], 'whose generators to report'
+)
+_REPORT_SIZE = flags.DEFINE_integer(
+    'report_size', None, 'pixels; default 256 for stylegan2, 128 for biggan', upper_bound=cli.MOST
+)
+_REPORT_BATCH = flags.DEFINE_integer(
+    'report_batch', 1, 'images drawn at a time', lower_bound=1, upper_bound=cli.MOST
+)
+_REPORT_REPEATS = flags.DEFINE_integer(
+    'report_repeats', 5, 'timed draws, 0 for no times', lower_bound=0, upper_bound=cli.MOST
+)
+_REPORT_OUT = flags.DEFINE_string('report_out', None, 'JSON file for the report, besides printing')
+cli.define_flags(CompressConfig)
+cli.define_process_flags()
+
+
+def main() -> None:
+    """Trains what the flags say, or reports."""
+    if _REPORT.value:
+        from experiments.compress import report
+
+        report.run(
+            _REPORT_NETWORK.value,
+            _REPORT_SIZE.value,
+            batch_size=_REPORT_BATCH.value,
+            repeats=_REPORT_REPEATS.value,
+            out=_REPORT_OUT.value,
+        )
+        return
+    if _WORKDIR.value is None:
+        raise ValueError('give --workdir, the directory of the run (or --report)')
+    from osgan_jax import compression
+    from osgan_jax.runtime import processes
+
+    config = cli.config_from_flags(CompressConfig)
+    cli.join_processes()
+    compression.compress(config, _WORKDIR.value)
+    if processes.is_first():
+        print(f'Done: samples, curves and checkpoints are in {_WORKDIR.value}.', flush=True)
+
+
+if __name__ == '__main__':
+    cli.run(main)

@@ -1,0 +1,102 @@
+"""Trains and scores a grid of methods, schemes and seeds: the paper's Table 1 and Figure 4.
+
+    python -m experiments.table1 --dataset=digits --methods=dcgan_sym,wgan,lsgan \
+        --schemes=one_stage,two_stage --seeds=0,1,2 --width=16 --batch_size=64 --budget=60 \
+        --eval_every=200 --workdir=runs/table1
+
+trains 18 cells for 60 s each. --budget makes cells equal in seconds, so that a faster scheme makes
+more steps; --num_steps makes them equal in steps. --eval_every adds points to the curves. The
+paper's cells on CelebA are
+
+    python -m experiments.table1 --dataset=celeb_a --split=all --seeds=0,1,2,3,4 \
+        --inception_weights=fetch --metrics=fid,kid --workdir=runs/celeb_a
+
+with 30 epochs each. Each cell is a run in WORKDIR/<method>-<scheme>-<seed>, as experiments.train
+makes them. After every cell WORKDIR has new versions of table1.md, table1.csv (a line a cell),
+figure4.png (the score against seconds and steps) and samples.png. Running the same command again
+passes over finished cells and resumes the one that was interrupted. A cell whose losses are no
+longer finite is recorded as failed and the others go on; the exit code is then 1. To make a cell
+anew, remove its directory.
+
+Without --inception_weights scores come from a classifier trained on the dataset itself; they are
+called classifier_fd and so on, for they are not FID.
+"""
+
+import dataclasses
+
+from absl import flags
+
+from experiments import cli
+from osgan_jax.gan.config import TrainConfig
+
+# What tells cells apart, what a method decides, and what has another flag here.
+_NOT_SHARED = (
+    *('method', 'scheme', 'seed'),
+    *('loss', 'loss_options', 'conditional', 'weight_clip'),
+    *('num_samples', 'max_seconds'),
+)
+_Shared = cli.without(TrainConfig, _NOT_SHARED)
+
+_WORKDIR = flags.DEFINE_string('workdir', None, 'directory of the grid; created', required=True)
+_METHODS = flags.DEFINE_list('methods', None, 'rows; default all that the dataset can have')
+_SCHEMES = flags.DEFINE_list('schemes', ['one_stage', 'two_stage'], 'compared in each row')
+_SEEDS = flags.DEFINE_list('seeds', ['0', '1', '2'], 'runs of each method and scheme')
+_BUDGET = flags.DEFINE_float(
+    'budget', None, 'seconds of training a cell, instead of --num_steps', lower_bound=0.0
+)
+_METRICS = flags.DEFINE_list('metrics', ['fid', 'kid'], 'some of fid, kid, is, pr')
+_NUM_SAMPLES = flags.DEFINE_integer(
+    'num_samples', 10_000, 'images a cell is scored on', lower_bound=2, upper_bound=cli.MOST
+)
+cli.define_flags(_Shared)
+
+
+def main() -> int:
+    """Runs the grid; returns 1 if a cell failed."""
+    from experiments.studies import records
+    from experiments.table1 import grid
+    from osgan_jax import data
+    from osgan_jax.evaluation import evaluators
+
+    unknown = [name for name in _METRICS.value if name not in evaluators.METRICS]
+    if unknown or not _METRICS.value:
+        raise ValueError(f'metrics={unknown}: expected some of {", ".join(evaluators.METRICS)}')
+    try:
+        seeds = [int(seed) for seed in _SEEDS.value]
+    except ValueError as error:
+        raise ValueError(f'seeds: {error}') from error
+    values = dataclasses.asdict(cli.config_from_flags(_Shared))
+    shared = TrainConfig(**values, max_seconds=_BUDGET.value)
+    dataset = data.load(
+        shared.dataset,
+        split=shared.split,
+        data_dir=shared.data_dir,
+        image_size=shared.image_size,
+        channels=shared.channels,
+        flip=shared.flip,
+        upscale=shared.upscale,
+    )
+    cells = grid.cells(
+        _METHODS.value or (), _SCHEMES.value, seeds, labelled=dataset.num_classes > 1
+    )
+    scoring = records.Scoring(tuple(_METRICS.value), _NUM_SAMPLES.value)
+    results = grid.run(cells, shared, _WORKDIR.value, scoring, dataset=dataset)
+    with open(f'{_WORKDIR.value}/table1.md', encoding='utf-8') as file:
+        print(file.read(), flush=True)
+    failed = [result.name for result in results if result.status == 'failed']
+    print(
+        f'Done: {len(results) - len(failed)} of {len(results)} cells; table1.md, table1.csv, '
+        f'figure4.png and samples.png are in {_WORKDIR.value}.',
+        flush=True,
+    )
+    if failed:
+        raise ValueError(
+            f'{len(failed)} of {len(results)} cells failed: {", ".join(failed)}. '
+            'Remove their directories to try them again, with --learning_rate_d or another '
+            '--discriminator_norm in another --workdir'
+        )
+    return 0
+
+
+if __name__ == '__main__':
+    cli.run(main)

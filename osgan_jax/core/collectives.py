@@ -1,0 +1,82 @@
+"""What devices exchange within a step; on one device nothing.
+
+What makes an update on several devices equal the update on one is that the loss sees the logits of
+the whole batch: cotangents are then gradients of the global loss, and parameter gradients are
+summed, not averaged. That holds for any loss, paired and constrained ones included.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from osgan_jax.core import losses
+
+PyTree = Any
+AXIS = 'devices'
+
+
+@dataclasses.dataclass(frozen=True)
+class Collectives:
+    """What an update needs of the other devices; on one device every method does nothing.
+
+    Attributes:
+      axis_name: the mapped axis, None on one device.
+      size: number of devices along it.
+    """
+
+    axis_name: str | None = None
+    size: int = 1
+
+    def sum(self, tree: PyTree) -> PyTree:
+        """The sum over devices of every leaf."""
+        return tree if self.axis_name is None else jax.lax.psum(tree, self.axis_name)
+
+    def own_part(self, batch: jax.Array) -> jax.Array:
+        """This device's rows of an array that every device holds whole, `[N, ...]`."""
+        if self.axis_name is None:
+            return batch
+        rows = batch.shape[0] // self.size
+        start = jax.lax.axis_index(self.axis_name) * rows
+        return jax.lax.dynamic_slice_in_dim(batch, start, rows)
+
+    def whole(self, part: jax.Array) -> jax.Array:
+        """The rows of all devices, `[N, ...]`, with gradients to this device's own part alone."""
+        if self.axis_name is None:
+            return part
+        # The gradient of an all_gather would add up every device's copy of the same loss; only
+        # this device's rows may be variable here.
+        gathered = jax.lax.all_gather(
+            jax.lax.stop_gradient(part), self.axis_name, axis=0, tiled=True
+        )
+        start = jax.lax.axis_index(self.axis_name) * part.shape[0]
+        return jax.lax.dynamic_update_slice_in_dim(gathered, part, start, axis=0)
+
+    def loss(self, loss: losses.AdversarialLoss) -> losses.AdversarialLoss:
+        """`loss` over the logits of all devices; its gradients are for this device's rows."""
+        if self.axis_name is None:
+            return loss
+
+        def on_whole(function):
+            return lambda s_real, s_fake, state=None: function(
+                self.whole(s_real), self.whole(s_fake), state
+            )
+
+        def update(state, s_real, s_fake):
+            return loss.update(state, self.whole(s_real), self.whole(s_fake))
+
+        return dataclasses.replace(
+            loss,
+            discriminator=on_whole(loss.discriminator),
+            generator=on_whole(loss.generator),
+            update=update,
+        )
+
+
+ONE_DEVICE = Collectives()
+
+
+def collectives_over(devices: Sequence[jax.Device]) -> Collectives:
+    """The collectives of an update that is mapped over these devices."""
+    return Collectives(AXIS, len(devices)) if len(devices) > 1 else ONE_DEVICE

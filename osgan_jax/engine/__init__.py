@@ -1,0 +1,1 @@
+"""One trainer for any job: configuration, runner, loop, records, checkpoints."""

@@ -1,0 +1,74 @@
+"""One run in one directory."""
+
+import contextlib
+import fcntl
+import os
+import pathlib
+import socket
+from collections.abc import Iterator
+
+from osgan_jax.engine.checkpoints import errors
+
+_MOST_HOLDER = 200  # bytes of what the holder says of itself
+
+_locked: set[str] = set()
+
+
+@contextlib.contextmanager
+def lock(workdir: str | os.PathLike[str]) -> Iterator[None]:
+    """Holds `workdir` for this run; the operating system frees it however the process ends.
+
+    In a multi-process run only one process takes it. Runs of several machines see each other's
+    locks where the file system keeps them for all: NFS 4, Lustre mounted with `flock`, GPFS.
+
+    Raises:
+        CheckpointError: another run holds it, the directory cannot be written, or its file system
+            keeps no locks.
+    """
+    path = pathlib.Path(workdir).absolute() / '.lock'
+    key = os.path.realpath(path)
+    if key in _locked:
+        raise errors.CheckpointError(f'{path.parent} is already in use by this process.')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Not through a link: a directory from a stranger could have any file emptied below.
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise errors.CheckpointError(
+            f'cannot write in {path.parent}: {errors.reason(error)}; choose a workdir that can be '
+            'written.'
+        ) from error
+    try:
+        _take(file, path.parent)
+        # Only for the message of those who come second: a full disk must not matter.
+        with contextlib.suppress(OSError):
+            os.ftruncate(file, 0)
+            os.write(file, f'process {os.getpid()} on {socket.gethostname()}\n'.encode())
+        _locked.add(key)
+        try:
+            yield
+        finally:
+            _locked.discard(key)
+    finally:
+        os.close(file)  # this unlocks
+
+
+def _take(file: int, directory: pathlib.Path) -> None:
+    try:
+        # A record lock, not flock: forked data workers that outlive a killed run inherit the
+        # latter and would keep the directory shut.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:
+        holder = ''
+        with contextlib.suppress(OSError):
+            holder = os.read(file, _MOST_HOLDER).decode(errors='replace')
+        holder = ''.join(c for c in ' '.join(holder.split()) if c.isprintable())
+        raise errors.CheckpointError(
+            f'{directory} is in use by another run ({holder or "another process"}); wait for it to '
+            'end, stop it, or choose another workdir.'
+        ) from error
+    except OSError as error:
+        raise errors.CheckpointError(
+            f'cannot lock {directory}: {errors.reason(error)}; its file system keeps no locks, '
+            'without which two runs there would spoil each other: choose a workdir on another.'
+        ) from error

@@ -1,0 +1,381 @@
+"""Saving and restoring through orbax, with checks.
+
+`Checkpoints` wraps orbax's `CheckpointManager`: a save copies the state to host memory and
+returns, the files are written by a background thread into a temporary directory that is renamed
+when complete, and the newest few are kept. Added here:
+
+* a manifest beside the arrays with each leaf's name, shape, type and CRC-32, so that a flipped
+  byte is noticed whichever file it is in, and a state of another shape is refused by name;
+* restoring walks from the newest checkpoint to the oldest good one and says what it skipped. It
+  never starts again from nothing when there was something.
+
+On disk: `workdir/checkpoints/<step>/arrays` (orbax PyTree, one flat dict from leaf name to array;
+typed PRNG keys as their uint32 words) and `workdir/checkpoints/<step>/manifest` (JSON). Nothing in
+either is code: nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+
+from osgan_jax.engine.checkpoints import errors, leaves, manifest, quiet_orbax, reading
+from osgan_jax.runtime import stopping
+
+_DIRECTORY = 'checkpoints'
+_DAMAGED = 'checkpoints_damaged'
+_SHOWN = 3  # differing leaves named in an error
+
+
+class Restored(NamedTuple):
+    """What `Checkpoints.restore` returns."""
+
+    state: Any
+    iterator_state: bytes
+    step: int
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    All processes of a multi-process run construct it and call its methods together; the files are
+    written by process 0 to a directory that all of them see. Leaves must be addressable or
+    replicated over all processes.
+
+    Args:
+        workdir: the run's directory; the checkpoints go to `workdir/checkpoints`.
+        keep: how many of the newest checkpoints stay, at least 1.
+        read_only: for looking at a run that may be alive: creates, cleans and moves nothing.
+        warn: called with one line about each checkpoint that had to be passed over.
+
+    Raises:
+        ValueError: `keep` below 1.
+        CheckpointError: the directory cannot be created.
+    """
+
+    @stopping.deferred()
+    def __init__(
+        self,
+        workdir: str | os.PathLike[str],
+        *,
+        keep: int = 3,
+        read_only: bool = False,
+        warn: Callable[[str], None] | None = None,
+    ):
+        if keep < 1:
+            raise ValueError(f'keep must be at least 1 checkpoint, got {keep}.')
+        self.directory = pathlib.Path(workdir).absolute() / _DIRECTORY
+        self._read_only = read_only
+        self._warn = warn or _absl_warning
+        self._manager = None
+        if read_only and not self.directory.is_dir():
+            return  # nothing to see, and nothing may be created
+        ocp = quiet_orbax.load()
+        count = jax.process_count()
+        try:
+            if not read_only:
+                self.directory.mkdir(parents=True, exist_ok=True)
+                self._remove_unfinished()  # what a killed run left half written
+            self._manager = ocp.CheckpointManager(
+                self.directory,
+                item_handlers={
+                    reading.ARRAYS: ocp.PyTreeCheckpointHandler(),
+                    reading.MANIFEST: ocp.JsonCheckpointHandler(reading.MANIFEST_FILE),
+                },
+                options=ocp.CheckpointManagerOptions(
+                    preservation_policy=ocp.checkpoint_managers.LatestN(keep),
+                    read_only=read_only,
+                    create=False,
+                    # Otherwise, where no directory can be made, the threads that would write there
+                    # wait for it for twenty minutes, and so does the process when it ends.
+                    async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
+                    # Named processes wait for each other through jax's coordinator, which knows
+                    # who is gone; otherwise orbax would have their devices do it.
+                    multiprocessing_options=ocp.options.MultiprocessingOptions(
+                        active_processes=set(range(count)) if count > 1 else None
+                    ),
+                    # A directory that has its final name is complete.
+                    atomicity_options=ocp.options.AtomicityOptions(
+                        mode=ocp.options.AtomicityMode.ATOMIC_RENAME
+                    ),
+                ),
+            )
+        except OSError as error:
+            raise errors.CheckpointError(
+                f'cannot use {self.directory} for checkpoints: {errors.reason(error)}; choose a '
+                'workdir that can be written.'
+            ) from error
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def steps(self) -> list[int]:
+        """Steps whose checkpoints are complete on disk, ascending; some may be damaged."""
+        if self._manager is None:
+            return []
+        steps = set(self._manager.all_steps(read=True))
+        # A file or a broken link in the place of a checkpoint counts as a damaged one. Orbax does
+        # not see it, and a run that had no other would start again from nothing.
+        with contextlib.suppress(FileNotFoundError):
+            steps.update(int(name) for name in os.listdir(self.directory) if _is_step(name))
+        return sorted(steps)
+
+    def latest_step(self) -> int | None:
+        """The newest step, or None where nothing was saved."""
+        return max(self.steps(), default=None)
+
+    @stopping.deferred()
+    def save(
+        self,
+        step: int,
+        state: Any,
+        *,
+        iterator_state: bytes = b'',
+        metadata: dict[str, Any] | None = None,
+        wait: bool = False,
+    ) -> bool:
+        """Saves `state` in the background.
+
+        Returns once `state` has been copied to host memory, so its buffers may be donated at once.
+        A save still under way is waited for first; if that one failed, its error is raised here.
+
+        Args:
+            step: number of finished updates.
+            state: any pytree of arrays, typed PRNG keys and numbers.
+            iterator_state: where the data iterator of this process stands. Restored by another
+                number of processes, all of them get that of process 0.
+            metadata: anything JSON can hold that should travel with the state, e.g. the config.
+            wait: return only when the checkpoint is complete on disk.
+
+        Returns:
+            False if this step is there already (nothing is written then), else True.
+
+        Raises:
+            CheckpointError: this save or the one before failed (disk full, no permission); the
+                checkpoints that were complete stay.
+            ValueError: `step` is older than the newest checkpoint.
+        """
+        if self._read_only or self._manager is None:
+            raise ValueError(
+                f'{self.directory} is closed or was opened read-only: nothing can be saved.'
+            )
+        self.wait()
+        latest = self.latest_step()
+        if latest is not None and step <= latest:
+            if step in self.steps():
+                return False
+            raise ValueError(
+                f'cannot save step {step} in {self.directory}, which already holds step {latest}; '
+                'move the newer checkpoints away to go on from an older one.'
+            )
+        ocp = quiet_orbax.load()
+        described, arrays = leaves.to_host(state)
+        about = manifest.build(step, described, iterator_state, metadata)
+        with self._errors_of_saving():
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    arrays=ocp.args.PyTreeSave(arrays), manifest=ocp.args.JsonSave(about)
+                ),
+                force=True,  # when to save is the caller's business
+            )
+        if wait:
+            self.wait()
+        return True
+
+    @stopping.deferred()
+    def restore(self, like_state: Any, step: int | None = None, *, whole: bool = True) -> Restored:
+        """Reads a checkpoint back, bit-identical, PRNG keys included.
+
+        Args:
+            like_state: a pytree of the same structure, shapes and types: concrete arrays, whose
+                devices the result gets, or `jax.ShapeDtypeStruct`.
+            step: which checkpoint; None is the newest good one. Damaged ones newer than it are
+                reported and moved to `workdir/checkpoints_damaged`, so that their steps can be
+                saved again.
+            whole: whether `like_state` must have all that was saved; otherwise the rest is left
+                out.
+
+        Returns:
+            `(state, iterator_state, step)`.
+
+        Raises:
+            CheckpointError: there is no checkpoint, none is good, the one asked for is damaged, a
+                newer version of this program wrote it, it holds another structure, or one that
+                may be good cannot be read just now.
+        """
+        expected = leaves.expected(like_state)
+        steps = self.steps()
+        if not steps:
+            raise errors.CheckpointError(f'there is no checkpoint in {self.directory}.')
+        if step is not None:
+            if step not in steps:
+                raise errors.CheckpointError(
+                    f'there is no checkpoint of step {step} in {self.directory}; there are '
+                    f'{", ".join(map(str, steps))}.'
+                )
+            steps = [step]
+        found = None
+        with quiet_orbax.failed_reads_are_silent() as damaged:
+            for candidate in reversed(steps):
+                try:
+                    body = reading.read_manifest(self._path(candidate))
+                    described = body['leaves']
+                    if not whole:
+                        described = {k: v for k, v in described.items() if k in expected}
+                    self._check_structure(candidate, described, expected)
+                    arrays = reading.read_arrays(
+                        self._manager, self._path(candidate), body['leaves']
+                    )
+                    found = candidate, body, arrays
+                    break
+                except errors.DamagedError as error:
+                    damaged.append((candidate, str(error)))
+        if found is not None:
+            candidate, body, arrays = found
+            for bad, why in damaged:
+                self._warn(
+                    f'the checkpoint {self._path(bad)} is damaged ({why}); going on from '
+                    f'step {candidate} instead.'
+                )
+            self._set_aside([bad for bad, _ in damaged])
+            state = leaves.to_devices(like_state, arrays)
+            return Restored(state, manifest.own_iterator_state(body), candidate)
+        if step is not None:
+            raise errors.CheckpointError(
+                f'the checkpoint {self._path(step)} is damaged ({damaged[0][1]}); choose '
+                'another step.'
+            )
+        if self._read_only and self.steps() != steps:
+            return self.restore(
+                like_state, whole=whole
+            )  # the run being looked at replaced them meanwhile
+        raise errors.CheckpointError(
+            f'none of the {len(damaged)} checkpoints in {self.directory} can be read (newest, step '
+            f'{damaged[0][0]}: {damaged[0][1]}); restore them from a copy, or choose another '
+            'workdir to start from step 0.'
+        )
+
+    def metadata(self, step: int | None = None) -> dict[str, Any]:
+        """What was passed to `save` as metadata, of `step` or of the newest readable checkpoint.
+
+        Raises:
+            CheckpointError: no such checkpoint, or its manifest is damaged.
+        """
+        steps = self.steps() if step is None else [step]
+        why = 'there is no checkpoint'
+        for candidate in reversed(steps):
+            try:
+                return reading.read_manifest(self._path(candidate))['metadata']
+            except errors.DamagedError as error:
+                why = str(error)
+        raise errors.CheckpointError(f'no metadata can be read from {self.directory}: {why}.')
+
+    @stopping.deferred()
+    def wait(self) -> None:
+        """Blocks until the save under way is complete on disk.
+
+        Raises:
+            CheckpointError: it failed.
+        """
+        if self._manager is not None:
+            with self._errors_of_saving():
+                self._manager.wait_until_finished()
+
+    @stopping.deferred()
+    def close(self) -> None:
+        """Waits, then frees the threads. Safe to call twice.
+
+        Raises:
+            CheckpointError: the save under way failed.
+        """
+        manager, self._manager = self._manager, None
+        if manager is not None:
+            try:
+                with self._errors_of_saving():
+                    manager.wait_until_finished()
+            finally:
+                manager.close()
+
+    @contextlib.contextmanager
+    def _errors_of_saving(self) -> Iterator[None]:
+        """Turns whatever a save raises, now or in its thread, into a CheckpointError."""
+        try:
+            yield
+        except Exception as error:  # orbax and tensorstore raise many types
+            self._remove_unfinished()  # it must not fill the disk further
+            if self._manager is not None:
+                self._manager.reload()
+            raise errors.CheckpointError(
+                f'could not save a checkpoint in {self.directory}: {errors.reason(error)}; free '
+                'space or permit writing there and run the same command again (earlier '
+                'checkpoints are intact).'
+            ) from error
+
+    def _remove_unfinished(self) -> None:
+        if jax.process_index() == 0:
+            for path in self.directory.glob('*.orbax-checkpoint-tmp*'):
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _path(self, step: int) -> pathlib.Path:
+        return self.directory / str(step)
+
+    def _check_structure(
+        self, step: int, described: dict[str, Any], expected: dict[str, leaves.ShapeAndDtype]
+    ) -> None:
+        """Raises CheckpointError naming the first leaves that differ."""
+        differences = leaves.differences(described, expected)
+        if differences:
+            more = len(differences) - _SHOWN
+            raise errors.CheckpointError(
+                f'the checkpoint {self._path(step)} holds another state: '
+                f'{"; ".join(differences[:_SHOWN])}{f"; and {more} more" if more > 0 else ""}. Use '
+                'the options it was trained with, or another workdir.'
+            )
+
+    def _set_aside(self, steps: list[int]) -> None:
+        """Moves damaged checkpoints away, so that their steps can be written again."""
+        if self._read_only or not steps:
+            return
+        if jax.process_index() == 0:
+            try:
+                for step in steps:
+                    os.replace(self._path(step), self._free_place(step))
+            except OSError as error:
+                raise errors.CheckpointError(
+                    f'cannot move damaged checkpoints out of {self.directory}: '
+                    f'{errors.reason(error)}; permit writing there or remove them.'
+                ) from error
+        if jax.process_count() > 1:
+            from jax.experimental import multihost_utils
+
+            multihost_utils.sync_global_devices('osgan_jax_checkpoints_set_aside')
+        self._manager.reload()
+
+    def _free_place(self, step: int) -> pathlib.Path:
+        """Where a damaged checkpoint of `step` may go without taking the place of another."""
+        directory = self.directory.parent / _DAMAGED
+        directory.mkdir(exist_ok=True)
+        names = itertools.chain([str(step)], (f'{step}.{i}' for i in itertools.count(1)))
+        return next(p for p in map(directory.joinpath, names) if not os.path.lexists(p))
+
+
+def _is_step(name: str) -> bool:
+    """Whether something of that name lies where the checkpoint of a step would."""
+    return name.isascii() and name.isdecimal() and len(name) < 19 and str(int(name)) == name
+
+
+def _absl_warning(message: str) -> None:
+    from absl import logging
+
+    logging.warning('%s', message)

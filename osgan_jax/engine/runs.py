@@ -1,0 +1,238 @@
+"""A run's directory: what it was made with, written once and checked on every return to it."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import stat
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from osgan_jax import reporting
+from osgan_jax.engine import config as configuration
+from osgan_jax.gan.config import TrainConfig
+from osgan_jax.io import atomic
+
+_FILE = 'config.json'
+_MOST_TEXT = 1 << 24  # bytes; a list of many thousand class names has less than one MB
+_MOST_COUNT = 1 << 31  # images or classes of a dataset
+_MOST_SAID = 300  # characters of a reason in a message
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What is needed to rebuild a run's networks without its data.
+
+    Attributes:
+      config: resolved, an `osgan_jax.engine.config.RunConfig`.
+      num_classes: of the dataset, 0 without labels.
+      class_names: of the dataset.
+      num_examples: of the dataset, images an epoch; 0 for a run that sees no data.
+    """
+
+    config: Any
+    num_classes: int
+    class_names: tuple[str, ...]
+    num_examples: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Updates an epoch."""
+        return self.num_examples // self.config.batch_size
+
+
+class _OtherKindError(ValueError):
+    pass
+
+
+# What reading raises at damaged or hostile bytes, depending on which ones they are.
+_DAMAGE = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    OSError,
+    RecursionError,
+)
+
+
+def write(workdir: str | os.PathLike[str], run: Run) -> None:
+    """Writes `workdir/config.json`, whole or not at all."""
+    body = {
+        'kind': run.config.KIND,
+        'config': json.loads(run.config.to_json()),
+        'dataset': {
+            'num_classes': run.num_classes,
+            'class_names': list(run.class_names),
+            'num_examples': run.num_examples,
+        },
+    }
+    with atomic.replacing(pathlib.Path(workdir) / _FILE) as file:
+        file.write((json.dumps(body, indent=2) + '\n').encode())
+
+
+def read(workdir: str | os.PathLike[str], *kinds: type[configuration.RunConfig]) -> Run | None:
+    """Reads `workdir/config.json`; None where there is none.
+
+    Args:
+      workdir: the run's directory.
+      *kinds: what the run's configuration may be; by default a `TrainConfig`.
+
+    Raises:
+      ValueError: if it is damaged, from another version, or of a run of another kind.
+    """
+    path = pathlib.Path(workdir) / _FILE
+    known = {kind.KIND: kind for kind in kinds or (TrainConfig,)}
+    try:
+        body = json.loads(_content(path))
+        dataset, found = body['dataset'], body.get('kind', TrainConfig.KIND)
+        if found not in known:
+            raise _OtherKindError(
+                f'{workdir} holds a run of experiments.{found}, not of experiments.'
+                f'{" or experiments.".join(known)}: give another workdir'
+            )
+        return Run(
+            config=_config(known[found], body['config']),
+            num_classes=_count(dataset, 'num_classes'),
+            class_names=tuple(map(str, dataset['class_names'])),
+            num_examples=_count(dataset, 'num_examples'),
+        )
+    except FileNotFoundError:
+        return None
+    except _OtherKindError:
+        raise
+    except _DAMAGE as error:
+        raise ValueError(
+            f'{path} cannot be used ({_say(error)}): restore it, delete it if there are '
+            'checkpoints, which remember it, or choose another workdir'
+        ) from error
+
+
+def recall(metadata: Mapping[str, Any], like: Run) -> Run | None:
+    """The run that a checkpoint remembers, for a directory whose config.json is gone.
+
+    Args:
+      metadata: of the checkpoint.
+      like: a run of the same kind, for what a checkpoint does not say of the dataset.
+
+    Returns:
+      The run; None if the checkpoint has no configuration, or one of another kind or version.
+    """
+    try:
+        return dataclasses.replace(like, config=_config(type(like.config), metadata['config']))
+    except _DAMAGE:
+        return None
+
+
+def last_logged(workdir: str | os.PathLike[str]) -> int:
+    """The last step in a run's metrics.jsonl, 0 where there is none."""
+    try:
+        steps = reporting.metrics_log.read(pathlib.Path(workdir) / 'metrics.jsonl')['step']
+    except _DAMAGE:
+        return 0
+    return int(steps.max(initial=0))
+
+
+def check_unstarted(workdir: str | os.PathLike[str], saved: Run | None) -> str | None:
+    """Looks whether a directory without checkpoints has lost some.
+
+    Args:
+      workdir: the directory.
+      saved: its run, None where config.json is gone too.
+
+    Returns:
+      What a person should know before the run starts from step 0; None for a fresh directory.
+
+    Raises:
+      ValueError: if the run there must have saved some.
+    """
+    last = last_logged(workdir)
+    if not last:
+        return None
+    # A save ends before the next one begins.
+    if saved is not None and last > 2 * saved.config.save_every:
+        raise ValueError(
+            f'{workdir} holds a run that came to step {last} and none of its checkpoints: restore '
+            'its directory checkpoints, or choose another workdir to start from step 0'
+        )
+    return (
+        f'{workdir} holds a run that came to step {last} and was interrupted before its first '
+        'checkpoint: it starts again from step 0.'
+    )
+
+
+def kind_of(workdir: str | os.PathLike[str]) -> str | None:
+    """What kind of run a directory holds; None where there is none or nothing can be read."""
+    try:
+        body = json.loads(_content(pathlib.Path(workdir) / _FILE))
+        return str(body.get('kind', TrainConfig.KIND))
+    except _DAMAGE:
+        return None
+
+
+def check_same(workdir: str | os.PathLike[str], saved: Run, asked: Run) -> None:
+    """Raises ValueError naming every field in which a resumed run contradicts the saved one."""
+    found = configuration.contradictions(saved.config, asked.config)
+    if saved.num_examples != asked.num_examples:
+        found.append(
+            f'the dataset had {saved.num_examples} images there and has {asked.num_examples} now'
+        )
+    if found:
+        raise ValueError(
+            f'{workdir} holds checkpoints of another configuration: {"; ".join(found)}. Give the '
+            'same flags to resume it, or another --workdir to start afresh'
+        )
+
+
+def _content(path: pathlib.Path) -> bytes:
+    """What a file of a run holds, if it can be one."""
+    info = os.stat(path)
+    if not stat.S_ISREG(info.st_mode):  # a pipe would be waited for
+        raise ValueError('it is no file')
+    if info.st_size > _MOST_TEXT:
+        raise ValueError(f'it has {info.st_size} bytes, more than any run writes')
+    return path.read_bytes()
+
+
+def _config(kind: type[configuration.RunConfig], values: Any) -> Any:
+    """The configuration of a JSON object, every field of its own type."""
+    config = kind.from_json(json.dumps(values))
+    for name, hint in typing.get_type_hints(kind).items():
+        if typing.get_origin(hint) is not typing.ClassVar:
+            value = getattr(config, name)
+            if not _is_of(value, hint):
+                raise ValueError(f'{name}={value!r}: expected {_name(hint)}')
+    return config
+
+
+def _is_of(value: Any, hint: Any) -> bool:
+    """Whether a value that was JSON is of a field's type: plain types, unions and tuples."""
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_is_of(value, part) for part in typing.get_args(hint))
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_is_of(v, typing.get_args(hint)[0]) for v in value)
+    if hint is float:
+        return type(value) in (int, float)
+    return type(value) is hint
+
+
+def _name(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) else str(hint)
+
+
+def _count(dataset: dict[str, Any], name: str) -> int:
+    value = dataset[name]
+    if type(value) is not int or not 0 <= value < _MOST_COUNT:
+        raise ValueError(f'{name}={value!r}: expected a number of them')
+    return value
+
+
+def _say(error: BaseException) -> str:
+    text = ' '.join(str(error).split())
+    if isinstance(error, KeyError):
+        text = f'{text} is missing'
+    return text if len(text) <= _MOST_SAID else f'{text[:_MOST_SAID]}...'

@@ -1,0 +1,1 @@
+"""Scores: feature extractors, metrics, and the scores of a run."""

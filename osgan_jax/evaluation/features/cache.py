@@ -1,0 +1,225 @@
+"""Statistics of a dataset's real images, computed once and kept on disk.
+
+A file belongs to one dataset (name, split, number of images, size, channels and a look at the
+images themselves) as seen by one extractor (fingerprint and convention). All of that is in its
+name, so that different statistics never share a file, and again inside, so that a file that was
+copied, cut short or overwritten is noticed, said, and computed anew.
+"""
+
+import collections
+import concurrent.futures
+import dataclasses
+import os
+import pathlib
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from osgan_jax.data import dataset as datasets
+from osgan_jax.evaluation.features import extractors
+from osgan_jax.evaluation.metrics import moments
+from osgan_jax.io import checked_npz
+from osgan_jax.runtime import caches
+
+KIND = 'statistics of real images'
+FORMAT = 1
+"""Version of the layout of a file; a reader computes anew what has another."""
+
+_LOOKED_AT = 64  # images
+_AHEAD = 2  # batches that are read while one is computed
+
+
+@dataclasses.dataclass(frozen=True)
+class RealStatistics:
+    """What metrics need to know of the real images.
+
+    Attributes:
+      moments: count, mean and scatter of the features of all images.
+      pooled: `[M, F]` float32, features of M images drawn without replacement, in the dataset's
+        order; of all images where there are few.
+      provenance: what they were computed from: 'dataset', 'split', 'num_images', 'image_size',
+        'channels', 'content', 'extractor', 'convention', 'fingerprint', 'max_features', 'seed'.
+    """
+
+    moments: moments.Moments
+    pooled: np.ndarray
+    provenance: dict[str, Any]
+
+
+def identify(dataset: datasets.Dataset) -> dict[str, Any]:
+    """Returns what tells a dataset from others, as JSON can hold it.
+
+    Beside name, split, number of images, size and channels that is 'content', a sha256 of 64
+    images and labels spread evenly: another file under the same name is noticed at the price of
+    reading those. A change that avoids all of them is not.
+    """
+    count = len(dataset)
+    parts = []
+    for index in np.unique(np.linspace(0, count - 1, _LOOKED_AT).round().astype(int)).tolist():
+        row = dataset[index]
+        parts += [index, row['image'], int(row['label'])]
+    return {
+        'dataset': dataset.name,
+        'split': dataset.split,
+        'num_images': count,
+        'image_size': dataset.image_size,
+        'channels': dataset.channels,
+        'content': checked_npz.digest(*parts),
+    }
+
+
+def file_path(
+    cache_dir: str | os.PathLike[str] | None, prefix: str, provenance: dict[str, Any], version: int
+) -> pathlib.Path:
+    """Returns where something computed from a dataset is kept.
+
+    Args:
+      cache_dir: the folder; None is the user's (`osgan_jax.runtime.caches.default_dir`).
+      prefix: what it is, in a word.
+      provenance: what it was computed from, `identify(dataset)` included.
+      version: version of the format, so that two versions of the program do not overwrite each
+        other's files.
+    """
+    folder = caches.default_dir() if cache_dir is None else pathlib.Path(cache_dir).expanduser()
+    # For a person: enough to tell what may be deleted. The digest tells all the rest.
+    words = '-'.join(str(provenance[key]) for key in ('dataset', 'split', 'image_size'))
+    words = re.sub(r'[^A-Za-z0-9_.-]+', '_', words)[:80]
+    return folder / f'{prefix}-{words}-{checked_npz.digest(version, provenance)[:16]}.npz'
+
+
+def real_statistics(
+    dataset: datasets.Dataset,
+    extractor: extractors.Extractor,
+    cache_dir: str | os.PathLike[str] | None = None,
+    *,
+    batch_size: int = 256,
+    max_features: int = 10_000,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> RealStatistics:
+    """Returns the statistics of all images of a dataset, from the cache where it has them.
+
+    Otherwise the images go through the extractor once, in order and never mirrored; besides one
+    batch, memory holds `max_features` features.
+
+    Args:
+      dataset: the real images.
+      extractor: what turns them into features.
+      cache_dir: folder of the files, created if need be; None is the user's
+        (`osgan_jax.runtime.caches.default_dir`). One that cannot be written costs a warning, and
+        the time again next time.
+      batch_size: images a call of the extractor; at least 1.
+      max_features: the most features to keep for kernel distance and precision; at least 1.
+      seed: of which images those are, where there are more.
+      progress: called with (images done, images in all) after every batch; not on a hit.
+      warn: called with a sentence about a file that could not be used or written; by default they
+        go to standard error.
+
+    Raises:
+      ValueError: an argument out of range, or features that are not finite.
+    """
+    if batch_size < 1 or max_features < 1:
+        raise ValueError(
+            'expected batch_size and max_features of at least 1, '
+            f'got {batch_size} and {max_features}'
+        )
+    provenance = {
+        **identify(dataset),
+        'extractor': extractor.name,
+        'convention': extractor.convention,
+        'fingerprint': extractor.fingerprint,
+        'max_features': int(max_features),
+        'seed': int(seed),
+    }
+    path = file_path(cache_dir, 'statistics', provenance, FORMAT)
+    return checked_npz.reuse(
+        path,
+        load=lambda: _load(path, provenance),
+        build=lambda: _compute(dataset, extractor, provenance, batch_size, progress),
+        save=lambda statistics: _save(path, statistics),
+        warn=warn,
+    )
+
+
+def _save(path: pathlib.Path, statistics: RealStatistics) -> None:
+    arrays = {
+        'count': np.asarray(statistics.moments.count, np.int64),
+        'mean': np.asarray(statistics.moments.mean, np.float64),
+        'scatter': np.asarray(statistics.moments.scatter, np.float64),
+        'pooled': statistics.pooled,
+    }
+    checked_npz.write(path, KIND, FORMAT, statistics.provenance, arrays)
+
+
+def _load(path: pathlib.Path, provenance: dict[str, Any]) -> RealStatistics:
+    about, arrays = checked_npz.read(path, KIND, FORMAT)
+    changed = [
+        f'{key} {about.get(key)!r}, not {value!r}'
+        for key, value in provenance.items()
+        if about.get(key) != value
+    ]
+    if changed:
+        raise ValueError(f'{path} belongs to other images or features: it has {changed[0]}')
+    count = int(arrays['count'])
+    found = moments.Moments(count=count, mean=arrays['mean'], scatter=arrays['scatter'])
+    return RealStatistics(found, arrays['pooled'], provenance)
+
+
+def _compute(
+    dataset: datasets.Dataset,
+    extractor: extractors.Extractor,
+    provenance: dict[str, Any],
+    batch_size: int,
+    progress: Callable[[int, int], None] | None,
+) -> RealStatistics:
+    count = len(dataset)
+    kept = _drawn(count, provenance['max_features'], provenance['seed'])
+    total, pooled = None, []
+    done = 0
+    for images in _batches(dataset, batch_size):
+        features = np.asarray(extractor.apply(images).pooled)
+        if not np.isfinite(features).all():
+            raise ValueError(
+                f'the {extractor.name} sees features that are not finite in images {done} to '
+                f'{done + len(images) - 1} of {dataset.name}: check its weights'
+            )
+        seen = moments.of(features)
+        total = seen if total is None else moments.merge(total, seen)
+        pooled.append(features[kept[done : done + len(images)]])
+        done += len(images)
+        if progress is not None:
+            progress(done, count)
+    return RealStatistics(total, np.concatenate(pooled).astype(np.float32), provenance)
+
+
+def _drawn(count: int, most: int, seed: int) -> np.ndarray:
+    """Returns which of `count` images to keep features of, bool `[count]`."""
+    kept = np.ones(count, bool)
+    if count > most:
+        kept[:] = False
+        kept[np.random.default_rng(seed).choice(count, most, replace=False)] = True
+    return kept
+
+
+def _batches(dataset: datasets.Dataset, batch_size: int) -> Iterator[np.ndarray]:
+    """Yields all images in order, uint8 `[N, H, W, C]`, reading ahead in threads."""
+
+    def read(start: int) -> np.ndarray:
+        rows = range(start, min(start + batch_size, len(dataset)))
+        return np.stack([dataset[row]['image'] for row in rows])
+
+    with concurrent.futures.ThreadPoolExecutor(_AHEAD) as pool:
+        waiting = collections.deque()
+        try:
+            for start in range(0, len(dataset), batch_size):
+                waiting.append(pool.submit(read, start))
+                if len(waiting) > _AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -1,0 +1,299 @@
+"""The Inception network as an extractor: published weights, and images as each convention has them.
+
+Scores depend on how images come to 299 pixels and to the network's range. Three conventions are in
+use, and numbers made by different ones do not compare:
+
+* 'torch': bilinear between pixel centres, not antialiased; [0, 255] to [-1, 1]. That of pytorch-fid
+  (https://github.com/mseitzer/pytorch-fid).
+* 'tf1': bilinear with output i at i * size / 299 of the input, half a pixel off its place; less
+  128, over 128. That of the graph by Heusel et al. 2017 (https://arxiv.org/abs/1706.08500).
+* 'clean': bicubic, antialiased, clipped to [0, 255]; less 128, over 128. That of Parmar et al. 2022
+  (https://arxiv.org/abs/2104.11222), who resize by Pillow, in its mode of floating point.
+
+All three are linear maps of rows and of columns, so that a matrix for each does the resizing.
+"""
+
+import functools
+import hashlib
+import http.client
+import os
+import pathlib
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from osgan_jax.evaluation.features import extractors
+from osgan_jax.io import atomic, checked_npz, checks, storage, weights
+from osgan_jax.networks import inception
+from osgan_jax.runtime import parallel
+
+CONVENTIONS = ('torch', 'tf1', 'clean')
+
+URL = (
+    'https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/'
+    'pt_inception-2015-12-05-6726825d.pth'
+)
+SHA256_PREFIX = '6726825d'
+
+_TIMEOUT = 60.0  # seconds without a byte
+_PART = 1 << 20  # bytes
+
+# The last part of names, here and in PyTorch.
+_LEAVES = {
+    'kernel': 'weight',
+    'scale': 'weight',
+    'bias': 'bias',
+    'mean': 'running_mean',
+    'var': 'running_var',
+}
+
+
+def fetch(cache_dir: str | os.PathLike[str], *, url: str = URL) -> pathlib.Path:
+    """Downloads the published weights, 96 MB, unless they are there already.
+
+    Args:
+      cache_dir: folder for them; it is created.
+      url: where they are published.
+
+    Returns:
+      The file.
+
+    Raises:
+      OSError: they cannot be downloaded, or the folder cannot be written.
+      ValueError: what was downloaded is something else; it is not kept.
+    """
+    path = pathlib.Path(cache_dir) / URL.rpartition('/')[2]
+    try:
+        weights.verify(path, SHA256_PREFIX)
+        return path
+    except (FileNotFoundError, ValueError):
+        pass  # none, or one that was cut short and is replaced
+    sha256 = hashlib.sha256()
+    with atomic.replacing(path) as file:
+        for part in _download(url):
+            sha256.update(part)
+            file.write(part)
+        # Raised in here, so that the file is removed before it gets its name.
+        if not sha256.hexdigest().startswith(SHA256_PREFIX):
+            raise ValueError(
+                f'what was downloaded from {url} is damaged or another file, and was removed: its '
+                f'sha256 begins with {sha256.hexdigest()[:8]}, not with {SHA256_PREFIX}; try again,'
+                ' or get the file elsewhere and give its path as --inception_weights'
+            )
+    return path
+
+
+def _download(url: str) -> Iterator[bytes]:
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:
+            while part := response.read(_PART):
+                yield part
+    except (OSError, http.client.HTTPException) as error:
+        reason = ' '.join(str(getattr(error, 'reason', error)).split()).rstrip('.')
+        raise ConnectionError(
+            f'cannot download the weights of Inception from {url} ({reason}): where there is no '
+            'network, get the file elsewhere and give its path as --inception_weights'
+        ) from None
+
+
+def tensor_shapes() -> dict[str, tuple[int, ...]]:
+    """Returns the 472 tensors that the network takes: shapes by PyTorch's names and layouts."""
+    return {name: shape for name, (_, shape) in _tensors().items()}
+
+
+def load_variables(tensors: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Makes the network's variables of tensors by PyTorch's names.
+
+    Convolutions go from `[O, I, kh, kw]` to `[kh, kw, I, O]`, `fc.weight` from `[O, I]` to
+    `[I, O]`. Quietly left out are `num_batches_tracked` of BatchNorm, which counts training steps,
+    and the auxiliary classifier `AuxLogits`.
+
+    Args:
+      tensors: from `osgan_jax.io.weights.read`.
+
+    Returns:
+      'params' and 'batch_stats', float32 on the host.
+
+    Raises:
+      ValueError: tensors are missing, unknown, of another shape or type, or not finite; it names
+        them.
+    """
+    expected = _tensors()
+    found = {name: np.asarray(array) for name, array in tensors.items() if not _is_ignored(name)}
+    missing = [name for name in expected if name not in found]
+    unknown = [name for name in found if name not in expected]
+    misshapen, unfit = [], []
+    for name in expected.keys() & found.keys():
+        array, (_, shape) = found[name], expected[name]
+        if array.shape != shape:
+            misshapen.append(f'{name} {list(array.shape)} for {list(shape)}')
+        elif array.dtype.kind != 'f':
+            unfit.append(f'{name} {array.dtype}')
+        elif not np.isfinite(array).all() or (name.endswith('running_var') and array.min() < 0):
+            unfit.append(name)
+    faults = {
+        'missing': missing,
+        'unknown': _printable(unknown),
+        'of another shape': sorted(misshapen),
+        'of another type, or not finite': sorted(unfit),
+    }
+    if any(faults.values()):
+        raise ValueError(
+            f'these are not the weights of the FID Inception network: {checks.listing(faults)}'
+        )
+    flat = {}
+    for name, (path, _) in expected.items():
+        array = found[name]
+        if path[-1] == 'kernel':
+            array = array.T if array.ndim == 2 else array.transpose(2, 3, 1, 0)
+        flat[path] = np.ascontiguousarray(array, np.float32)
+    return flax.traverse_util.unflatten_dict(flat)
+
+
+@functools.cache
+def _tensors() -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
+    """Returns, by PyTorch's names, the paths of the network's arrays and PyTorch's shapes."""
+    images = jnp.zeros((1, inception.IMAGE_SIZE, inception.IMAGE_SIZE, 3))
+    variables = jax.eval_shape(lambda: inception.Inception().init(jax.random.key(0), images))
+    found = {}
+    for path, leaf in flax.traverse_util.flatten_dict(variables).items():
+        shape = leaf.shape
+        if path[-1] == 'kernel':
+            shape = shape[::-1] if len(shape) == 2 else (shape[3], shape[2], *shape[:2])
+        found['.'.join((*path[1:-1], _LEAVES[path[-1]]))] = path, shape
+    return found
+
+
+def _is_ignored(name: str) -> bool:
+    return name.endswith('.num_batches_tracked') or name.startswith('AuxLogits.')
+
+
+def _printable(names: list[str]) -> list[str]:
+    return [ascii(name)[1:-1][:120] for name in names]
+
+
+def preprocess(images: np.ndarray | jax.Array, convention: str) -> jax.Array:
+    """Brings images to the network's size and range, as a convention has it.
+
+    Args:
+      images: `uint8 [N, H, W, C]` in [0, 255]; C 1, which is repeated, or 3.
+      convention: one of `CONVENTIONS`.
+
+    Returns:
+      `[N, 299, 299, 3]` float32.
+
+    Raises:
+      ValueError: images of another type or shape, or an unknown convention.
+    """
+    _check_convention(convention)
+    _check_images(images)
+    rows, columns = (resize_matrix(convention, size) for size in images.shape[1:3])
+    # Half the digits, the default on accelerators, would be coarser than the images' own steps.
+    product = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
+    x = product('qw,nhwc->nhqc', columns, jnp.asarray(images, jnp.float32))
+    x = product('ph,nhqc->npqc', rows, x)
+    if convention == 'torch':
+        x = x / 127.5 - 1
+    else:
+        x = ((jnp.clip(x, 0, 255) if convention == 'clean' else x) - 128) / 128
+    return jnp.repeat(x, 3, axis=3) if x.shape[3] == 1 else x
+
+
+def resize_matrix(convention: str, size: int) -> np.ndarray:
+    """Returns the weights `[299, size]` of input pixels in output pixels along an axis.
+
+    Raises:
+      ValueError: an unknown convention.
+    """
+    _check_convention(convention)
+    output = np.arange(inception.IMAGE_SIZE)[:, None]
+    pixels = np.arange(size)
+    scale = size / inception.IMAGE_SIZE
+    if convention == 'clean':
+        # Keys' cubic with a = -1/2, widened where the image shrinks; cut off at the border, where
+        # the rest counts for more.
+        centre, width = (output + 0.5) * scale, max(scale, 1)
+        first = np.maximum(np.floor(centre - 2 * width + 0.5), 0)
+        behind = np.floor(centre + 2 * width + 0.5)
+        matrix = _cubic(np.abs(pixels + 0.5 - centre) / width)
+        matrix = np.where((pixels >= first) & (pixels < behind), matrix, 0)
+        return np.asarray(matrix / matrix.sum(1, keepdims=True), np.float32)
+    place = output * scale if convention == 'tf1' else (output + 0.5) * scale - 0.5
+    # Beyond the outermost pixels the image is constant.
+    place = np.clip(place, 0, size - 1)
+    return np.asarray(np.maximum(1 - np.abs(pixels - place), 0), np.float32)
+
+
+def _cubic(x: np.ndarray) -> np.ndarray:
+    """Keys 1981, equation 4 with a = -1/2, at distances of zero or more."""
+    near = (1.5 * x - 2.5) * x * x + 1
+    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return np.where(x < 1, near, np.where(x < 2, far, 0))
+
+
+def _check_images(images: np.ndarray | jax.Array) -> None:
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
+        raise ValueError(
+            'the Inception network takes uint8 images [N, H, W, C] with C 1 or 3, '
+            f'got {images.dtype} {list(images.shape)}'
+        )
+    if not all(images.shape):
+        raise ValueError(f'the Inception network got no images: {list(images.shape)}')
+
+
+def _check_convention(convention: str) -> None:
+    if convention not in CONVENTIONS:
+        raise ValueError(f'unknown convention {convention!r}: use one of {", ".join(CONVENTIONS)}')
+
+
+def extractor(
+    weights_path: str | os.PathLike[str],
+    *,
+    convention: str = 'torch',
+    batch_size: int = 64,
+    num_devices: int | None = None,
+) -> extractors.Extractor:
+    """Makes a file of weights into an extractor: pooled `[N, 2048]`, logits `[N, 1008]`.
+
+    The logits are those without the bias, see `networks.inception.Outputs`.
+
+    Args:
+      weights_path: the published .pth, or the same tensors as .npz or .safetensors.
+      convention: one of `CONVENTIONS`, recorded beside every number.
+      batch_size: images a call on all devices; fewer are padded, so that it is compiled once for
+        each size of images. Rounded up to a multiple of the devices.
+      num_devices: local devices to share the work; by default all.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it holds other weights, or an argument is out of range.
+    """
+    _check_convention(convention)
+    tensors = weights.read(weights_path)
+    try:
+        variables = load_variables(tensors)
+    except ValueError as error:
+        raise ValueError(f'cannot use {storage.printable(weights_path)}: {error}') from None
+    flat = flax.traverse_util.flatten_dict(variables, sep='/')
+    parts = [part for name in sorted(flat) for part in (name, flat[name])]
+    fingerprint = checked_npz.digest(f'inception {convention}', *parts)
+
+    def see(variables, images):
+        # Scores are published in float32, to more digits than accelerators' default leaves.
+        with jax.default_matmul_precision('highest'):
+            seen = inception.Inception().apply(variables, preprocess(images, convention))
+        return extractors.Features(seen.pooled, seen.logits)
+
+    see_all = parallel.map_rows(see, variables, batch_size=batch_size, num_devices=num_devices)
+
+    def apply(images: np.ndarray) -> extractors.Features:
+        images = np.asarray(images)
+        _check_images(images)
+        return extractors.Features(*see_all(images))
+
+    return extractors.Extractor('inception', convention, fingerprint, apply)

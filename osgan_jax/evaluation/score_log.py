@@ -1,0 +1,113 @@
+"""Scores in a run's directory: evaluations.jsonl, one checkpoint a line, and a plot of them."""
+
+import json
+import os
+import pathlib
+from typing import Any
+
+from osgan_jax.io import atomic
+
+FILE = 'evaluations.jsonl'
+PLOT = 'evaluations.png'
+
+# Every line has these, and one of the counts.
+_NEEDED = ('step', 'fingerprint', 'seed')
+_COUNTS = {'num_samples': 'samples', 'num_pairs': 'pairs'}
+# Of path lengths, which have lines of their own.
+_PATH = ('space', 'sampling', 'epsilon', 'crop')
+# Lines that agree in these, those without one included, are one evaluation made twice.
+_KEY = (*_NEEDED, *_COUNTS, *_PATH)
+_ABOUT = ('extractor', 'convention', 'dataset', 'num_real', 'distance')
+_NO_METRIC = {'seconds', 'flops', *_KEY, *_ABOUT}
+
+
+def metric_names(entry: dict[str, Any]) -> list[str]:
+    """The metrics among an entry's fields, without their standard deviations."""
+    return [name for name in entry if name not in _NO_METRIC and not name.endswith('_std')]
+
+
+def write(workdir: str | os.PathLike[str], entry: dict[str, Any]) -> None:
+    """Adds a line, or to the line of the same evaluation; lines stay in the order of steps.
+
+    Args:
+      workdir: the run's directory.
+      entry: step, seconds of training until then or None, metrics, and what an Evaluator or a
+        PathLength says about them.
+
+    Raises:
+      OSError: if the file cannot be written; the old one stays.
+    """
+    same = lambda other: all(other.get(key) == entry.get(key) for key in _KEY)  # noqa: E731
+    lines = read(workdir)
+    before = next((line for line in lines if same(line)), {})
+    lines = [line for line in lines if not same(line)] + [{**before, **entry}]
+    lines.sort(key=lambda line: line['step'])
+    text = ''.join(json.dumps(line) + '\n' for line in lines)
+    with atomic.replacing(pathlib.Path(workdir) / FILE) as file:
+        file.write(text.encode())
+
+
+def read(workdir: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """All evaluations of a run, by step; lines that cannot be read are passed over."""
+    path = pathlib.Path(workdir) / FILE
+    if not path.exists():
+        return []
+    found = []
+    for line in path.read_text().splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and all(key in entry for key in _NEEDED):
+            found += [entry] if _COUNTS.keys() & entry.keys() else []
+    return sorted(found, key=lambda entry: entry['step'])
+
+
+def scores(
+    workdir: str | os.PathLike[str], metric: str, about: dict[str, Any]
+) -> list[tuple[int, float]]:
+    """Steps and values of a metric, of those lines alone that have all of these fields."""
+    return [
+        (line['step'], line[metric])
+        for line in read(workdir)
+        if metric in line and all(line.get(key) == value for key, value in about.items())
+    ]
+
+
+def plot(workdir: str | os.PathLike[str]) -> pathlib.Path | None:
+    """Draws every metric against the step, one panel each; None where there is nothing to draw."""
+    entries = read(workdir)
+    names = list(dict.fromkeys(name for entry in entries for name in metric_names(entry)))
+    if not names:
+        return None
+    # The object interface: no global backend is chosen and no display is needed.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    down = -(-len(names) // 2)
+    figure = Figure(figsize=(9, 0.6 + 2.8 * down), layout='constrained')
+    FigureCanvasAgg(figure)
+    for index, name in enumerate(names):
+        axis = figure.add_subplot(down, min(2, len(names)), index + 1)
+        series: dict[tuple, list] = {}
+        for entry in entries:
+            if name in entry:
+                key = (_count(entry), *(entry.get(key) for key in _KEY if key != 'step'))
+                series.setdefault(key, []).append((entry['step'], entry[name]))
+        for (count, *_), points in series.items():
+            axis.plot(*zip(*points, strict=True), marker='o', ms=3, label=count)
+        axis.set_xlabel('step')
+        axis.set_ylabel(name)
+        axis.grid(alpha=0.3)
+        axis.spines[['top', 'right']].set_visible(False)
+        if len(series) > 1:
+            axis.legend(frameon=False, fontsize=8)
+    path = pathlib.Path(workdir) / PLOT
+    with atomic.replacing(path) as file:
+        figure.savefig(file, format='png', dpi=100, metadata={'Software': None})
+    return path
+
+
+def _count(entry: dict[str, Any]) -> str:
+    """What a line's numbers were made of, in words."""
+    return next(f'{entry[name]:,} {what}' for name, what in _COUNTS.items() if name in entry)

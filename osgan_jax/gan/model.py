@@ -1,0 +1,265 @@
+"""What is trained (`GAN`), and everything that changes while it is (`TrainState`)."""
+
+import dataclasses
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from osgan_jax.core import diffaugment, losses, one_stage
+from osgan_jax.core.regularizers import Penalties
+from osgan_jax.gan.config import TrainConfig, parse_multiplier
+
+Array = jax.Array
+PyTree = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class GAN:
+    """Networks, objective and optimisers of one run.
+
+    Attributes:
+      generator: linen module `(z [N, Z], labels, train) -> images [N, H, W, C]` in [-1, 1].
+      discriminator: linen module `(images, labels, train) -> logits [N]`.
+      loss: the objective.
+      optimizer_g: G's optax transformation.
+      optimizer_d: D's optax transformation.
+      latent_dim: Z.
+      image_shape: `(H, W, C)`.
+      num_classes: labels, 0 for unconditional networks.
+      weight_clip: bound on D's weights after each step, 0 for none (WGAN: 0.01).
+      ema_decay: decay of the average of G, 0 for none.
+      ema_start: step from which on it is an average; until then it is G itself.
+      penalties: what the objective has added, and how often.
+      augment: what D sees all images through, of `osgan_jax.core.diffaugment.POLICIES`.
+    """
+
+    generator: nn.Module
+    discriminator: nn.Module
+    loss: losses.AdversarialLoss
+    optimizer_g: optax.GradientTransformation
+    optimizer_d: optax.GradientTransformation
+    latent_dim: int
+    image_shape: tuple[int, int, int]
+    num_classes: int = 0
+    weight_clip: float = 0.0
+    ema_decay: float = 0.0
+    ema_start: int = 0
+    penalties: Penalties = dataclasses.field(default_factory=Penalties)
+    augment: tuple[str, ...] = ()
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Everything a step changes; all of it is checkpointed.
+
+    Attributes:
+      step: updates made, int32 scalar.
+      params_g: G's parameters.
+      params_d: D's parameters.
+      stats_g: G's other collections, `{'batch_stats': ...}` or `{}`.
+      stats_d: D's, likewise.
+      opt_g: G's optimiser state.
+      opt_d: D's optimiser state.
+      loss_state: the objective's own state, None where it has none.
+      ema_g: averaged `{'params': ..., **stats_g}` of G, None without averaging.
+      key: PRNG key of the run; step t draws from `fold_in(key, t)`.
+      penalties: newest values of lazy penalties by name, `penalty_d`, `penalty_g` and the running
+        mean `path_length`; None without any.
+    """
+
+    step: Array
+    params_g: PyTree
+    params_d: PyTree
+    stats_g: PyTree
+    stats_d: PyTree
+    opt_g: PyTree
+    opt_d: PyTree
+    loss_state: Any
+    ema_g: PyTree
+    key: Array
+    penalties: Any = None
+
+    def sampling_variables(self) -> PyTree:
+        """G's variables to sample from: the average where there is one."""
+        if self.ema_g is not None:
+            return self.ema_g
+        return {'params': self.params_g, **self.stats_g}
+
+
+def build(config: TrainConfig, *, num_classes: int, steps_per_epoch: int, axis_name=None) -> GAN:
+    """The GAN that a resolved configuration describes.
+
+    Args:
+      config: resolved (`osgan_jax.gan.methods.resolve`).
+      num_classes: of the dataset; used where the configuration is conditional.
+      steps_per_epoch: for the schedule of the learning rates.
+      axis_name: mapped axis over which BatchNorm is synchronised; None on one device.
+
+    Raises:
+      ValueError: for a network, norm, image size, loss or option that does not exist.
+    """
+    from osgan_jax import networks
+
+    num_classes = num_classes if config.conditional else 0
+    pair = networks.build(
+        config.network,
+        image_size=config.image_size,
+        channels=config.channels,
+        width=config.width,
+        channel_multiplier=parse_multiplier(config.channel_multiplier),
+        latent_dim=config.latent_dim,
+        num_classes=num_classes,
+        discriminator_norm=config.discriminator_norm,
+        minibatch_deviation=config.minibatch_deviation,
+        style_mixing=config.style_mixing,
+        remat=config.remat,
+        dtype=jnp.bfloat16 if config.precision == 'bfloat16' else jnp.float32,
+        axis_name=axis_name,
+    )
+    diffaugment.check(config.augment)
+    penalties = Penalties(
+        r1=config.r1,
+        r2=config.r2,
+        gradient_penalty=config.gradient_penalty,
+        penalty_every=config.penalty_every,
+        path_length=config.path_length,
+        path_length_every=config.path_length_every,
+        orthogonal=config.orthogonal,
+    )
+    return GAN(
+        generator=pair.generator,
+        discriminator=pair.discriminator,
+        loss=losses.get(config.loss, **parse_options(config.loss_options)),
+        optimizer_g=_optimizer(
+            config, config.learning_rate_g, steps_per_epoch, penalties.generator_every
+        ),
+        optimizer_d=_optimizer(
+            config, config.learning_rate_d, steps_per_epoch, penalties.discriminator_every
+        ),
+        latent_dim=config.latent_dim,
+        image_shape=(config.image_size, config.image_size, config.channels),
+        num_classes=num_classes,
+        weight_clip=config.weight_clip,
+        ema_decay=config.ema_decay,
+        ema_start=config.ema_start,
+        penalties=penalties,
+        augment=config.augment,
+    )
+
+
+def create(gan: GAN, seed: int) -> TrainState:
+    """A fresh state: parameters, statistics and optimisers at step 0."""
+
+    def initialise(key):
+        key_g, key_d, key = jax.random.split(key, 3)
+        z = jnp.zeros((2, gan.latent_dim))
+        images = jnp.zeros((2, *gan.image_shape))
+        labels = jnp.zeros(2, jnp.int32) if gan.num_classes else None
+        stats_g, params_g = _split(gan.generator.init(key_g, z, labels, train=False))
+        stats_d, params_d = _split(gan.discriminator.init(key_d, images, labels, train=False))
+        averaged = {'params': params_g, **stats_g} if gan.ema_decay else None
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params_g=params_g,
+            params_d=params_d,
+            stats_g=stats_g,
+            stats_d=stats_d,
+            opt_g=gan.optimizer_g.init(params_g),
+            opt_d=gan.optimizer_d.init(params_d),
+            loss_state=gan.loss.init(),
+            # A copy: donation must not meet one buffer twice.
+            ema_g=jax.tree.map(jnp.copy, averaged),
+            key=key,
+            penalties={name: jnp.zeros(()) for name in gan.penalties.names} or None,
+        )
+
+    return jax.jit(initialise)(jax.random.key(seed))
+
+
+def is_samplewise(gan: GAN, state: TrainState) -> bool:
+    """Whether D treats samples one by one, found by `osgan_jax.check_samplewise`."""
+    try:
+        check_samplewise(gan, state)
+    except ValueError:
+        return False
+    return True
+
+
+def check_samplewise(gan: GAN, state: TrainState) -> None:
+    """Raises ValueError, saying why, unless D treats samples one by one."""
+    n = 4
+    images = jax.random.normal(jax.random.key(0), (2 * n, *gan.image_shape))
+    labels = jnp.arange(2 * n) % gan.num_classes if gan.num_classes else None
+    # Statistics shared over devices exist only inside the mapped update; the question is the same
+    # on one device.
+    discriminator = gan.discriminator.clone(axis_name=None)
+
+    def discriminate(params, fake):
+        logits, _ = discriminator.apply(
+            {'params': params, **state.stats_d},
+            jnp.concatenate([images[:n], fake]),
+            labels,
+            train=True,
+            mutable=['batch_stats'],
+        )
+        return (logits[:n], logits[n:]), None
+
+    one_stage.check_samplewise(discriminate, state.params_d, images[n:])
+
+
+def num_parameters(params: PyTree) -> int:
+    """How many numbers a pytree of parameters holds."""
+    return sum(x.size for x in jax.tree.leaves(params))
+
+
+def parse_options(options: tuple[str, ...]) -> dict[str, float | bool]:
+    """`('slope=0.2', 'linear_generator=true')` as keyword arguments.
+
+    Raises:
+      ValueError: for an option that is not `name=number` or `name=true|false`.
+    """
+    values: dict[str, float | bool] = {}
+    for option in options:
+        name, _, text = option.partition('=')
+        try:
+            values[name] = {'true': True, 'false': False}.get(text.lower())
+            if values[name] is None:
+                values[name] = float(text)
+        except ValueError as error:
+            raise ValueError(
+                f'loss_options={option!r}: expected name=number or name=true|false'
+            ) from error
+    return values
+
+
+def _split(variables: PyTree) -> tuple[PyTree, PyTree]:
+    stats = dict(variables)
+    params = stats.pop('params')
+    return stats, params
+
+
+def _optimizer(config: TrainConfig, rate: float, steps_per_epoch: int, every: int):
+    """The optimiser of one network, whose penalty is a step of its own every `every` steps.
+
+    StyleGAN2 (appendix B) lowers rate and decays by k / (k + 1), so that k + 1 steps move and
+    forget as much as k would without the penalty.
+    """
+    share = every / (every + 1) if every > 1 else 1.0
+    beta1, beta2 = config.beta1**share if config.beta1 else 0.0, config.beta2**share
+    boundaries = {}
+    for epoch in config.decay_epochs:
+        step = epoch * steps_per_epoch
+        # A schedule counts the penalty's steps too: one at step 0, and every k after.
+        step += -(-step // every) if every > 1 else 0
+        boundaries[step] = config.decay_factor
+    rate = rate * share
+    schedule = optax.piecewise_constant_schedule(rate, boundaries) if boundaries else rate
+    if config.optimizer == 'adam':
+        return optax.adam(schedule, b1=beta1, b2=beta2, eps=config.adam_epsilon)
+    if config.optimizer == 'rmsprop':
+        return optax.rmsprop(schedule, decay=beta2)
+    return optax.sgd(schedule, momentum=beta1 or None)

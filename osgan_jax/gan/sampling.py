@@ -1,0 +1,191 @@
+"""Images from a generator: in training, and from any checkpoint of a run."""
+
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from osgan_jax.compression.config import CompressConfig
+from osgan_jax.engine import checkpoints, runs
+from osgan_jax.gan import model
+from osgan_jax.gan.config import TrainConfig
+from osgan_jax.gan.model import GAN
+
+# Splits the fixed latents of sample grids off the run's seed, away from training's own keys.
+_GRID_STREAM = 0x6772_6964
+_CHUNK = 256
+
+
+def draw(generator: Any) -> Callable[[Any, jax.Array, jax.Array | None], jax.Array]:
+    """A compiled `(variables, z, labels) -> images [N, H, W, C]` in inference mode."""
+    # Statistics shared over devices belong to training; inference reads the running ones.
+    generator = generator.clone(axis_name=None)
+    return jax.jit(lambda variables, z, labels: generator.apply(variables, z, labels, train=False))
+
+
+def sampler(gan: GAN) -> Callable[[Any, jax.Array, jax.Array | None], jax.Array]:
+    """A compiled `(variables, z, labels) -> images [N, H, W, C]` of a GAN's generator."""
+    return draw(gan.generator)
+
+
+def grid_inputs(gan: GAN, seed: int, count: int) -> tuple[jax.Array, jax.Array | None]:
+    """The latents `[count, Z]` and labels of a run's sample grids, the same at every step."""
+    z = fixed_latents(seed, count, gan.latent_dim)
+    labels = jnp.arange(count) % gan.num_classes if gan.num_classes else None
+    return z, labels
+
+
+def fixed_latents(seed: int, count: int, latent_dim: int) -> jax.Array:
+    """The latents `[count, Z]` of a run's sample grids."""
+    key = jax.random.fold_in(jax.random.key(seed), _GRID_STREAM)
+    return jax.random.normal(key, (count, latent_dim))
+
+
+def read(workdir: str | os.PathLike[str]) -> runs.Run:
+    """The run of a directory, of any kind that has a generator to sample from.
+
+    Raises:
+      FileNotFoundError: if there is no run.
+      ValueError: if its configuration is damaged, or it is a run of another kind.
+    """
+    run = runs.read(workdir, TrainConfig, CompressConfig)
+    if run is None:
+        raise FileNotFoundError(
+            f'{workdir} holds no run (no config.json): give the --workdir of a training run'
+        )
+    return run
+
+
+def restore(
+    workdir: str | os.PathLike[str], step: int | None = None
+) -> tuple[runs.Run, GAN, checkpoints.Restored]:
+    """A run, its networks, and their state at one checkpoint.
+
+    Args:
+      workdir: the run's directory; a run that is still training may be read.
+      step: which checkpoint; None is the newest good one.
+
+    Raises:
+      FileNotFoundError: if there is no run.
+      ValueError: if its configuration is damaged, or it is a run of another kind.
+      osgan_jax.engine.checkpoints.CheckpointError: if there is no such checkpoint, or none is good.
+    """
+    run = read(workdir)
+    try:
+        gan = model.build(
+            run.config, num_classes=run.num_classes, steps_per_epoch=run.steps_per_epoch
+        )
+        like = jax.eval_shape(lambda: model.create(gan, run.config.seed))
+    except (TypeError, ArithmeticError) as error:
+        # Fields left open, or sizes that no array has; what is contradictory, build refuses.
+        raise ValueError(
+            f'the configuration in {workdir} describes no networks that can be built: restore its '
+            'config.json'
+        ) from error
+    with checkpoints.Checkpoints(pathlib.Path(workdir), read_only=True) as saved:
+        # A student's state has more than the networks.
+        return run, gan, saved.restore(like, step, whole=False)
+
+
+class Sampler:
+    """The generator of a run at one checkpoint.
+
+    Attributes:
+      run: what the run was made with.
+      gan: its networks.
+      step: the checkpoint's step.
+      variables: the generator's, averaged where the run keeps an average.
+    """
+
+    def __init__(self, workdir: str | os.PathLike[str], step: int | None = None):
+        """Reads a run's generator; a run that is still training may be read.
+
+        Args:
+          workdir: the run's directory.
+          step: which checkpoint; None is the newest good one.
+
+        Raises:
+          FileNotFoundError: if there is no run.
+          ValueError: if its configuration is damaged.
+          osgan_jax.engine.checkpoints.CheckpointError: if there is no such checkpoint, or none is
+          good.
+        """
+        self.run, self.gan, restored = restore(workdir, step)
+        self.step = restored.step
+        self.variables = restored.state.sampling_variables()
+        self._generate = sampler(self.gan)
+
+    def latents(self, count: int, seed: int) -> jax.Array:
+        """Latents `[count, Z]` from a seed."""
+        return jax.random.normal(jax.random.key(seed), (count, self.gan.latent_dim))
+
+    def labels(self, count: int, label: int | None = None) -> jax.Array | None:
+        """Labels `[count]`: all `label`, or every class in turn; None if unconditional.
+
+        Raises:
+          ValueError: for a label asked of an unconditional run, or out of range.
+        """
+        classes = self.gan.num_classes
+        if not classes:
+            if label is not None:
+                raise ValueError(
+                    f'label={label}: this run was not trained with labels (method '
+                    f'{self.run.config.method})'
+                )
+            return None
+        if label is None:
+            return jnp.arange(count) % classes
+        if not 0 <= label < classes:
+            raise ValueError(f'label={label}: expected 0 to {classes - 1}')
+        return jnp.full(count, label)
+
+    def images(self, z: jax.Array, labels: jax.Array | None = None) -> np.ndarray:
+        """Images `[N, H, W, C]`, float32 in [-1, 1], for latents `[N, Z]`.
+
+        Computed in chunks of one shape, so that any N compiles once and fits in memory.
+        """
+        count = z.shape[0]
+        chunk = min(count, _CHUNK)
+        parts = []
+        for start in range(0, count, chunk):
+            # The last chunk is filled up with the first rows and cut afterwards.
+            rows = jnp.arange(start, start + chunk) % count
+            own = None if labels is None else labels[rows]
+            parts.append(np.asarray(self._generate(self.variables, z[rows], own)))
+        return np.concatenate(parts)[:count]
+
+
+def interpolate(z: jax.Array, steps: int) -> jax.Array:
+    """Latents on the way from each even row to the next odd one, along great circles.
+
+    Gaussian latents lie near a sphere, and a straight line would cut through its inside, where the
+    generator was never trained: angle and length are interpolated apart.
+
+    Args:
+      z: `[2 * P, Z]`, P pairs.
+      steps: latents a pair, ends included, at least 2.
+
+    Returns:
+      `[P * steps, Z]`, pair by pair.
+
+    Raises:
+      ValueError: for an odd number of latents or fewer than 2 steps.
+    """
+    if z.shape[0] % 2 or steps < 2:
+        raise ValueError(f'expected pairs of latents and 2 steps, got {z.shape[0]} and {steps}')
+    start, end = z[0::2, None], z[1::2, None]
+    t = jnp.linspace(0.0, 1.0, steps)[None, :, None]
+    length = lambda v: jnp.linalg.norm(v, axis=-1, keepdims=True)  # noqa: E731
+    cosine = jnp.sum(start * end, -1, keepdims=True) / (length(start) * length(end))
+    angle = jnp.arccos(jnp.clip(cosine, -1.0, 1.0))
+    small = angle < 1e-4
+    sine = jnp.where(small, 1.0, jnp.sin(angle))
+    weight_start = jnp.where(small, 1 - t, jnp.sin((1 - t) * angle) / sine)
+    weight_end = jnp.where(small, t, jnp.sin(t * angle) / sine)
+    direction = weight_start * start / length(start) + weight_end * end / length(end)
+    path = direction * ((1 - t) * length(start) + t * length(end))
+    return path.reshape(-1, z.shape[-1])

@@ -1,0 +1,1 @@
+"""Files that others wrote or that must survive a crash: atomic writes, npz, safetensors, .pth."""

@@ -1,0 +1,198 @@
+"""Files of arrays that are checked whenever they are read.
+
+One file is an .npz: the arrays, and under the name `about` a JSON text with what the file is, its
+format, what its writer says of it, and a checksum over all of this. Nothing is ever unpickled.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import struct
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+
+from osgan_jax.io import atomic, storage
+
+T = TypeVar('T')
+
+_ABOUT = 'about'
+
+# What zipfile and numpy raise at damaged bytes, depending on which ones: lengths that lie, unknown
+# compression, a password that was never set, headers that are no literal.
+_DAMAGE = (
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    RuntimeError,
+    SyntaxError,
+    OverflowError,
+    MemoryError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def write(
+    path: str | os.PathLike[str],
+    kind: str,
+    version: int,
+    about: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray],
+) -> None:
+    """Writes a file in one piece: an interruption leaves the old one, or none.
+
+    Args:
+      path: the file; its folder is created.
+      kind: what it holds, for a person: 'statistics of real images'.
+      version: version of what is in it; a reader refuses any other.
+      about: anything JSON can hold.
+      arrays: by name; none may be called 'about'.
+
+    Raises:
+      OSError: it cannot be written there.
+    """
+    arrays = {name: np.asarray(array) for name, array in arrays.items()}
+    header = {'kind': kind, 'version': version, 'about': dict(about)}
+    text = json.dumps({**header, 'sha256': _checksum(header, arrays)})
+    with atomic.replacing(path) as file:
+        np.savez(file, **{_ABOUT: np.frombuffer(text.encode(), np.uint8)}, **arrays)
+
+
+def read(
+    path: str | os.PathLike[str], kind: str, version: int
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Reads what `write` wrote.
+
+    Args:
+      path: the file.
+      kind: what it must hold.
+      version: the version it must have.
+
+    Returns:
+      `(about, arrays)`.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is damaged, holds something else, or has another version.
+    """
+    name = storage.printable(path)
+    try:
+        with open(path, 'rb') as file, zipfile.ZipFile(file) as archive:
+            # Every length and checksum of the archive is looked at before numpy takes memory for
+            # what a header promises.
+            bad = archive.testzip()
+            if bad is not None:
+                raise ValueError(f'{bad} does not match its checksum')
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as loaded:
+                arrays = {key: loaded[key] for key in loaded.files}
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(f'no file {name}') from None
+    except PermissionError as error:
+        raise ValueError(f'{name} cannot be read: {_reason(error)}') from None
+    except _DAMAGE as error:
+        raise ValueError(f'{name} is damaged, or no .npz file at all: {_reason(error)}') from None
+    try:
+        header = json.loads(arrays.pop(_ABOUT).tobytes())
+        expected = header.pop('sha256')
+        found_kind, found_version, about = header['kind'], header['version'], header['about']
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise ValueError(
+            f'{name} was not written by osgan_jax: expected the {kind}, found an .npz file without '
+            'a description that can be read'
+        ) from None
+    if found_kind != kind:
+        raise ValueError(f'{name} holds the {found_kind}; expected the {kind}')
+    if found_version != version:
+        what = 'a newer' if str(found_version) > str(version) else 'another'
+        raise ValueError(
+            f'{name} was written by {what} version of osgan_jax: it has format {found_version}, '
+            f'this version reads format {version}'
+        )
+    if _checksum(header, arrays) != expected:
+        raise ValueError(f'{name} is damaged: its content does not match its checksum')
+    return about, arrays
+
+
+def reuse(
+    path: str | os.PathLike[str],
+    *,
+    load: Callable[[], T],
+    build: Callable[[], T],
+    save: Callable[[T], None],
+    warn: Callable[[str], None] | None = None,
+) -> T:
+    """Returns what is in a file if it can be used, else builds it and writes the file.
+
+    Several processes may do so at once: a file is written as a whole, and the first one stays.
+
+    Args:
+      path: the file, for messages.
+      load: reads it; FileNotFoundError where there is none, ValueError or OSError where it cannot
+        be used.
+      build: makes its content anew.
+      save: writes it; OSError where that is impossible.
+      warn: called with a sentence about a file that was passed over or could not be written; by
+        default they go to standard error.
+    """
+    warn = to_stderr if warn is None else warn
+    try:
+        return load()
+    except FileNotFoundError:
+        pass
+    except (ValueError, OSError) as error:
+        warn(f'{_reason(error)}; computing it again.')
+    value = build()
+    with contextlib.suppress(ValueError, OSError):
+        # Another process may have been faster. All of them go on with what is in the file, even
+        # where two devices build it a little differently.
+        return load()
+    try:
+        save(value)
+    except OSError as error:
+        warn(
+            f'cannot write {storage.printable(path)} ({_reason(error)}), so that it will be '
+            'computed again next time; choose a cache folder that can be written.'
+        )
+    return value
+
+
+def to_stderr(message: str) -> None:
+    """Prints a warning."""
+    print(f'warning: {message}', file=sys.stderr, flush=True)
+
+
+def digest(*parts: Any) -> str:
+    """Returns the sha256, hexadecimal, of arrays (dtype, shape and bytes) and of JSON values."""
+    total = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            # Without the header, two arrays could be told apart no more than their bytes.
+            total.update(f'{part.dtype.str}{part.shape}'.encode())
+            total.update(memoryview(np.ascontiguousarray(part)).cast('B') if part.size else b'')
+        else:
+            total.update(json.dumps(part, sort_keys=True).encode() + b'\n')
+    return total.hexdigest()
+
+
+def _checksum(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
+    parts = [header]
+    for name in sorted(arrays):
+        parts += [name, arrays[name]]
+    return digest(*parts)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return ' '.join(str(error).split()).rstrip('.') or type(error).__name__

@@ -1,0 +1,106 @@
+"""Reading tensors from files that others wrote, without trusting them.
+
+Three kinds of file: `.npz`, `.safetensors`, and PyTorch's `.pth` or `.pt`, of today (a zip archive)
+or of before version 1.6. Nothing in a file is executed: pickled objects are never loaded from an
+.npz, and in a .pth only names, numbers and tensors are, see `torch_files`. What a file claims is
+held against its size before memory is taken for it, so that a few bytes cannot ask for gigabytes.
+"""
+
+import hashlib
+import os
+import pickle
+import stat
+import struct
+import zipfile
+import zlib
+
+import numpy as np
+
+from osgan_jax.io import npz, safetensors, storage, torch_files
+
+# What reading raises at damaged bytes, depending on which ones they are.
+_DAMAGE = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    RuntimeError,
+    SyntaxError,
+    OverflowError,
+    MemoryError,
+    struct.error,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Reads all tensors of a file.
+
+    Args:
+      path: a file whose name ends in .npz, .safetensors, .pth or .pt.
+
+    Returns:
+      Arrays by name, in the file's order, as they are stored; bfloat16 becomes float32. They may be
+      read-only, and share memory with each other.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      OSError: it cannot be read.
+      ValueError: it is of another kind, damaged, or asks for anything but tensors.
+    """
+    name = storage.printable(path) or "''"
+    suffix = os.path.splitext(name)[1].lower()
+    readers = {
+        '.npz': npz.read,
+        '.safetensors': safetensors.read,
+        '.pth': torch_files.read,
+        '.pt': torch_files.read,
+    }
+    if suffix not in readers:
+        raise ValueError(
+            f'cannot read weights from {name}: expected a file ending in {", ".join(readers)}'
+        )
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        raise FileNotFoundError(f'no file of weights {name}') from None
+    if not stat.S_ISREG(mode):
+        raise ValueError(f'cannot read weights from {name}: it is no file')
+    with open(path, 'rb') as file:
+        try:
+            return readers[suffix](file, os.fstat(file.fileno()).st_size)
+        except _DAMAGE as error:
+            reason = ' '.join(str(error).split()).rstrip('.') or type(error).__name__
+            raise ValueError(f'cannot read weights from {name}: {reason}') from None
+
+
+def verify(path: str | os.PathLike[str], sha256_prefix: str) -> str:
+    """Checks that a file is the one that was published.
+
+    Args:
+      path: the file.
+      sha256_prefix: what the hexadecimal sha256 of its content begins with.
+
+    Returns:
+      The whole sha256, hexadecimal.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is another one, or damaged.
+    """
+    try:
+        with open(path, 'rb') as file:
+            found = hashlib.file_digest(file, 'sha256').hexdigest()
+    except FileNotFoundError:
+        raise FileNotFoundError(f'no file of weights {storage.printable(path)}') from None
+    if not found.startswith(sha256_prefix.lower()):
+        raise ValueError(
+            f'{storage.printable(path)} is damaged or another file: its sha256 begins with '
+            f'{found[: max(8, len(sha256_prefix))]}, not with {sha256_prefix}'
+        )
+    return found

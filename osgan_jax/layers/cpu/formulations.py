@@ -1,0 +1,255 @@
+"""Ways to compute strided convolutions and their two adjoints; which one is fastest on CPU.
+
+Three bilinear functions, for a larger grid x `[N, H, W, large]`, a smaller one y `[N, h, w, small]`
+and a kernel `[kh, kw, large, small]`: *down* (x, kernel to y), *up* (y, kernel to x), *correlate*
+(x, y to kernel). `convolutions` gives them their derivatives; this file knows nothing of those.
+
+The `cpu_` functions choose by shape, from measurements with XLA's CPU backend (jax 0.10, two cores
+with AVX-512; layers of DCGAN-64, 32 to 64 channels wide, batches of 64 and 128, float32):
+
+* XLA's convolution has a slow path where the channels are an image's: patches gathered by hand
+  and one matrix product take a third of the time at its worst, and never much more.
+* Going up, a convolution to the channels of all phases of the output does not multiply with the
+  zeros of a dilated image. Where the channels are an image's, or the grid is 4x4, whose border
+  costs that convolution half as much again, a matrix product followed by adding shifted images
+  takes half its time.
+* Where the kernel is twice the stride, as DCGAN's is, `winograd` multiplies 9/16 as often. Down and
+  kernel gradient first write differences of the larger grid, 2.25 times its size, which pays from
+  64 channels on (kernel gradients, 32 to 64 channels: 10.5 ms became 12.4; 128 to 256: 5.8 became
+  4.3); up pays from 32.
+* XLA has a fast convolution for one order of axes alone. It brings others into it by transposing,
+  but not inside loops (lax.scan), where they run fifty times slower: so they are transposed here.
+* The kernel gradient contracts over the batch, which XLA first transposes to be innermost; on grids
+  of 16x16 and more it is 10 to 25% faster summed over slices of the batch. Its matrix products are
+  as wide as the smaller grid's channels: where those are few (9.8 ms become 2.7) or half of very
+  many (67 become 39), the two grids' roles are exchanged, which stride 1 allows.
+"""
+
+import jax.numpy as jnp
+from jax import lax
+
+from osgan_jax.layers.cpu import windows, winograd
+
+_NHWC = ('NHWC', 'HWIO', 'NHWC')
+
+_FEW_CHANNELS = 4  # an image's: grey, colours, and a plane for the label
+_WINOGRAD_CHANNELS = 64
+_WINOGRAD_UP_CHANNELS = 32
+_MANY_CHANNELS = 128
+_SMALL_GRID = 16  # pixels
+_LARGE_GRID = 256  # pixels
+
+
+def plain_down(x, kernel, stride, padding):
+    """The convolution as XLA has it."""
+    return lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=_NHWC)
+
+
+def plain_up(y, kernel, stride, padding, size):
+    """The transposed convolution as XLA has it: a convolution of a dilated image."""
+    pads = []
+    for axis in (0, 1):
+        taps = kernel.shape[axis]
+        low = taps - 1 - padding[axis][0]
+        dilated = stride * (y.shape[1 + axis] - 1) + 1
+        pads.append((low, size[axis] + taps - 1 - low - dilated))
+    return lax.conv_general_dilated(
+        y,
+        jnp.flip(kernel, (0, 1)),
+        (1, 1),
+        pads,
+        lhs_dilation=(stride, stride),
+        dimension_numbers=('NHWC', 'HWOI', 'NHWC'),
+    )
+
+
+def plain_correlate(x, y, stride, padding, kernel_size):
+    """The kernel gradient as XLA has it: a convolution over the batch with a dilated window."""
+    pads = []
+    for axis in (0, 1):
+        low = padding[axis][0]
+        reach = stride * (y.shape[1 + axis] - 1) + kernel_size[axis]
+        pads.append((low, reach - x.shape[1 + axis] - low))
+    return lax.conv_general_dilated(
+        x,
+        y,
+        (1, 1),
+        pads,
+        rhs_dilation=(stride, stride),
+        dimension_numbers=('CHWN', 'IHWO', 'HWNC'),
+    )
+
+
+def product_down_whole(x, kernel):
+    """*Down* where the kernel covers the whole image: one matrix product."""
+    out = x.reshape(x.shape[0], -1) @ kernel.reshape(-1, kernel.shape[3])
+    return out[:, None, None, :]
+
+
+def product_up_whole(y, kernel):
+    """*Up* from a grid of one pixel: one matrix product."""
+    out = _times_transposed(y[:, 0, 0, :], kernel.reshape(-1, kernel.shape[3]))
+    return out.reshape(y.shape[0], *kernel.shape[:3])
+
+
+def cpu_down(x, kernel, stride, padding):
+    """*Down*, on CPU."""
+    if stride > 1 and x.shape[3] <= _FEW_CHANNELS:
+        return product_down(x, kernel, stride, padding)
+    grid = [(x.shape[1 + a] + sum(padding[a]) - kernel.shape[a]) // stride + 1 for a in (0, 1)]
+    if x.shape[3] >= _WINOGRAD_CHANNELS and winograd.fits(x.dtype, kernel.shape[:2], stride, grid):
+        return winograd.down(x, kernel, stride, padding)
+    return plain_down(x, kernel, stride, padding)
+
+
+def cpu_up(y, kernel, stride, padding, size):
+    """*Up*, on CPU."""
+    if kernel.shape[2] <= _FEW_CHANNELS:
+        return product_up(y, kernel, stride, padding, size)
+    many = kernel.shape[2] >= _WINOGRAD_UP_CHANNELS
+    if many and winograd.fits(y.dtype, kernel.shape[:2], stride, y.shape[1:3]):
+        return winograd.up(y, kernel, stride, padding, size)
+    if y.shape[1] * y.shape[2] <= _SMALL_GRID:
+        return product_up(y, kernel, stride, padding, size)
+    if stride == 1:
+        return stride_one_up(y, kernel, padding)
+    return depth_to_space_up(y, kernel, stride, padding, size)
+
+
+def cpu_correlate(x, y, stride, padding, kernel_size):
+    """*Correlate*, on CPU."""
+    large, small = x.shape[3], y.shape[3]
+    if large >= _WINOGRAD_CHANNELS and winograd.fits(x.dtype, kernel_size, stride, y.shape[1:3]):
+        return winograd.correlate(x, y, stride, padding)
+    correlate = transposed_correlate
+    if stride == 1 and large >= 2 * small and (small <= _FEW_CHANNELS or large >= _MANY_CHANNELS):
+        correlate = exchanged_correlate
+    parts = min(8, x.shape[0] // 8)
+    if x.shape[1] * x.shape[2] < _LARGE_GRID or parts < 2 or x.shape[0] % parts:
+        return correlate(x, y, stride, padding, kernel_size)
+    pairs = zip(jnp.split(x, parts), jnp.split(y, parts), strict=True)
+    return sum(correlate(a, b, stride, padding, kernel_size) for a, b in pairs)
+
+
+def stride_one_up(y, kernel, padding):
+    """*Up* with stride 1: the convolution with the kernel turned around."""
+    taps = kernel.shape[:2]
+    pads = [[taps[a] - 1 - pad for pad in padding[a]] for a in (0, 1)]
+    turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+    return lax.conv_general_dilated(y, turned, (1, 1), pads, dimension_numbers=_NHWC)
+
+
+def transposed_correlate(x, y, stride, padding, kernel_size):
+    """The kernel gradient as a convolution of transposed arrays, batch and channels swapped."""
+    pads = []
+    for axis in (0, 1):
+        low = padding[axis][0]
+        reach = stride * (y.shape[1 + axis] - 1) + kernel_size[axis]
+        pads.append((low, reach - x.shape[1 + axis] - low))
+    kernel = lax.conv_general_dilated(
+        x.transpose(3, 1, 2, 0),
+        y.transpose(1, 2, 0, 3),
+        (1, 1),
+        pads,
+        rhs_dilation=(stride, stride),
+        dimension_numbers=_NHWC,
+    )
+    return kernel.transpose(1, 2, 0, 3)
+
+
+def exchanged_correlate(x, y, stride, padding, kernel_size):
+    """The kernel gradient of stride 1 with the two grids' roles exchanged, and turned around.
+
+    The channels of the larger grid are then those that the convolution puts out.
+    """
+    del stride  # 1
+    pads = []
+    for axis in (0, 1):
+        taps, rows = kernel_size[axis], x.shape[1 + axis]
+        low = taps - 1 - padding[axis][0]
+        pads.append((low, taps - 1 + rows - y.shape[1 + axis] - low))
+    kernel = lax.conv_general_dilated(
+        y.transpose(3, 1, 2, 0),
+        x.transpose(1, 2, 0, 3),
+        (1, 1),
+        pads,
+        dimension_numbers=_NHWC,
+    )
+    return jnp.flip(kernel, (1, 2)).transpose(1, 2, 3, 0)
+
+
+def product_down(x, kernel, stride, padding):
+    """*Down* as one matrix product with the patches."""
+    grid = [(x.shape[1 + a] + sum(padding[a]) - kernel.shape[a]) // stride + 1 for a in (0, 1)]
+    taps, kernel = _split_taps(kernel, stride)
+    large, small = kernel.shape[4:]
+    size = [(grid[a] + taps[a] - 1) * stride for a in (0, 1)]
+    n = x.shape[0]
+    x = windows.window(x, [-pad[0] for pad in padding], size)
+    x = x.reshape(n, size[0] // stride, stride, size[1] // stride, stride, large)
+    blocks = x.transpose(0, 1, 3, 2, 4, 5).reshape(
+        n, size[0] // stride, size[1] // stride, stride * stride * large
+    )
+    patches = jnp.concatenate(
+        [
+            blocks[:, t : t + grid[0], u : u + grid[1]]
+            for t in range(taps[0])
+            for u in range(taps[1])
+        ],
+        axis=-1,
+    )
+    matrix = kernel.transpose(0, 2, 1, 3, 4, 5).reshape(-1, small)
+    return (patches.reshape(-1, matrix.shape[0]) @ matrix).reshape(n, *grid, small)
+
+
+def product_up(y, kernel, stride, padding, size):
+    """*Up* as one matrix product, whose blocks are then added where they overlap."""
+    n, h, w, small = y.shape
+    taps, kernel = _split_taps(kernel, stride)
+    large = kernel.shape[4]
+    painted = _times_transposed(y.reshape(-1, small), kernel.reshape(-1, small))
+    painted = painted.reshape(n, h, w, taps[0], stride, taps[1], stride, large)
+    blocks = sum(
+        jnp.pad(
+            painted[:, :, :, t, :, u],
+            ((0, 0), (t, taps[0] - 1 - t), (u, taps[1] - 1 - u), (0, 0), (0, 0), (0, 0)),
+        )
+        for t in range(taps[0])
+        for u in range(taps[1])
+    )
+    image = blocks.transpose(0, 1, 3, 2, 4, 5).reshape(
+        n, (h + taps[0] - 1) * stride, (w + taps[1] - 1) * stride, large
+    )
+    return windows.window(image, [pad[0] for pad in padding], size)
+
+
+def depth_to_space_up(y, kernel, stride, padding, size):
+    """*Up* as a stride-1 convolution to `stride**2` times the channels, which then interleave."""
+    taps, kernel = _split_taps(kernel, stride)
+    large, small = kernel.shape[4:]
+    kernel = kernel.transpose(0, 2, 5, 1, 3, 4).reshape(*taps, small, stride * stride * large)
+    # Output block j collects kernel tap t from input pixel j - t.
+    blocks = lax.conv_general_dilated(
+        y,
+        jnp.flip(kernel, (0, 1)),
+        (1, 1),
+        [(tap - 1, tap - 1) for tap in taps],
+        dimension_numbers=_NHWC,
+    )
+    n, rows, columns, _ = blocks.shape
+    blocks = blocks.reshape(n, rows, columns, stride, stride, large)
+    image = blocks.transpose(0, 1, 3, 2, 4, 5).reshape(n, rows * stride, columns * stride, large)
+    return windows.window(image, [pad[0] for pad in padding], size)
+
+
+def _split_taps(kernel, stride):
+    """Splits each axis of a kernel into (tap, phase), with zeros up to a multiple of the stride."""
+    taps = [-(-kernel.shape[a] // stride) for a in (0, 1)]
+    fill = [(0, taps[a] * stride - kernel.shape[a]) for a in (0, 1)]
+    kernel = jnp.pad(kernel, (*fill, (0, 0), (0, 0)))
+    return taps, kernel.reshape(taps[0], stride, taps[1], stride, *kernel.shape[2:])
+
+
+def _times_transposed(a, b):
+    """`[M, K]`, `[N, K]` -> `[M, N]`."""
+    return lax.dot_general(a, b, (((1,), (1,)), ((), ())))

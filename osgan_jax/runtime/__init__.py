@@ -1,0 +1,1 @@
+"""The process: devices, several processes, signals, caches, precision."""

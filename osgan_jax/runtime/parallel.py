@@ -1,0 +1,219 @@
+"""Several devices: the compilation over them, and where batches and the state are put.
+
+Data parallelism is `jax.pmap`: the state is replicated (`in_axes=None`, `out_axes=None`) and
+donated, the batch is split. What devices exchange is in `osgan_jax.core.collectives`.
+
+With several processes (`osgan_jax.runtime.processes`) the devices are those of all of them, in
+their order. Each process hands in its own rows of the batch and holds the state on its own devices.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from osgan_jax.core.collectives import AXIS
+
+PyTree = Any
+
+
+def local_devices(count: int | None, batch_size: int) -> list[jax.Device]:
+    """The first `count` devices of every process, process by process; by default all.
+
+    Raises:
+      ValueError: if a process has fewer, or the batch does not divide among all.
+    """
+    of_process = [jax.local_devices(process_index=i) for i in range(jax.process_count())]
+    sizes = [len(devices) for devices in of_process]
+    if count is None and len(set(sizes)) > 1:
+        raise ValueError(
+            f'the processes have {", ".join(map(str, sizes))} devices: pass --num_devices, at most '
+            f'{min(sizes)}, to use as many in each'
+        )
+    count = sizes[0] if count is None else count
+    if count > min(sizes):
+        which = 'this machine' if len(sizes) == 1 else f'process {sizes.index(min(sizes))}'
+        platform = of_process[0][0].platform
+        raise ValueError(f'num_devices={count}: {which} has {min(sizes)} {platform} devices')
+    total = count * len(sizes)
+    if batch_size % total:
+        among = f'{total} devices'
+        if len(sizes) > 1:
+            among += f' ({count} in each of {len(sizes)} processes)'
+        raise ValueError(
+            f'batch_size={batch_size} does not divide among {among}: choose a multiple of {total} '
+            'or fewer devices with --num_devices'
+        )
+    return [device for devices in of_process for device in devices[:count]]
+
+
+def compile_update(
+    update: Callable[..., tuple[PyTree, PyTree]],
+    devices: Sequence[jax.Device],
+    *,
+    steps_per_call: int = 1,
+    num_constants: int = 0,
+) -> Callable[..., tuple[PyTree, PyTree]]:
+    """Compiles `(state, batch) -> (state, metrics)` for these devices.
+
+    The state's buffers are donated: the one passed in must not be used again.
+
+    Args:
+      update: one step. Mapped over several devices it sees the axis `AXIS`.
+      devices: where to run.
+      num_constants: further arguments, pytrees that every device is given whole and that stay.
+      steps_per_call: with more than one, batches carry a leading axis of that length (after the
+        devices' axis), the steps run in one dispatch, and metrics come back stacked.
+
+    Returns:
+      The compiled function; it has `.lower` for ahead-of-time compilation.
+    """
+    if steps_per_call > 1:
+        one_step = update
+
+        def update(state, batches, *constants):
+            return jax.lax.scan(lambda s, batch: one_step(s, batch, *constants), state, batches)
+
+    if len(devices) == 1:
+        return jax.jit(update, donate_argnums=0)
+    return jax.pmap(
+        update,
+        axis_name=AXIS,
+        devices=list(devices),
+        in_axes=(None, 0, *(None,) * num_constants),
+        out_axes=(None, None),
+        donate_argnums=0,
+    )
+
+
+def map_rows(
+    function: Callable[[PyTree, jax.Array], PyTree],
+    variables: PyTree,
+    *,
+    batch_size: int,
+    num_devices: int | None = None,
+) -> Callable[[np.ndarray], PyTree]:
+    """Compiles a function of independent rows for any number of them, over local devices.
+
+    Args:
+      function: `(variables, rows [n, ...]) -> pytree of [n, ...]`.
+      variables: what it is given each time; placed on the devices here.
+      batch_size: rows a call on all devices; fewer are padded, so that it is compiled once for each
+        shape of a row. Rounded up to a multiple of the devices.
+      num_devices: local devices to share the work; by default all.
+
+    Returns:
+      A function of rows `[N, ...]`, N of at least 1.
+
+    Raises:
+      ValueError: if a number is out of range.
+    """
+    devices = jax.local_devices()
+    num_devices = len(devices) if num_devices is None else num_devices
+    if batch_size < 1 or not 1 <= num_devices <= len(devices):
+        raise ValueError(
+            f'expected a batch_size of at least 1 and 1 to {len(devices)} devices, '
+            f'got {batch_size} and {num_devices}'
+        )
+    batch_size = -(-batch_size // num_devices) * num_devices
+    devices = devices[:num_devices]
+    variables = jax.device_put(variables, _sharding(devices))
+    everywhere, own = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec(AXIS)
+    mapped = jax.jit(
+        jax.shard_map(
+            function,
+            mesh=_sharding(devices).mesh,
+            in_specs=(everywhere, own),
+            out_specs=own,
+            check_vma=False,
+        )
+    )
+
+    def apply(rows: np.ndarray) -> PyTree:
+        parts = []
+        for start in range(0, len(rows), batch_size):
+            part = rows[start : start + batch_size]
+            filled = np.zeros((batch_size, *rows.shape[1:]), rows.dtype)
+            filled[: len(part)] = part
+            parts.append(mapped(variables, jax.device_put(filled, _sharding(devices, AXIS))))
+        whole = jax.tree.map(lambda *pieces: jnp.concatenate(pieces), *parts)
+        return jax.tree.map(lambda x: x[: len(rows)], whole)
+
+    return apply
+
+
+def flops(compiled: Any, num_devices: int) -> float | None:
+    """FLOPs a step over all devices of what `compile_update` and `.compile()` gave.
+
+    The compiler counts the body of a loop once: of several steps a call one, which is what is asked
+    here, and of an accumulated step one part.
+
+    Returns:
+      None where the compiler does not say.
+    """
+    count = (compiled.cost_analysis() or {}).get('flops')
+    return None if count is None else count * num_devices
+
+
+def put_batch(batch: PyTree, devices: Sequence[jax.Device]) -> PyTree:
+    """Moves a host batch to the devices, as `compile_update`'s function takes it.
+
+    Args:
+      batch: arrays `[N, ...]`, or `[K, N, ...]` as a list of K batches for K steps a call; N are
+        the rows of this process.
+      devices: as for `compile_update`.
+
+    Returns:
+      Arrays `[N, ...]` (or `[K, N, ...]`) on one device; `[D, N / D, ...]` (or
+      `[D, K, N / D, ...]`) split over the first axis on the D devices of this process.
+    """
+    stacked = isinstance(batch, list)
+    if stacked:
+        batch = jax.tree.map(lambda *arrays: np.stack(arrays), *batch)
+    if len(devices) == 1:
+        return jax.device_put(batch, devices[0])
+    own = _own(devices)
+    sharding = _sharding(own, AXIS)
+
+    def split(array):
+        axis = 1 if stacked else 0
+        rows = array.shape[axis] // len(own)
+        shape = (*array.shape[:axis], len(own), rows, *array.shape[axis + 1 :])
+        return jax.device_put(np.moveaxis(array.reshape(shape), axis, 0), sharding)
+
+    return jax.tree.map(split, batch)
+
+
+def replicate(state: PyTree, devices: Sequence[jax.Device]) -> PyTree:
+    """Places the state where `compile_update`'s function keeps it, so that it compiles once."""
+    if len(devices) == 1:
+        return jax.device_put(state, devices[0])
+    # On this process's devices alone: what comes back from pmap lies there too.
+    return jax.device_put(state, _sharding(_own(devices)))
+
+
+def maximum(devices: Sequence[jax.Device]) -> Callable[[int], jax.Array]:
+    """A function that all processes call together, of one number each, for the greatest of them.
+
+    It returns an int32 scalar before that is computed; to read it is to wait.
+    """
+    mapped = jax.pmap(
+        lambda number: jax.lax.pmax(number, AXIS),
+        axis_name=AXIS,
+        devices=list(devices),
+        out_axes=None,
+    )
+    own = _own(devices)
+    sharding = _sharding(own, AXIS)
+    return lambda number: mapped(jax.device_put(np.full(len(own), number, np.int32), sharding))
+
+
+def _own(devices: Sequence[jax.Device]) -> list[jax.Device]:
+    return [device for device in devices if device.process_index == jax.process_index()]
+
+
+def _sharding(devices: Sequence[jax.Device], *axes: str) -> jax.sharding.NamedSharding:
+    mesh = jax.sharding.Mesh(np.array(devices), (AXIS,))
+    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))

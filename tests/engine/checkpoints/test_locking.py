@@ -1,0 +1,92 @@
+"""One run in one directory."""
+
+import errno
+import fcntl
+import os
+import subprocess
+import sys
+
+import pytest
+
+from osgan_jax.engine import checkpoints
+
+
+def test_lock_within_one_process(tmp_path):
+    with checkpoints.lock(tmp_path / 'run'):
+        with (
+            pytest.raises(checkpoints.CheckpointError, match='already in use by this process'),
+            checkpoints.lock(tmp_path / 'run'),
+        ):
+            pass
+        with checkpoints.lock(tmp_path / 'other'):
+            pass
+    with checkpoints.lock(tmp_path / 'run'):
+        pass
+
+
+# The lock alone: a process that imports jax takes seconds to.
+HOLDER = """
+import fcntl, sys
+file = open(sys.argv[1], 'a+')
+fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+print('held', flush=True)
+sys.stdin.read()
+"""
+
+
+def test_lock_of_another_process(tmp_path):
+    path = tmp_path / '.lock'
+    path.write_bytes(b'process 7 on\n\x1b[31m\xff far away' + b'x' * 10_000)
+    child = subprocess.Popen(
+        [sys.executable, '-c', HOLDER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with child:
+        assert child.stdout.readline() == b'held\n'
+        with pytest.raises(checkpoints.CheckpointError) as caught, checkpoints.lock(tmp_path):
+            pass
+        assert f'{tmp_path} is in use by another run (process 7 on' in str(caught.value)
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 500 + len(str(tmp_path))
+        child.kill()
+    # What a dead process left in the file is no obstacle.
+    with checkpoints.lock(tmp_path):
+        assert path.read_text().startswith(f'process {os.getpid()} on ')
+
+
+def test_a_lock_is_not_taken_through_a_link(tmp_path):
+    """A directory from a stranger could otherwise have any file of its user's emptied."""
+    precious = tmp_path / 'precious'
+    precious.write_text('kept')
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run' / '.lock').symlink_to(precious)
+    with (
+        pytest.raises(checkpoints.CheckpointError, match=r'cannot write in .*run: .*choose'),
+        checkpoints.lock(tmp_path / 'run'),
+    ):
+        pass
+    assert precious.read_text() == 'kept'
+
+
+def test_file_systems_without_locks_are_refused(tmp_path, monkeypatch):
+    def refuse(*unused):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, 'lockf', refuse)
+    with (
+        pytest.raises(checkpoints.CheckpointError, match=r'cannot lock .* keeps no locks'),
+        checkpoints.lock(tmp_path),
+    ):
+        pass
+
+
+def test_a_lock_needs_no_room(tmp_path, monkeypatch):
+    def refuse(*unused):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, 'write', refuse)
+    with (
+        checkpoints.lock(tmp_path),
+        pytest.raises(checkpoints.CheckpointError, match='already in use'),
+        checkpoints.lock(tmp_path),
+    ):
+        pass

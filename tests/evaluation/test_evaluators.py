@@ -1,0 +1,320 @@
+"""Scores of a run's samples against those written out by hand, and what is kept of them."""
+
+import dataclasses
+import json
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from osgan_jax import reporting
+from osgan_jax.engine import runs
+from osgan_jax.evaluation import evaluators, metrics, score_log
+from osgan_jax.evaluation.features.extractors import Extractor, Features
+from osgan_jax.evaluation.metrics import moments
+from osgan_jax.gan import config, sampling, trainer
+from tests.support import small
+
+
+def _see(images: np.ndarray) -> Features:
+    """Means of the quarters and of the whole: features that tell any two images apart."""
+    x = jnp.asarray(images, jnp.float32) / 255
+    n, h, w, _ = x.shape
+    quarters = x.reshape(n, 2, h // 2, 2, w // 2, -1).mean((2, 4, 5)).reshape(n, 4)
+    return Features(quarters, 5 * quarters)
+
+
+EXTRACTOR = Extractor('classifier', 'quarters', 'f00d', _see)
+
+
+@pytest.fixture(scope='module')
+def workdir(tmp_path_factory):
+    path = tmp_path_factory.mktemp('run')
+    trainer.train(
+        small.make_config(num_steps=4, save_every=2, log_every=2), path, dataset=small.dataset()
+    )
+    return path
+
+
+def _evaluator(gan, **options):
+    options = {'num_samples': 40, 'batch_size': 16, 'metrics': evaluators.METRICS, **options}
+    return evaluators.evaluator(gan, small.dataset(), EXTRACTOR, **options)
+
+
+def test_scores_are_those_of_the_samples(workdir, tmp_path):
+    sampler = sampling.Sampler(workdir)
+    scored = _evaluator(sampler.gan, cache_dir=tmp_path)
+    drawn = [scored._draw(sampler.variables, start) for start in (0, 16, 32)]
+    images = np.concatenate(drawn)[:40]
+    assert images.dtype == np.uint8
+    assert len({image.tobytes() for image in images}) == 40
+    dataset = small.dataset()
+    real = np.asarray(_see(np.stack([dataset[i]['image'] for i in range(len(dataset))])).pooled)
+    fake = _see(images)
+    pooled = np.asarray(fake.pooled)
+    precision, recall = metrics.precision_recall(real, pooled)
+    expected = {
+        'classifier_fd': metrics.frechet_distance(moments.of(real), moments.of(pooled)),
+        'classifier_kd': metrics.kernel_distance(real, pooled)[0],
+        'classifier_kd_std': metrics.kernel_distance(real, pooled)[1],
+        'classifier_is': metrics.inception_score(fake.logits)[0],
+        'classifier_is_std': metrics.inception_score(fake.logits)[1],
+        'classifier_precision': precision,
+        'classifier_recall': recall,
+    }
+    values = scored(sampler.variables)
+    assert values == pytest.approx(expected, rel=1e-5, abs=1e-9)
+    assert set(values) == set(scored.names)
+    assert scored(sampler.variables) == values
+    assert scored.headline == 'classifier_fd'
+    assert scored.about['num_real'] == small.EXAMPLES
+
+
+def test_names_with_the_inception_network_are_the_fields(workdir, tmp_path):
+    sampler = sampling.Sampler(workdir)
+    inception = Extractor('inception', 'torch', 'beef', _see)
+    scored = evaluators.evaluator(
+        sampler.gan,
+        small.dataset(),
+        inception,
+        metrics=('kid', 'pr'),
+        num_samples=8,
+        batch_size=8,
+        cache_dir=tmp_path,
+    )
+    assert scored.names == ('kid', 'kid_std', 'precision', 'recall')
+    assert scored.headline == 'kid'
+    assert set(scored(sampler.variables)) == set(scored.names)
+
+
+def test_conditional_generators_draw_every_class_in_turn(tmp_path):
+    gan, state, _, _ = small.build(method='cgan')
+    scored = _evaluator(gan, num_samples=8, batch_size=8, metrics=('fid',), cache_dir=tmp_path)
+    variables = state.sampling_variables()
+    key = jax.random.fold_in(jax.random.key(0), evaluators._STREAM)
+    z = jax.random.normal(jax.random.fold_in(key, 0), (8, gan.latent_dim))
+    expected = sampling.sampler(gan)(variables, z, jnp.arange(8) % small.CLASSES)
+    np.testing.assert_array_equal(scored._draw(variables, 0), reporting.to_uint8(expected))
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'metrics': ('fid', 'lpips')}, "expected some of fid, kid, is, pr, got 'lpips'"),
+        ({'metrics': ()}, 'got none'),
+        ({'num_samples': 1}, 'num_samples=1: expected at least 4'),
+    ],
+)
+def test_wrong_requests_are_refused(workdir, options, message):
+    with pytest.raises(ValueError, match=message):
+        _evaluator(sampling.Sampler(workdir).gan, **options)
+
+
+def _entry(**fields):
+    values = {'step': 10, 'seconds': 1.5, 'classifier_fd': 3.0, 'fingerprint': 'a'}
+    return {**values, 'num_samples': 8, 'seed': 0, **fields}
+
+
+def test_records_keep_one_line_an_evaluation_in_order(tmp_path):
+    score_log.write(tmp_path, _entry(step=20))
+    score_log.write(tmp_path, _entry())
+    score_log.write(tmp_path, _entry(classifier_fd=2.0))
+    score_log.write(tmp_path, _entry(classifier_is=1.5))
+    score_log.write(tmp_path, _entry(seed=1))
+    lines = score_log.read(tmp_path)
+    assert [(line['step'], line['seed']) for line in lines] == [(10, 0), (10, 1), (20, 0)]
+    assert lines[0]['classifier_fd'] == 3.0
+    assert lines[0]['classifier_is'] == 1.5
+    with open(tmp_path / score_log.FILE, 'a') as file:
+        file.write('{"step": 30, "finger')
+    assert score_log.read(tmp_path) == lines
+
+
+def test_records_are_drawn(tmp_path):
+    assert score_log.plot(tmp_path) is None
+    for step in (10, 20):
+        score_log.write(tmp_path, _entry(step=step, classifier_kd=0.1, classifier_kd_std=1))
+        score_log.write(tmp_path, _entry(step=step, num_samples=99))
+    assert score_log.metric_names(_entry(x_std=1)) == ['classifier_fd']
+    assert score_log.plot(tmp_path).stat().st_size > 1000
+
+
+# While a run trains
+
+
+@pytest.fixture
+def quarters(monkeypatch):
+    monkeypatch.setattr(evaluators, 'extractor_for', lambda *args, **kwargs: EXTRACTOR)
+
+
+def test_training_evaluates_and_keeps_the_best(tmp_path, quarters, capsys):
+    fields = {'eval_every': 2, 'eval_samples': 32, 'log_every': 2, 'save_every': 2, 'keep': 1}
+    trainer.train(small.make_config(num_steps=6, **fields), tmp_path, dataset=small.dataset())
+    lines = score_log.read(tmp_path)
+    assert [line['step'] for line in lines] == [2, 4, 6]
+    assert lines[0]['seconds'] < lines[1]['seconds'] < lines[2]['seconds']
+    best = min(lines, key=lambda line: line['classifier_fd'])
+    kept = sampling.Sampler(tmp_path / 'best')
+    assert kept.step == best['step']
+    # The kept checkpoint is the one that was scored.
+    score = _evaluator(kept.gan, num_samples=32, batch_size=256, metrics=('fid',))
+    assert score(kept.variables)['classifier_fd'] == pytest.approx(best['classifier_fd'], rel=1e-9)
+    assert 'the best so far' in capsys.readouterr().out
+    assert (tmp_path / score_log.PLOT).exists()
+
+
+@pytest.mark.slow
+def test_interrupted_evaluations_are_the_same(tmp_path, quarters):
+    fields = {'eval_every': 2, 'eval_samples': 16, 'log_every': 2, 'save_every': 2}
+    for name, ends in (('whole', (6,)), ('parts', (2, 6))):
+        for end in ends:
+            trainer.train(
+                small.make_config(num_steps=end, **fields),
+                tmp_path / name,
+                dataset=small.dataset(),
+            )
+    whole, parts = (score_log.read(tmp_path / name) for name in ('whole', 'parts'))
+    for one, other in zip(whole, parts, strict=True):
+        assert {**one, 'seconds': 0} == {**other, 'seconds': 0}
+    assert sampling.Sampler(tmp_path / 'whole/best').step == (
+        sampling.Sampler(tmp_path / 'parts/best').step
+    )
+
+
+def _train_and_score(workdir):
+    fields = {'num_steps': 2, 'eval_every': 2, 'eval_samples': 300, 'log_every': 2}
+    return trainer.train(small.make_config(**fields), workdir, dataset=small.dataset())
+
+
+def test_an_evaluation_given_up_is_made_up_for(tmp_path, quarters, monkeypatch):
+    """At the last step, and although somebody scored that checkpoint in the meantime."""
+
+    def see(images):
+        if len(images) == 256:  # the first of its samples
+            os.kill(os.getpid(), signal.SIGTERM)
+        return _see(images)
+
+    with monkeypatch.context() as patched:
+        extractor = dataclasses.replace(EXTRACTOR, apply=see)
+        patched.setattr(evaluators, 'extractor_for', lambda *args, **kwargs: extractor)
+        with pytest.raises(trainer.Stopped, match=r'Stopped at step 2 of 2; saved\.'):
+            _train_and_score(tmp_path)
+    assert score_log.read(tmp_path) == []
+    other = _entry(step=2, num_samples=99)
+    score_log.write(tmp_path, other)
+    assert int(_train_and_score(tmp_path).state.step) == 2
+    lines = score_log.read(tmp_path)
+    assert [line['num_samples'] for line in lines] == [99, 300]
+    assert sampling.Sampler(tmp_path / 'best').step == 2
+    # Once is enough.
+    monkeypatch.setattr(evaluators.Evaluator, '__call__', lambda *unused: pytest.fail('again'))
+    _train_and_score(tmp_path)
+
+
+@pytest.mark.slow
+def test_the_best_checkpoint_is_scored_anew_before_another_takes_its_place(tmp_path, quarters):
+    fields = {'num_steps': 6, 'eval_every': 2, 'log_every': 2, 'save_every': 2}
+    for samples in (32, 48):
+        config = small.make_config(**fields, eval_samples=samples)
+        trainer.train(config, tmp_path, dataset=small.dataset())
+        lines = score_log.read(tmp_path)
+        if samples == 32:
+            best = min(lines, key=lambda line: line['classifier_fd'])['step']
+            assert best < 6, 'choose another seed'
+    # A finished run is asked for other scores: those of its best checkpoint and of its last one.
+    new = {line['step']: line['classifier_fd'] for line in lines if line['num_samples'] == 48}
+    assert new.keys() == {best, 6}
+    assert sampling.Sampler(tmp_path / 'best').step == min(new, key=new.get)
+
+
+@pytest.mark.slow
+def test_a_best_checkpoint_that_cannot_be_read_is_named(tmp_path, quarters, capsys):
+    fields = {'num_steps': 4, 'eval_every': 2, 'log_every': 2, 'save_every': 2}
+    train = lambda samples: trainer.train(  # noqa: E731
+        small.make_config(**fields, eval_samples=samples), tmp_path, dataset=small.dataset()
+    )
+    train(32)
+    (step,) = (tmp_path / 'best' / 'checkpoints').iterdir()
+    if step.name == '4':
+        step = step.rename(step.with_name('2'))
+    (step / 'manifest' / 'metadata').unlink()
+    train(48)
+    assert 'warning: the best checkpoint so far cannot be scored' in capsys.readouterr().out
+    assert sampling.Sampler(tmp_path / 'best').step == 4
+
+
+@pytest.mark.slow
+def test_other_scores_of_the_same_samples_do_not_count(tmp_path, quarters):
+    """As `experiments.evaluate --metrics=kid` writes them beside a run that trains."""
+    fields = {'eval_every': 2, 'eval_samples': 16, 'log_every': 2, 'save_every': 2}
+    train = lambda steps: trainer.train(  # noqa: E731
+        small.make_config(**fields, num_steps=steps), tmp_path, dataset=small.dataset()
+    )
+    train(2)
+    lines = score_log.read(tmp_path)
+    (tmp_path / score_log.FILE).unlink()
+    for line in lines:
+        line['classifier_kd'] = line.pop('classifier_fd')
+        score_log.write(tmp_path, line)
+    train(4)
+    lines = score_log.read(tmp_path)
+    assert [(line['step'], 'classifier_fd' in line) for line in lines] == [(2, True), (4, True)]
+    assert 'classifier_kd' in lines[0]
+
+
+@pytest.mark.slow
+def test_a_step_is_scored_again_where_its_checkpoint_was_not_kept(tmp_path, quarters, monkeypatch):
+    from osgan_jax.gan import best_checkpoint
+
+    def full(*unused):
+        raise OSError(28, 'No space left on device')
+
+    with monkeypatch.context() as patched:
+        patched.setattr(best_checkpoint.Selection, '_keep', full)
+        with pytest.raises(OSError, match='No space'):
+            _train_and_score(tmp_path)
+    assert score_log.read(tmp_path) == []
+    _train_and_score(tmp_path)
+    assert sampling.Sampler(tmp_path / 'best').step == 2
+
+
+@pytest.mark.slow
+def test_time_given_ends_a_run_and_is_not_given_twice(tmp_path, capsys):
+    fields = {'num_steps': 10**6, 'log_every': 7, 'max_seconds': 0.3}
+    first = trainer.train(small.make_config(**fields), tmp_path, dataset=small.dataset())
+    steps = int(first.state.step)
+    assert 1 < steps < 10**5
+    rows = [json.loads(line) for line in (tmp_path / 'timing.jsonl').read_text().splitlines()]
+    assert rows[-1]['seconds'] >= 0.1
+    assert sampling.Sampler(tmp_path).step == steps
+    assert (tmp_path / 'samples' / f'step_{steps:07d}.png').exists()
+    again = trainer.train(small.make_config(**fields), tmp_path, dataset=small.dataset())
+    out = capsys.readouterr().out
+    assert 'Already trained' in out
+    assert int(again.state.step) == steps
+    longer = dict(fields, max_seconds=0.6)
+    more = trainer.train(small.make_config(**longer), tmp_path, dataset=small.dataset())
+    assert int(more.state.step) > steps
+
+
+def test_evaluations_fall_on_calls():
+    with pytest.raises(ValueError, match='eval_every=3: expected a multiple of steps_per_call=2'):
+        config.TrainConfig(steps_per_call=2, eval_every=3)
+
+
+def test_set_without_labels_needs_inception_weights(tmp_path):
+    from osgan_jax import data
+
+    unlabelled = data.from_arrays(np.zeros((8, 16, 16, 1), np.uint8), name='none')
+    with pytest.raises(ValueError, match='--inception_weights'):
+        trainer.train(small.make_config(eval_every=2, num_steps=2), tmp_path, dataset=unlabelled)
+    assert runs.read(tmp_path) is None or not list((tmp_path / 'checkpoints').iterdir())
+
+
+def test_several_processes_evaluate_apart(tmp_path, monkeypatch):
+    monkeypatch.setattr(jax, 'process_count', lambda: 2)
+    with pytest.raises(ValueError, match='several processes cannot evaluate while they train'):
+        trainer._prepare(small.make_config(eval_every=2), tmp_path, small.dataset())

@@ -1,0 +1,155 @@
+"""Configurations: ranges, JSON, contradictions, and the presets of Table 1."""
+
+import dataclasses
+
+import pytest
+
+from osgan_jax import networks
+from osgan_jax.core import losses
+from osgan_jax.engine import config, runs
+from osgan_jax.gan import methods
+from osgan_jax.gan.config import TrainConfig
+from tests.support import small
+
+
+def resolve(**fields):
+    unresolved = TrainConfig(**fields)
+    return methods.resolve(
+        unresolved, image_size=64, channels=3, num_classes=2, num_examples=202_599
+    )
+
+
+def test_json_gives_the_configuration_back():
+    original = small.make_config(decay_epochs=(3, 5), loss_options=('rho=1',), ema_decay=0.9)
+    assert TrainConfig.from_json(original.to_json()) == original
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('{', 'not valid JSON'),
+        ('[]', 'not a JSON object'),
+        ('{"wdth": 3}', 'unknown fields: wdth'),
+        ('{"batch_size": 0}', 'batch_size=0'),
+    ],
+)
+def test_damaged_json_is_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        TrainConfig.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ('fields', 'message'),
+    [
+        ({'scheme': 'three_stage'}, "scheme='three_stage': expected one of one_stage, two_stage"),
+        ({'precision': 'float16'}, "precision='float16'"),
+        ({'optimizer': 'lion'}, "optimizer='lion'"),
+        ({'batch_size': 1}, 'batch_size=1: expected a number of at least 2'),
+        ({'num_steps': 0}, 'num_steps=0'),
+        ({'learning_rate_g': -1.0}, 'learning_rate_g=-1.0'),
+        ({'learning_rate_d': float('nan')}, 'learning_rate_d=nan'),
+        ({'learning_rate_d': float('inf')}, 'learning_rate_d=inf'),
+        ({'beta1': 1.0}, r'beta1=1.0: expected a number in \[0, 1\)'),
+        ({'ema_decay': 1.0}, 'ema_decay=1.0'),
+        ({'channels': 2}, 'channels=2: expected 1 or 3'),
+        ({'seed': 2**32}, 'seed=4294967296'),
+        ({'seed': -1}, 'seed=-1'),
+        ({'decay_epochs': (5, 3)}, r'decay_epochs=\[5, 3\]'),
+        ({'decay_epochs': (0,)}, r'decay_epochs=\[0\]'),
+        ({'steps_per_call': 3, 'log_every': 10}, 'log_every=10: expected a multiple'),
+    ],
+)
+def test_values_out_of_range_are_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(**fields)
+
+
+def test_contradictions_name_fields_and_forgive_what_may_change():
+    saved = small.make_config(beta1=0.5)
+    assert config.contradictions(saved, saved) == []
+    moved = dataclasses.replace(saved, num_steps=99, keep=1, num_devices=4, data_dir='elsewhere')
+    assert config.contradictions(saved, moved) == []
+    other = dataclasses.replace(saved, seed=3, beta1=0.0)
+    assert config.contradictions(saved, other) == [
+        'seed is 0 there and 3 now',
+        'beta1 is 0.5 there and 0.0 now',
+    ]
+
+
+def test_every_field_has_help():
+    for field in dataclasses.fields(TrainConfig):
+        assert field.metadata['help'], field.name
+
+
+def test_table_1_has_ten_methods_with_losses_and_networks_that_exist():
+    assert len(methods.METHODS) == 10
+    for method in methods.METHODS.values():
+        assert method.loss in losses.names()
+        assert method.network in networks.names()
+        # Table 1 writes (sym) or (asym) behind each name.
+        assert ('(sym)' in method.title) == losses.get(method.loss).symmetric
+
+
+def test_presets_hold_the_papers_rates():
+    # FACTS section 2: CelebA, DCGAN asym and WGAN, in both schemes; MNIST DCGAN asym.
+    one = resolve(method='dcgan', dataset='celeb_a')
+    assert (one.learning_rate_g, one.learning_rate_d) == (2e-4, 1e-4)
+    assert (one.decay_epochs, one.decay_factor) == ((10, 15), 0.5)
+    assert one.num_steps == 30 * (202_599 // 128)
+    two = resolve(method='dcgan', dataset='celeb_a', scheme='two_stage')
+    assert (two.learning_rate_g, two.learning_rate_d) == (2e-4, 4e-5)
+    wgan = resolve(method='wgan', dataset='celeb_a')
+    assert (wgan.learning_rate_g, wgan.learning_rate_d) == (1e-4, 1.35e-5)
+    assert (wgan.decay_factor, wgan.weight_clip) == (0.1, 0.01)
+    wgan = resolve(method='wgan', dataset='celeb_a', scheme='two_stage')
+    assert (wgan.learning_rate_g, wgan.learning_rate_d) == (2e-4, 2e-4)
+    mnist = resolve(method='dcgan', dataset='mnist')
+    assert (mnist.learning_rate_g, mnist.learning_rate_d) == (2e-4, 5e-5)
+    assert mnist.num_steps == 20 * (202_599 // 128)
+
+
+def test_every_preset_field_can_be_overridden():
+    asked = {
+        'loss': 'hinge',
+        'network': 'resnet_gan',
+        'discriminator_norm': 'spectral',
+        'learning_rate_g': 1e-3,
+        'learning_rate_d': 2e-3,
+        'decay_epochs': (2,),
+        'decay_factor': 0.3,
+        'weight_clip': 0.0,
+        'conditional': True,
+        'num_steps': 7,
+        'width': 5,
+    }
+    resolved = resolve(method='wgan', **asked)
+    assert {name: getattr(resolved, name) for name in asked} == asked
+
+
+def test_resolving_refuses_what_cannot_be():
+    with pytest.raises(ValueError, match="method='gan': expected one of dcgan_sym"):
+        resolve(method='gan')
+    with pytest.raises(ValueError, match='cgan is conditional but digits has no labels'):
+        methods.resolve(
+            TrainConfig(method='cgan'), image_size=32, channels=1, num_classes=0, num_examples=200
+        )
+    with pytest.raises(ValueError, match='more than the 100 images of digits'):
+        methods.resolve(TrainConfig(), image_size=32, channels=1, num_classes=0, num_examples=100)
+    with pytest.raises(ValueError, match='num_steps=5: expected a multiple'):
+        resolve(num_steps=5, steps_per_call=2)
+
+
+def test_default_steps_fit_the_calls():
+    assert resolve(steps_per_call=10, log_every=10, dataset='cifar10').num_steps % 10 == 0
+
+
+def test_run_record_round_trip_and_damage(tmp_path):
+    run = runs.Run(small.resolve(small.make_config()), 4, ('a', 'b', 'c', 'd'), 40)
+    assert runs.read(tmp_path) is None
+    runs.write(tmp_path, run)
+    assert runs.read(tmp_path) == run
+    assert run.steps_per_epoch == 5
+    path = tmp_path / 'config.json'
+    path.write_text(path.read_text()[:100])
+    with pytest.raises(ValueError, match=r'config.json cannot be used'):
+        runs.read(tmp_path)

@@ -1,0 +1,102 @@
+"""Sampling from checkpoints, and interpolation between latents."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from osgan_jax.engine import checkpoints
+from osgan_jax.gan import sampling, trainer
+from tests.support import small
+
+
+@pytest.fixture(scope='module')
+def conditional_run(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp('cgan')
+    config = small.make_config(method='cgan', num_steps=4, save_every=2, ema_decay=0.5)
+    result = trainer.train(config, workdir, dataset=small.dataset())
+    return workdir, result.state
+
+
+def test_samples_are_the_averaged_generators(conditional_run):
+    workdir, state = conditional_run
+    sampler = sampling.Sampler(workdir)
+    assert sampler.step == 4
+    z, labels = sampler.latents(5, seed=3), sampler.labels(5)
+    expected = sampler.gan.generator.apply(state.ema_g, z, labels, train=False)
+    np.testing.assert_allclose(sampler.images(z, labels), expected, atol=1e-6)
+    assert sampler.images(z, labels).shape == (5, small.SIZE, small.SIZE, 1)
+
+
+def test_any_checkpoint_can_be_sampled(conditional_run):
+    workdir, _ = conditional_run
+    older, newer = sampling.Sampler(workdir, 2), sampling.Sampler(workdir, 4)
+    z, labels = newer.latents(2, 0), newer.labels(2)
+    assert not np.allclose(older.images(z, labels), newer.images(z, labels))
+    with pytest.raises(checkpoints.CheckpointError, match='no checkpoint of step 3'):
+        sampling.Sampler(workdir, 3)
+
+
+def test_chunks_do_not_show(conditional_run, monkeypatch):
+    sampler = sampling.Sampler(conditional_run[0])
+    z, labels = sampler.latents(7, 0), sampler.labels(7)
+    whole = sampler.images(z, labels)
+    monkeypatch.setattr(sampling, '_CHUNK', 3)
+    np.testing.assert_allclose(sampler.images(z, labels), whole, atol=1e-6)
+
+
+def test_labels_are_checked(conditional_run, tmp_path):
+    sampler = sampling.Sampler(conditional_run[0])
+    np.testing.assert_array_equal(sampler.labels(6), [0, 1, 2, 3, 0, 1])
+    np.testing.assert_array_equal(sampler.labels(2, 3), [3, 3])
+    with pytest.raises(ValueError, match='label=4: expected 0 to 3'):
+        sampler.labels(1, 4)
+    trainer.train(small.make_config(num_steps=1), tmp_path, dataset=small.dataset())
+    plain = sampling.Sampler(tmp_path)
+    assert plain.labels(3) is None
+    with pytest.raises(ValueError, match='not trained with labels'):
+        plain.labels(1, 0)
+
+
+def test_a_directory_without_a_run_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match='holds no run'):
+        sampling.Sampler(tmp_path)
+
+
+def test_interpolation_keeps_ends_angles_and_lengths():
+    start, end = jnp.array([2.0, 0.0]), jnp.array([0.0, 4.0])
+    path = sampling.interpolate(jnp.stack([start, end]), 3)
+    # Half way: 45 degrees, length 3.
+    np.testing.assert_allclose(path, [start, [3 / np.sqrt(2), 3 / np.sqrt(2)], end], atol=1e-6)
+    z = jax.random.normal(jax.random.key(0), (4, 100))
+    path = sampling.interpolate(z, 5).reshape(2, 5, 100)
+    np.testing.assert_allclose(path[:, 0], z[0::2], atol=1e-5)
+    np.testing.assert_allclose(path[:, -1], z[1::2], atol=1e-5)
+    lengths = np.linalg.norm(path, axis=-1)
+    ends = np.linspace(lengths[:, 0], lengths[:, -1], 5).T
+    np.testing.assert_allclose(lengths, ends, rtol=1e-5)
+
+
+def test_interpolation_between_equal_latents_stays_there():
+    z = jnp.ones((2, 3))
+    path = sampling.interpolate(z, 4)
+    chex.assert_tree_all_finite(path)
+    np.testing.assert_allclose(path, np.ones((4, 3)), rtol=1e-6)
+
+
+def test_interpolation_needs_pairs():
+    with pytest.raises(ValueError, match='pairs'):
+        sampling.interpolate(jnp.ones((3, 2)), 4)
+    with pytest.raises(ValueError, match='2 steps'):
+        sampling.interpolate(jnp.ones((2, 2)), 1)
+
+
+def test_grid_inputs_are_fixed_by_the_seed_and_apart_from_training(conditional_run):
+    gan = sampling.Sampler(conditional_run[0]).gan
+    z, labels = sampling.grid_inputs(gan, 0, 6)
+    again, _ = sampling.grid_inputs(gan, 0, 6)
+    other, _ = sampling.grid_inputs(gan, 1, 6)
+    np.testing.assert_array_equal(z, again)
+    assert not np.allclose(z, other)
+    np.testing.assert_array_equal(labels, [0, 1, 2, 3, 0, 1])

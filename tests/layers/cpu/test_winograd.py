@@ -1,0 +1,104 @@
+"""Convolutions with fewer multiplications: exact in integers, as accurate as others in floats."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from osgan_jax.layers.cpu import formulations, winograd
+
+# height, width, kernel, stride, padding
+CASES = [
+    (8, 8, 4, 2, ((1, 1), (1, 1))),  # DCGAN's
+    (4, 12, 4, 2, ((1, 1), (1, 1))),
+    (6, 10, 4, 2, ((0, 0), (0, 0))),
+    (7, 7, 4, 2, ((2, 1), (0, 3))),
+    (5, 7, 2, 1, ((0, 0), (0, 0))),
+    (12, 18, 6, 3, ((1, 2), (2, 1))),
+    (9, 5, 4, 2, ((1, 1), (1, 1))),  # a last row and column that no window reaches
+]
+
+
+def _arrays(case, draw):
+    height, width, size, stride, padding = case
+    x, kernel = draw((3, height, width, 5)), draw((size, size, 5, 7))
+    grid = [
+        (n + sum(pad) - size) // stride + 1 for n, pad in zip((height, width), padding, strict=True)
+    ]
+    assert winograd.fits(x.dtype, kernel.shape[:2], stride, grid)
+    return x, kernel, draw((3, *grid, 7))
+
+
+@pytest.mark.parametrize('case', CASES, ids=str)
+def test_integers_come_out_exactly(case):
+    """All constants are 1, so no rounding may hide a wrong term."""
+    rng = np.random.default_rng(0)
+    x, kernel, y = _arrays(case, lambda shape: jnp.float32(rng.integers(-9, 10, shape)))
+    stride, padding = case[3:]
+    np.testing.assert_array_equal(
+        winograd.down(x, kernel, stride, padding),
+        formulations.plain_down(x, kernel, stride, padding),
+    )
+    np.testing.assert_array_equal(
+        winograd.up(y, kernel, stride, padding, x.shape[1:3]),
+        formulations.plain_up(y, kernel, stride, padding, x.shape[1:3]),
+    )
+    np.testing.assert_array_equal(
+        winograd.correlate(x, y, stride, padding),
+        formulations.plain_correlate(x, y, stride, padding, kernel.shape[:2]),
+    )
+
+
+def test_floats_are_as_accurate_as_sums_of_products():
+    """Against float64: the errors of a layer of DCGAN-64 stay those of float32."""
+    rng = np.random.default_rng(0)
+    x, kernel, y = (
+        rng.normal(size=shape) for shape in ((4, 16, 16, 64), (4, 4, 64, 128), (4, 8, 8, 128))
+    )
+    padding = ((1, 1), (1, 1))
+    small = [jnp.float32(v) for v in (x, kernel, y)]
+    with jax.enable_x64(True):
+        exact = [
+            np.asarray(v)
+            for v in (
+                formulations.plain_down(jnp.asarray(x), jnp.asarray(kernel), 2, padding),
+                formulations.plain_up(jnp.asarray(y), jnp.asarray(kernel), 2, padding, (16, 16)),
+                formulations.plain_correlate(jnp.asarray(x), jnp.asarray(y), 2, padding, (4, 4)),
+            )
+        ]
+    found = (
+        winograd.down(small[0], small[1], 2, padding),
+        winograd.up(small[2], small[1], 2, padding, (16, 16)),
+        winograd.correlate(small[0], small[2], 2, padding),
+    )
+    for a, b in zip(found, exact, strict=True):
+        assert np.linalg.norm(a - b) < 1e-6 * np.linalg.norm(b)
+
+
+def test_what_does_not_fit():
+    assert not winograd.fits(jnp.bfloat16, (4, 4), 2, (8, 8))
+    assert not winograd.fits(jnp.float32, (3, 3), 2, (8, 8))
+    assert not winograd.fits(jnp.float32, (4, 3), 2, (8, 8))
+    assert not winograd.fits(jnp.float32, (4, 4), 1, (8, 8))
+    assert not winograd.fits(jnp.float32, (4, 4), 2, (8, 7))
+
+
+@pytest.mark.parametrize(('channels', 'convolutions'), [((64, 96), 0), ((32, 64), 2)])
+def test_where_it_is_chosen(channels, convolutions):
+    """On CPU, by channels: a layer's three functions, of which two want many."""
+    large, small = channels
+    x, kernel, y = (
+        jnp.ones(shape) for shape in ((2, 8, 8, large), (4, 4, large, small), (2, 4, 4, small))
+    )
+    padding = ((1, 1), (1, 1))
+
+    def layer(x, kernel, y):
+        return (
+            formulations.cpu_down(x, kernel, 2, padding),
+            formulations.cpu_up(y, kernel, 2, padding, (8, 8)),
+            formulations.cpu_correlate(x, y, 2, padding, (4, 4)),
+        )
+
+    text = str(jax.make_jaxpr(layer)(x, kernel, y))
+    assert text.count('conv_general_dilated[') == convolutions
+    assert text.count('dot_general[') == 9 * (3 - convolutions)

@@ -1,0 +1,127 @@
+"""Signals: heard, and handed on when they came too late."""
+
+import os
+import signal
+
+import pytest
+
+from osgan_jax.runtime import stopping
+
+
+def send(signum):
+    os.kill(os.getpid(), signum)
+
+
+@pytest.fixture
+def heard():
+    """What a handler that was there before is told."""
+    found = []
+    before = {
+        signum: signal.signal(signum, lambda signum, frame: found.append(signum))
+        for signum in (signal.SIGTERM, signal.SIGINT)
+    }
+    yield found
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
+
+
+@pytest.mark.parametrize('signum', [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_stopped_nothing_is_handed_on(heard, signum):
+    """As in the last cell but one of a table, whose run had just made its last step."""
+    with stopping.Signals() as signals:
+        send(signum)
+        assert signals.received == signum
+        assert heard == []
+    assert heard == [signum]
+
+
+def test_a_signal_that_stopped_a_run_is_not_handed_on(heard):
+    def run():
+        with stopping.Signals() as signals:
+            send(signal.SIGTERM)
+            raise stopping.Stopped('Stopped.', signals.received)
+
+    with pytest.raises(stopping.Stopped):
+        run()
+    assert heard == []
+
+
+def test_a_command_whose_work_is_done_ends_well():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with stopping.Signals() as signals:
+            send(signal.SIGINT)
+            assert signals.received == signal.SIGINT
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_what_takes_long_is_given_up_for_a_signal(heard):
+    with stopping.Signals() as signals:
+        signals.check()
+        send(signal.SIGTERM)
+        with pytest.raises(stopping.Abandoned):
+            signals.check()
+
+
+@pytest.mark.parametrize('error', [ValueError, FloatingPointError])
+def test_a_signal_is_not_forgotten_over_an_error(heard, error):
+    """A table notes the error and would begin another run."""
+
+    def run():
+        with stopping.Signals():
+            send(signal.SIGTERM)
+            raise error
+
+    with pytest.raises(error):
+        run()
+    assert heard == [signal.SIGTERM]
+
+
+@pytest.fixture
+def interrupting():
+    before = signal.signal(signal.SIGTERM, stopping.interrupt)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_nothing_that_is_being_read_is_blamed_for_a_signal(interrupting):
+    """Readers turn every Exception into an error of the file."""
+
+    def read():
+        try:
+            send(signal.SIGTERM)
+        except Exception as error:
+            raise ValueError('no image') from error
+
+    with pytest.raises(stopping.Interrupted) as interrupted:
+        read()
+    assert interrupted.value.signum == signal.SIGTERM
+
+
+def test_what_is_deferred_comes_behind(interrupting):
+    done = []
+
+    def work():
+        with stopping.deferred():
+            with stopping.deferred():
+                send(signal.SIGTERM)
+            done.append('inner')
+        done.append('outer')
+
+    for _ in range(2):  # the first leaves nothing behind
+        with pytest.raises(stopping.Interrupted):
+            work()
+    assert done == ['inner'] * 2
+    with stopping.deferred():
+        pass
+
+
+def test_an_error_of_what_is_deferred_loses_no_signal(interrupting):
+    def work():
+        with stopping.deferred():
+            send(signal.SIGTERM)
+            raise ValueError
+
+    with pytest.raises(stopping.Interrupted):
+        work()

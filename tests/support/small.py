@@ -1,0 +1,73 @@
+"""A small run for the tests: 16-pixel grey images, networks of width 4."""
+
+import jax
+import numpy as np
+
+from osgan_jax import data
+from osgan_jax.core.collectives import collectives_over
+from osgan_jax.gan import config, methods, model, updates
+from osgan_jax.runtime import parallel
+
+SIZE, EXAMPLES, CLASSES, BATCH = 16, 40, 4, 8
+
+
+def make_config(**fields) -> config.TrainConfig:
+    """A configuration that trains in seconds; resolved against `dataset()`."""
+    values = {
+        'width': 4,
+        'latent_dim': 6,
+        'batch_size': BATCH,
+        'num_steps': 4,
+        'image_size': SIZE,
+        'channels': 1,
+        'num_samples': 4,
+        'num_devices': 1,
+        **fields,
+    }
+    return config.TrainConfig(**values)
+
+
+def resolve(unresolved: config.TrainConfig) -> config.TrainConfig:
+    return methods.resolve(
+        unresolved, image_size=SIZE, channels=1, num_classes=CLASSES, num_examples=EXAMPLES
+    )
+
+
+def dataset() -> data.Dataset:
+    """Images whose brightness tells their class."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(EXAMPLES) % CLASSES
+    images = rng.integers(0, 60, (EXAMPLES, SIZE, SIZE, 1)) + 60 * labels[:, None, None, None]
+    return data.from_arrays(images.astype(np.uint8), labels, name='small')
+
+
+def batch(index: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(index)
+    return {
+        'image': rng.uniform(-1, 1, (BATCH, SIZE, SIZE, 1)).astype(np.float32),
+        'label': (np.arange(BATCH) % CLASSES).astype(np.int32),
+    }
+
+
+def build(num_devices: int = 1, **fields):
+    """Returns `(gan, state, compiled update, devices)` for a configuration's fields."""
+    resolved = resolve(make_config(**fields))
+    devices = jax.local_devices()[:num_devices]
+    collectives = collectives_over(devices)
+    gan = model.build(
+        resolved, num_classes=CLASSES, steps_per_epoch=5, axis_name=collectives.axis_name
+    )
+    state = model.create(gan, resolved.seed)
+    update = updates.make_update(
+        gan, resolved.scheme, state, collectives, accumulate=resolved.accumulate
+    )
+    compiled = parallel.compile_update(update, devices, steps_per_call=resolved.steps_per_call)
+    return gan, parallel.replicate(state, devices), compiled, devices
+
+
+def run_steps(count: int = 2, num_devices: int = 1, **fields):
+    """Returns the state and metrics after `count` updates."""
+    _, state, update, devices = build(num_devices, **fields)
+    for index in range(count):
+        state, metrics = update(state, parallel.put_batch(batch(index), devices))
+    return state, metrics
