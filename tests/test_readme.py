@@ -50,7 +50,7 @@ def test_method_table_is_the_presets():
 
 def test_flags_and_datasets_exist():
     # Read, not imported: two modules in one process would define --workdir twice.
-    sources = ''.join(path.read_text() for path in (ROOT / 'experiments').glob('*.py'))
+    sources = ''.join(path.read_text() for path in (ROOT / 'experiments').rglob('*.py'))
     flags = set(re.findall(r"DEFINE_\w+\(\s*'(\w+)'", sources)) | {'help'}
     configurations = (config.TrainConfig, distillation.TeacherConfig, distillation.DistillConfig)
     others = (CompressConfig, editing.EditConfig, BenchmarkConfig)
