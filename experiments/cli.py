@@ -53,7 +53,7 @@ def config_from_flags(config_class: type) -> Any:
 
     Raises:
       ValueError: for a value that the dataclass refuses, a list of something else than it takes, or
-        as `osgan_jax.runtime.determinism.request`.
+        as `osgan_jax.runtime.settings.request_determinism`.
     """
     hints = typing.get_type_hints(config_class)
     values = {}
@@ -69,9 +69,9 @@ def config_from_flags(config_class: type) -> Any:
         values[field.name] = value
     config = config_class(**values)
     if values.get('deterministic'):
-        from osgan_jax.runtime import determinism
+        from osgan_jax.runtime import settings
 
-        determinism.request()
+        settings.request_determinism()
     return config
 
 
@@ -173,10 +173,10 @@ def _outcome(main: Callable[[], int | None]) -> int:
 
     from osgan_jax.engine import checkpoints
     from osgan_jax.gan import trainer
-    from osgan_jax.runtime import caches, memory, processes
+    from osgan_jax.runtime import processes, settings
 
-    memory.keep_pages()
-    if _COMPILATION_CACHE.value != 'off' and not caches.keep_compiled(_COMPILATION_CACHE.value):
+    settings.keep_pages()
+    if _COMPILATION_CACHE.value != 'off' and not settings.keep_compiled(_COMPILATION_CACHE.value):
         print('warning: no directory for compiled programs can be written (--compilation_cache)')
     try:
         return main() or 0

@@ -15,7 +15,7 @@ from osgan_jax.distillation import state as states
 from osgan_jax.distillation.classifiers import Classifier
 from osgan_jax.distillation.config import DistillConfig, TeacherConfig, resolve_student
 from osgan_jax.engine import runs
-from osgan_jax.runtime import parallel, precisions
+from osgan_jax.runtime import parallel, settings
 
 _CLASSES = 10
 
@@ -99,7 +99,7 @@ def measure_rounds(case: RoundCase, algorithms: Sequence[str], *, repeats: int) 
       ValueError: for a case that cannot be run.
     """
     check_rounds(case, algorithms)
-    precisions.set_default(case.precision)
+    settings.set_precision(case.precision)
     module = states.classifier(_teacher_config(case), _CLASSES)
     images = jax.ShapeDtypeStruct((2, 32, 32, case.channels), np.float32)
     variables = jax.jit(lambda key, x: module.init(key, x, train=False))(

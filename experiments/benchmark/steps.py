@@ -13,7 +13,7 @@ from experiments.benchmark.turns import Runner, StepTiming
 from osgan_jax.core.collectives import collectives_over
 from osgan_jax.gan import methods, model, updates
 from osgan_jax.gan.config import TrainConfig
-from osgan_jax.runtime import parallel, precisions
+from osgan_jax.runtime import parallel, settings
 
 PEER = 'pytorch'
 
@@ -50,7 +50,7 @@ def measure_steps(
         case is none that it has.
     """
     check(case, schemes, peer=peer)
-    precisions.set_default(case.precision)
+    settings.set_precision(case.precision)
     runners = {scheme: _runner(case, scheme) for scheme in schemes}
     if peer:
         runners |= _peer_runners(case, schemes)

@@ -11,7 +11,7 @@ import numpy as np
 
 from osgan_jax import reporting
 from osgan_jax.engine.runs import Run
-from osgan_jax.runtime import determinism
+from osgan_jax.runtime import settings
 
 # TensorBoard shows about ten of a run's images, however many there are.
 _EVENT_IMAGES = 32
@@ -226,7 +226,7 @@ def platform(devices: Sequence[jax.Device]) -> str:
     text = f'{len(devices)} {devices[0].device_kind}'
     if jax.process_count() > 1:
         text += f', in {jax.process_count()} processes'
-    if determinism.is_requested():
+    if settings.is_deterministic():
         text += ', deterministic'
     return text
 

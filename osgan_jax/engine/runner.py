@@ -22,7 +22,7 @@ from osgan_jax.engine import checkpoints, nonfinite, recorder, runs
 from osgan_jax.engine.config import RunConfig
 from osgan_jax.engine.loop import Loop, feed
 from osgan_jax.engine.nonfinite import NonFiniteError
-from osgan_jax.runtime import determinism, parallel, precisions, processes, stopping
+from osgan_jax.runtime import parallel, processes, settings, stopping
 
 PyTree = Any
 
@@ -95,14 +95,14 @@ def carry_out(
       prepare: everything that does not touch the workdir or other processes.
       workdir: the run's directory.
       precision: one of `configuration.PRECISIONS`.
-      deterministic: whether to call `determinism.request` first.
+      deterministic: whether to call `settings.request_determinism` first.
 
     Returns:
       The final state and metrics.
 
     Raises:
       ValueError: for what `prepare` refuses, if the run there is another, or as
-        `determinism.request`.
+        `settings.request_determinism`.
       NonFiniteError: when a loss or a number of the state is no longer finite; the last good
         checkpoint stays. A loss, or a tensor of the state, is noticed within `log_every +
         steps_per_call` steps.
@@ -114,8 +114,8 @@ def carry_out(
     """
     workdir = pathlib.Path(workdir)
     if deterministic:
-        determinism.request()
-    precisions.set_default(precision)
+        settings.request_determinism()
+    settings.set_precision(precision)
     with processes.peer_errors(), contextlib.ExitStack() as stack:
         with processes.all_or_none():
             job = prepare()

@@ -20,7 +20,7 @@ from osgan_jax.evaluation.features import cache, extractors, lpips
 from osgan_jax.evaluation.metrics import moments, path_length
 from osgan_jax.gan import sampling
 from osgan_jax.gan.model import GAN
-from osgan_jax.runtime import caches
+from osgan_jax.runtime import settings
 
 METRICS = ('fid', 'kid', 'is', 'pr')
 _SCORES = {
@@ -180,7 +180,7 @@ def extractor_for(
         from osgan_jax.evaluation.features import inception
 
         if str(inception_weights) == 'fetch':
-            inception_weights = inception.fetch(cache_dir or caches.default_dir())
+            inception_weights = inception.fetch(cache_dir or settings.cache_dir())
         return inception.extractor(inception_weights, convention=convention)
     from osgan_jax.evaluation.features import classifier
 

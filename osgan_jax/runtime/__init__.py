@@ -1,1 +1,1 @@
-"""The process: devices, several processes, signals, caches, precision."""
+"""The process: devices, several processes, signals, settings."""

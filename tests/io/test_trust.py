@@ -39,7 +39,7 @@ ALLOWED = {
     ('osgan_jax/metrics/stored.py', 'import zipfile'),
     ('osgan_jax/data/archive.py', 'import zipfile'),
     # A setting of the allocator.
-    ('osgan_jax/memory.py', 'import ctypes'),
+    ('osgan_jax/runtime/settings.py', 'import ctypes'),
     # Arrays alone, whose claims are checked first (osgan_jax.engine.checkpoints.reading).
     ('osgan_jax/checkpoints/quiet_orbax.py', 'import orbax.checkpoint'),
 }

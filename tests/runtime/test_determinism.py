@@ -14,7 +14,7 @@ from osgan_jax.engine import config as configuration
 from osgan_jax.engine import recorder
 from osgan_jax.engine.checkpoints import quiet_orbax
 from osgan_jax.gan import trainer
-from osgan_jax.runtime import determinism
+from osgan_jax.runtime import settings
 from tests.support import ROOT, small
 
 STEPS = 6
@@ -140,26 +140,26 @@ def test_two_compressions_leave_identical_runs(tmp_path, npz):
 @pytest.fixture
 def not_started(monkeypatch):
     """As before jax is used for the first time."""
-    monkeypatch.setattr(determinism, '_has_started', lambda: False)
+    monkeypatch.setattr(settings, '_jax_has_started', lambda: False)
     monkeypatch.delenv('XLA_FLAGS')  # and what is set from here on is undone
     return monkeypatch
 
 
 def test_flags_are_added_once_to_those_that_are_there(not_started):
     not_started.setenv('XLA_FLAGS', '--xla_gpu_autotune_level=4 --xla_dump_to=x')
-    assert not determinism.is_requested()
+    assert not settings.is_deterministic()
     for _ in range(2):
-        determinism.request()
+        settings.request_determinism()
         assert os.environ['XLA_FLAGS'] == (
             '--xla_gpu_autotune_level=4 --xla_dump_to=x --xla_gpu_deterministic_ops=true'
         )
-    assert determinism.is_requested()
+    assert settings.is_deterministic()
     assert recorder.platform(jax.devices()[:1]).endswith(', deterministic')
 
 
 def test_without_any_flags_both_are_set(not_started):
     not_started.setenv('XLA_FLAGS', '')
-    determinism.request()
+    settings.request_determinism()
     assert os.environ['XLA_FLAGS'] == (
         '--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0'
     )
@@ -169,22 +169,22 @@ def test_without_any_flags_both_are_set(not_started):
 def test_flags_that_say_the_opposite_are_not_overridden(not_started, value):
     not_started.setenv('XLA_FLAGS', f'--xla_gpu_deterministic_ops={value}')
     with pytest.raises(ValueError, match='remove it there'):
-        determinism.request()
+        settings.request_determinism()
     assert os.environ['XLA_FLAGS'] == f'--xla_gpu_deterministic_ops={value}'
-    assert not determinism.is_requested()
+    assert not settings.is_deterministic()
 
 
 def test_too_late_is_an_error_but_on_cpus(not_started):
-    not_started.setattr(determinism, '_has_started', lambda: True)
+    not_started.setattr(settings, '_jax_has_started', lambda: True)
     not_started.setenv('XLA_FLAGS', '--xla_dump_to=x')
-    determinism.request()
+    settings.request_determinism()
     not_started.setattr(jax, 'default_backend', lambda: 'gpu')
     with pytest.raises(ValueError, match=r'XLA_FLAGS="--xla_gpu_deterministic_ops=true --xla_gpu'):
-        determinism.request()
+        settings.request_determinism()
     assert os.environ['XLA_FLAGS'] == '--xla_dump_to=x'
     # Whoever set the flags for the process is right in time.
     not_started.setenv('XLA_FLAGS', '--xla_gpu_deterministic_ops --xla_gpu_autotune_level=0')
-    determinism.request()
+    settings.request_determinism()
 
 
 def test_it_is_asked_for_before_a_job_is_prepared(not_started, tmp_path):
@@ -201,7 +201,7 @@ def test_a_run_is_deterministic_from_its_first_step_to_its_last_or_not_at_all():
 
 
 def test_whether_jax_has_started():
-    code = 'import jax; from osgan_jax import determinism as d; print(d._has_started())'
+    code = 'import jax; from osgan_jax.runtime import settings as s; print(s._jax_has_started())'
     started = f'import jax; jax.devices(); {code}'
     for program, expected in ((code, 'False'), (started, 'True')):
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Compiled programs kept between processes."""
+"""Settings of a process: kept programs, kept pages."""
 
 import os
 import subprocess
@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from osgan_jax.runtime import caches, memory
+from osgan_jax.runtime import settings
 from tests.support import ROOT
 
 # Compiles one update on two devices, says whether it was found, and a hash of what it computed.
@@ -14,17 +14,16 @@ PROGRAM = """
 import hashlib, sys
 import jax, numpy as np
 jax.config.update('jax_num_cpu_devices', 2)
-sys.path.insert(0, 'tests')
-from osgan_jax import caches, memory
-memory.keep_pages()
+from osgan_jax.runtime import settings
+settings.keep_pages()
 if sys.argv[1]:
-    caches.keep_compiled(sys.argv[1])
+    settings.keep_compiled(sys.argv[1])
 found = []
 jax.monitoring.register_event_listener(
     lambda name, **_: found.append(name) if name.endswith('cache_hits') else None)
-import small
+from tests.support import small
 gan, state, update, devices = small.build(num_devices=2, scheme='one_stage')
-from osgan_jax import parallel
+from osgan_jax.runtime import parallel
 state = parallel.replicate(state, devices)
 before = jax.tree.leaves(state.params_g)[0]
 for index in range(3):
@@ -62,22 +61,22 @@ def test_found_programs_compute_the_same_bits_and_still_donate(tmp_path):
 
 def test_directory_that_cannot_be_made_is_none(tmp_path):
     (tmp_path / 'file').write_text('')
-    assert caches.keep_compiled(tmp_path / 'file' / 'below') is None
+    assert settings.keep_compiled(tmp_path / 'file' / 'below') is None
 
 
 def test_default_is_the_users(monkeypatch, tmp_path):
     monkeypatch.delenv('OSGAN_JAX_CACHE', raising=False)
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-    assert caches.default_dir() == tmp_path / 'osgan_jax'
+    assert settings.cache_dir() == tmp_path / 'osgan_jax'
     monkeypatch.setenv('OSGAN_JAX_CACHE', str(tmp_path / 'own'))
-    assert caches.default_dir() == tmp_path / 'own'
+    assert settings.cache_dir() == tmp_path / 'own'
 
 
 def test_pages_are_kept_where_glibc_is_the_library():
     """In a process of its own: the setting is the whole process's."""
     program = (
-        'import platform; from osgan_jax import memory;'
-        'print(memory.keep_pages(), platform.libc_ver()[0])'
+        'import platform; from osgan_jax.runtime import settings;'
+        'print(settings.keep_pages(), platform.libc_ver()[0])'
     )
     done = subprocess.run(
         [sys.executable, '-c', program], cwd=ROOT, capture_output=True, text=True, check=True
@@ -88,4 +87,4 @@ def test_pages_are_kept_where_glibc_is_the_library():
 
 def test_elsewhere_pages_are_left_alone(monkeypatch):
     monkeypatch.setattr(sys, 'platform', 'darwin')
-    assert memory.keep_pages() is False
+    assert settings.keep_pages() is False
