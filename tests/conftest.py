@@ -1,17 +1,59 @@
-"""Settings that must be made before jax starts."""
+"""The settings of every test, and of every process that a test starts, made before jax starts."""
 
+import gc
 import os
+import pathlib
 import tempfile
 
-# Tests compile many small programs and run each for a moment: less optimised machine code halves
-# their time. Numerics stay IEEE; timings belong to experiments.benchmark, never to a test.
-os.environ['XLA_FLAGS'] = os.environ.get('XLA_FLAGS', '') + ' --xla_backend_optimization_level=0'
+import pytest
 
-# Neither found in, nor left in, the cache of whoever runs the tests.
+KEPT = pathlib.Path(__file__).parents[1] / '.cache'
+"""Compiled programs and matplotlib's fonts, kept between runs and shared by all processes."""
+
+MOST_BYTES = 2 * 2**30  # of compiled programs
+
+# Tests compile many small programs and run each for a moment: less optimized machine code halves
+# their time. Numerics stay IEEE; timings belong to experiments.benchmark, never to a test.
+# Not twice: workers inherit it, and the flags are part of the key of a compiled program.
+_FLAG = '--xla_backend_optimization_level=0'
+if _FLAG not in os.environ.get('XLA_FLAGS', ''):
+    os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {_FLAG}'.strip()
+os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(KEPT / 'jax'))
+os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
+os.environ['JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES'] = '-1'
+os.environ.setdefault('MPLCONFIGDIR', str(KEPT / 'matplotlib'))
+
+# Nothing else is found in, or left in, the cache of whoever runs the tests.
 _cache = tempfile.TemporaryDirectory(prefix='osgan_jax-tests-')
-os.environ['OSGAN_JAX_CACHE'] = _cache.name
+for _name in ('OSGAN_JAX_CACHE', 'OSGAN_JAX_DATA', 'XDG_CACHE_HOME'):
+    os.environ[_name] = _cache.name
 
 import jax  # noqa: E402 (reads what was set above)
 
 # Several CPU devices, so that the parallel paths are real in every test that asks for them.
 jax.config.update('jax_num_cpu_devices', 4)
+
+
+def pytest_configure(config):
+    # In the first process only, before its workers read and write there.
+    if not hasattr(config, 'workerinput'):
+        _bound(KEPT / 'jax', MOST_BYTES)
+
+
+def _bound(folder: pathlib.Path, most: int) -> None:
+    """Deletes the programs used longest ago while those in a folder take more than `most` bytes."""
+    found = [(path, path.stat()) for path in folder.glob('*-cache')]
+    excess = sum(stat.st_size for _, stat in found) - most
+    for path, stat in sorted(found, key=lambda pair: max(pair[1].st_atime, pair[1].st_mtime)):
+        if excess <= 0:
+            return
+        path.unlink(missing_ok=True)
+        excess -= stat.st_size
+
+
+@pytest.fixture(autouse=True, scope='module')
+def _release_compiled():
+    """Bounds a worker's memory: no module needs what another has traced and compiled."""
+    yield
+    jax.clear_caches()
+    gc.collect()
