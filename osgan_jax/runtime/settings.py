@@ -38,11 +38,14 @@ def keep_compiled(directory: str | os.PathLike[str] | None = None) -> pathlib.Pa
     before jax compiles anything.
 
     Args:
-      directory: created; by default in the user's cache.
+      directory: created; by default the one that jax has been given already, say by
+        `$JAX_COMPILATION_CACHE_DIR`, else one in the user's cache.
 
     Returns:
       The directory, in which each kind of processor has its own; None where it cannot be written.
     """
+    if not directory and jax.config.jax_compilation_cache_dir:
+        return pathlib.Path(jax.config.jax_compilation_cache_dir)
     path = pathlib.Path(directory) if directory else cache_dir() / 'compiled'
     # Programs for a CPU hold its own instructions, and home directories are shared.
     path = path / _processor()

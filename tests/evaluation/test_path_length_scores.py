@@ -184,7 +184,7 @@ def test_records_keep_apart_what_does_not_compare(tmp_path):
 # Flags are of a process: two modules that define the same ones cannot be in this one.
 STUBBED = """
 import jax, jax.numpy as jnp
-from osgan_jax.evaluation.metrics import lpips
+from osgan_jax.evaluation.features import lpips
 apply = jax.tree_util.Partial(lambda a, b: jnp.sum(jnp.square(a - b), axis=(1, 2, 3)))
 def distance(*paths):
     assert paths == ('vgg16.pth', 'vgg.pth'), paths

@@ -80,6 +80,7 @@ def launch(module, workdir, hash_seed, devices=1, **fields):
             **os.environ,
             'PYTHONPATH': str(ROOT),
             'PYTHONHASHSEED': str(hash_seed),
+            'JAX_ENABLE_COMPILATION_CACHE': 'false',
             'XLA_FLAGS': os.environ.get('XLA_FLAGS', '') + count,
         },
         capture_output=True,

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import jax
 import pytest
 
 from osgan_jax.runtime import settings
@@ -36,10 +37,12 @@ print(bool(found), before.is_deleted(), digest.hexdigest())
 
 
 def _run(cache: str) -> list[str]:
+    # Without the one that this process has.
+    environment = {k: v for k, v in os.environ.items() if k != 'JAX_COMPILATION_CACHE_DIR'}
     done = subprocess.run(
         [sys.executable, '-c', PROGRAM, cache],
         cwd=ROOT,
-        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+        env={**environment, 'PYTHONPATH': str(ROOT)},
         capture_output=True,
         text=True,
         timeout=300,
@@ -62,6 +65,12 @@ def test_found_programs_compute_the_same_bits_and_still_donate(tmp_path):
 def test_directory_that_cannot_be_made_is_none(tmp_path):
     (tmp_path / 'file').write_text('')
     assert settings.keep_compiled(tmp_path / 'file' / 'below') is None
+
+
+def test_the_directory_that_jax_has_been_given_comes_first():
+    given = jax.config.jax_compilation_cache_dir
+    assert str(settings.keep_compiled()) == given
+    assert jax.config.jax_compilation_cache_dir == given
 
 
 def test_default_is_the_users(monkeypatch, tmp_path):

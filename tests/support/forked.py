@@ -9,10 +9,12 @@ Run as a program this is that process: it reads requests, a JSON object a line, 
 import atexit
 import contextlib
 import gc
+import importlib
 import io
 import json
 import os
 import pathlib
+import pkgutil
 import resource
 import runpy
 import select
@@ -163,7 +165,7 @@ def _become(request: dict[str, Any]) -> None:
 def _describe(module: str) -> list[dict[str, Any]]:
     from absl import flags
 
-    pass
+    from experiments import cli  # noqa: F401 (defines flags that all modules have)
 
     # What absl and libraries define is not the module's.
     theirs = set(flags.FLAGS) - {'compilation_cache'}
@@ -188,10 +190,10 @@ def _import_everything() -> None:
     import matplotlib.pyplot  # noqa: F401
     import tensorboardX  # noqa: F401
 
-    pass
-    pass
-    pass
-    pass
+    import osgan_jax
+
+    for module in pkgutil.walk_packages(osgan_jax.__path__, 'osgan_jax.'):
+        importlib.import_module(module.name)
 
 
 def _command() -> None:

@@ -77,7 +77,7 @@ def test_unwritable_workdir(tmp_path):
 
 KILLED = """
 import sys, numpy as np, jax
-from osgan_jax import checkpoints
+from osgan_jax.engine import checkpoints
 from osgan_jax.engine.checkpoints import leaves, manifest, quiet_orbax
 state = lambda s: {'x': np.float32(s) + np.arange(6_000_000, dtype=np.float32) % 977}
 with checkpoints.lock(sys.argv[1]), checkpoints.Checkpoints(sys.argv[1]) as saved:

@@ -14,8 +14,9 @@ TRIALS = 40
 SCRIPT = f"""
 import os, pathlib, random, signal, sys, threading, time
 import numpy as np
-from osgan_jax import checkpoints, interruption
-from experiments.table1 import stopping
+from osgan_jax.engine import checkpoints
+from osgan_jax.runtime.stopping import Stopped
+from experiments.studies import stopping
 
 workdir = pathlib.Path(sys.argv[1])
 state = {{f'leaf{{i}}': np.full((64, 64), i, np.float32) for i in range(200)}}
@@ -41,7 +42,7 @@ for _ in range({TRIALS}):
             timer.start()
             read()
             timer.join()
-    except interruption.Stopped:
+    except Stopped:
         stopped += 1
 assert stopped == {TRIALS}, stopped
 names = sorted(path.name for path in workdir.iterdir())

@@ -354,7 +354,7 @@ def test_importing_it_needs_no_library_for_images_or_plots():
         'import sys\n'
         "absent = ('grain', 'tensorflow_datasets', 'PIL', 'sklearn', 'matplotlib')\n"
         'sys.modules.update(dict.fromkeys(absent))\n'
-        'from osgan_jax.evaluation.metrics import cache, classifier\n'
+        'from osgan_jax.evaluation.features import cache, classifier\n'
     )
     root = pathlib.Path(data.__file__).parents[2]
     subprocess.run(
