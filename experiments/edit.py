@@ -53,10 +53,11 @@ cli.define_flags(EditConfig)
 def main() -> None:
     """Draws what the flags ask for."""
     from osgan_jax import editing
+    from osgan_jax.compression.config import KINDS
     from osgan_jax.gan import sampling
 
     config = cli.config_from_flags(EditConfig)
-    sampler = sampling.Sampler(_WORKDIR.value, _STEP.value)
+    sampler = sampling.Sampler(_WORKDIR.value, _STEP.value, KINDS)
     out = pathlib.Path(_OUT.value or pathlib.Path(_WORKDIR.value) / 'edits')
     written = editing.edit(sampler, config, out, say=lambda text: print(text, flush=True))
     print(f'Wrote {", ".join(written)} to {out}, from step {sampler.step}.', flush=True)

@@ -73,6 +73,7 @@ _CACHE_DIR = flags.DEFINE_string('cache_dir', None, "where statistics are kept; 
 
 def main() -> None:
     """Scores what the flags ask for."""
+    from osgan_jax.compression.config import KINDS
     from osgan_jax.engine import checkpoints
     from osgan_jax.evaluation import score_log
     from osgan_jax.gan import sampling
@@ -83,13 +84,13 @@ def main() -> None:
     if not _METRICS.value and not _PATH_LENGTH.value:
         raise ValueError('--metrics and --path_length are both empty: give what to score')
     source = workdir / 'best' if _BEST.value else workdir
-    run = sampling.read(source)
+    run = sampling.read(source, KINDS)
     steps = [_STEP.value]
     if _ALL.value:
         with checkpoints.Checkpoints(source, read_only=True) as saved:
             steps = saved.steps()
     # What is not there should not cost a classifier.
-    sampler = sampling.Sampler(source, steps[0] if steps else None)
+    sampler = sampling.Sampler(source, steps[0] if steps else None, KINDS)
     if not _ALL.value:
         steps = [sampler.step]
     paths = _path_lengths(sampler.gan)
@@ -97,7 +98,7 @@ def main() -> None:
     _say_cost(workdir, steps, paths)
     for step in steps:
         if step != sampler.step:
-            sampler = sampling.Sampler(source, step)
+            sampler = sampling.Sampler(source, step, KINDS)
         for evaluator in (*scorers, *paths):
             known = _known(score_log.read(workdir), step, evaluator)
             if known is not None and not _AGAIN.value:
@@ -152,13 +153,13 @@ def _scores(gan, config):
 
 def _path_lengths(gan):
     """What measures the path lengths that the flags ask for."""
-    from osgan_jax.evaluation import evaluators
+    from osgan_jax.evaluation import path_lengths
 
     if not _PATH_LENGTH.value:
         return []
-    distance = evaluators.distance_for(_LPIPS_WEIGHTS.value)
+    distance = path_lengths.distance_for(_LPIPS_WEIGHTS.value)
     return [
-        evaluators.path_length_of(
+        path_lengths.path_length_of(
             gan,
             distance,
             which,

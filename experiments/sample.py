@@ -37,9 +37,10 @@ def main() -> None:
     import jax.numpy as jnp
 
     from osgan_jax import reporting
+    from osgan_jax.compression.config import KINDS
     from osgan_jax.gan import sampling
 
-    sampler = sampling.Sampler(_WORKDIR.value, _STEP.value)
+    sampler = sampling.Sampler(_WORKDIR.value, _STEP.value, KINDS)
     out = pathlib.Path(_OUT.value or pathlib.Path(_WORKDIR.value) / 'generated')
     scale = reporting.visible_scale(sampler.run.config.image_size)
 

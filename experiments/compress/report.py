@@ -14,10 +14,10 @@ from experiments.benchmark import report as benchmark_report
 from experiments.benchmark import turns
 from experiments.compress.published import PRINTED, Printed
 from osgan_jax import networks
-from osgan_jax.gan import model, sampling
+from osgan_jax.gan import model
 from osgan_jax.gan.config import parse_multiplier
 from osgan_jax.io import atomic
-from osgan_jax.networks import biggan, stylegan2
+from osgan_jax.networks import biggan, inference, stylegan2
 
 MULTIPLIERS = {'stylegan2': ('1', '1/2', '1/4', '1/8'), 'biggan': ('1', '1/2', '1/3', '1/4')}
 _SIZES = {'stylegan2': 256, 'biggan': 128}
@@ -177,7 +177,7 @@ def _runner(generator: Any, z: jax.Array, labels: jax.Array) -> turns.Runner:
     variables = jax.tree.map(
         lambda x: jnp.asarray(0.02 * np.abs(rng.standard_normal(x.shape, np.float32))), shapes
     )
-    draw = sampling.draw(generator)
+    draw = inference.compile_generator(generator)
 
     def call() -> None:
         jax.block_until_ready(draw(variables, z, labels))

@@ -56,11 +56,11 @@ def main() -> int:
     from experiments.studies import records
     from experiments.table1 import grid
     from osgan_jax import data
-    from osgan_jax.evaluation import evaluators
+    from osgan_jax.evaluation.metrics import registry
 
-    unknown = [name for name in _METRICS.value if name not in evaluators.METRICS]
+    unknown = [name for name in _METRICS.value if name not in registry.names()]
     if unknown or not _METRICS.value:
-        raise ValueError(f'metrics={unknown}: expected some of {", ".join(evaluators.METRICS)}')
+        raise ValueError(f'metrics={unknown}: expected some of {", ".join(registry.names())}')
     try:
         seeds = [int(seed) for seed in _SEEDS.value]
     except ValueError as error:

@@ -154,6 +154,10 @@ class CompressConfig(TrainConfig):
             raise ValueError('imitated=out: only g_inter compares images')
 
 
+KINDS = (TrainConfig, CompressConfig)
+"""Configurations of the runs that hold a GAN: to sample from, score, edit or learn from."""
+
+
 def resolve(config: CompressConfig, teacher: TrainConfig, digest: str) -> CompressConfig:
     """Fills what the teacher and the objective decide; the rest is `methods.resolve`'s.
 

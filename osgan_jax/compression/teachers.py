@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from osgan_jax.compression.config import KINDS
 from osgan_jax.engine import checkpoints
 from osgan_jax.engine.runs import Run
 from osgan_jax.gan import model, sampling
@@ -59,7 +60,7 @@ def load(workdir: str | os.PathLike[str], step: int | None = None) -> Teacher:
         converted from published weights without the discriminator's.
       osgan_jax.engine.checkpoints.CheckpointError: if there is no such checkpoint, or none is good.
     """
-    run, gan, restored = sampling.restore(workdir, step)
+    run, gan, restored = sampling.restore(workdir, step, KINDS)
     with checkpoints.Checkpoints(pathlib.Path(workdir), read_only=True) as saved:
         if saved.metadata(restored.step).get('generator_only'):
             raise ValueError(

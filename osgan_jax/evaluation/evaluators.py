@@ -1,9 +1,4 @@
-"""Scores of a generator: its samples against the real set, through one extractor; path lengths.
-
-`evaluator` makes what scores samples, `path_length_of` what measures a perceptual path length,
-which needs no real images. Both give scores by name for a generator's variables, and say in `about`
-what these depend on.
-"""
+"""Scores of a generator's samples against the real set, through one extractor."""
 
 import dataclasses
 import os
@@ -15,27 +10,44 @@ import jax.numpy as jnp
 import numpy as np
 
 from osgan_jax import data, reporting
-from osgan_jax.evaluation import metrics
-from osgan_jax.evaluation.features import cache, extractors, lpips
-from osgan_jax.evaluation.metrics import moments, path_length
-from osgan_jax.gan import sampling
-from osgan_jax.gan.model import GAN
+from osgan_jax.evaluation.features import cache, extractors
+from osgan_jax.evaluation.metrics import moments, registry
+from osgan_jax.networks import inference
+from osgan_jax.networks.inference import Generative
 from osgan_jax.runtime import settings
-
-METRICS = ('fid', 'kid', 'is', 'pr')
-_SCORES = {
-    'fid': ('fid',),
-    'kid': ('kid', 'kid_std'),
-    'is': ('is', 'is_std'),
-    'pr': ('precision', 'recall'),
-}
-
-PATH_LENGTHS = ('w_end', 'w_full', 'z_end', 'z_full')
-_EPSILON = 1e-4  # the step of published path lengths
 
 # Splits the latents of evaluations off the seed, away from those of training and of sample grids.
 _STREAM = 0x6576_616C
-_MAX_FEATURES = 10_000  # of either set, for kernel distances and neighbourhoods
+
+
+class _Gatherer:
+    """Gathers the statistics of generated images that metrics need, batch by batch."""
+
+    def __init__(self, metrics: Sequence[registry.Metric]):
+        self._needs = frozenset().union(*(metric.needs for metric in metrics))
+        self._count = 0
+        self._moments: moments.Moments | None = None
+        self._pooled: list[np.ndarray] = []
+        self._logits: list[np.ndarray] = []
+
+    def add(self, features: extractors.Features) -> None:
+        """Takes in the features of a batch."""
+        if 'moments' in self._needs:
+            own = moments.of(features.pooled)
+            self._moments = own if self._moments is None else moments.merge(self._moments, own)
+        if 'pooled' in self._needs and self._count < registry.MAX_FEATURES:
+            self._pooled.append(np.asarray(features.pooled))
+        if 'logits' in self._needs:
+            self._logits.append(np.asarray(features.logits))
+        self._count += len(features.pooled)
+
+    def statistics(self) -> registry.FakeStatistics:
+        """The statistics of all images so far."""
+        return registry.FakeStatistics(
+            moments=self._moments,
+            pooled=np.concatenate(self._pooled)[: registry.MAX_FEATURES] if self._pooled else None,
+            logits=np.concatenate(self._logits) if self._logits else None,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,18 +55,17 @@ class Evaluator:
     """Scores generators of one shape against one real set.
 
     Attributes:
-      headline: the metric that says which of two checkpoints is better (lower is), None if none of
-        those that were asked for does.
-      about: what a number must agree in to be compared: extractor, convention, fingerprint,
+      headline: the score, lower is better, that decides which of two checkpoints is better; None if
+        no such metric was asked for.
+      about: the facts in which comparable numbers agree: extractor, convention, fingerprint,
         num_samples, seed, dataset, num_real.
-      names: of the scores a call returns.
+      names: of the scores that a call returns.
     """
 
     headline: str | None
     about: dict[str, Any]
     names: tuple[str, ...]
-    _metrics: tuple[str, ...]
-    _prefix: str
+    _metrics: tuple[registry.Metric, ...]
     _draw: Callable[[Any, int], np.ndarray]
     _extractor: extractors.Extractor
     _real: cache.RealStatistics
@@ -66,90 +77,26 @@ class Evaluator:
 
         Args:
           variables: of the generator, as `TrainState.sampling_variables()` gives them.
-          check: called before each batch; what it raises ends the evaluation.
+          check: called before each batch; an exception of its ends the evaluation.
 
         Returns:
-          By name: fid; kid and kid_std; is and is_std; precision and recall, for what was asked,
-          each beginning with `classifier_` (fd and kd instead of fid and kid) unless made with the
-          Inception network.
+          Scores by name, as the metrics' `names` are on this extractor's features.
         """
-        count, total = self.about['num_samples'], None
-        pooled, logits = [], []
+        count = self.about['num_samples']
+        gatherer = _Gatherer(self._metrics)
         for start in range(0, count, self._batch_size):
             if check is not None:
                 check()
             images = self._draw(variables, start)[: count - start]
-            seen = self._extractor.apply(images)
-            if 'fid' in self._metrics:
-                own = moments.of(seen.pooled)
-                total = own if total is None else moments.merge(total, own)
-            if {'kid', 'pr'} & set(self._metrics) and start < _MAX_FEATURES:
-                pooled.append(np.asarray(seen.pooled))
-            if 'is' in self._metrics:
-                logits.append(np.asarray(seen.logits))
+            gatherer.add(self._extractor.apply(images))
             if self._progress is not None:
                 self._progress(min(start + self._batch_size, count), count)
-        features = np.concatenate(pooled)[:_MAX_FEATURES] if pooled else None
-        values = {}
-        if 'fid' in self._metrics:
-            values['fid'] = metrics.frechet_distance(self._real.moments, total)
-        if 'kid' in self._metrics:
-            values['kid'], values['kid_std'] = metrics.kernel_distance(self._real.pooled, features)
-        if 'is' in self._metrics:
-            splits = min(10, count)
-            values['is'], values['is_std'] = metrics.inception_score(
-                np.concatenate(logits), splits=splits
-            )
-        if 'pr' in self._metrics:
-            # As many of either set: precision and recall depend on how densely each is known.
-            size = min(len(features), len(self._real.pooled))
-            values['precision'], values['recall'] = metrics.precision_recall(
-                self._real.pooled[:size], features[:size]
-            )
-        return {_name(self._prefix, name): value for name, value in values.items()}
-
-
-@dataclasses.dataclass(frozen=True)
-class PathLength:
-    """Measures the path length of generators of one shape, see `metrics.path_length`.
-
-    Attributes:
-      about: what a number must agree in to be compared: distance, fingerprint, num_pairs, space,
-        sampling, epsilon, crop, seed.
-      names: of the score a call returns.
-    """
-
-    about: dict[str, Any]
-    names: tuple[str, ...]
-    _gan: GAN
-    _distance: lpips.Distance
-    _options: dict[str, Any]
-    _progress: Callable[[int, int], None] | None
-
-    def __call__(self, variables: Any) -> dict[str, float]:
-        """Draws pairs of images and compares them.
-
-        Args:
-          variables: of the generator, as `TrainState.sampling_variables()` gives them.
-
-        Returns:
-          The path length by its name, as `ppl_w_end`, or `ppl_w_end_crop` with crop.
-
-        Raises:
-          ValueError: for images that are not finite.
-        """
-        if self._progress is not None:
-            self._progress(0, self._options['num_pairs'])
-        parts = path_length.parts_of(
-            self._gan.generator,
-            variables,
-            latent_dim=self._gan.latent_dim,
-            num_classes=self._gan.num_classes,
-        )
-        result = path_length.path_length(
-            parts, self._distance.apply, **self._options, progress=self._progress
-        )
-        return {self.names[0]: result.mean}
+        fake = gatherer.statistics()
+        values: dict[str, float] = {}
+        for metric in self._metrics:
+            scores = metric.compute(self._real, fake)
+            values |= zip(metric.names(self._extractor.name), scores, strict=True)
+        return values
 
 
 def extractor_for(
@@ -188,7 +135,7 @@ def extractor_for(
 
 
 def evaluator(
-    gan: GAN,
+    gan: Generative,
     dataset: data.Dataset,
     extractor: extractors.Extractor,
     *,
@@ -207,7 +154,7 @@ def evaluator(
       gan: whose generator's shapes and labels count.
       dataset: the real images, all of which are compared with.
       extractor: what turns images into features.
-      metrics: some of `METRICS`.
+      metrics: names of `metrics.registry`.
       num_samples: images drawn for a score. Distances fall with more: compare equal numbers.
       batch_size: images drawn a call.
       seed: of latents, the same for every generator.
@@ -219,24 +166,23 @@ def evaluator(
     Raises:
       ValueError: for an unknown metric or too few samples.
     """
-    unknown = [name for name in metrics if name not in METRICS]
-    if unknown or not metrics:
-        given = repr(unknown[0]) if unknown else 'none'
-        raise ValueError(f'metrics: expected some of {", ".join(METRICS)}, got {given}')
-    # A distance needs a covariance, a neighbourhood three neighbours.
-    least = 4 if 'pr' in metrics else 2
+    if not metrics:
+        raise ValueError(f'metrics: expected some of {", ".join(registry.names())}, got none')
+    asked = {registry.get(name).name for name in metrics}
+    # In the registry's order, whatever the order of the request.
+    chosen = tuple(registry.get(name) for name in registry.names() if name in asked)
+    least = max(metric.min_samples for metric in chosen)
     if num_samples < least:
         raise ValueError(f'num_samples={num_samples}: expected at least {least}')
     real = cache.real_statistics(
         dataset,
         extractor,
         cache_dir,
-        max_features=_MAX_FEATURES,
+        max_features=registry.MAX_FEATURES,
         progress=real_progress,
         warn=warn,
     )
-    prefix = '' if extractor.name == 'inception' else f'{extractor.name}_'
-    lower_is_better = [name for name in ('fid', 'kid') if name in metrics]
+    falling = [metric for metric in chosen if metric.lower_is_better]
     about = {
         'extractor': extractor.name,
         'convention': extractor.convention,
@@ -247,11 +193,10 @@ def evaluator(
         'num_real': len(dataset),
     }
     return Evaluator(
-        headline=_name(prefix, lower_is_better[0]) if lower_is_better else None,
+        headline=falling[0].names(extractor.name)[0] if falling else None,
         about=about,
-        names=tuple(_name(prefix, score) for name in metrics for score in _SCORES[name]),
-        _metrics=tuple(metrics),
-        _prefix=prefix,
+        names=tuple(name for metric in chosen for name in metric.names(extractor.name)),
+        _metrics=chosen,
         _draw=_drawer(gan, seed, batch_size),
         _extractor=extractor,
         _real=real,
@@ -260,91 +205,9 @@ def evaluator(
     )
 
 
-def distance_for(weights: Sequence[str | os.PathLike[str]]) -> lpips.Distance:
-    """The distance that path lengths are made of: LPIPS on VGG16.
-
-    Args:
-      weights: files of them, see `metrics.lpips.distance`.
-
-    Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: for no files, or other weights.
-    """
-    if not weights:
-        raise ValueError(
-            "a path length needs the weights of LPIPS: give torchvision's VGG16 and the linear "
-            "weights 'vgg' of LPIPS v0.1, as .npz, .safetensors or .pth, with "
-            '--lpips_weights=FILE,FILE (or one FILE of both)'
-        )
-    return lpips.distance(*weights)
-
-
-def path_length_of(
-    gan: GAN,
-    distance: lpips.Distance,
-    which: str = 'w_end',
-    *,
-    crop: bool = False,
-    num_pairs: int = 50_000,
-    seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
-) -> PathLength:
-    """Prepares to measure path lengths of generators.
-
-    Args:
-      gan: whose generator counts.
-      distance: between images, see `distance_for`.
-      which: one of `PATH_LENGTHS`: the space in which a step is taken, and where on the way from
-        latent to latent. StyleGAN2's published numbers are of w_end.
-      crop: whether the middle of aligned faces is compared alone.
-      num_pairs: pairs of images.
-      seed: of all that is drawn, the same for every generator.
-      progress: called with pairs done and in all.
-
-    Raises:
-      ValueError: for an unknown path length, w of a generator without w, too few pairs, or images
-        too small to compare.
-    """
-    if which not in PATH_LENGTHS:
-        raise ValueError(f'path_length: expected some of {", ".join(PATH_LENGTHS)}, got {which!r}')
-    if num_pairs < 1:
-        raise ValueError(f'num_pairs={num_pairs}: expected at least 1')
-    space, place = which.split('_')
-    parts = path_length.parts_of(gan.generator, None, latent_dim=gan.latent_dim)
-    if space == 'w' and parts.mapping is None:
-        raise ValueError(f'path_length={which}: this generator has no w; ask for z_end or z_full')
-
-    def compare(images: jax.Array) -> jax.Array:
-        images = path_length.prepare(images, crop=crop)
-        return distance.apply(images, images)
-
-    try:
-        # What cannot be compared should not cost the scores that are made before.
-        jax.eval_shape(compare, jax.ShapeDtypeStruct((1, *gan.image_shape), jnp.float32))
-    except ValueError as error:
-        what = f'path_length={which}' + (' of a crop' if crop else '')
-        raise ValueError(f'{what}: {error}') from None
-    options = {
-        'num_pairs': num_pairs,
-        'space': space,
-        'sampling': place,
-        'epsilon': _EPSILON,
-        'crop': crop,
-        'seed': seed,
-    }
-    return PathLength(
-        about={'distance': distance.name, 'fingerprint': distance.fingerprint, **options},
-        names=(f'ppl_{which}' + ('_crop' if crop else ''),),
-        _gan=gan,
-        _distance=distance,
-        _options=options,
-        _progress=progress,
-    )
-
-
-def _drawer(gan: GAN, seed: int, batch_size: int) -> Callable[[Any, int], np.ndarray]:
+def _drawer(gan: Generative, seed: int, batch_size: int) -> Callable[[Any, int], np.ndarray]:
     """`(variables, start) -> uint8 images` of one batch of the latents of a seed."""
-    generate = sampling.sampler(gan)
+    generate = inference.compile_generator(gan.generator)
     key = jax.random.fold_in(jax.random.key(seed), _STREAM)
 
     def draw(variables: Any, start: int) -> np.ndarray:
@@ -355,10 +218,3 @@ def _drawer(gan: GAN, seed: int, batch_size: int) -> Callable[[Any, int], np.nda
         return reporting.to_uint8(np.asarray(generate(variables, z, labels)))
 
     return draw
-
-
-def _name(prefix: str, name: str) -> str:
-    """'classifier_fd' for the 'fid' of a classifier's features, which is none."""
-    if prefix:
-        name = {'fid': 'fd', 'kid': 'kd', 'kid_std': 'kd_std'}.get(name, name)
-    return prefix + name

@@ -129,7 +129,7 @@ class Selection:
         from osgan_jax.gan import sampling
 
         try:
-            kept = sampling.Sampler(self._workdir / _DIRECTORY)
+            kept = sampling.Sampler(self._workdir / _DIRECTORY, kinds=(type(self._run.config),))
         except FileNotFoundError:
             return []
         except (ValueError, OSError, checkpoints.CheckpointError) as error:

@@ -12,6 +12,7 @@ from osgan_jax.engine import recorder
 from osgan_jax.engine.runs import Run
 from osgan_jax.gan import best_checkpoint, collapse, methods, model, sampling
 from osgan_jax.gan.model import TrainState
+from osgan_jax.networks import inference
 
 
 class GANRecords(recorder.Written):
@@ -40,7 +41,7 @@ class GANRecords(recorder.Written):
         title = f'{config.method}, {config.scheme}, {config.dataset}'
         self._chosen = chosen
         self._alarm = None if real is None else collapse.Alarm(real)
-        self._generate = sampling.sampler(gan)
+        self._generate = inference.compile_generator(gan.generator)
         self._grid_inputs = sampling.grid_inputs(gan, config.seed, config.num_samples)
         # Last, because it takes the terminal, and reading images may fail.
         super().__init__(run, workdir, start, title=title)

@@ -2,34 +2,21 @@
 
 import os
 import pathlib
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from osgan_jax.compression.config import CompressConfig
 from osgan_jax.engine import checkpoints, runs
 from osgan_jax.gan import model
 from osgan_jax.gan.config import TrainConfig
 from osgan_jax.gan.model import GAN
+from osgan_jax.networks import inference
 
 # Splits the fixed latents of sample grids off the run's seed, away from training's own keys.
 _GRID_STREAM = 0x6772_6964
 _CHUNK = 256
-
-
-def draw(generator: Any) -> Callable[[Any, jax.Array, jax.Array | None], jax.Array]:
-    """A compiled `(variables, z, labels) -> images [N, H, W, C]` in inference mode."""
-    # Statistics shared over devices belong to training; inference reads the running ones.
-    generator = generator.clone(axis_name=None)
-    return jax.jit(lambda variables, z, labels: generator.apply(variables, z, labels, train=False))
-
-
-def sampler(gan: GAN) -> Callable[[Any, jax.Array, jax.Array | None], jax.Array]:
-    """A compiled `(variables, z, labels) -> images [N, H, W, C]` of a GAN's generator."""
-    return draw(gan.generator)
 
 
 def grid_inputs(gan: GAN, seed: int, count: int) -> tuple[jax.Array, jax.Array | None]:
@@ -45,14 +32,20 @@ def fixed_latents(seed: int, count: int, latent_dim: int) -> jax.Array:
     return jax.random.normal(key, (count, latent_dim))
 
 
-def read(workdir: str | os.PathLike[str]) -> runs.Run:
-    """The run of a directory, of any kind that has a generator to sample from.
+def read(
+    workdir: str | os.PathLike[str], kinds: Sequence[type[TrainConfig]] = (TrainConfig,)
+) -> runs.Run:
+    """The run of a directory.
+
+    Args:
+      workdir: the run's directory.
+      kinds: configurations of the kinds of run that are accepted.
 
     Raises:
       FileNotFoundError: if there is no run.
       ValueError: if its configuration is damaged, or it is a run of another kind.
     """
-    run = runs.read(workdir, TrainConfig, CompressConfig)
+    run = runs.read(workdir, *kinds)
     if run is None:
         raise FileNotFoundError(
             f'{workdir} holds no run (no config.json): give the --workdir of a training run'
@@ -61,20 +54,23 @@ def read(workdir: str | os.PathLike[str]) -> runs.Run:
 
 
 def restore(
-    workdir: str | os.PathLike[str], step: int | None = None
+    workdir: str | os.PathLike[str],
+    step: int | None = None,
+    kinds: Sequence[type[TrainConfig]] = (TrainConfig,),
 ) -> tuple[runs.Run, GAN, checkpoints.Restored]:
     """A run, its networks, and their state at one checkpoint.
 
     Args:
       workdir: the run's directory; a run that is still training may be read.
       step: which checkpoint; None is the newest good one.
+      kinds: as for `read`.
 
     Raises:
       FileNotFoundError: if there is no run.
       ValueError: if its configuration is damaged, or it is a run of another kind.
       osgan_jax.engine.checkpoints.CheckpointError: if there is no such checkpoint, or none is good.
     """
-    run = read(workdir)
+    run = read(workdir, kinds)
     try:
         gan = model.build(
             run.config, num_classes=run.num_classes, steps_per_epoch=run.steps_per_epoch
@@ -101,23 +97,17 @@ class Sampler:
       variables: the generator's, averaged where the run keeps an average.
     """
 
-    def __init__(self, workdir: str | os.PathLike[str], step: int | None = None):
-        """Reads a run's generator; a run that is still training may be read.
-
-        Args:
-          workdir: the run's directory.
-          step: which checkpoint; None is the newest good one.
-
-        Raises:
-          FileNotFoundError: if there is no run.
-          ValueError: if its configuration is damaged.
-          osgan_jax.engine.checkpoints.CheckpointError: if there is no such checkpoint, or none is
-          good.
-        """
-        self.run, self.gan, restored = restore(workdir, step)
+    def __init__(
+        self,
+        workdir: str | os.PathLike[str],
+        step: int | None = None,
+        kinds: Sequence[type[TrainConfig]] = (TrainConfig,),
+    ):
+        """Reads a run's generator; arguments and errors are those of `restore`."""
+        self.run, self.gan, restored = restore(workdir, step, kinds)
         self.step = restored.step
         self.variables = restored.state.sampling_variables()
-        self._generate = sampler(self.gan)
+        self._generate = inference.compile_generator(self.gan.generator)
 
     def latents(self, count: int, seed: int) -> jax.Array:
         """Latents `[count, Z]` from a seed."""

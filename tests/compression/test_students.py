@@ -65,13 +65,13 @@ def test_a_student_is_half_as_wide_and_trains_in_two_stages(taught, student, cap
     workdir, result = student
     assert [line['stage'] for line in metrics(workdir)] == [1, 1, 2, 2]
     assert int(result.state.step) == 4
-    run = sampling.read(workdir)
+    run = sampling.read(workdir, configs.KINDS)
     assert isinstance(run.config, configs.CompressConfig)
     assert (run.config.method, run.config.width, run.config.num_steps) == ('dcgan', 8, 4)
     assert run.config.conditional
     assert runs.kind_of(workdir) == 'compress'
     # Its images are those of a generator of half the width.
-    sampler = sampling.Sampler(workdir)
+    sampler = sampling.Sampler(workdir, kinds=configs.KINDS)
     assert sampler.gan.generator.width == 4
     z, labels = sampler.latents(3, 0), sampler.labels(3)
     assert run.config.ema_decay == 0.9  # the teacher's
@@ -100,12 +100,12 @@ def test_a_student_teaches_gradually(student, tmp_path):
     assert int(result.state.step) == 4
     teacher = teachers.load(student[0])
     assert teacher.gan.discriminator.width == 4
-    assert sampling.Sampler(tmp_path).gan.generator.width == 2
+    assert sampling.Sampler(tmp_path, kinds=configs.KINDS).gan.generator.width == 2
 
 
 def test_the_teacher_is_the_averaged_generator_and_the_plain_discriminator(taught):
     teacher = teachers.load(taught)
-    _, _, restored = sampling.restore(taught)
+    _, _, restored = sampling.restore(taught, kinds=configs.KINDS)
     chex.assert_trees_all_equal(teacher.variables['generator'], restored.state.ema_g)
     chex.assert_trees_all_equal(
         teacher.variables['discriminator']['params'], restored.state.params_d
@@ -123,7 +123,7 @@ def test_objectives_from_a_teacher_to_a_checkpoint(taught, tmp_path, objective):
     stages = {'baseline': [1, 1, 1, 1], 'from_scratch': [2, 2, 2, 2]}
     found = [line['stage'] for line in metrics(tmp_path)]
     assert found == stages.get(objective, [1, 1, 2, 2])
-    config = sampling.read(tmp_path).config
+    config = sampling.read(tmp_path, configs.KINDS).config
     assert config.channel_multiplier == ('1' if objective == 'uncompressed' else '1/2')
     chex.assert_tree_all_finite(result.state.params_g)
 

@@ -12,10 +12,18 @@ import pytest
 
 from osgan_jax import reporting
 from osgan_jax.engine import runs
-from osgan_jax.evaluation import evaluators, metrics, score_log
+from osgan_jax.evaluation import evaluators, score_log
 from osgan_jax.evaluation.features.extractors import Extractor, Features
-from osgan_jax.evaluation.metrics import moments
+from osgan_jax.evaluation.metrics import (
+    frechet,
+    inception_score,
+    kernel,
+    moments,
+    precision_recall,
+    registry,
+)
 from osgan_jax.gan import config, sampling, trainer
+from osgan_jax.networks import inference
 from tests.support import small
 
 
@@ -40,7 +48,7 @@ def workdir(tmp_path_factory):
 
 
 def _evaluator(gan, **options):
-    options = {'num_samples': 40, 'batch_size': 16, 'metrics': evaluators.METRICS, **options}
+    options = {'num_samples': 40, 'batch_size': 16, 'metrics': registry.names(), **options}
     return evaluators.evaluator(gan, small.dataset(), EXTRACTOR, **options)
 
 
@@ -55,13 +63,13 @@ def test_scores_are_those_of_the_samples(workdir, tmp_path):
     real = np.asarray(_see(np.stack([dataset[i]['image'] for i in range(len(dataset))])).pooled)
     fake = _see(images)
     pooled = np.asarray(fake.pooled)
-    precision, recall = metrics.precision_recall(real, pooled)
+    precision, recall = precision_recall.precision_recall(real, pooled)
     expected = {
-        'classifier_fd': metrics.frechet_distance(moments.of(real), moments.of(pooled)),
-        'classifier_kd': metrics.kernel_distance(real, pooled)[0],
-        'classifier_kd_std': metrics.kernel_distance(real, pooled)[1],
-        'classifier_is': metrics.inception_score(fake.logits)[0],
-        'classifier_is_std': metrics.inception_score(fake.logits)[1],
+        'classifier_fd': frechet.frechet_distance(moments.of(real), moments.of(pooled)),
+        'classifier_kd': kernel.kernel_distance(real, pooled)[0],
+        'classifier_kd_std': kernel.kernel_distance(real, pooled)[1],
+        'classifier_is': inception_score.inception_score(fake.logits)[0],
+        'classifier_is_std': inception_score.inception_score(fake.logits)[1],
         'classifier_precision': precision,
         'classifier_recall': recall,
     }
@@ -96,7 +104,9 @@ def test_conditional_generators_draw_every_class_in_turn(tmp_path):
     variables = state.sampling_variables()
     key = jax.random.fold_in(jax.random.key(0), evaluators._STREAM)
     z = jax.random.normal(jax.random.fold_in(key, 0), (8, gan.latent_dim))
-    expected = sampling.sampler(gan)(variables, z, jnp.arange(8) % small.CLASSES)
+    expected = inference.compile_generator(gan.generator)(
+        variables, z, jnp.arange(8) % small.CLASSES
+    )
     np.testing.assert_array_equal(scored._draw(variables, 0), reporting.to_uint8(expected))
 
 

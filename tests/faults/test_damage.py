@@ -16,6 +16,7 @@ from osgan_jax.compression import teachers
 from osgan_jax.engine import checkpoints, runner
 from osgan_jax.engine.checkpoints import manifest
 from osgan_jax.gan import sampling, trainer
+from osgan_jax.networks import inference
 from tests.support import launching, small
 from tests.support.damaging import JUNK, cut, files_of, lose, newest, put_a_file
 
@@ -25,7 +26,7 @@ SCHEDULE = {'num_steps': 4, 'log_every': 1, 'sample_every': 2, 'save_every': 2}
 @pytest.fixture(scope='module', autouse=True)
 def compiled_once():
     """All tests here train the same run: its programs are compiled once."""
-    compile_, sampler = runner._compile, sampling.sampler
+    compile_, sampler = runner._compile, inference.compile_generator
     made = {}
 
     def compiled(job, state):
@@ -40,7 +41,7 @@ def compiled_once():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, '_compile', compiled)
-        patch.setattr(sampling, 'sampler', drawing)
+        patch.setattr(inference, 'compile_generator', drawing)
         yield
 
 

@@ -6,8 +6,13 @@ import scipy.linalg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from osgan_jax.evaluation import metrics
-from osgan_jax.evaluation.metrics import moments
+from osgan_jax.evaluation.metrics import (
+    frechet,
+    inception_score,
+    kernel,
+    moments,
+    precision_recall,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -73,42 +78,42 @@ def _by_sqrtm(x: np.ndarray, y: np.ndarray) -> float:
 @pytest.mark.parametrize('f', [2, 16, 64])
 def test_frechet_distance_is_that_of_scipys_root(f):
     x, y = _features(300, f, 1), _features(200, f, 2, shift=0.5)
-    ours = metrics.frechet_distance(moments.of(x), moments.of(y))
+    ours = frechet.frechet_distance(moments.of(x), moments.of(y))
     assert ours == pytest.approx(_by_sqrtm(x, y), rel=1e-8)
 
 
-def _gaussian(mean, covariance) -> metrics.Moments:
-    return metrics.Moments(11, np.asarray(mean, float), 10 * np.asarray(covariance, float))
+def _gaussian(mean, covariance) -> moments.Moments:
+    return moments.Moments(11, np.asarray(mean, float), 10 * np.asarray(covariance, float))
 
 
 def test_frechet_distance_of_gaussians_in_closed_form():
     # Diagonal: sum of (m - m')^2 + (s - s')^2.
     a = _gaussian([1.0, 2.0], np.diag([4.0, 9.0]))
     b = _gaussian([0.0, 4.0], np.diag([1.0, 25.0]))
-    assert metrics.frechet_distance(a, b) == pytest.approx(1 + 4 + 1 + 4, rel=1e-12)
+    assert frechet.frechet_distance(a, b) == pytest.approx(1 + 4 + 1 + 4, rel=1e-12)
     # The same in a turned basis: commuting covariances.
     turn, _ = np.linalg.qr(RNG.normal(size=(2, 2)))
     a, b = (_gaussian(turn @ m.mean, turn @ m.covariance() @ turn.T) for m in (a, b))
-    assert metrics.frechet_distance(a, b) == pytest.approx(10, rel=1e-12)
+    assert frechet.frechet_distance(a, b) == pytest.approx(10, rel=1e-12)
 
 
 def test_singular_covariances():
     # One is a point: the distance is the gap and the other's trace.
     point = _gaussian([1.0, 0.0], np.zeros((2, 2)))
     other = _gaussian([0.0, 0.0], [[2.0, 1.0], [1.0, 3.0]])
-    assert metrics.frechet_distance(point, other) == pytest.approx(6, rel=1e-12)
+    assert frechet.frechet_distance(point, other) == pytest.approx(6, rel=1e-12)
     # Both live on the same line.
     line = np.outer([1.0, 1.0], [1.0, 1.0])
     a, b = _gaussian([0.0, 0.0], line), _gaussian([0.0, 0.0], 4 * line)
-    assert metrics.frechet_distance(a, b) == pytest.approx(2, rel=1e-6)
+    assert frechet.frechet_distance(a, b) == pytest.approx(2, rel=1e-6)
 
 
 def test_fewer_samples_than_features():
     """In the span of the samples nothing else is needed: the same in a basis of it."""
     x, y = RNG.normal(size=(10, 100)), RNG.normal(size=(12, 100)) + 0.3
     basis = scipy.linalg.orth(np.concatenate([x, y]).T)
-    ours = metrics.frechet_distance(moments.of(x), moments.of(y))
-    within = metrics.frechet_distance(moments.of(x @ basis), moments.of(y @ basis))
+    ours = frechet.frechet_distance(moments.of(x), moments.of(y))
+    within = frechet.frechet_distance(moments.of(x @ basis), moments.of(y @ basis))
     assert ours == pytest.approx(within, rel=1e-6)
     assert ours > 10
 
@@ -116,17 +121,17 @@ def test_fewer_samples_than_features():
 @pytest.mark.parametrize(('n', 'f'), [(500, 32), (20, 200), (2, 5)])
 def test_identical_sets_are_at_distance_zero(n, f):
     own = moments.of(_features(n, f, 3) / np.sqrt(f))
-    assert metrics.frechet_distance(own, own) <= 1e-3
+    assert frechet.frechet_distance(own, own) <= 1e-3
 
 
 def test_frechet_distance_is_symmetric():
     a, b = moments.of(_features(60, 8, 1)), moments.of(_features(70, 8, 2))
-    assert metrics.frechet_distance(a, b) == pytest.approx(metrics.frechet_distance(b, a), rel=1e-9)
+    assert frechet.frechet_distance(a, b) == pytest.approx(frechet.frechet_distance(b, a), rel=1e-9)
 
 
 def test_frechet_distance_refuses_other_features():
     with pytest.raises(ValueError, match='2 and 3 numbers do not compare'):
-        metrics.frechet_distance(moments.of(np.eye(2)), moments.of(np.eye(3)))
+        frechet.frechet_distance(moments.of(np.eye(2)), moments.of(np.eye(3)))
 
 
 # Kernel distance
@@ -144,7 +149,7 @@ def _kid_by_loops(x, y):
 def test_kernel_distance_is_the_published_estimate():
     """Subsets as large as the sets are the sets, in another order."""
     x, y = RNG.normal(size=(15, 4)), RNG.normal(size=(15, 4)) + 1
-    mean, std = metrics.kernel_distance(x, y, num_subsets=3)
+    mean, std = kernel.kernel_distance(x, y, num_subsets=3)
     assert mean == pytest.approx(_kid_by_loops(x, y), rel=1e-10)
     assert std == pytest.approx(0, abs=1e-12)
 
@@ -157,7 +162,7 @@ def test_kernel_distance_averages_subsets_without_replacement():
         a = x[rng.choice(40, 10, replace=False)]
         b = y[rng.choice(30, 10, replace=False)]
         values.append(_kid_by_loops(a, b))
-    mean, std = metrics.kernel_distance(x, y, num_subsets=5, subset_size=10, seed=7)
+    mean, std = kernel.kernel_distance(x, y, num_subsets=5, subset_size=10, seed=7)
     assert mean == pytest.approx(np.mean(values), rel=1e-9)
     assert std == pytest.approx(np.std(values), rel=1e-9)
 
@@ -165,7 +170,7 @@ def test_kernel_distance_averages_subsets_without_replacement():
 def test_kernel_distance_is_without_bias():
     """Of two samples of one distribution it averages to zero, below as often as above."""
     values = [
-        metrics.kernel_distance(
+        kernel.kernel_distance(
             np.random.default_rng(2 * s).normal(size=(20, 3)),
             np.random.default_rng(2 * s + 1).normal(size=(20, 3)),
             num_subsets=1,
@@ -178,9 +183,9 @@ def test_kernel_distance_is_without_bias():
 
 def test_kernel_distance_refuses():
     with pytest.raises(ValueError, match=r'got \(3, 2\) and \(3, 4\)'):
-        metrics.kernel_distance(np.zeros((3, 2)), np.zeros((3, 4)))
+        kernel.kernel_distance(np.zeros((3, 2)), np.zeros((3, 4)))
     with pytest.raises(ValueError, match='at least 2 samples and 1 subset, got 1 and 100'):
-        metrics.kernel_distance(np.zeros((1, 2)), np.zeros((5, 2)))
+        kernel.kernel_distance(np.zeros((1, 2)), np.zeros((5, 2)))
 
 
 # Inception score
@@ -188,14 +193,14 @@ def test_kernel_distance_refuses():
 
 def test_inception_score_of_certain_and_uniform_classes_is_their_number():
     logits = 1e4 * np.eye(5)[np.arange(100) % 5]
-    mean, std = metrics.inception_score(logits)
+    mean, std = inception_score.inception_score(logits)
     assert mean == pytest.approx(5, rel=1e-9)
     assert std == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize('logits', [np.eye(4)[np.zeros(20, int)] * 30, np.zeros((20, 4))])
 def test_inception_score_of_one_distribution_is_one(logits):
-    assert metrics.inception_score(logits) == pytest.approx((1, 0), abs=1e-12)
+    assert inception_score.inception_score(logits) == pytest.approx((1, 0), abs=1e-12)
 
 
 def test_inception_score_by_hand():
@@ -205,18 +210,18 @@ def test_inception_score_by_hand():
         scores.append(np.exp(np.mean(np.sum(part * np.log(part / part.mean(0)), 1))))
     # A fifth image is left over.
     logits = np.log(np.concatenate([p, [[0.5, 0.5]]])) + RNG.normal(size=(5, 1))
-    mean, std = metrics.inception_score(logits, splits=2)
+    mean, std = inception_score.inception_score(logits, splits=2)
     assert mean == pytest.approx(np.mean(scores), rel=1e-12)
     assert std == pytest.approx(np.std(scores), rel=1e-9)
 
 
 def test_inception_score_refuses():
     with pytest.raises(ValueError, match='5 images cannot be scored in 10 parts'):
-        metrics.inception_score(np.zeros((5, 3)))
+        inception_score.inception_score(np.zeros((5, 3)))
     with pytest.raises(ValueError, match='expected logits'):
-        metrics.inception_score(np.zeros(5))
+        inception_score.inception_score(np.zeros(5))
     with pytest.raises(ValueError, match='not finite'):
-        metrics.inception_score(np.full((20, 2), np.inf))
+        inception_score.inception_score(np.full((20, 2), np.inf))
 
 
 # Precision and recall, density and coverage
@@ -238,14 +243,14 @@ def test_precision_and_recall_are_those_of_brute_force(shift):
     offset = shift if shift < 100 else 0.0
     real = RNG.normal(size=(150, 6)) + shift
     fake = 0.7 * RNG.normal(size=(130, 6)) + shift + offset
-    precision, recall = metrics.precision_recall(real, fake, k=3, batch_size=64)
+    precision, recall = precision_recall.precision_recall(real, fake, k=3, batch_size=64)
     assert precision == pytest.approx(_neighbourhoods(real, fake, 3)[1].any(0).mean())
     assert recall == pytest.approx(_neighbourhoods(fake, real, 3)[1].any(0).mean())
 
 
 def test_density_and_coverage_are_those_of_brute_force():
     real, fake = RNG.normal(size=(90, 4)), RNG.normal(size=(110, 4)) + 0.5
-    density, coverage = metrics.density_coverage(real, fake, k=5, batch_size=32)
+    density, coverage = precision_recall.density_coverage(real, fake, k=5, batch_size=32)
     _, inside = _neighbourhoods(real, fake, 5)
     assert density == pytest.approx(inside.sum(0).mean() / 5)
     assert coverage == pytest.approx(inside.any(1).mean())
@@ -254,23 +259,23 @@ def test_density_and_coverage_are_those_of_brute_force():
 def test_fidelity_and_variety_are_told_apart():
     real = RNG.normal(size=(300, 3))
     near_one_place = real[:1] + 1e-3 * RNG.normal(size=(300, 3))
-    precision, recall = metrics.precision_recall(real, near_one_place)
+    precision, recall = precision_recall.precision_recall(real, near_one_place)
     assert precision == 1
     assert recall < 0.05
     far = real + 100
-    assert metrics.precision_recall(real, far) == (0, 0)
-    assert metrics.precision_recall(real, real) == (1, 1)
+    assert precision_recall.precision_recall(real, far) == (0, 0)
+    assert precision_recall.precision_recall(real, real) == (1, 1)
 
 
 def test_order_does_not_matter():
     real, fake = RNG.normal(size=(60, 4)), RNG.normal(size=(60, 4)) + 0.5
     shuffled = RNG.permutation(fake)
-    first = metrics.precision_recall(real, fake, batch_size=16)
-    assert metrics.precision_recall(real, shuffled, batch_size=16) == first
+    first = precision_recall.precision_recall(real, fake, batch_size=16)
+    assert precision_recall.precision_recall(real, shuffled, batch_size=16) == first
 
 
 def test_precision_refuses():
     with pytest.raises(ValueError, match='k=3: expected at least 1, and fewer than the 3 samples'):
-        metrics.precision_recall(np.zeros((5, 2)), np.zeros((3, 2)))
+        precision_recall.precision_recall(np.zeros((5, 2)), np.zeros((3, 2)))
     with pytest.raises(ValueError, match='expected features'):
-        metrics.density_coverage(np.zeros((9, 2)), np.zeros((9, 3)))
+        precision_recall.density_coverage(np.zeros((9, 2)), np.zeros((9, 3)))

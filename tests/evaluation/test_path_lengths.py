@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from osgan_jax.engine import checkpoints, runs
-from osgan_jax.evaluation import evaluators, score_log
+from osgan_jax.evaluation import path_lengths, score_log
 from osgan_jax.evaluation.features import lpips
 from osgan_jax.evaluation.metrics import path_length
 from osgan_jax.gan import model
@@ -69,7 +69,7 @@ def test_a_path_length_is_that_of_the_metric(monkeypatch, name, which, crop):
 
     monkeypatch.setattr(path_length, 'path_length', spy)
     options = {'crop': crop, 'num_pairs': 20, 'seed': 3}
-    measure = evaluators.path_length_of(
+    measure = path_lengths.path_length_of(
         gan, DISTANCE, which, **options, progress=lambda *at: said.append(at)
     )
     values = measure(variables)
@@ -90,7 +90,7 @@ def test_a_path_length_is_that_of_the_metric(monkeypatch, name, which, crop):
 
 
 def test_published_path_lengths_are_the_default():
-    assert evaluators.path_length_of(by_hand('stylegan2'), DISTANCE).about == {
+    assert path_lengths.path_length_of(by_hand('stylegan2'), DISTANCE).about == {
         'distance': 'squares',
         'fingerprint': 'f00df00d',
         'num_pairs': 50_000,
@@ -118,17 +118,17 @@ def test_wrong_requests_are_refused():
         ),
     ):
         with pytest.raises(ValueError, match=message):
-            evaluators.path_length_of(gan, distance, **arguments)
+            path_lengths.path_length_of(gan, distance, **arguments)
 
 
 def test_weights_are_asked_for_and_read(tmp_path):
     with pytest.raises(ValueError, match=r'VGG16 and .* LPIPS v0\.1.*--lpips_weights=FILE,FILE'):
-        evaluators.distance_for([])
+        path_lengths.distance_for([])
     with pytest.raises(FileNotFoundError, match='no file of weights'):
-        evaluators.distance_for([tmp_path / 'none.npz'])
+        path_lengths.distance_for([tmp_path / 'none.npz'])
     np.savez(tmp_path / 'a.npz', **{'features.0.bias': np.zeros(64, np.float32)})
     with pytest.raises(ValueError, match='not the weights of LPIPS on VGG16: 30 missing'):
-        evaluators.distance_for([tmp_path / 'a.npz'])
+        path_lengths.distance_for([tmp_path / 'a.npz'])
 
 
 # Records.
@@ -297,5 +297,5 @@ def test_with_weights_of_full_width(workdir, tmp_path):
     assert entry['ppl_z_full'] > 0
     assert (
         entry['fingerprint']
-        == evaluators.distance_for([tmp_path / 'vgg.npz', tmp_path / 'vgg16.npz']).fingerprint
+        == path_lengths.distance_for([tmp_path / 'vgg.npz', tmp_path / 'vgg16.npz']).fingerprint
     )
