@@ -1,4 +1,4 @@
-"""Scores in a run's directory: evaluations.jsonl, one checkpoint a line, and a plot of them."""
+"""The scores in a run's directory: evaluations.jsonl, a checkpoint a line, and a plot."""
 
 import json
 import os
@@ -10,12 +10,12 @@ from osgan_jax.io import atomic
 FILE = 'evaluations.jsonl'
 PLOT = 'evaluations.png'
 
-# Every line has these, and one of the counts.
+# Fields of every line, beside one of the counts.
 _NEEDED = ('step', 'fingerprint', 'seed')
 _COUNTS = {'num_samples': 'samples', 'num_pairs': 'pairs'}
-# Of path lengths, which have lines of their own.
+# Fields of path lengths, which have lines of their own.
 _PATH = ('space', 'sampling', 'epsilon', 'crop')
-# Lines that agree in these, those without one included, are one evaluation made twice.
+# Two lines that agree in these (a missing field agrees with a missing one) are one evaluation.
 _KEY = (*_NEEDED, *_COUNTS, *_PATH)
 _ABOUT = ('extractor', 'convention', 'dataset', 'num_real', 'distance')
 _NO_METRIC = {'seconds', 'flops', *_KEY, *_ABOUT}
@@ -27,15 +27,15 @@ def metric_names(entry: dict[str, Any]) -> list[str]:
 
 
 def write(workdir: str | os.PathLike[str], entry: dict[str, Any]) -> None:
-    """Adds a line, or to the line of the same evaluation; lines stay in the order of steps.
+    """Adds a line, or extends the line of the same evaluation; lines are in the order of steps.
 
     Args:
       workdir: the run's directory.
-      entry: step, seconds of training until then or None, metrics, and what an Evaluator or a
-        PathLength says about them.
+      entry: step, seconds of training until then or None, scores, and the `about` of an
+        `Evaluator` or a `PathLength`.
 
     Raises:
-      OSError: if the file cannot be written; the old one stays.
+      OSError: if the file cannot be written; the old one stays intact.
     """
     same = lambda other: all(other.get(key) == entry.get(key) for key in _KEY)  # noqa: E731
     lines = read(workdir)
@@ -48,7 +48,7 @@ def write(workdir: str | os.PathLike[str], entry: dict[str, Any]) -> None:
 
 
 def read(workdir: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """All evaluations of a run, by step; lines that cannot be read are passed over."""
+    """All evaluations of a run, by step; unreadable lines are skipped."""
     path = pathlib.Path(workdir) / FILE
     if not path.exists():
         return []
@@ -66,7 +66,7 @@ def read(workdir: str | os.PathLike[str]) -> list[dict[str, Any]]:
 def scores(
     workdir: str | os.PathLike[str], metric: str, about: dict[str, Any]
 ) -> list[tuple[int, float]]:
-    """Steps and values of a metric, of those lines alone that have all of these fields."""
+    """Steps and values of a metric, from the lines that agree with `about`."""
     return [
         (line['step'], line[metric])
         for line in read(workdir)
@@ -75,12 +75,12 @@ def scores(
 
 
 def plot(workdir: str | os.PathLike[str]) -> pathlib.Path | None:
-    """Draws every metric against the step, one panel each; None where there is nothing to draw."""
+    """Draws a panel a metric, against the step; returns None where there are no scores."""
     entries = read(workdir)
     names = list(dict.fromkeys(name for entry in entries for name in metric_names(entry)))
     if not names:
         return None
-    # The object interface: no global backend is chosen and no display is needed.
+    # The object interface chooses no global backend and needs no display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -109,5 +109,5 @@ def plot(workdir: str | os.PathLike[str]) -> pathlib.Path | None:
 
 
 def _count(entry: dict[str, Any]) -> str:
-    """What a line's numbers were made of, in words."""
+    """The number of samples or pairs of a line, in words."""
     return next(f'{entry[name]:,} {what}' for name, what in _COUNTS.items() if name in entry)

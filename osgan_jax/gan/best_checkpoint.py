@@ -1,4 +1,4 @@
-"""Evaluation while a run trains, and its best checkpoint."""
+"""The best checkpoint of a run that scores itself while it trains."""
 
 import pathlib
 import time
@@ -12,11 +12,11 @@ from osgan_jax.gan.model import TrainState
 _DIRECTORY = 'best'
 
 
-class Selection:
-    """Scores a run's samples now and then and keeps the checkpoint with the best score.
+class BestCheckpoint:
+    """Scores a run's samples at intervals and keeps the checkpoint with the best score.
 
-    That checkpoint lies in `workdir/best`, a run's directory like any other for sampling and
-    evaluation, and outlives those that `--keep` removes.
+    `workdir/best` is itself a run's directory, to sample from and to evaluate. `--keep` does not
+    remove it.
     """
 
     def __init__(
@@ -29,15 +29,15 @@ class Selection:
         check: Callable[[], None],
         warn: Callable[[str], None],
     ):
-        """Prepares the extractor and the real images' statistics: minutes, the first time.
+        """Prepares the extractor and the real images' statistics, which takes minutes the first time.
 
         Args:
-          run: what is trained.
-          workdir: where.
+          run: the run.
+          workdir: its directory.
           gan: its networks.
           dataset: the real images.
-          check: called now and then; what it raises ends the preparation.
-          warn: called with what went wrong with a cache or the best checkpoint.
+          check: called at short intervals; an exception of its ends the preparation.
+          warn: called with a sentence about a cache or a best checkpoint that cannot be used.
 
         Raises:
           ValueError: for a dataset without labels and no Inception weights, or unusable weights.
@@ -69,7 +69,7 @@ class Selection:
         self._run, self._workdir, self._warn = run, workdir, warn
 
     def has(self, step: int) -> bool:
-        """Whether the run's directory has the score that a call would give for a step."""
+        """Whether the run's directory holds the score of a step already."""
         return step in dict(self._scores())
 
     def __call__(
@@ -79,17 +79,17 @@ class Selection:
         seconds: float,
         check: Callable[[], None] | None = None,
     ) -> dict[str, float]:
-        """Evaluates, records and, if nothing before was better, saves.
+        """Evaluates, records the scores, and saves if no earlier score is as good.
 
         Args:
           step: number of finished updates.
           state: after them.
-          seconds: training has taken so far.
-          check: called before each batch of samples; what it raises ends the evaluation, of which
-            nothing is kept then.
+          seconds: of training so far.
+          check: called before each batch of samples; an exception of its ends the evaluation, and
+            nothing of it is kept.
 
         Returns:
-          The metrics.
+          The scores by name.
         """
         from osgan_jax.evaluation import score_log
 
@@ -102,7 +102,7 @@ class Selection:
         best = not before or metrics[name] < min(before)
         if best:
             self._keep(step, state)
-        # Last, because a step that has a line is not evaluated again.
+        # Last: a step that has a line is not evaluated again.
         score_log.write(
             self._workdir, {'step': step, 'seconds': round(seconds, 3), **metrics, **about}
         )
@@ -115,15 +115,15 @@ class Selection:
         return metrics
 
     def _scores(self) -> list[tuple[int, float]]:
-        """Steps and the scores that can be compared with this run's."""
+        """Steps and scores that compare with this run's."""
         from osgan_jax.evaluation import score_log
 
         return score_log.scores(self._workdir, self._evaluator.headline, self._evaluator.about)
 
     def _score_kept(self, step: int, check: Callable[[], None] | None) -> list[float]:
-        """The score of an earlier best checkpoint that was chosen by another score, if any.
+        """The score of an earlier best checkpoint that was chosen by another measure, if any.
 
-        Such as by that of fewer samples: what was kept is not given up unheard.
+        For instance by fewer samples: it is scored anew before a later one may replace it.
         """
         from osgan_jax.evaluation import score_log
         from osgan_jax.gan import sampling
@@ -146,7 +146,7 @@ class Selection:
         best = self._workdir / _DIRECTORY
         with checkpoints.Checkpoints(best, keep=1) as saved:
             newest = saved.latest_step()
-            # After an interruption steps are made again, and a later one may have been better.
+            # A resumed run repeats steps, and the kept checkpoint may be of a later one.
             if newest is None or newest < step:
                 runs.write(best, self._run)
                 saved.save(step, state, wait=True)

@@ -1,12 +1,12 @@
-"""How varied images are, and an alarm for a generator that draws one thing over and over."""
+"""The diversity of images, and an alarm for a generator that has collapsed."""
 
 import numpy as np
 
 from osgan_jax import data
 
-_CELLS = 8  # a side: what is compared is the coarse look, so that noise is no variety
+_CELLS = 8  # a side; noise of single pixels does not count as diversity
 _REAL_IMAGES = 256
-_NONE = 1e-6  # where real images are all alike, samples may be
+_NONE = 1e-6  # real images this much alike raise no alarm
 _SHARE = 0.2
 _PATIENCE = 5
 
@@ -32,15 +32,15 @@ def diversity(images: np.ndarray) -> float:
 
 
 class Alarm:
-    """Says, once, that samples have long been far less varied than the real images."""
+    """Reports once that samples have been far less diverse than the real images for long."""
 
     def __init__(self, real: data.Dataset, *, share: float = _SHARE, patience: int = _PATIENCE):
-        """Looks at the real images.
+        """Measures the real images.
 
         Args:
           real: the training set.
-          share: of the real diversity, below which samples are far less varied.
-          patience: how many sample grids in a row must be.
+          share: share of the real diversity below which a sample grid counts.
+          patience: sample grids in a row that must count.
         """
         count = min(len(real), _REAL_IMAGES)
         chosen = np.linspace(0, len(real) - 1, count).astype(int)
@@ -51,7 +51,7 @@ class Alarm:
         self._said = False
 
     def __call__(self, step: int, images: np.ndarray) -> str | None:
-        """Looks at a sample grid; returns what to say, None for nothing.
+        """Measures a sample grid; returns a warning, or None.
 
         Args:
           step: number of finished updates.
@@ -68,7 +68,7 @@ class Alarm:
             return None
         self._said = True
         return (
-            f'since step {self._low_since[0]} samples have been far more alike than real images '
+            f'samples have been far more alike than real images since step {self._low_since[0]} '
             f'(diversity {value:.3g}, of the real {self.real:.3g}): the generator seems to have '
             'collapsed. Try a lower --learning_rate_g or a higher --learning_rate_d, another '
             '--loss or --discriminator_norm, a larger --batch_size, or another --seed'
@@ -76,7 +76,7 @@ class Alarm:
 
 
 def _coarse(images: np.ndarray) -> np.ndarray:
-    """Averages over the cells of a grid of at most 8x8."""
+    """The means of the cells of a grid of at most 8x8."""
     for axis in (1, 2):
         size = images.shape[axis]
         edges = np.linspace(0, size, min(size, _CELLS) + 1).astype(int)

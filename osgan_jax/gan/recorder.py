@@ -24,7 +24,7 @@ class GANRecords(recorder.Written):
         workdir: pathlib.Path,
         gan: model.GAN,
         start: int,
-        chosen: best_checkpoint.Selection | None = None,
+        chosen: best_checkpoint.BestCheckpoint | None = None,
         real: data.Dataset | None = None,
     ):
         """Opens the files.

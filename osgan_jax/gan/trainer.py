@@ -89,7 +89,7 @@ def open_records(
     """The records of a run that its configuration asks for, see `osgan_jax.engine.runner.Job`."""
     chosen = None
     if run.config.eval_every:
-        chosen = best_checkpoint.Selection(
+        chosen = best_checkpoint.BestCheckpoint(
             run, workdir, gan, dataset, check=check, warn=runner.warn
         )
     real = dataset if run.config.collapse_alarm else None

@@ -283,7 +283,7 @@ def test_a_step_is_scored_again_where_its_checkpoint_was_not_kept(tmp_path, quar
         raise OSError(28, 'No space left on device')
 
     with monkeypatch.context() as patched:
-        patched.setattr(best_checkpoint.Selection, '_keep', full)
+        patched.setattr(best_checkpoint.BestCheckpoint, '_keep', full)
         with pytest.raises(OSError, match='No space'):
             _train_and_score(tmp_path)
     assert score_log.read(tmp_path) == []
