@@ -29,7 +29,7 @@ class BestCheckpoint:
         check: Callable[[], None],
         warn: Callable[[str], None],
     ):
-        """Prepares the extractor and the real images' statistics, which takes minutes the first time.
+        """Prepares the extractor and the real images' statistics: minutes, the first time.
 
         Args:
           run: the run.

@@ -50,7 +50,7 @@ def test_collapse_is_said_once_and_after_a_while():
     assert alarm(10, collapsed) is None
     assert alarm(20, collapsed) is None
     message = alarm(30, collapsed)
-    assert message.startswith('since step 10 samples have been far more alike')
+    assert message.startswith('samples have been far more alike than real images since step 10')
     assert '--learning_rate_g' in message
     assert alarm(40, collapsed) is None
 
