@@ -5,12 +5,13 @@ import os
 import re
 import sys
 import traceback
-import types
 import typing
 from collections.abc import Callable, Collection
 from typing import Any
 
 from absl import app, flags, logging
+
+from osgan_jax.engine import config
 
 # What jax says where an accelerator, or the machine, has no memory left.
 _EXHAUSTED = re.compile('RESOURCE_EXHAUSTED|Out of memory')
@@ -32,18 +33,15 @@ def define_flags(config_class: type, defaults: dict[str, Any] | None = None) -> 
       config_class: the dataclass.
       defaults: other defaults than the dataclass's.
     """
-    hints = typing.get_type_hints(config_class)
     for field in _flag_fields(config_class):
         default = (defaults or {}).get(field.name, field.default)
-        kind = _without_none(hints[field.name])
-        text, choices = field.metadata['help'], field.metadata.get('choices')
-        if choices:
-            flags.DEFINE_enum(field.name, default, choices, text)
-        elif typing.get_origin(kind) is tuple:
+        if field.many:
             default = None if default is None else [str(value) for value in default]
-            flags.DEFINE_list(field.name, default, text)
+            flags.DEFINE_list(field.name, default, field.help)
+        elif field.choices:
+            flags.DEFINE_enum(field.name, default, field.choices, field.help)
         else:
-            _DEFINE[kind](field.name, default, text)
+            _DEFINE[field.kind](field.name, default, field.help)
 
 
 def config_from_flags(config_class: type) -> Any:
@@ -55,24 +53,21 @@ def config_from_flags(config_class: type) -> Any:
       ValueError: for a value that the dataclass refuses, a list of something else than it takes, or
         as `osgan_jax.runtime.settings.request_determinism`.
     """
-    hints = typing.get_type_hints(config_class)
     values = {}
     for field in _flag_fields(config_class):
         value = getattr(flags.FLAGS, field.name)
-        kind = _without_none(hints[field.name])
-        if typing.get_origin(kind) is tuple and value is not None:
-            item = typing.get_args(kind)[0]
+        if field.many and value is not None:
             try:
-                value = tuple(item(text) for text in value)
+                value = tuple(field.kind(text) for text in value)
             except ValueError as error:
                 raise ValueError(f'{field.name}: {error}') from error
         values[field.name] = value
-    config = config_class(**values)
+    configuration = config_class(**values)
     if values.get('deterministic'):
         from osgan_jax.runtime import settings
 
         settings.request_determinism()
-    return config
+    return configuration
 
 
 def without(config_class: type, names: Collection[str]) -> type:
@@ -85,16 +80,17 @@ def without(config_class: type, names: Collection[str]) -> type:
       names: fields to leave out.
     """
     hints = typing.get_type_hints(config_class)
+    kept = [each.name for each in _flag_fields(config_class) if each.name not in names]
     fields = [
-        (
-            field.name,
-            hints[field.name],
-            dataclasses.field(default=field.default, metadata=field.metadata),
-        )
-        for field in _flag_fields(config_class)
-        if field.name not in names
+        (each.name, hints[each.name], _copy(each))
+        for each in dataclasses.fields(config_class)
+        if each.name in kept
     ]
     return dataclasses.make_dataclass(f'Shared{config_class.__name__}', fields, frozen=True)
+
+
+def _copy(field: dataclasses.Field) -> dataclasses.Field:
+    return dataclasses.field(default=field.default, metadata=field.metadata)
 
 
 def define_process_flags() -> None:
@@ -134,10 +130,9 @@ def join_processes() -> None:
     )
 
 
-def _flag_fields(config_class: type) -> list[dataclasses.Field]:
+def _flag_fields(config_class: type) -> list[config.Declaration]:
     """The fields that a person may set; others are decided when the run starts."""
-    fields = dataclasses.fields(config_class)
-    return [field for field in fields if field.metadata.get('flag', True)]
+    return [each for each in config.declarations(config_class).values() if each.flag]
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -248,12 +243,6 @@ def _sentence(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f'{os.fspath(error.filename)}: {error.strerror}'
     return ' '.join(str(error).split()) or type(error).__name__
-
-
-def _without_none(hint: Any) -> Any:
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        (hint,) = [part for part in typing.get_args(hint) if part is not type(None)]
-    return hint
 
 
 _DEFINE = {

@@ -5,50 +5,66 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from osgan_jax.engine import config
+from osgan_jax.engine.config import MAX_SEED, PRECISIONS, Config, field
 from osgan_jax.gan.config import TrainConfig
 
 # two_stage_eager is two_stage as a framework without a compiler runs it; nobody trains with it.
 SCHEMES = ('one_stage', 'two_stage', 'two_stage_eager', 'shared_forward')
 
 
-def _field(default: Any, text: str, *, choices: tuple[str, ...] = ()):
-    return dataclasses.field(default=default, metadata={'help': text, 'choices': choices})
-
-
 @dataclasses.dataclass(frozen=True)
-class BenchmarkConfig:
+class BenchmarkConfig(Config):
     """Cases to time: all combinations of the lists, every scheme on each."""
 
-    scheme: tuple[str, ...] = _field(SCHEMES, 'schemes that take turns; the first is the unit')
-    network: tuple[str, ...] = _field(('dcgan',), 'architectures')
-    image_size: tuple[int, ...] = _field((64,), 'pixels')
-    width: tuple[int, ...] = _field((), "channel units; default the paper's")
-    batch_size: tuple[int, ...] = _field((32,), 'real images a step over all devices')
-    method: tuple[str, ...] = _field(
-        ('lsgan',), 'rows of Table 1, stylegan2, biggan; set loss, norms and rates'
+    scheme: tuple[str, ...] = field(
+        SCHEMES, 'schemes that take turns; the first is the unit', choices=SCHEMES
     )
-    loss: tuple[str, ...] = _field((), "objectives; default the method's")
-    precision: tuple[str, ...] = _field(('float32',), 'arithmetic of the networks')
-    num_devices: tuple[int, ...] = _field((), 'numbers of devices; default all')
-    steps_per_call: tuple[int, ...] = _field((1,), 'steps in one dispatch')
-    accumulate: tuple[int, ...] = _field((1,), 'parts a batch is taken in')
-    channels: int = _field(3, '1 or 3')
-    latent_dim: int | None = _field(None, 'dimensions of z; default by network')
-    discriminator_norm: str | None = _field(None, 'normalisation of D; default by method')
-    seed: int = _field(0, 'seed of parameters and images')
-    repeats: int = _field(12, 'timed calls of each scheme')
-    peer: bool = _field(False, "time PyTorch's steps of the same networks too, if installed")
+    network: tuple[str, ...] = field(
+        ('dcgan',), 'architectures', group='networks', names='osgan_jax.networks:names'
+    )
+    image_size: tuple[int, ...] = field(
+        (64,), 'height and width of images, in pixels', group='data'
+    )
+    width: tuple[int, ...] = field(
+        (), 'units of the numbers of channels', group='networks', decided_by='network'
+    )
+    batch_size: tuple[int, ...] = field((32,), 'real images per step, over all devices')
+    method: tuple[str, ...] = field(
+        ('lsgan',),
+        "rows of the paper's Table 1, or stylegan2 or biggan; set loss, norms and rates",
+        names='osgan_jax.gan.methods:names',
+    )
+    loss: tuple[str, ...] = field(
+        (),
+        'adversarial objectives',
+        group='losses',
+        names='osgan_jax.core.loss_names:names',
+        decided_by='method',
+    )
+    precision: tuple[str, ...] = field(
+        ('float32',), 'arithmetic of the networks', group='devices', choices=PRECISIONS
+    )
+    num_devices: tuple[int, ...] = field((), 'numbers of devices; all by default', group='devices')
+    steps_per_call: tuple[int, ...] = field(
+        (1,), 'steps that one call of the compiled program makes', group='devices'
+    )
+    accumulate: tuple[int, ...] = field((1,), 'parts into which a batch is split')
+    channels: int = field(3, 'channels of images, 1 or 3', group='data')
+    latent_dim: int | None = field(None, 'dimensions of z', group='networks', decided_by='network')
+    discriminator_norm: str | None = field(
+        None, 'normalisation in D', group='networks', decided_by=('method', 'network')
+    )
+    seed: int = field(0, 'seed of parameters and images', at_least=0, at_most=MAX_SEED)
+    repeats: int = field(12, 'timed calls of each scheme', at_least=1)
+    peer: bool = field(
+        False, "time PyTorch's steps of the same networks too; needs the package torch"
+    )
 
     def __post_init__(self):
-        if self.repeats < 1:
-            raise ValueError(f'repeats={self.repeats}: expected at least 1')
-        for name, known in (('scheme', SCHEMES), ('precision', config.PRECISIONS)):
-            values = getattr(self, name)
-            unknown = [value for value in values if value not in known]
-            if unknown or not values:
-                given = repr(unknown[0]) if unknown else 'nothing'
-                raise ValueError(f'{name}: expected some of {", ".join(known)}, got {given}')
+        super().__post_init__()
+        for name in ('scheme', 'precision'):
+            if not getattr(self, name):
+                raise ValueError(f'{name}: expected at least one')
 
     def cases(self) -> list[TrainConfig]:
         """Every combination of the lists, as configurations whose scheme is to be filled in.

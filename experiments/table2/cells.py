@@ -17,6 +17,7 @@ from osgan_jax.distillation.config import (
     resolve_student,
     resolve_teacher,
 )
+from osgan_jax.engine.config import declarations
 
 SUPERVISED = 'supervised'
 TEACHER = 'teacher'
@@ -207,9 +208,9 @@ def parse_recipes(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
             raise ValueError(f'recipe={text}: expected a row of {", ".join((TEACHER, *NAMES))}')
         kind = TeacherConfig if row in (TEACHER, SUPERVISED) else DistillConfig
         fields = [
-            field.name
-            for field in dataclasses.fields(kind)
-            if field.name not in FIXED_FIELDS and field.metadata['flag']
+            each.name
+            for each in declarations(kind).values()
+            if each.name not in FIXED_FIELDS and each.flag
         ]
         if name not in fields:
             raise ValueError(f'recipe={text}: expected a field of {", ".join(fields)}')

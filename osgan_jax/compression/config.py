@@ -1,10 +1,10 @@
-"""What a compressed GAN is trained with: a GAN's configuration, and what it has of its teacher."""
+"""The configuration of a compressed GAN: a GAN's, with what its teacher decides."""
 
 import dataclasses
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from osgan_jax.engine.config import field
+from osgan_jax.engine.config import declarations, field
 from osgan_jax.gan.config import OPTIMIZERS, TrainConfig, parse_multiplier
 
 OBJECTIVES = (
@@ -39,100 +39,109 @@ _WEIGHT = 0.1
 # Both gammas of Figure 9.
 _IMITATION_WEIGHT = 0.2
 
-# What is the teacher's, whatever the flags say.
-INHERITED = (
-    'method',
-    'network',
-    'loss',
-    'loss_options',
-    'image_size',
-    'channels',
-    'width',
-    'latent_dim',
-    'conditional',
-)
-# What is the teacher's unless flags say otherwise; rates too, where the scheme is the same.
-RATES = ('learning_rate_g', 'learning_rate_d', 'decay_factor')
-RECIPE = (
-    'discriminator_norm',
-    'optimizer',
-    'weight_clip',
-    'batch_size',
-    'beta1',
-    'beta2',
-    'adam_epsilon',
-    'ema_decay',
-    'ema_start',
-    'r1',
-    'r2',
-    'gradient_penalty',
-    'penalty_every',
-    'path_length',
-    'path_length_every',
-    'orthogonal',
-    'style_mixing',
-)
-DATA = ('dataset', 'data_dir', 'split', 'upscale')
+_DATA = ('data_dir', 'split', 'upscale')
+
+
+def _teachers(default: Any = None, **bounds: Any) -> Any:
+    """A field that is the teacher's, whatever the flags say."""
+    return field(default, "the teacher's", decided_by='teacher', flag=False, **bounds)
 
 
 @dataclasses.dataclass(frozen=True)
 class CompressConfig(TrainConfig):
-    """A student. Open fields are decided by `resolve` and `osgan_jax.gan.methods.resolve`."""
+    """A student. Open fields are decided by `resolve`, then by `osgan_jax.gan.methods.resolve`."""
 
     KIND: ClassVar[str] = 'compress'
-    AT_LEAST: ClassVar[dict[str, float]] = {
-        **TrainConfig.AT_LEAST,
-        'weight': 0.0,
-        'stage_one_kimg': 0.0,
-        'stage_two_kimg': 0.0,
-    }
 
     teacher: str | None = field(
-        None, 'workdir of experiments.train, compress or convert', may_change=True
+        None,
+        'workdir of the teacher: a run of experiments.train, compress or convert',
+        may_change=True,
     )
-    teacher_step: int | None = field(None, "the teacher's checkpoint; default the newest good one")
+    teacher_step: int | None = field(
+        None, "step of the teacher's checkpoint; the newest good one by default"
+    )
     objective: str = field(
-        'dgl', "what the teacher adds: a row of the paper's Tables 5 to 11", choices=OBJECTIVES
+        'dgl',
+        "what the teacher adds to the student's losses: a row of the paper's Tables 5 to 11",
+        choices=OBJECTIVES,
     )
     weight: float | None = field(
-        None, "of the teacher's term; default 0.1, and 0.2 where its networks are imitated"
+        None,
+        "weight of the teacher's term; by default 0.2 where features or verdicts of its networks "
+        'are imitated, else 0.1',
+        group='losses',
+        at_least=0,
+        decided_by='objective',
     )
     imitated: tuple[str, ...] = field(
-        (), 'grids whose features g_inter and d_inter compare, and out; default the three largest'
+        (),
+        'grids, in pixels, whose features g_inter and d_inter compare; in g_inter also out, the '
+        'images; by default the three largest',
+        group='losses',
     )
     stage_one_kimg: float | None = field(
-        None, "thousands of images before the teacher's term (T); default the paper's ablations'"
+        None,
+        "thousands of images of Stage I, before the teacher's term; by default as long as the "
+        "paper's",
+        at_least=0,
+        decided_by=('objective', 'method'),
     )
     stage_two_kimg: float | None = field(
-        None, 'thousands of images with it (S), or more where it began by itself', may_change=True
+        None,
+        "thousands of images of Stage II, with the teacher's term; more where --auto_stage_two "
+        "began it early; by default as long as the paper's",
+        at_least=0,
+        decided_by=('objective', 'method'),
+        may_change=True,
     )
     auto_stage_two: bool = field(
-        False, "begin it once the student's D tells real from fake as well as the teacher's; T caps"
+        False,
+        "begin Stage II once the student's D tells real from fake as well as the teacher's; "
+        '--stage_one_kimg is then the most of Stage I',
     )
     channel_multiplier: str | None = field(
-        None, "share of the channels that is left; default half of the teacher's"
+        None,
+        'share of the channels to keep, above 0 and up to 1, as 1/2 or 0.5; by default half of the '
+        "teacher's",
+        group='networks',
+        decided_by='objective',
     )
     optimizer: str | None = field(
-        None, "of both networks; default the teacher's", choices=OPTIMIZERS
+        None,
+        'optimiser of both networks',
+        group='optimizer',
+        choices=OPTIMIZERS,
+        decided_by='teacher',
     )
 
-    dataset: str | None = field(None, "default the teacher's: catalogue name, folder, npz or tfds:")
+    dataset: str | None = field(
+        None,
+        'a dataset by name, folder or npz (images of your own in --data_dir), or tfds:NAME',
+        group='data',
+        names='osgan_jax.data:names',
+        decided_by='teacher',
+    )
     split: str | None = field(
-        None, "the dataset's part; default the teacher's, of another dataset train"
+        None,
+        "part of the dataset; by default the teacher's, or train with another --dataset",
+        group='data',
+        decided_by='dataset',
     )
 
-    # Decided by the teacher.
-    method: str | None = field(None, "the teacher's", flag=False)
-    network: str | None = field(None, "the teacher's", flag=False)
-    loss: str | None = field(None, "the teacher's", flag=False)
-    loss_options: tuple[str, ...] = field((), "the teacher's", flag=False)
-    image_size: int | None = field(None, "the teacher's", flag=False)
-    channels: int | None = field(None, "the teacher's", flag=False)
-    width: int | None = field(None, "the teacher's", flag=False)
-    latent_dim: int | None = field(None, "the teacher's", flag=False)
-    conditional: bool | None = field(None, "the teacher's", flag=False)
-    num_steps: int | None = field(None, 'of both stages', may_change=True, flag=False)
-    stage_one_steps: int | None = field(None, 'of Stage I at most', flag=False)
+    method: str | None = _teachers()
+    network: str | None = _teachers()
+    loss: str | None = _teachers()
+    loss_options: tuple[str, ...] = _teachers(())
+    image_size: int | None = _teachers(at_least=1)
+    channels: int | None = _teachers()
+    width: int | None = _teachers(at_least=1)
+    latent_dim: int | None = _teachers(at_least=1)
+    conditional: bool | None = _teachers()
+    num_steps: int | None = field(
+        None, 'steps of both stages', at_least=1, may_change=True, flag=False
+    )
+    stage_one_steps: int | None = field(None, 'steps of Stage I at most', flag=False)
     teacher_digest: str | None = field(None, "fingerprint of the teacher's networks", flag=False)
 
     def __post_init__(self):
@@ -175,25 +184,29 @@ def resolve(config: CompressConfig, teacher: TrainConfig, digest: str) -> Compre
             'objective=gradual: the teacher is to be a student itself; give --teacher a run of '
             'experiments.compress, or take --objective=dgl'
         )
-    values = {name: getattr(teacher, name) for name in INHERITED}
-    inherited = RECIPE + (RATES if config.scheme == teacher.scheme else ())
+    deciding = {('teacher',), ('method',), ('network',), ('method', 'network')}
+    if config.scheme == teacher.scheme:
+        deciding.add(('method', 'scheme'))
+    theirs = [each for each in declarations(CompressConfig).values() if each.decided_by in deciding]
+    values = {each.name: getattr(teacher, each.name) for each in theirs if not each.flag}
+    inherited = [each.name for each in theirs if each.flag]
     if config.dataset is None:
-        inherited += DATA
+        inherited += _DATA
     elif config.split is None:
         values['split'] = 'train'
     values |= {name: getattr(teacher, name) for name in inherited if getattr(config, name) is None}
     if config.ema_decay is None and config.batch_size:
         # Of images, not of steps.
         values['ema_decay'] = teacher.ema_decay ** (config.batch_size / teacher.batch_size)
-    theirs = parse_multiplier(teacher.channel_multiplier)
+    multiplier = parse_multiplier(teacher.channel_multiplier)
     if config.objective == 'uncompressed':
         if config.channel_multiplier is not None and config.teacher_digest is None:
             raise ValueError(
                 "objective=uncompressed: leave --channel_multiplier out, it is the teacher's"
             )
-        values['channel_multiplier'] = str(theirs)
+        values['channel_multiplier'] = str(multiplier)
     elif config.channel_multiplier is None:
-        values['channel_multiplier'] = str(theirs / 2)
+        values['channel_multiplier'] = str(multiplier / 2)
     if config.weight is None:
         imitates = config.objective in IMITATIONS
         values['weight'] = _IMITATION_WEIGHT if imitates else _WEIGHT

@@ -1,9 +1,9 @@
-"""What a teacher or a student is trained with; the published recipes are the defaults."""
+"""The configurations of teachers and students; their defaults are the published recipes."""
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from osgan_jax.engine.config import RunConfig, field
+from osgan_jax.engine.config import RunConfig, check_rising, field, fill, otherwise
 
 ALGORITHMS = ('kd', 'zskt', 'dfad', 'one_stage')
 DISAGREEMENTS = ('l1', 'kl')
@@ -14,49 +14,91 @@ SCHEDULES = ('steps', 'cosine', 'constant')
 _CIFAR = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 _EPOCHS = 200
 
+# Where an algorithm's recipe differs from `otherwise=` of the fields, which are those of one_stage.
+_RECIPES: dict[str, dict[str, Any]] = {
+    'one_stage': {},
+    'dfad': {'student_steps': 5},
+    'zskt': {
+        'num_steps': 80_000,
+        'batch_size': 128,
+        'student_steps': 10,
+        'generator': 'zskt',
+        'disagreement': 'kl',
+        'attention': 250.0,
+        'optimizer': 'adam',
+        'weight_decay': 0.0,
+        'schedule': 'cosine',
+        'clip_norm': 5.0,
+    },
+    'kd': {'batch_size': 128, 'decay_at': (0.4, 0.8)},
+}
+
+_NETWORKS = 'osgan_jax.networks.classifiers:names'
+_DATASET = 'a dataset by name, folder or npz (images of your own in --data_dir), or tfds:NAME'
+
 
 @dataclasses.dataclass(frozen=True)
 class _ClassifierConfig(RunConfig):
     """What teachers and students have in common: the data they are measured on."""
 
-    AT_LEAST: ClassVar[dict[str, float]] = {
-        **RunConfig.AT_LEAST,
-        'image_size': 1,
-        'learning_rate': 0.0,
-        'weight_decay': 0.0,
-        'crop': 0,
-    }
-
-    dataset: str | None = field(None, 'catalogue name, folder, npz, or tfds:NAME')
-    split: str = field('train', 'the part to train on')
-    test_split: str = field('test', 'the part that accuracy is measured on')
+    dataset: str | None = field(None, _DATASET, group='data', names='osgan_jax.data:names')
+    split: str = field('train', 'part of the dataset to train on', group='data')
+    test_split: str = field(
+        'test', 'part of the dataset on which accuracy is measured', group='data'
+    )
     test_data_dir: str | None = field(
-        None, "where that part lies, with --test_split=train; default data_dir's", may_change=True
+        None,
+        'directory or file of that part, with --test_split=train; --data_dir by default',
+        group='data',
+        may_change=True,
     )
     upscale: bool | None = field(
-        None, 'enlarge images smaller than asked; default only in small-image datasets'
+        None,
+        'enlarge images that are smaller than asked for, instead of refusing them',
+        group='data',
+        decided_by='dataset',
     )
-    flip: bool | None = field(None, 'mirror half of the images; default colour images only')
+    flip: bool | None = field(
+        None, 'mirror half of the training images; by default only colour ones', group='data'
+    )
     crop: int | None = field(
-        None, 'pixels by which training images are shifted at most; default an eighth of their size'
+        None,
+        'pixels by which training images are shifted at most; by default an eighth of their size',
+        group='data',
+        at_least=0,
     )
-    learning_rate: float | None = field(None, "the classifier's rate; default the recipe's")
-    momentum: float = field(0.9, "of the classifier's SGD")
-    weight_decay: float | None = field(None, "the classifier's; default the recipe's")
+    learning_rate: float | None = field(
+        None,
+        "learning rate of the classifier's optimiser",
+        group='optimizer',
+        at_least=0,
+        decided_by='network',
+    )
+    momentum: float = field(
+        0.9, "momentum of the classifier's SGD", group='optimizer', at_least=0, below=1
+    )
+    weight_decay: float | None = field(
+        None,
+        'weight decay of the classifier',
+        group='optimizer',
+        at_least=0,
+        otherwise=5e-4,
+    )
     decay_at: tuple[float, ...] | None = field(
-        None, 'shares of the steps after which rates are multiplied by decay_factor'
+        None,
+        'shares of the steps after which rates are multiplied by --decay_factor, rising',
+        group='optimizer',
+        above=0,
+        below=1,
+        otherwise=(0.4, 0.8),
     )
-    decay_factor: float = field(0.1, 'what the rates are multiplied by')
+    decay_factor: float = field(
+        0.1, 'factor of the rates at each of --decay_at', group='optimizer', above=0, at_most=1
+    )
 
     def __post_init__(self):
         super().__post_init__()
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f'momentum={self.momentum}: expected a number in [0, 1)')
-        if not 0 < self.decay_factor <= 1:
-            raise ValueError(f'decay_factor={self.decay_factor}: expected a number in (0, 1]')
-        shares = self.decay_at or ()
-        if list(shares) != sorted(set(shares)) or any(not 0 < share < 1 for share in shares):
-            raise ValueError(f'decay_at={list(shares)}: expected rising shares between 0 and 1')
+        check_rising('decay_at', self.decay_at)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,25 +107,48 @@ class TeacherConfig(_ClassifierConfig):
 
     KIND: ClassVar[str] = 'teacher'
 
-    dataset: str = field('digits', 'catalogue name, folder, npz, or tfds:NAME')
+    dataset: str = field('digits', _DATASET, group='data', names='osgan_jax.data:names')
+    batch_size: int | None = field(
+        None, 'images per step, over all devices', at_least=2, otherwise=128
+    )
     network: str | None = field(
-        None, 'its architecture; default resnet34 for colour images, lenet5 for grey ones'
+        None,
+        'architecture; by default resnet34 for colour images, lenet5 for grey ones',
+        group='networks',
+        names=_NETWORKS,
+        decided_by='dataset',
     )
-    image_size: int | None = field(None, "pixels; default the dataset's")
-    channels: int | None = field(None, "1 or 3; default the dataset's")
+    image_size: int | None = field(
+        None,
+        'height and width of images, in pixels',
+        group='data',
+        at_least=1,
+        decided_by='dataset',
+    )
+    channels: int | None = field(
+        None, 'channels of images, 1 or 3', group='data', decided_by='dataset'
+    )
     # Not rising with --num_steps: the schedule depends on it.
-    num_steps: int | None = field(None, 'updates in all; default 200 epochs')
+    num_steps: int | None = field(None, 'steps in all; 200 epochs by default', at_least=1)
     mean: tuple[float, ...] | None = field(
-        None, "of each channel, images in [0, 1]; default CIFAR's published ones or the dataset's"
+        None,
+        'mean of each channel, of images in [0, 1]; by default the published one for CIFAR, or '
+        "the dataset's",
+        group='data',
+        decided_by='dataset',
     )
-    std: tuple[float, ...] | None = field(None, 'standard deviation of each channel, likewise')
+    std: tuple[float, ...] | None = field(
+        None,
+        'standard deviation of each channel, likewise',
+        group='data',
+        above=0,
+        decided_by='dataset',
+    )
 
     def __post_init__(self):
         super().__post_init__()
         if self.channels not in (None, 1, 3):
             raise ValueError(f'channels={self.channels}: expected 1 or 3')
-        if any(not std > 0 for std in self.std or ()):
-            raise ValueError(f'std={list(self.std)}: expected numbers above 0')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,73 +156,163 @@ class DistillConfig(_ClassifierConfig):
     """A student and its algorithm. Open fields are decided by `resolve_student`."""
 
     KIND: ClassVar[str] = 'distill'
-    AT_LEAST: ClassVar[dict[str, float]] = {
-        **_ClassifierConfig.AT_LEAST,
-        'latent_dim': 1,
-        'generator_width': 2,
-        'student_steps': 1,
-        'learning_rate_g': 0.0,
-        'clip_norm': 0.0,
-        'attention': 0.0,
-    }
 
     algorithm: str = field('one_stage', 'how the student learns', choices=ALGORITHMS)
-    teacher: str | None = field(None, 'workdir of experiments.teacher', may_change=True)
+    teacher: str | None = field(
+        None, 'workdir of the teacher, a run of experiments.teacher or distill', may_change=True
+    )
     student: str | None = field(
-        None, 'its architecture; default resnet18, or lenet5_half under a lenet5'
+        None,
+        'architecture of the student; by default resnet18, or lenet5_half under a lenet5',
+        group='networks',
+        names=_NETWORKS,
+        decided_by='teacher',
     )
     dataset: str | None = field(
-        None, "what accuracy is measured on and kd trains on; default the teacher's; none: no data"
+        None,
+        'data on which accuracy is measured, and on which kd trains: a dataset by name, folder, '
+        'npz or tfds:NAME; none for no data',
+        group='data',
+        names='osgan_jax.data:names',
+        decided_by='teacher',
     )
     # Not rising: the schedule depends on it.
     num_steps: int | None = field(
-        None, 'rounds in all; default 25,000, of zskt 80,000, of kd 200 epochs'
+        None,
+        'rounds in all; 80,000 by default in zskt, 200 epochs in kd',
+        at_least=1,
+        decided_by='algorithm',
+        otherwise=25_000,
     )
     batch_size: int | None = field(
-        None, 'images a step over all devices; default 256, of zskt and kd 128'
+        None,
+        'images per step, over all devices',
+        at_least=2,
+        decided_by='algorithm',
+        otherwise=256,
     )
     student_steps: int | None = field(
-        None, "the student's updates a round; default 5 in dfad, 10 in zskt; 1 in the others"
+        None,
+        "the student's updates in a round; 5 by default in dfad, 10 in zskt",
+        at_least=1,
+        decided_by='algorithm',
+        otherwise=1,
     )
 
-    generator: str | None = field(None, 'dfad or zskt; default by algorithm')
-    generator_width: int = field(128, 'channels of its first grids; 128 in both papers')
-    latent_dim: int | None = field(None, "dimensions of z; default the generator's, 256 or 100")
+    generator: str | None = field(
+        None,
+        'architecture of the generator, dfad or zskt',
+        group='networks',
+        decided_by='algorithm',
+        otherwise='dfad',
+    )
+    generator_width: int = field(
+        128,
+        "channels of the generator's first grids; 128 in both papers",
+        group='networks',
+        at_least=2,
+    )
+    latent_dim: int | None = field(
+        None,
+        'dimensions of z; by default 256 of the generator dfad, 100 of zskt',
+        group='networks',
+        at_least=1,
+        decided_by='network',
+    )
     disagreement: str | None = field(
         None,
-        'what the generator maximises: l1 of the logits, or kl; default by algorithm',
+        'what the generator maximises: the L1 distance of the logits, or the KL divergence',
+        group='losses',
         choices=DISAGREEMENTS,
+        decided_by='algorithm',
+        otherwise='l1',
     )
     attention: float | None = field(
-        None, "weight of attention transfer in the student's loss; default 250 in zskt, else 0"
+        None,
+        "weight of attention transfer in the student's loss; 250 by default in zskt",
+        group='losses',
+        at_least=0,
+        decided_by='algorithm',
+        otherwise=0.0,
     )
-    temperature: float = field(4.0, 'kd: of both softmaxes')
-    hard_weight: float = field(0.1, 'kd: weight of the cross-entropy with the labels')
+    temperature: float = field(4.0, 'temperature of both softmaxes in kd', group='losses', above=0)
+    hard_weight: float = field(
+        0.1,
+        'weight of the cross-entropy with the labels in kd',
+        group='losses',
+        at_least=0,
+        at_most=1,
+    )
 
-    optimizer: str | None = field(
-        None, "the student's; default adam in zskt, else sgd", choices=('sgd', 'adam')
+    learning_rate: float | None = field(
+        None,
+        "the student's learning rate; by default 2e-3 with adam, and with sgd 0.1, or 0.01 under a "
+        'lenet5',
+        group='optimizer',
+        at_least=0,
+        decided_by=('optimizer', 'network'),
     )
-    learning_rate_g: float | None = field(None, "the generator's rate, Adam; default 1e-3")
+    weight_decay: float | None = field(
+        None,
+        'weight decay of the student; 0 by default in zskt',
+        group='optimizer',
+        at_least=0,
+        decided_by='algorithm',
+        otherwise=5e-4,
+    )
+    decay_at: tuple[float, ...] | None = field(
+        None,
+        'shares of the rounds after which rates are multiplied by --decay_factor, rising, with '
+        '--schedule=steps; 0.4,0.8 by default in kd',
+        group='optimizer',
+        above=0,
+        below=1,
+        decided_by='algorithm',
+        otherwise=(0.2, 0.4),
+    )
+    optimizer: str | None = field(
+        None,
+        "the student's optimiser; adam by default in zskt",
+        group='optimizer',
+        choices=('sgd', 'adam'),
+        decided_by='algorithm',
+        otherwise='sgd',
+    )
+    learning_rate_g: float | None = field(
+        None,
+        "learning rate of the generator's Adam",
+        group='optimizer',
+        at_least=0,
+        otherwise=1e-3,
+    )
     schedule: str | None = field(
-        None, 'of both rates; default cosine in zskt, else steps', choices=SCHEDULES
+        None,
+        'schedule of both rates; cosine by default in zskt',
+        group='optimizer',
+        choices=SCHEDULES,
+        decided_by='algorithm',
+        otherwise='steps',
     )
     clip_norm: float | None = field(
-        None, 'bound on the norm of each gradient, 0 for none; default 5 in zskt'
+        None,
+        'bound on the norm of each gradient, 0 for none; 5 by default in zskt',
+        group='optimizer',
+        at_least=0,
+        decided_by='algorithm',
+        otherwise=0.0,
     )
 
-    # Decided by the teacher, and no flags.
-    teacher_digest: str | None = field(None, "of the teacher's variables", flag=False)
-    image_size: int | None = field(None, 'pixels', flag=False)
-    channels: int | None = field(None, '1 or 3', flag=False)
-    mean: tuple[float, ...] | None = field(None, 'of each channel', flag=False)
-    std: tuple[float, ...] | None = field(None, 'of each channel', flag=False)
+    # Decided by the teacher.
+    teacher_digest: str | None = field(None, "digest of the teacher's variables", flag=False)
+    image_size: int | None = field(
+        None, 'height and width of images, in pixels', at_least=1, flag=False
+    )
+    channels: int | None = field(None, 'channels of images, 1 or 3', flag=False)
+    mean: tuple[float, ...] | None = field(None, 'mean of each channel', flag=False)
+    std: tuple[float, ...] | None = field(None, 'standard deviation of each channel', flag=False)
 
     def __post_init__(self):
         super().__post_init__()
-        if not self.temperature > 0:
-            raise ValueError(f'temperature={self.temperature}: expected a number above 0')
-        if not 0 <= self.hard_weight <= 1:
-            raise ValueError(f'hard_weight={self.hard_weight}: expected a number in [0, 1]')
         if self.algorithm in ('kd', 'one_stage') and self.student_steps not in (None, 1):
             raise ValueError(
                 f'student_steps={self.student_steps}: {self.algorithm} updates the student once a '
@@ -186,8 +341,8 @@ def resolve_teacher(
     Raises:
       ValueError: for a batch greater than the dataset, or means of another number of channels.
     """
-    batch_size = config.batch_size or 128
-    epoch = _steps_an_epoch(num_examples, batch_size)
+    config = fill(config, otherwise(TeacherConfig))
+    epoch = _steps_per_epoch(num_examples, config.batch_size)
     network = config.network or ('resnet34' if channels == 3 else 'lenet5')
     mean, std = config.mean, config.std
     if mean is None or std is None:
@@ -197,21 +352,17 @@ def resolve_teacher(
         raise ValueError(
             f'mean={list(mean)}, std={list(std)}: expected a number for each of {channels} channels'
         )
-    plain, asked = network.startswith('lenet'), config.num_steps
+    asked = config.num_steps
     config = dataclasses.replace(
         config,
         network=network,
         image_size=image_size,
         channels=channels,
-        batch_size=batch_size,
-        num_steps=config.num_steps or _EPOCHS * epoch,
         mean=tuple(mean),
         std=tuple(std),
-        decay_at=(0.4, 0.8) if config.decay_at is None else config.decay_at,
-        learning_rate=_first(config.learning_rate, 0.01 if plain else 0.1),
-        weight_decay=_first(config.weight_decay, 5e-4),
     )
-    return _resolve_rest(config, asked)
+    rate = 0.01 if network.startswith('lenet') else 0.1
+    return _resolve_rest(fill(config, {'num_steps': _EPOCHS * epoch, 'learning_rate': rate}), asked)
 
 
 def resolve_student(
@@ -231,35 +382,25 @@ def resolve_student(
     """
     from osgan_jax.networks import data_free
 
-    zskt, kd, asked = config.algorithm == 'zskt', config.algorithm == 'kd', config.num_steps
+    kd, asked = config.algorithm == 'kd', config.num_steps
     if kd and not num_examples:
         raise ValueError('kd learns from data: give --dataset, or another --algorithm')
-    batch_size = config.batch_size or (128 if zskt or kd else 256)
-    rounds = 80_000 if zskt else 25_000
+    config = fill(config, otherwise(DistillConfig) | _RECIPES[config.algorithm])
     if kd:
-        rounds = _EPOCHS * _steps_an_epoch(num_examples, batch_size)
-    optimizer = config.optimizer or ('adam' if zskt else 'sgd')
-    generator = config.generator or ('zskt' if zskt else 'dfad')
-    rate = {'adam': 2e-3, 'sgd': 0.1}[optimizer]
-    if optimizer == 'sgd' and network.startswith('lenet'):
-        rate = 0.01
+        epoch = _steps_per_epoch(num_examples, config.batch_size)
+        config = dataclasses.replace(config, num_steps=asked or _EPOCHS * epoch)
+    lenet = network.startswith('lenet')
+    rate = 2e-3 if config.optimizer == 'adam' else 0.01 if lenet else 0.1
+    config = fill(
+        config,
+        {
+            'student': 'lenet5_half' if lenet else 'resnet18',
+            'latent_dim': data_free.latent_dim(config.generator),
+            'learning_rate': rate,
+        },
+    )
     config = dataclasses.replace(
         config,
-        student=config.student or ('lenet5_half' if network.startswith('lenet') else 'resnet18'),
-        batch_size=batch_size,
-        num_steps=config.num_steps or rounds,
-        student_steps=config.student_steps or {'dfad': 5, 'zskt': 10}.get(config.algorithm, 1),
-        generator=generator,
-        latent_dim=config.latent_dim or data_free.latent_dim(generator),
-        disagreement=config.disagreement or ('kl' if zskt else 'l1'),
-        attention=_first(config.attention, 250.0 if zskt else 0.0),
-        optimizer=optimizer,
-        learning_rate=_first(config.learning_rate, rate),
-        learning_rate_g=_first(config.learning_rate_g, 1e-3),
-        weight_decay=_first(config.weight_decay, 0.0 if zskt else 5e-4),
-        schedule=config.schedule or ('cosine' if zskt else 'steps'),
-        decay_at=_first(config.decay_at, (0.4, 0.8) if kd else (0.2, 0.4)),
-        clip_norm=_first(config.clip_norm, 5.0 if zskt else 0.0),
         teacher_digest=digest,
         image_size=teacher.image_size,
         channels=teacher.channels,
@@ -282,22 +423,18 @@ def _resolve_rest(config, asked: int | None):
     num_steps = -(-config.num_steps // config.steps_per_call) * config.steps_per_call
     config = dataclasses.replace(config, num_steps=num_steps)
     # Twenty points of accuracy, on whole calls.
-    calls = max(1, config.num_steps // (20 * config.steps_per_call))
-    return dataclasses.replace(
-        config,
-        crop=config.image_size // 8 if config.crop is None else config.crop,
-        flip=config.channels == 3 if config.flip is None else config.flip,
-        eval_every=config.eval_every or calls * config.steps_per_call,
-    )
+    calls = max(1, num_steps // (20 * config.steps_per_call))
+    defaults = {
+        'crop': config.image_size // 8,
+        'flip': config.channels == 3,
+        'eval_every': calls * config.steps_per_call,
+    }
+    return fill(config, defaults)
 
 
-def _steps_an_epoch(num_examples: int, batch_size: int) -> int:
+def _steps_per_epoch(num_examples: int, batch_size: int) -> int:
     if num_examples < batch_size:
         raise ValueError(
             f'batch_size={batch_size}: the dataset has {num_examples} images; choose fewer a batch'
         )
     return num_examples // batch_size
-
-
-def _first(given, default):
-    return default if given is None else given

@@ -1,40 +1,195 @@
-"""What every configuration has: fields that are flags, ranges, JSON, and what may change later.
+"""Configurations: dataclasses whose fields are flags, each declared once by `field`.
 
-A configuration is a frozen dataclass whose every field is made by `field`: each is a flag of the
-experiment module that takes it, documented once, here and there the same. `RunConfig` holds the
-fields of whatever runs in steps and lives in a workdir.
+A configuration is a frozen dataclass. The `Declaration` of a field holds all that is known of it:
+its default, its range, its help, what decides it where it is left open (None), and whether it may
+change when a run is resumed. `RunConfig` holds the fields of every run that makes steps and has a
+workdir. This module imports neither jax nor flax: `--help` needs it.
 """
 
 import dataclasses
+import functools
 import json
-from typing import Any, ClassVar, Self
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self, TypeVar
 
 PRECISIONS = ('float32', 'tensorfloat32', 'bfloat16')
-# Devices count in int32; seeds are unsigned.
-_MOST, _MOST_SEED = 2**31 - 1, 2**32 - 1
-# What float32 rounds to infinity begins a little above.
-_MOST_REAL = 3e38
+
+REQUIRED = dataclasses.MISSING
+"""The default of a field that must be given."""
+
+# The order in which --help shows them.
+GROUPS = (
+    'run',
+    'data',
+    'networks',
+    'mixing and paths',
+    'directions',
+    'losses',
+    'penalties',
+    'optimizer',
+    'evaluation',
+    'output',
+    'devices',
+    'processes',
+    'other',
+)
+
+MAX_INT = 2**31 - 1
+MAX_SEED = 2**32 - 1
+# A little below the greatest float32, which rounding may exceed.
+_MAX_FLOAT = 3e38
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Declaration:
+    """All that is known of a field; `field` documents the rest of the attributes.
+
+    Attributes:
+      name: the field's and its flag's name.
+      default: the value where none is given, or `REQUIRED`.
+      kind: type of the value, or of the items of a tuple: bool, int, float or str.
+      many: whether the value is a tuple.
+    """
+
+    help: str
+    group: str
+    choices: tuple[str, ...]
+    names: str
+    at_least: float | None
+    above: float | None
+    at_most: float | None
+    below: float | None
+    finite: bool
+    otherwise: Any
+    decided_by: tuple[str, ...]
+    may_change: bool
+    flag: bool
+    name: str = ''
+    default: Any = None
+    kind: type = str
+    many: bool = False
+
+    def check(self, value: Any) -> None:
+        """Raises ValueError unless the field may have the value, or each item of a tuple."""
+        for item in value if isinstance(value, tuple) else (value,):
+            if item is None:
+                continue
+            if self.choices and item not in self.choices:
+                expected = f'{"some" if self.many else "one"} of {", ".join(self.choices)}'
+                raise ValueError(f'{self.name}={item!r}: expected {expected}')
+            if isinstance(item, int | float):
+                self._check_number(item)
+
+    def _check_number(self, value: float) -> None:
+        # Devices count in int32, and compute in float32.
+        most = MAX_INT if self.at_most is None else self.at_most
+        if isinstance(value, int) and value > most:
+            raise ValueError(f'{self.name}={value}: expected a number of at most {most}')
+        if self.finite and isinstance(value, float) and not abs(value) < _MAX_FLOAT:
+            raise ValueError(f'{self.name}={value}: expected a finite number, of float32')
+        # Written so that NaN is refused.
+        inside = (
+            (self.at_least is None or value >= self.at_least)
+            and (self.above is None or value > self.above)
+            and (self.at_most is None or value <= self.at_most)
+            and (self.below is None or value < self.below)
+        )
+        if not inside:
+            raise ValueError(f'{self.name}={value}: expected a number {self.range()}')
+
+    def range(self) -> str:
+        """The numbers the field may have, as 'of at least 1' or 'in [0, 1)'; '' for any."""
+        least = self.above if self.at_least is None else self.at_least
+        most = self.below if self.at_most is None else self.at_most
+        if most is None:
+            word = 'above' if self.at_least is None else 'of at least'
+            return '' if least is None else f'{word} {least}'
+        if least is None:
+            return f'{"below" if self.at_most is None else "of at most"} {most}'
+        left, right = '(' if self.at_least is None else '[', ')' if self.at_most is None else ']'
+        return f'in {left}{least}, {most}{right}'
 
 
 def field(
     default: Any,
-    text: str,
+    help: str,
     *,
+    group: str = 'run',
     choices: tuple[str, ...] = (),
+    names: str = '',
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+    finite: bool = True,
+    otherwise: Any = None,
+    decided_by: str | tuple[str, ...] = (),
     may_change: bool = False,
     flag: bool = True,
 ) -> Any:
-    """A field of a configuration.
+    """Declares a field of a configuration.
 
     Args:
-      default: its value where none is given.
-      text: what it is, the flag's help.
-      choices: its possible values, where they are few.
+      default: the value where none is given; None leaves the field open; `REQUIRED` for no default.
+      help: what the field is, with its unit; neither its range nor what decides it.
+      group: one of `GROUPS`, under which `--help` lists the flag.
+      choices: the possible values, where they are few.
+      names: instead of choices, where the possible values are found: 'module:function', a function
+        that returns them. Whoever uses the value checks it.
+      at_least: the least number.
+      above: a number that the value must exceed.
+      at_most: the greatest number; by default what int32 holds.
+      below: a number that must exceed the value.
+      finite: whether infinity is refused.
+      otherwise: the value of an open field that nothing else decides; `fill` sets it.
+      decided_by: what decides an open field: 'method', 'network', 'dataset' and so on.
       may_change: whether a resumed run may have another value.
       flag: whether a person may set it; otherwise it is decided when the run starts.
     """
-    metadata = {'help': text, 'choices': choices, 'may_change': may_change, 'flag': flag}
-    return dataclasses.field(default=default, metadata=metadata)
+    declaration = Declaration(
+        help=help,
+        group=group,
+        choices=choices,
+        names=names,
+        at_least=at_least,
+        above=above,
+        at_most=at_most,
+        below=below,
+        finite=finite,
+        otherwise=otherwise,
+        decided_by=(decided_by,) if isinstance(decided_by, str) else decided_by,
+        may_change=may_change,
+        flag=flag,
+    )
+    return dataclasses.field(default=default, metadata={'declaration': declaration})
+
+
+@functools.cache
+def declarations(config_class: type) -> Mapping[str, Declaration]:
+    """The fields of a dataclass that `field` declared, by name, in their order."""
+    hints = typing.get_type_hints(config_class)
+    found = {}
+    for each in dataclasses.fields(config_class):
+        hint = hints[each.name]
+        if isinstance(hint, types.UnionType):
+            (hint,) = (part for part in typing.get_args(hint) if part is not types.NoneType)
+        many = typing.get_origin(hint) is tuple
+        found[each.name] = dataclasses.replace(
+            each.metadata['declaration'],
+            name=each.name,
+            default=each.default,
+            kind=typing.get_args(hint)[0] if many else hint,
+            many=many,
+        )
+    return types.MappingProxyType(found)
+
+
+def otherwise(config_class: type) -> dict[str, Any]:
+    """The values of open fields that nothing else decides, by name."""
+    fields = declarations(config_class).values()
+    return {each.name: each.otherwise for each in fields if each.otherwise is not None}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,24 +198,13 @@ class Config:
 
     Attributes:
       KIND: what a run with such a configuration is called, in its config.json and in errors.
-      AT_LEAST: the least value of number fields.
-      BEFORE: what fields amounted to in versions that had not got them.
     """
 
     KIND: ClassVar[str] = ''
-    AT_LEAST: ClassVar[dict[str, float]] = {}
-    BEFORE: ClassVar[dict[str, Any]] = {}
 
     def __post_init__(self):
-        for each in dataclasses.fields(self):
-            value, choices = getattr(self, each.name), each.metadata['choices']
-            if choices and value is not None and value not in choices:
-                raise ValueError(f'{each.name}={value!r}: expected one of {", ".join(choices)}')
-            _check_number(each.name, value)
-        for name, least in self.AT_LEAST.items():
-            value = getattr(self, name)
-            if value is not None and not (value >= least and value < float('inf')):
-                raise ValueError(f'{name}={value}: expected a number of at least {least}')
+        for name, declaration in declarations(type(self)).items():
+            declaration.check(getattr(self, name))
 
     def to_json(self) -> str:
         """The configuration as a JSON object, one field a line."""
@@ -71,7 +215,7 @@ class Config:
         """The configuration that `to_json` wrote.
 
         Raises:
-          ValueError: if the text is no such object, or has fields this version does not know.
+          ValueError: for a text that is not a JSON object, and for unknown fields.
         """
         try:
             values = json.loads(text)
@@ -79,89 +223,125 @@ class Config:
             raise ValueError(f'the configuration is not valid JSON ({error})') from error
         if not isinstance(values, dict):
             raise ValueError('the configuration is not a JSON object')
-        known = {each.name for each in dataclasses.fields(cls)}
-        unknown = sorted(set(values) - known)
+        unknown = sorted(set(values) - set(declarations(cls)))
         if unknown:
             raise ValueError(f'the configuration has unknown fields: {", ".join(unknown)}')
-        values = {**cls.BEFORE, **values}
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
-def _check_number(name: str, value: Any) -> None:
-    """Raises ValueError for numbers that devices have not: too great, infinite or none."""
-    most = _MOST_SEED if name == 'seed' else _MOST
-    for each in value if isinstance(value, tuple) else (value,):
-        if isinstance(each, int) and each > most:
-            raise ValueError(f'{name}={each}: expected a number of at most {most}')
-        if isinstance(each, float) and not abs(each) < _MOST_REAL:
-            raise ValueError(f'{name}={each}: expected a finite number, of float32')
+_C = TypeVar('_C', bound=Config)
+
+
+def fill(config: _C, values: Mapping[str, Any]) -> _C:
+    """The configuration, in which open fields have the values given for them."""
+    unset = {name: value for name, value in values.items() if getattr(config, name) is None}
+    return dataclasses.replace(config, **unset)
 
 
 def contradictions(saved: Config, asked: Config) -> list[str]:
-    """Fields that differ between a saved and a resuming run and may not, as 'name: a, not b'."""
+    """The fields that differ between a saved and a resuming run and may not change."""
     found = []
-    for each in dataclasses.fields(saved):
-        before, now = getattr(saved, each.name), getattr(asked, each.name)
-        if before != now and not each.metadata['may_change']:
-            found.append(f'{each.name} is {before!r} there and {now!r} now')
+    for name, declaration in declarations(type(saved)).items():
+        before, now = getattr(saved, name), getattr(asked, name)
+        if before != now and not declaration.may_change:
+            found.append(f'{name} is {before!r} there and {now!r} now')
     return found
+
+
+def check_rising(name: str, values: tuple[float, ...] | None) -> None:
+    """Raises ValueError unless each value of a field is greater than the one before."""
+    if list(values or ()) != sorted(set(values or ())):
+        raise ValueError(f'{name}={list(values)}: expected rising numbers')
 
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig(Config):
-    """What the loop and the records of any run ask for."""
+    """The fields of every run."""
 
-    AT_LEAST: ClassVar[dict[str, float]] = {
-        'seed': 0,
-        'num_steps': 1,
-        'batch_size': 2,
-        'num_workers': 0,
-        'num_devices': 1,
-        'steps_per_call': 1,
-        'log_every': 1,
-        'sample_every': 1,
-        'save_every': 1,
-        'eval_every': 1,
-        'keep': 1,
-        'num_samples': 1,
-        'keep_samples': 3,
-        'max_seconds': 0.0,
-    }
-
-    data_dir: str | None = field(None, 'where the dataset lies or is cached', may_change=True)
-    seed: int = field(0, 'seed of parameters, latents and data order')
-    num_steps: int | None = field(None, 'updates in all', may_change=True)
-    batch_size: int | None = field(None, 'images a step over all devices')
-    precision: str = field('float32', 'arithmetic of the networks', choices=PRECISIONS)
+    data_dir: str | None = field(
+        None,
+        'directory or file of the dataset',
+        group='data',
+        decided_by='dataset',
+        may_change=True,
+    )
+    seed: int = field(
+        0, 'seed of parameters, latents and the order of data', at_least=0, at_most=MAX_SEED
+    )
+    num_steps: int | None = field(None, 'steps in all', at_least=1, may_change=True)
+    batch_size: int | None = field(None, 'images per step, over all devices', at_least=2)
+    precision: str = field(
+        'float32', 'arithmetic of the networks', group='devices', choices=PRECISIONS
+    )
     deterministic: bool = field(
-        False, 'only operations that give the same numbers in every run; slower, of effect on GPUs'
+        False,
+        'use only operations that give the same numbers in every run; slower, and without effect '
+        'on CPUs',
+        group='devices',
     )
-    num_workers: int = field(0, 'processes that read and decode images', may_change=True)
-    num_devices: int | None = field(None, 'devices of each process; default all', may_change=True)
+    num_workers: int = field(
+        0,
+        'processes that read and decode images; 0 reads in the main process',
+        group='data',
+        at_least=0,
+        may_change=True,
+    )
+    num_devices: int | None = field(
+        None,
+        'devices of each process; all by default',
+        group='devices',
+        at_least=1,
+        may_change=True,
+    )
     steps_per_call: int = field(
-        1, 'steps in one dispatch; what is written falls on its multiples', may_change=True
+        1,
+        'steps that one call of the compiled program makes; everything is logged, written and '
+        'scored at multiples of it',
+        group='devices',
+        at_least=1,
+        may_change=True,
     )
-    log_every: int = field(10, 'steps between lines of the metrics log')
-    sample_every: int = field(500, 'steps between sample grids', may_change=True)
-    save_every: int = field(500, 'steps between checkpoints', may_change=True)
-    keep: int = field(3, 'checkpoints kept, the newest', may_change=True)
-    num_samples: int = field(64, 'images in a sample grid', may_change=True)
+    log_every: int = field(10, 'steps between lines of metrics.jsonl', group='output', at_least=1)
+    sample_every: int = field(
+        500, 'steps between sample grids', group='output', at_least=1, may_change=True
+    )
+    save_every: int = field(
+        500, 'steps between checkpoints', group='output', at_least=1, may_change=True
+    )
+    keep: int = field(
+        3, 'checkpoints to keep: the newest', group='output', at_least=1, may_change=True
+    )
+    num_samples: int = field(
+        64, 'images of a sample grid', group='output', at_least=1, may_change=True
+    )
     keep_samples: int = field(
-        256, 'sample grids kept; of more, every second old one is removed', may_change=True
+        256,
+        'sample grids to keep; beyond that number every second one of the older ones is removed',
+        group='output',
+        at_least=3,
+        may_change=True,
     )
     max_seconds: float | None = field(
-        None, 'end after this long in training steps, interruptions included', may_change=True
+        None,
+        'seconds of training steps after which the run ends, counted across resumptions; no limit '
+        'by default',
+        at_least=0,
+        may_change=True,
     )
-    eval_every: int | None = field(None, 'steps between evaluations', may_change=True)
+    eval_every: int | None = field(
+        None, 'steps between evaluations', group='evaluation', at_least=1, may_change=True
+    )
     skip_nonfinite: bool = field(
-        False, 'leave out, and count, steps that would make NaN or infinity', may_change=True
+        False,
+        'leave out, and count, steps that would write NaN or infinity, instead of ending the run',
+        may_change=True,
     )
 
     def __post_init__(self):
         super().__post_init__()
-        for every in ('log_every', 'sample_every', 'save_every', 'eval_every'):
-            if (getattr(self, every) or 0) % self.steps_per_call:
+        for name in ('log_every', 'sample_every', 'save_every', 'eval_every'):
+            if (getattr(self, name) or 0) % self.steps_per_call:
                 raise ValueError(
-                    f'{every}={getattr(self, every)}: expected a multiple of '
+                    f'{name}={getattr(self, name)}: expected a multiple of '
                     f'steps_per_call={self.steps_per_call}'
                 )

@@ -1,14 +1,14 @@
-"""The configuration of a GAN's training run: every field a flag, every field documented once.
+"""The configuration of a GAN's training run.
 
-A field left at None is decided by the method, the dataset or the machine when the run starts
-(`osgan_jax.gan.methods.resolve`); the decided configuration is what is written to the workdir.
+`osgan_jax.gan.methods.resolve` decides open fields (None) when the run starts; what it decided is
+written to the workdir.
 """
 
 import dataclasses
 import fractions
 from typing import ClassVar
 
-from osgan_jax.engine.config import RunConfig, field
+from osgan_jax.engine.config import RunConfig, check_rising, field
 
 SCHEMES = ('one_stage', 'two_stage', 'shared_forward')
 OPTIMIZERS = ('adam', 'rmsprop', 'sgd')
@@ -18,7 +18,7 @@ def parse_multiplier(text: str) -> fractions.Fraction:
     """A channel multiplier as a number, from '1/2', '0.5' or '1'.
 
     Raises:
-      ValueError: for anything else than a number above 0 and up to 1.
+      ValueError: for anything but a number above 0 and up to 1.
     """
     try:
         value = fractions.Fraction(text)
@@ -33,161 +33,325 @@ def parse_multiplier(text: str) -> fractions.Fraction:
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig(RunConfig):
-    """What to train, on what, and how. Fields marked `may_change` may differ on resuming."""
+    """What to train, on what, and how."""
 
     KIND: ClassVar[str] = 'train'
-    AT_LEAST: ClassVar[dict[str, float]] = {
-        **RunConfig.AT_LEAST,
-        'accumulate': 1,
-        'image_size': 1,
-        'width': 1,
-        'latent_dim': 1,
-        'eval_samples': 2,
-        'learning_rate_g': 0.0,
-        'learning_rate_d': 0.0,
-        'adam_epsilon': 0.0,
-        'decay_factor': 0.0,
-        'weight_clip': 0.0,
-        'ema_start': 0,
-        'minibatch_deviation': 0,
-        'r1': 0.0,
-        'r2': 0.0,
-        'gradient_penalty': 0.0,
-        'penalty_every': 1,
-        'path_length': 0.0,
-        'path_length_every': 1,
-        'orthogonal': 0.0,
-    }
-    BEFORE: ClassVar[dict[str, float]] = {
-        'adam_epsilon': 1e-8,
-        'ema_start': 0,
-        'r1': 0.0,
-        'r2': 0.0,
-        'gradient_penalty': 0.0,
-        'penalty_every': 1,
-        'path_length': 0.0,
-        'path_length_every': 1,
-        'orthogonal': 0.0,
-    }
 
     method: str = field(
-        'lsgan', 'row of Table 1, stylegan2 or biggan; sets loss, networks and rates'
+        'lsgan',
+        "row of the paper's Table 1, or stylegan2 or biggan; sets loss, networks, rates and "
+        'penalties',
+        names='osgan_jax.gan.methods:names',
     )
-    scheme: str = field('one_stage', 'how both gradients are computed', choices=SCHEMES)
-    dataset: str = field('digits', 'catalogue name, folder, npz, or tfds:NAME')
-    split: str = field('train', "the dataset's part; celeb_a's all is the paper's 202,599")
+    scheme: str = field(
+        'one_stage',
+        'how the gradients of both networks are computed: in one pass through D, in two steps, or '
+        'in two backward passes of one forward pass',
+        choices=SCHEMES,
+    )
+    dataset: str = field(
+        'digits',
+        'a dataset by name, folder or npz (images of your own in --data_dir), or tfds:NAME',
+        group='data',
+        names='osgan_jax.data:names',
+    )
+    split: str = field(
+        'train', "part of the dataset; the paper's 202,599 faces are celeb_a's all", group='data'
+    )
     upscale: bool | None = field(
-        None, 'enlarge images smaller than asked; default only in small-image datasets'
+        None,
+        'enlarge images that are smaller than --image_size, instead of refusing them',
+        group='data',
+        decided_by='dataset',
     )
 
     num_steps: int | None = field(
-        None, 'updates in all; default 30 epochs, at least 2,000 steps', may_change=True
+        None,
+        'steps in all; 30 epochs by default (20 on mnist), and at least 2,000 steps on datasets '
+        'that are not of the paper',
+        at_least=1,
+        decided_by='dataset',
+        may_change=True,
     )
     batch_size: int | None = field(
-        None, 'real images a step over all devices, and as many fake ones; default by method'
+        None,
+        'real images per step, over all devices, and as many fake ones',
+        at_least=2,
+        decided_by='method',
+        otherwise=128,
     )
     accumulate: int = field(
-        1, 'parts a batch is taken in, to save memory; G sees BatchNorm statistics of a part'
+        1,
+        'parts into which a batch is split to save memory; BatchNorm in G then takes its '
+        'statistics from a part',
+        at_least=1,
     )
 
-    loss: str | None = field(None, "objective; default the method's")
-    loss_options: tuple[str, ...] = field((), "the objective's options, as slope=0.2")
-    network: str | None = field(None, "architecture; default the method's")
-    image_size: int | None = field(None, "pixels; default the dataset's")
-    channels: int | None = field(None, "1 or 3; default the dataset's")
-    width: int | None = field(None, "channel unit; default the paper's")
-    channel_multiplier: str = field('1', 'share of the channels that is left, as 1/2')
-    latent_dim: int | None = field(None, 'dimensions of z; default by network')
+    loss: str | None = field(
+        None,
+        'adversarial objective',
+        group='losses',
+        names='osgan_jax.core.loss_names:names',
+        decided_by='method',
+    )
+    loss_options: tuple[str, ...] = field(
+        (),
+        "the objective's options: slope=NUMBER and linear_generator=true of geometric, rho=NUMBER "
+        'of fisher',
+        group='losses',
+    )
+    network: str | None = field(
+        None,
+        'architecture of G and D',
+        group='networks',
+        names='osgan_jax.networks:names',
+        decided_by='method',
+    )
+    image_size: int | None = field(
+        None,
+        'height and width of images, in pixels',
+        group='data',
+        at_least=1,
+        decided_by='dataset',
+    )
+    channels: int | None = field(
+        None, 'channels of images, 1 or 3', group='data', decided_by='dataset'
+    )
+    width: int | None = field(
+        None,
+        'unit of the numbers of channels; in stylegan2 the most channels of a layer',
+        group='networks',
+        at_least=1,
+        decided_by='network',
+    )
+    channel_multiplier: str = field(
+        '1',
+        'share of the channels to keep, above 0 and up to 1, as 1/2 or 0.5; in biggan of G alone',
+        group='networks',
+    )
+    latent_dim: int | None = field(
+        None, 'dimensions of z', group='networks', at_least=1, decided_by='network'
+    )
     discriminator_norm: str | None = field(
-        None, 'group, instance, layer, spectral, batch or none; default by method'
+        None,
+        'normalisation in D: group, instance, layer, spectral, batch or none',
+        group='networks',
+        decided_by=('method', 'network'),
     )
     minibatch_deviation: int | None = field(
-        None, "samples of a device that see each other in stylegan2's D; default 4, 0 in one_stage"
+        None,
+        "samples in a group of the minibatch standard deviation in stylegan2's D; 0 for none; by "
+        'default 4, and 0 in one_stage, which needs a D that treats samples one by one',
+        group='networks',
+        at_least=0,
+        decided_by=('network', 'scheme'),
     )
     style_mixing: float | None = field(
-        None, 'share of samples with the styles of two z, in stylegan2; default 0.9'
+        None,
+        'share of the samples of stylegan2 that take styles from two z; 0.9 by default',
+        group='networks',
+        at_least=0,
+        at_most=1,
+        decided_by='network',
     )
     remat: bool = field(
-        False, "compute blocks again in the backward pass, to save an accelerator's memory"
+        False,
+        'compute the blocks of biggan and stylegan2 again in the backward pass, which saves memory '
+        'and takes time',
+        group='networks',
     )
-    conditional: bool | None = field(None, 'condition both networks on the label')
+    conditional: bool | None = field(
+        None, 'condition both networks on the label', group='networks', decided_by='method'
+    )
 
-    optimizer: str = field('adam', 'optimiser of both networks', choices=OPTIMIZERS)
-    learning_rate_g: float | None = field(None, "G's rate; default the paper's")
-    learning_rate_d: float | None = field(None, "D's rate; default the paper's")
+    optimizer: str = field(
+        'adam', 'optimiser of both networks', group='optimizer', choices=OPTIMIZERS
+    )
+    learning_rate_g: float | None = field(
+        None,
+        "G's learning rate",
+        group='optimizer',
+        at_least=0,
+        decided_by=('method', 'scheme'),
+    )
+    learning_rate_d: float | None = field(
+        None,
+        "D's learning rate",
+        group='optimizer',
+        at_least=0,
+        decided_by=('method', 'scheme'),
+    )
     beta1: float | None = field(
-        None, "Adam's first decay, or SGD's momentum; default by method, mostly 0.5"
+        None,
+        "decay of Adam's first moment, or SGD's momentum",
+        group='optimizer',
+        at_least=0,
+        below=1,
+        decided_by='method',
+        otherwise=0.5,
     )
     beta2: float | None = field(
-        None, "Adam's or RMSProp's second-moment decay; default by method, mostly 0.999"
+        None,
+        "decay of Adam's or RMSProp's second moment",
+        group='optimizer',
+        at_least=0,
+        below=1,
+        decided_by='method',
+        otherwise=0.999,
     )
-    adam_epsilon: float | None = field(None, "what Adam's denominator has added; default by method")
+    adam_epsilon: float | None = field(
+        None,
+        "what is added to Adam's denominator",
+        group='optimizer',
+        at_least=0,
+        decided_by='method',
+        otherwise=1e-8,
+    )
     decay_epochs: tuple[int, ...] | None = field(
-        None, 'epochs after which both rates are multiplied by decay_factor'
+        None,
+        'epochs after which both rates are multiplied by --decay_factor, rising; by default 10 and '
+        "15 on the paper's large datasets, none on others",
+        group='optimizer',
+        at_least=1,
+        decided_by='dataset',
     )
-    decay_factor: float | None = field(None, 'what the rates are multiplied by')
-    weight_clip: float | None = field(None, "bound on D's weights after a step, 0 for none")
+    decay_factor: float | None = field(
+        None,
+        'factor of both rates after each of --decay_epochs',
+        group='optimizer',
+        at_least=0,
+        decided_by=('method', 'scheme'),
+    )
+    weight_clip: float | None = field(
+        None,
+        "bound on the absolute values of D's weights after each step; 0 for none",
+        group='penalties',
+        at_least=0,
+        decided_by='method',
+    )
     ema_decay: float | None = field(
-        None, "decay of the average of G's weights a step; 0 for none; default by method"
+        None,
+        "decay per step of the average of G's weights; 0 for none",
+        group='optimizer',
+        at_least=0,
+        below=1,
+        decided_by='method',
+        otherwise=0.0,
     )
     ema_start: int | None = field(
-        None, 'step from which on weights are averaged; until then the average is G itself'
+        None,
+        'step from which weights are averaged; until then the average is G itself',
+        group='optimizer',
+        at_least=0,
+        decided_by='method',
+        otherwise=0,
     )
 
     r1: float | None = field(
-        None, "R1's gamma: gamma / 2 times D's squared gradient at real images; default by method"
+        None,
+        "R1's gamma: D's squared gradient at real images is weighted by gamma / 2",
+        group='penalties',
+        at_least=0,
+        decided_by='method',
+        otherwise=0.0,
     )
-    r2: float | None = field(None, 'the same at fake images; default 0')
+    r2: float | None = field(
+        None,
+        "R2's gamma: the same at fake images",
+        group='penalties',
+        at_least=0,
+        decided_by='method',
+        otherwise=0.0,
+    )
     gradient_penalty: float | None = field(
-        None, "weight of WGAN-GP's penalty, D's gradient between real and fake images; default 0"
+        None,
+        "weight of WGAN-GP's penalty on D's gradient between real and fake images",
+        group='penalties',
+        at_least=0,
+        decided_by='method',
+        otherwise=0.0,
     )
     penalty_every: int | None = field(
-        None, "steps between D's penalties, each weighted by as much; default by method"
+        None,
+        "steps between D's penalties, each of which counts that many times",
+        group='penalties',
+        at_least=1,
+        decided_by='method',
+        otherwise=1,
     )
     path_length: float | None = field(
-        None, "weight of G's path length penalty, in w where there is one; default by method"
+        None,
+        "weight of G's path length penalty, taken in w where G has one, else in z",
+        group='penalties',
+        at_least=0,
+        decided_by='method',
+        otherwise=0.0,
     )
     path_length_every: int | None = field(
-        None, "steps between G's penalties, each weighted by as much; default by method"
+        None,
+        "steps between G's path length penalties, each of which counts that many times",
+        group='penalties',
+        at_least=1,
+        decided_by='method',
+        otherwise=1,
     )
     orthogonal: float | None = field(
-        None, "weight of orthogonal regularisation of G, BigGAN's form; default 0"
+        None,
+        "weight of orthogonal regularisation of G, in BigGAN's form",
+        group='penalties',
+        at_least=0,
+        decided_by='method',
+        otherwise=0.0,
     )
     augment: tuple[str, ...] = field(
-        (), 'what D sees real and fake images through: color, translation, cutout'
+        (),
+        'augmentations through which D sees real and fake images: some of color, translation, '
+        'cutout',
+        group='penalties',
     )
 
-    flip: bool = field(False, 'mirror half of the real images')
+    flip: bool = field(False, 'mirror half of the real images', group='data')
 
     eval_every: int | None = field(
-        None, 'steps between evaluations, which also keep the best checkpoint', may_change=True
+        None,
+        'steps between evaluations, which also keep the best checkpoint in WORKDIR/best; none by '
+        'default',
+        group='evaluation',
+        at_least=1,
+        may_change=True,
     )
-    eval_samples: int = field(2048, 'images an evaluation draws: its cost', may_change=True)
+    eval_samples: int = field(
+        2048,
+        'images that an evaluation draws; its time is in proportion',
+        group='evaluation',
+        at_least=2,
+        may_change=True,
+    )
     inception_weights: str | None = field(
-        None, 'evaluate by FID with this file; default a classifier of the dataset', may_change=True
+        None,
+        'file of Inception weights with which to evaluate by FID, or fetch to download it; by '
+        'default features come from a classifier that is trained on the dataset',
+        group='evaluation',
+        may_change=True,
     )
     convention: str = field(
         'torch',
-        "how the Inception network's input is made",
+        'which implementation of FID the input of the Inception network follows',
+        group='evaluation',
         choices=('torch', 'tf1', 'clean'),
         may_change=True,
     )
     collapse_alarm: bool = field(
-        True, 'say when samples have long been far more alike than real images', may_change=True
+        True,
+        'warn when samples have long been far more alike than real images',
+        group='output',
+        may_change=True,
     )
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ('beta1', 'beta2', 'ema_decay'):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < 1:
-                raise ValueError(f'{name}={value}: expected a number in [0, 1)')
-        if self.style_mixing is not None and not 0 <= self.style_mixing <= 1:
-            raise ValueError(f'style_mixing={self.style_mixing}: expected a number in [0, 1]')
         if self.channel_multiplier is not None:
             parse_multiplier(self.channel_multiplier)
         if self.channels not in (None, 1, 3):
             raise ValueError(f'channels={self.channels}: expected 1 or 3')
-        epochs = self.decay_epochs or ()
-        if list(epochs) != sorted(set(epochs)) or any(epoch < 1 for epoch in epochs):
-            raise ValueError(f'decay_epochs={list(epochs)}: expected rising epochs of at least 1')
+        check_rising('decay_epochs', self.decay_epochs)

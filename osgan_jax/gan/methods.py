@@ -6,11 +6,11 @@ every scheme (GroupNorm), so that a comparison of schemes compares nothing else;
 two-stage runs used BatchNorm, which is `--discriminator_norm=batch`.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from osgan_jax import networks
+from osgan_jax.engine.config import fill, otherwise
 from osgan_jax.gan.config import TrainConfig
 
 
@@ -111,22 +111,6 @@ LARGE: dict[str, Method] = {
     ),
 }
 
-_RECIPE = {
-    'batch_size': 128,
-    'beta1': 0.5,
-    'beta2': 0.999,
-    'adam_epsilon': 1e-8,
-    'ema_decay': 0.0,
-    'ema_start': 0,
-    'r1': 0.0,
-    'r2': 0.0,
-    'gradient_penalty': 0.0,
-    'penalty_every': 1,
-    'path_length': 0.0,
-    'path_length_every': 1,
-    'orthogonal': 0.0,
-}
-
 # The paper's schedule on its own datasets: 30 epochs, both rates lowered at 10 and 15.
 _PAPER_DATASETS = ('celeb_a', 'lsun_church', 'ffhq')
 _PAPER_DECAY_EPOCHS = (10, 15)
@@ -155,7 +139,7 @@ def recipe(method: str, batch_size: int | None = None) -> dict[str, Any]:
       method: its name.
       batch_size: images a step, where it is not the method's own.
     """
-    fields = {**_RECIPE, **get(method).recipe}
+    fields = {**otherwise(TrainConfig), **get(method).recipe}
     if method == 'stylegan2':
         images = batch_size or fields['batch_size']
         fields['ema_decay'] = 0.5 ** (images / _STYLEGAN2_HALF_LIFE)
@@ -197,7 +181,7 @@ def resolve(
     """
     method = get(config.method)
     paper = rates(config.method, config.scheme, config.dataset)
-    config = _fill(config, recipe(config.method, config.batch_size))
+    config = fill(config, recipe(config.method, config.batch_size))
     if config.batch_size > num_examples:
         raise ValueError(
             f'batch_size={config.batch_size} is more than the {num_examples} images of '
@@ -227,8 +211,8 @@ def resolve(
         'decay_factor': paper.decay_factor,
         'weight_clip': method.weight_clip,
     }
-    config = _fill(config, defaults)
-    config = _fill(config, _of_network(config))
+    config = fill(config, defaults)
+    config = fill(config, _of_network(config))
     if config.conditional and num_classes < 2:
         raise ValueError(
             f'{config.method} is conditional but {config.dataset} has no labels: choose a labelled '
@@ -240,12 +224,6 @@ def resolve(
             f'steps_per_call={config.steps_per_call}'
         )
     return config
-
-
-def _fill(config: TrainConfig, defaults: Mapping[str, Any]) -> TrainConfig:
-    """The configuration with fields at None set to their defaults."""
-    unset = {name: value for name, value in defaults.items() if getattr(config, name) is None}
-    return dataclasses.replace(config, **unset)
 
 
 def _of_network(config: TrainConfig) -> dict[str, Any]:
