@@ -1,4 +1,4 @@
-"""What goes wrong with checkpoints, in sentences for a person."""
+"""Errors of checkpoints, in sentences for a person."""
 
 import errno
 import os
@@ -6,7 +6,7 @@ import os
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO)
 
 
-# What says nothing of a file's content, and may be otherwise the next time.
+# Errors that say nothing of a file's content and may be gone the next time.
 _PASSING = (
     errno.EACCES,
     errno.EPERM,
@@ -27,7 +27,7 @@ class DamagedError(Exception):
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether reading failed for what a file cannot be blamed for: no permission, no memory."""
+    """Whether reading failed for a reason outside of the file: no permission, no memory."""
     while error is not None:
         said = str(error)
         if isinstance(error, MemoryError) or getattr(error, 'errno', None) in _PASSING:
@@ -40,7 +40,7 @@ def is_passing(error: BaseException) -> bool:
 
 
 def reason(error: BaseException) -> str:
-    """What happened, in a few words, from the innermost cause."""
+    """The innermost cause in a few words."""
     while error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, KeyError):

@@ -11,9 +11,6 @@ import numpy as np
 
 ShapeAndDtype = tuple[tuple[int, ...], str]
 
-_MOST_AXES = 32
-_MOST_WORDS = 16  # of a PRNG key
-
 
 def _named_leaves(tree: Any) -> dict[str, Any]:
     """Flattens `tree` to a dict from leaf names like `params_g/Dense_0/kernel`."""
@@ -44,11 +41,11 @@ def expected(like_state: Any) -> dict[str, ShapeAndDtype]:
 def differences(
     described: dict[str, dict[str, Any]], expected: dict[str, ShapeAndDtype]
 ) -> list[str]:
-    """Says how a stored state differs from the one expected, one phrase a leaf.
+    """How a stored state differs from the one expected, one phrase a leaf.
 
     Args:
-        described: the manifest's entries, see `to_host`.
-        expected: see `expected`.
+      described: the manifest's entries, see `to_host`.
+      expected: see `expected`.
     """
     have = {name: (tuple(leaf['shape']), leaf['dtype']) for name, leaf in described.items()}
     return [
@@ -60,14 +57,14 @@ def differences(
 
 
 def to_host(state: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Copies a state to host memory that nobody else writes to.
+    """Copies a state to host memory of its own.
 
     Returns:
-        `(described, arrays)`: the manifest's entry and the values of each leaf by name. Empty
-        arrays, which orbax refuses, are only in the manifest.
+      `(described, arrays)`: the manifest's entry and the values of each leaf by name. Empty
+      arrays, which orbax refuses, are only in the manifest.
 
     Raises:
-        ValueError: two leaves have one name, or one is split over processes.
+      ValueError: two leaves have one name, or one is split over processes.
     """
     named = _named_leaves(state)
     data = {k: jax.random.key_data(v) if _is_key(v) else v for k, v in named.items()}
@@ -93,37 +90,12 @@ def to_host(state: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return described, {name: array for name, array in arrays.items() if array.size}
 
 
-def check_described(name: str, leaf: dict[str, Any]) -> None:
-    """Raises KeyError, TypeError or ValueError for an entry that `to_host` never describes."""
-    quoted = ascii(name[:100])
-    # Names become paths within the checkpoint.
-    if name.startswith('/') or '\0' in name or '..' in name.split('/'):
-        raise ValueError(f'{quoted} is no name of a leaf')
-    for sizes in (leaf['shape'], leaf['stored_shape']):
-        if not isinstance(sizes, list) or len(sizes) > _MOST_AXES:
-            raise ValueError(f'{quoted} has no shape, or too many axes')
-        if any(type(size) is not int or not 0 <= size < 1 << 63 for size in sizes):
-            raise ValueError(f'{quoted} has a shape of what are no sizes')
-    stored = jax.numpy.dtype(leaf['stored_dtype'])
-    numeric = any(jax.dtypes.issubdtype(stored, kind) for kind in (np.number, np.bool_))
-    if not numeric or str(stored) != leaf['stored_dtype'] or type(leaf['crc32']) is not int:
-        raise ValueError(f'{quoted} is of no type of numbers, or has no checksum')
-    # Keys are stored as their words, everything else as it is.
-    words = 1 if leaf['dtype'].startswith('key<') else 0
-    extra = leaf['stored_shape'][len(leaf['shape']) :]
-    same = leaf['stored_shape'][: len(leaf['shape'])] == leaf['shape'] and len(extra) == words
-    if not same or any(size > _MOST_WORDS for size in extra):
-        raise ValueError(f'{quoted} is stored in another shape than its own')
-    if leaf['stored_dtype'] != ('uint32' if words else leaf['dtype']):
-        raise ValueError(f'{quoted} is stored as another type than its own')
-
-
 def to_devices(like_state: Any, arrays: dict[str, np.ndarray]) -> Any:
     """Puts host arrays where the leaves of `like_state` are, in its structure.
 
     Args:
-        like_state: the structure; a concrete leaf gives the devices, numpy leaves stay numpy.
-        arrays: the values by leaf name, see `to_host`.
+      like_state: the structure; a concrete leaf gives the devices, numpy leaves stay numpy.
+      arrays: the values by leaf name, see `to_host`.
     """
 
     def put(path: tuple[Any, ...], like: Any) -> Any:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from osgan_jax.engine.checkpoints import errors
 
-_MOST_HOLDER = 200  # bytes of what the holder says of itself
+_MAX_HOLDER = 200  # bytes that name the holder
 
 _locked: set[str] = set()
 
@@ -22,8 +22,8 @@ def lock(workdir: str | os.PathLike[str]) -> Iterator[None]:
     locks where the file system keeps them for all: NFS 4, Lustre mounted with `flock`, GPFS.
 
     Raises:
-        CheckpointError: another run holds it, the directory cannot be written, or its file system
-            keeps no locks.
+      CheckpointError: another run holds it, the directory cannot be written, or its file system
+        keeps no locks.
     """
     path = pathlib.Path(workdir).absolute() / '.lock'
     key = os.path.realpath(path)
@@ -31,7 +31,7 @@ def lock(workdir: str | os.PathLike[str]) -> Iterator[None]:
         raise errors.CheckpointError(f'{path.parent} is already in use by this process.')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Not through a link: a directory from a stranger could have any file emptied below.
+        # Not through a link: in a stranger's directory it could have any file emptied below.
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     except OSError as error:
         raise errors.CheckpointError(
@@ -40,7 +40,7 @@ def lock(workdir: str | os.PathLike[str]) -> Iterator[None]:
         ) from error
     try:
         _take(file, path.parent)
-        # Only for the message of those who come second: a full disk must not matter.
+        # Only for the message to a second run: a full disk must not matter.
         with contextlib.suppress(OSError):
             os.ftruncate(file, 0)
             os.write(file, f'process {os.getpid()} on {socket.gethostname()}\n'.encode())
@@ -61,7 +61,7 @@ def _take(file: int, directory: pathlib.Path) -> None:
     except (BlockingIOError, PermissionError) as error:
         holder = ''
         with contextlib.suppress(OSError):
-            holder = os.read(file, _MOST_HOLDER).decode(errors='replace')
+            holder = os.read(file, _MAX_HOLDER).decode(errors='replace')
         holder = ''.join(c for c in ' '.join(holder.split()) if c.isprintable())
         raise errors.CheckpointError(
             f'{directory} is in use by another run ({holder or "another process"}); wait for it to '

@@ -6,12 +6,12 @@ when complete, and the newest few are kept. Added here:
 
 * a manifest beside the arrays with each leaf's name, shape, type and CRC-32, so that a flipped
   byte is noticed whichever file it is in, and a state of another shape is refused by name;
-* restoring walks from the newest checkpoint to the oldest good one and says what it skipped. It
-  never starts again from nothing when there was something.
+* restoring walks from the newest checkpoint to the newest good one and names those it skipped. A
+  run that had checkpoints never starts again from nothing.
 
 On disk: `workdir/checkpoints/<step>/arrays` (orbax PyTree, one flat dict from leaf name to array;
-typed PRNG keys as their uint32 words) and `workdir/checkpoints/<step>/manifest` (JSON). Nothing in
-either is code: nothing is unpickled.
+typed PRNG keys as their uint32 words) and `workdir/checkpoints/<step>/manifest` (JSON). Neither
+holds code, and nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SHOWN = 3  # differing leaves named in an error
 
 
 class Restored(NamedTuple):
-    """What `Checkpoints.restore` returns."""
+    """A checkpoint read back by `Checkpoints.restore`."""
 
     state: Any
     iterator_state: bytes
@@ -50,14 +50,14 @@ class Checkpoints:
     replicated over all processes.
 
     Args:
-        workdir: the run's directory; the checkpoints go to `workdir/checkpoints`.
-        keep: how many of the newest checkpoints stay, at least 1.
-        read_only: for looking at a run that may be alive: creates, cleans and moves nothing.
-        warn: called with one line about each checkpoint that had to be passed over.
+      workdir: the run's directory; the checkpoints go to `workdir/checkpoints`.
+      keep: how many of the newest checkpoints stay, at least 1.
+      read_only: for looking at a run that may be alive: creates, cleans and moves nothing.
+      warn: called with one line about each checkpoint that had to be passed over.
 
     Raises:
-        ValueError: `keep` below 1.
-        CheckpointError: the directory cannot be created.
+      ValueError: `keep` below 1.
+      CheckpointError: the directory cannot be created.
     """
 
     @stopping.deferred()
@@ -76,17 +76,17 @@ class Checkpoints:
         self._warn = warn or _absl_warning
         self._manager = None
         if read_only and not self.directory.is_dir():
-            return  # nothing to see, and nothing may be created
+            return  # nothing is there, and nothing may be created
         ocp = quiet_orbax.load()
         count = jax.process_count()
         try:
             if not read_only:
                 self.directory.mkdir(parents=True, exist_ok=True)
-                self._remove_unfinished()  # what a killed run left half written
+                self._remove_unfinished()  # of a killed run
             self._manager = ocp.CheckpointManager(
                 self.directory,
                 item_handlers={
-                    reading.ARRAYS: ocp.PyTreeCheckpointHandler(),
+                    reading.ARRAYS: quiet_orbax.array_handler(),
                     reading.MANIFEST: ocp.JsonCheckpointHandler(reading.MANIFEST_FILE),
                 },
                 options=ocp.CheckpointManagerOptions(
@@ -150,20 +150,20 @@ class Checkpoints:
         A save still under way is waited for first; if that one failed, its error is raised here.
 
         Args:
-            step: number of finished updates.
-            state: any pytree of arrays, typed PRNG keys and numbers.
-            iterator_state: where the data iterator of this process stands. Restored by another
-                number of processes, all of them get that of process 0.
-            metadata: anything JSON can hold that should travel with the state, e.g. the config.
-            wait: return only when the checkpoint is complete on disk.
+          step: number of finished updates.
+          state: any pytree of arrays, typed PRNG keys and numbers.
+          iterator_state: of this process. Restored by another number of processes, all of them
+            get that of process 0.
+          metadata: anything JSON can hold that should travel with the state, e.g. the config.
+          wait: return only when the checkpoint is complete on disk.
 
         Returns:
-            False if this step is there already (nothing is written then), else True.
+          False if this step is there already (nothing is written then), else True.
 
         Raises:
-            CheckpointError: this save or the one before failed (disk full, no permission); the
-                checkpoints that were complete stay.
-            ValueError: `step` is older than the newest checkpoint.
+          CheckpointError: this save or the one before failed (disk full, no permission); the
+            checkpoints that were complete stay.
+          ValueError: `step` is older than the newest checkpoint.
         """
         if self._read_only or self._manager is None:
             raise ValueError(
@@ -187,7 +187,7 @@ class Checkpoints:
                 args=ocp.args.Composite(
                     arrays=ocp.args.PyTreeSave(arrays), manifest=ocp.args.JsonSave(about)
                 ),
-                force=True,  # when to save is the caller's business
+                force=True,  # the caller decides when to save
             )
         if wait:
             self.wait()
@@ -198,21 +198,20 @@ class Checkpoints:
         """Reads a checkpoint back, bit-identical, PRNG keys included.
 
         Args:
-            like_state: a pytree of the same structure, shapes and types: concrete arrays, whose
-                devices the result gets, or `jax.ShapeDtypeStruct`.
-            step: which checkpoint; None is the newest good one. Damaged ones newer than it are
-                reported and moved to `workdir/checkpoints_damaged`, so that their steps can be
-                saved again.
-            whole: whether `like_state` must have all that was saved; otherwise the rest is left
-                out.
+          like_state: a pytree of the same structure, shapes and types: concrete arrays, whose
+            devices the result gets, or `jax.ShapeDtypeStruct`.
+          step: which checkpoint; None is the newest good one. Damaged ones newer than it are
+            reported and moved to `workdir/checkpoints_damaged`, so that their steps can be
+            saved again.
+          whole: whether `like_state` must have all leaves; otherwise the others are left out.
 
         Returns:
-            `(state, iterator_state, step)`.
+          `(state, iterator_state, step)`.
 
         Raises:
-            CheckpointError: there is no checkpoint, none is good, the one asked for is damaged, a
-                newer version of this program wrote it, it holds another structure, or one that
-                may be good cannot be read just now.
+          CheckpointError: there is no checkpoint, none is good, the one asked for is damaged, a
+            newer version of this program wrote it, it holds another structure, or one that
+            may be good cannot be read just now.
         """
         expected = leaves.expected(like_state)
         steps = self.steps()
@@ -225,22 +224,19 @@ class Checkpoints:
                     f'{", ".join(map(str, steps))}.'
                 )
             steps = [step]
-        found = None
-        with quiet_orbax.failed_reads_are_silent() as damaged:
-            for candidate in reversed(steps):
-                try:
-                    body = reading.read_manifest(self._path(candidate))
-                    described = body['leaves']
-                    if not whole:
-                        described = {k: v for k, v in described.items() if k in expected}
-                    self._check_structure(candidate, described, expected)
-                    arrays = reading.read_arrays(
-                        self._manager, self._path(candidate), body['leaves']
-                    )
-                    found = candidate, body, arrays
-                    break
-                except errors.DamagedError as error:
-                    damaged.append((candidate, str(error)))
+        found, damaged = None, []
+        for candidate in reversed(steps):
+            try:
+                body = reading.read_manifest(self._path(candidate))
+                described = body['leaves']
+                if not whole:
+                    described = {k: v for k, v in described.items() if k in expected}
+                self._check_structure(candidate, described, expected)
+                arrays = reading.read_arrays(self._manager, self._path(candidate), body['leaves'])
+                found = candidate, body, arrays
+                break
+            except errors.DamagedError as error:
+                damaged.append((candidate, str(error)))
         if found is not None:
             candidate, body, arrays = found
             for bad, why in damaged:
@@ -267,10 +263,10 @@ class Checkpoints:
         )
 
     def metadata(self, step: int | None = None) -> dict[str, Any]:
-        """What was passed to `save` as metadata, of `step` or of the newest readable checkpoint.
+        """The metadata passed to `save`, of `step` or of the newest readable checkpoint.
 
         Raises:
-            CheckpointError: no such checkpoint, or its manifest is damaged.
+          CheckpointError: no such checkpoint, or its manifest is damaged.
         """
         steps = self.steps() if step is None else [step]
         why = 'there is no checkpoint'
@@ -286,7 +282,7 @@ class Checkpoints:
         """Blocks until the save under way is complete on disk.
 
         Raises:
-            CheckpointError: it failed.
+          CheckpointError: it failed.
         """
         if self._manager is not None:
             with self._errors_of_saving():
@@ -297,7 +293,7 @@ class Checkpoints:
         """Waits, then frees the threads. Safe to call twice.
 
         Raises:
-            CheckpointError: the save under way failed.
+          CheckpointError: the save under way failed.
         """
         manager, self._manager = self._manager, None
         if manager is not None:
@@ -309,7 +305,7 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _errors_of_saving(self) -> Iterator[None]:
-        """Turns whatever a save raises, now or in its thread, into a CheckpointError."""
+        """Turns any error of a save, now or in its thread, into a CheckpointError."""
         try:
             yield
         except Exception as error:  # orbax and tensorstore raise many types
@@ -363,7 +359,7 @@ class Checkpoints:
         self._manager.reload()
 
     def _free_place(self, step: int) -> pathlib.Path:
-        """Where a damaged checkpoint of `step` may go without taking the place of another."""
+        """A free path for a damaged checkpoint of `step`."""
         directory = self.directory.parent / _DAMAGED
         directory.mkdir(exist_ok=True)
         names = itertools.chain([str(step)], (f'{step}.{i}' for i in itertools.count(1)))
@@ -371,7 +367,7 @@ class Checkpoints:
 
 
 def _is_step(name: str) -> bool:
-    """Whether something of that name lies where the checkpoint of a step would."""
+    """Whether a name is that of a step's checkpoint."""
     return name.isascii() and name.isdecimal() and len(name) < 19 and str(int(name)) == name
 
 

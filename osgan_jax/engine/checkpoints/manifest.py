@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself: version, leaves with checksums, iterator states, metadata.
+"""A checkpoint's manifest: version, leaves with checksums, iterator states, metadata.
 
 Stored as `{"body": {...}, "crc32": checksum of the body}`.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from osgan_jax.engine.checkpoints import errors, leaves
+from osgan_jax.engine.checkpoints import errors
 from osgan_jax.runtime import processes
 
 FORMAT = 1
@@ -23,13 +23,13 @@ def build(
     """Collects a manifest; called by all processes together.
 
     Args:
-        step: number of finished updates.
-        described: the entries of the leaves, see `leaves.to_host`.
-        iterator_state: of this process.
-        metadata: anything JSON can hold.
+      step: number of finished updates.
+      described: the entries of the leaves, see `leaves.to_host`.
+      iterator_state: of this process.
+      metadata: anything JSON can hold.
 
     Raises:
-        TypeError: metadata that JSON cannot hold.
+      TypeError: metadata that JSON cannot hold.
     """
     body = {
         'format': FORMAT,
@@ -48,8 +48,8 @@ def verify(stored: Any) -> dict[str, Any]:
     """The body of a stored manifest.
 
     Raises:
-        DamagedError: it is not what was written.
-        CheckpointError: a newer version of this program wrote it.
+      DamagedError: it is not what was written.
+      CheckpointError: a newer version of this program wrote it.
     """
     try:
         body, crc = stored['body'], stored['crc32']
@@ -64,32 +64,18 @@ def verify(stored: Any) -> dict[str, Any]:
             f'has format {version} and this version of osgan_jax reads up to {FORMAT}; upgrade '
             'osgan_jax'
         )
-    # Whoever edits a manifest can make its checksum too.
-    try:
-        _check(body)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        why = errors.reason(error)
-        raise errors.DamagedError(f'its manifest is none that a save writes: {why}') from error
+    for name in body['leaves']:
+        # Names become paths within the checkpoint.
+        if name.startswith('/') or '\0' in name or '..' in name.split('/'):
+            raise errors.DamagedError(f'{name[:100]!a} is not a name of a leaf')
     return body
 
 
 def own_iterator_state(body: dict[str, Any]) -> bytes:
-    """What this process saved; process 0's if another number of processes wrote the checkpoint."""
+    """This process's iterator state; process 0's if another number of processes wrote it."""
     states = body['iterator_states']
     same = len(states) == jax.process_count()
     return base64.b64decode(states[jax.process_index() if same else 0])
-
-
-def _check(body: dict[str, Any]) -> None:
-    """Raises whatever it stumbles on at anything that `build` does not make."""
-    if type(body['step']) is not int or not isinstance(body['metadata'], dict):
-        raise ValueError('its step or its metadata is of another type')
-    if not body['iterator_states']:
-        raise ValueError('it has no state of the data iterator')
-    for own in body['iterator_states']:
-        base64.b64decode(own, validate=True)
-    for name, leaf in body['leaves'].items():
-        leaves.check_described(name, leaf)
 
 
 def _crc(body: Any) -> int:

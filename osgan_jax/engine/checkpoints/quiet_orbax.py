@@ -1,14 +1,12 @@
 """Orbax without its running commentary: its failures reach the caller as exceptions."""
 
-import contextlib
-import gc
+import asyncio
 import logging
 import os
-import sys
-import time
-import warnings
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 
 def load() -> Any:
@@ -22,42 +20,26 @@ def load() -> Any:
     return ocp
 
 
-@contextlib.contextmanager
-def failed_reads_are_silent() -> Iterator[list[Any]]:
-    """Hides what asyncio prints of the other reads when one of a damaged checkpoint fails.
+def array_handler() -> Any:
+    """Orbax's handler of a tree of arrays, one that a failed read leaves in order.
 
     Orbax reads all arrays at once on an event loop that it closes at the first failure. Each read
-    still under way then prints, from a thread of tensorstore, that the loop is closed; each that
-    failed too prints its page of context when it is garbage, and each not begun that it was not.
-
-    Yields:
-        A list; something in it at the end means that a read failed. The caller should hold no
-        exception of it any longer then, nor be handling one.
+    under way then prints a traceback from a thread of tensorstore. Here a failure waits for them.
     """
-    before = sys.unraisablehook
+    ocp = load()
 
-    def hook(unraisable: Any) -> None:
-        if str(unraisable.exc_value) != 'Event loop is closed':
-            before(unraisable)
+    class Handler(ocp.type_handlers.NumpyHandler):
+        async def deserialize(self, infos: Sequence[Any], args: Any = None) -> Sequence[Any]:
+            before = asyncio.all_tasks()
+            try:
+                return await super().deserialize(infos, args)
+            except BaseException:
+                if reads := asyncio.all_tasks() - before:
+                    await asyncio.gather(*reads, return_exceptions=True)
+                raise
 
-    failures: list[Any] = []
-    logger = logging.getLogger('asyncio')
-    logger.addFilter(_not_about_results)
-    sys.unraisablehook = hook
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings('ignore', 'coroutine .* was never awaited', RuntimeWarning)
-            yield failures
-            if failures:
-                time.sleep(0.05)  # the last reads end within milliseconds; nothing to wait for
-                gc.collect()
-    finally:
-        sys.unraisablehook = before
-        logger.removeFilter(_not_about_results)
-
-
-def _not_about_results(record: logging.LogRecord) -> bool:
-    return 'exception was never retrieved' not in record.getMessage()
+    registry = ocp.type_handlers.create_type_handler_registry((np.ndarray, Handler()))
+    return ocp.PyTreeCheckpointHandler(type_handler_registry=registry)
 
 
 def _not_from_orbax(record: logging.LogRecord) -> bool:
