@@ -1,7 +1,7 @@
-"""Several devices: the compilation over them, and where batches and the state are put.
+"""Several devices: compilation for them, and the placement of batches and states.
 
 Data parallelism is `jax.pmap`: the state is replicated (`in_axes=None`, `out_axes=None`) and
-donated, the batch is split. What devices exchange is in `osgan_jax.core.collectives`.
+donated, the batch is split. `osgan_jax.core.collectives` has what devices exchange.
 
 With several processes (`osgan_jax.runtime.processes`) the devices are those of all of them, in
 their order. Each process hands in its own rows of the batch and holds the state on its own devices.
@@ -76,16 +76,8 @@ def compile_update(
         def update(state, batches, *constants):
             return jax.lax.scan(lambda s, batch: one_step(s, batch, *constants), state, batches)
 
-    if len(devices) == 1:
-        return jax.jit(update, donate_argnums=0)
-    return jax.pmap(
-        update,
-        axis_name=AXIS,
-        devices=list(devices),
-        in_axes=(None, 0, *(None,) * num_constants),
-        out_axes=(None, None),
-        donate_argnums=0,
-    )
+    in_axes = (None, 0, *(None,) * num_constants)
+    return _map(update, devices, in_axes, (None, None), donate=(0,))
 
 
 def map_rows(
@@ -99,7 +91,7 @@ def map_rows(
 
     Args:
       function: `(variables, rows [n, ...]) -> pytree of [n, ...]`.
-      variables: what it is given each time; placed on the devices here.
+      variables: its first argument in every call; placed on the devices here.
       batch_size: rows a call on all devices; fewer are padded, so that it is compiled once for each
         shape of a row. Rounded up to a multiple of the devices.
       num_devices: local devices to share the work; by default all.
@@ -119,17 +111,13 @@ def map_rows(
         )
     batch_size = -(-batch_size // num_devices) * num_devices
     devices = devices[:num_devices]
-    variables = jax.device_put(variables, _sharding(devices))
-    everywhere, own = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec(AXIS)
-    mapped = jax.jit(
-        jax.shard_map(
-            function,
-            mesh=_sharding(devices).mesh,
-            in_specs=(everywhere, own),
-            out_specs=own,
-            check_vma=False,
-        )
-    )
+    variables = replicate(variables, devices)
+    mapped = _map(function, devices, (None, 0), 0)
+
+    def join(*parts: jax.Array) -> jax.Array:
+        if num_devices > 1:  # [D, n / D, ...] each
+            parts = [part.reshape(-1, *part.shape[2:]) for part in parts]
+        return jnp.concatenate(parts)
 
     def apply(rows: np.ndarray) -> PyTree:
         parts = []
@@ -137,18 +125,17 @@ def map_rows(
             part = rows[start : start + batch_size]
             filled = np.zeros((batch_size, *rows.shape[1:]), rows.dtype)
             filled[: len(part)] = part
-            parts.append(mapped(variables, jax.device_put(filled, _sharding(devices, AXIS))))
-        whole = jax.tree.map(lambda *pieces: jnp.concatenate(pieces), *parts)
-        return jax.tree.map(lambda x: x[: len(rows)], whole)
+            parts.append(mapped(variables, put_batch(filled, devices)))
+        return jax.tree.map(lambda x: x[: len(rows)], jax.tree.map(join, *parts))
 
     return apply
 
 
 def flops(compiled: Any, num_devices: int) -> float | None:
-    """FLOPs a step over all devices of what `compile_update` and `.compile()` gave.
+    """FLOPs a step, over all devices, of a compiled update.
 
-    The compiler counts the body of a loop once: of several steps a call one, which is what is asked
-    here, and of an accumulated step one part.
+    The compiler counts the body of a loop once: one of several steps a call, as wanted here, but
+    also one part of an accumulated step.
 
     Returns:
       None where the compiler does not say.
@@ -195,19 +182,28 @@ def replicate(state: PyTree, devices: Sequence[jax.Device]) -> PyTree:
 
 
 def maximum(devices: Sequence[jax.Device]) -> Callable[[int], jax.Array]:
-    """A function that all processes call together, of one number each, for the greatest of them.
+    """The maximum over processes: a function that all call together, each with its own number.
 
-    It returns an int32 scalar before that is computed; to read it is to wait.
+    It returns an int32 scalar before that is computed; reading it waits.
     """
-    mapped = jax.pmap(
-        lambda number: jax.lax.pmax(number, AXIS),
-        axis_name=AXIS,
-        devices=list(devices),
-        out_axes=None,
-    )
+    mapped = _map(lambda number: jax.lax.pmax(number, AXIS), devices, 0, None)
     own = _own(devices)
     sharding = _sharding(own, AXIS)
     return lambda number: mapped(jax.device_put(np.full(len(own), number, np.int32), sharding))
+
+
+def _map(
+    function: Callable[..., PyTree],
+    devices: Sequence[jax.Device],
+    in_axes: Any,
+    out_axes: Any,
+    donate: tuple[int, ...] = (),
+) -> Callable[..., PyTree]:
+    """Compiles a function for one device, or for each of several, mapped over `AXIS`."""
+    if len(devices) == 1:
+        return jax.jit(function, donate_argnums=donate)
+    axes = {'axis_name': AXIS, 'in_axes': in_axes, 'out_axes': out_axes}
+    return jax.pmap(function, devices=list(devices), donate_argnums=donate, **axes)
 
 
 def _own(devices: Sequence[jax.Device]) -> list[jax.Device]:
