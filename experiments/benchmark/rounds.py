@@ -10,8 +10,7 @@ import numpy as np
 from experiments.benchmark import turns
 from experiments.benchmark.turns import StepTiming
 from osgan_jax.core.collectives import collectives_over
-from osgan_jax.distillation import rounds, students
-from osgan_jax.distillation import state as states
+from osgan_jax.distillation import learners, rounds, students
 from osgan_jax.distillation.classifiers import Classifier
 from osgan_jax.distillation.config import DistillConfig, TeacherConfig, resolve_student
 from osgan_jax.engine import runs
@@ -80,10 +79,10 @@ class RoundCase:
 
 def check_rounds(case: RoundCase, algorithms: Sequence[str]) -> None:
     """Raises ValueError, before anything is compiled, for a case that cannot be run."""
-    states.classifier(_teacher_config(case), _CLASSES)
+    learners.classifier(_teacher_config(case), _CLASSES)
     for algorithm in algorithms:
         config = case.config(algorithm)
-        states.classifier(config, _CLASSES)
+        learners.classifier(config, _CLASSES)
         parallel.local_devices(config.num_devices, config.batch_size)
 
 
@@ -100,7 +99,7 @@ def measure_rounds(case: RoundCase, algorithms: Sequence[str], *, repeats: int) 
     """
     check_rounds(case, algorithms)
     settings.set_precision(case.precision)
-    module = states.classifier(_teacher_config(case), _CLASSES)
+    module = learners.classifier(_teacher_config(case), _CLASSES)
     images = jax.ShapeDtypeStruct((2, 32, 32, case.channels), np.float32)
     variables = jax.jit(lambda key, x: module.init(key, x, train=False))(
         jax.random.key(1), np.zeros(images.shape, images.dtype)
@@ -128,7 +127,7 @@ def _runner(case: RoundCase, algorithm: str, teacher: Classifier) -> turns.Runne
     config = case.config(algorithm)
     devices = parallel.local_devices(config.num_devices, config.batch_size)
     collectives = collectives_over(devices)
-    student = states.student(config, _CLASSES, collectives.axis_name)
+    student = learners.student(config, _CLASSES, collectives.axis_name)
     generator = None
     rows = np.arange(config.batch_size, dtype=np.int32)
     batch = {'row': rows}
@@ -137,8 +136,8 @@ def _runner(case: RoundCase, algorithm: str, teacher: Classifier) -> turns.Runne
         image = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
         batch = {'image': image, 'label': rows % _CLASSES}
     else:
-        generator = states.generator(config, collectives.axis_name)
-    state = parallel.replicate(states.create(config, student, generator), devices)
+        generator = learners.generator(config, collectives.axis_name)
+    state = parallel.replicate(learners.create(config, student, generator), devices)
     constants = parallel.replicate(teacher.variables, devices)
     batch = parallel.put_batch(batch, devices)
     update = rounds.make_round(config, student, generator, teacher.module, collectives)

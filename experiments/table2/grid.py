@@ -17,8 +17,7 @@ from experiments.table2 import cells, report
 from experiments.table2.cells import TEACHER, Cell, Planned, Study, Taught
 from experiments.table2.results import Result, collect, shapes
 from osgan_jax import data, reporting
-from osgan_jax.distillation import classifiers, students, teachers
-from osgan_jax.distillation import state as states
+from osgan_jax.distillation import classifiers, learners, students, teachers
 from osgan_jax.distillation.classifiers import Accuracy, Classifier
 from osgan_jax.distillation.config import DistillConfig, TeacherConfig, resolve_teacher
 from osgan_jax.engine import nonfinite, runs
@@ -157,7 +156,7 @@ def _open(
     if study.teacher_dir is None:
         config = _resolved_teacher(directory, where, dataset)
     asked = where if study.teacher_dir is None else None
-    network = states.classifier(config, dataset.num_classes)
+    network = learners.classifier(config, dataset.num_classes)
     about = Accuracy(network, test, config).about
     return _Table(study, workdir, directory, asked, config, dataset, test, about)
 
@@ -192,10 +191,10 @@ def _check_can_be_trained(table: _Table, grid: Sequence[Cell]) -> None:
     begun = {c.algorithm for c in grid if runs.kind_of(table.workdir / c.name) is not None}
     first = {cell.algorithm: cell for cell in grid if cell.algorithm not in begun}
     classes = table.dataset.num_classes
-    module, variables = (make(table.teacher, classes) for make in (states.classifier, shapes))
+    module, variables = (make(table.teacher, classes) for make in (learners.classifier, shapes))
     like = Classifier(table.run_of(table.teacher), 0, module, variables)
     for planned in table.plan(list(first.values()), ''):
-        states.classifier(planned.config, classes)
+        learners.classifier(planned.config, classes)
         if isinstance(planned.config, DistillConfig):
             students.count_flops(planned.config, like)
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from experiments.studies import records
 from experiments.table2.cells import Planned
-from osgan_jax.distillation import state as states
+from osgan_jax.distillation import learners
 from osgan_jax.distillation.config import DistillConfig, TeacherConfig
 from osgan_jax.evaluation import score_log
 from osgan_jax.gan import model
@@ -147,7 +147,7 @@ def collect(
 
 def shapes(config: TeacherConfig | DistillConfig, num_classes: int) -> Any:
     """Shapes of the variables of the classifier that a resolved configuration trains."""
-    module = states.classifier(config, num_classes)
+    module = learners.classifier(config, num_classes)
     images = jnp.zeros((2, config.image_size, config.image_size, config.channels))
     return jax.eval_shape(lambda key: module.init(key, images, train=False), jax.random.key(0))
 

@@ -2,17 +2,17 @@
 
 import dataclasses
 import os
-import pathlib
+from typing import Any
 
-from osgan_jax import data, networks
+from osgan_jax import data
 from osgan_jax.compression import config as configs
 from osgan_jax.compression import stages, teachers
 from osgan_jax.compression.config import CompressConfig
 from osgan_jax.compression.teachers import Teacher
-from osgan_jax.core.collectives import collectives_over
-from osgan_jax.engine import runner, runs
-from osgan_jax.gan import methods, model, recorder, trainer
-from osgan_jax.runtime import parallel
+from osgan_jax.engine import messages, runner, runs
+from osgan_jax.engine.job import Update
+from osgan_jax.gan import model
+from osgan_jax.gan.trainer import GANJob
 
 
 def compress(
@@ -33,101 +33,79 @@ def compress(
       teacher: instead of the configured one.
       dataset: instead of the configured one, already opened.
 
-    Returns, raises: as `osgan_jax.engine.runner.carry_out`, the state a `stages.CompressState`;
-      also ValueError: for a configuration that contradicts itself, its teacher or the dataset, or
-      on
+    Returns, raises: as `osgan_jax.engine.runner.run`, the state a `stages.CompressState`; also
+      ValueError: for a configuration that contradicts itself, its teacher or the dataset, or on
         resuming under another teacher.
       FileNotFoundError: for a teacher or a dataset that is not there.
     """
-    workdir = pathlib.Path(workdir)
-    return runner.carry_out(
-        lambda: _prepare(config, workdir, teacher, dataset),
-        workdir,
-        precision=config.precision,
-        deterministic=config.deterministic,
-    )
+    return runner.run(CompressJob(config, workdir, dataset, teacher))
 
 
-def _prepare(config: CompressConfig, workdir, teacher, dataset) -> runner.Job:
-    trainer.check_evaluation(config)
-    if teacher is None:
+class CompressJob(GANJob):
+    """Training of a student GAN under a teacher."""
+
+    def __init__(
+        self,
+        config: CompressConfig,
+        workdir: str | os.PathLike[str],
+        dataset: data.Dataset | None = None,
+        teacher: Teacher | None = None,
+    ):
+        """Makes the job; the arguments are those of `compress`."""
+        super().__init__(config, workdir, dataset)
+        self.teacher = teacher
+
+    def open(self) -> runs.Run:
+        """Reads the teacher, opens the dataset and resolves the configuration."""
+        if self.teacher is None:
+            self.teacher = self._load_teacher()
+        teacher = self.teacher
+        self.constants = teacher.variables
+        config = dataclasses.replace(self.config, teacher_step=teacher.step)
+        config = configs.resolve(config, teacher.run.config, teachers.digest(teacher.variables))
+        self.config = configs.count_steps(config)
+        run = super().open()
+        if run.config.conditional and run.num_classes != teacher.gan.num_classes:
+            raise ValueError(
+                f'the teacher knows {teacher.gan.num_classes} classes, but {self.dataset.name} has '
+                f'{run.num_classes}: give the dataset that it was trained on'
+            )
+        return run
+
+    def build_step(self) -> tuple[Any, Update]:
+        """A fresh student and the step of both stages."""
+        self.check_rows(self.teacher.gan.discriminator)
+        config = self.run.config
+        state = stages.create(config, self.gan, self.teacher)
+        update = stages.make_update(config, self.gan, self.teacher, state, self.collectives)
+        return state, update
+
+    def flops(self, compiled: float | None) -> None:
+        """None: the compiler counts both stages."""
+        del compiled
+
+    def describe_teacher(self) -> list[tuple[str, str]]:
+        """The objective, the teacher and the stages."""
+        config, teacher = self.run.config, self.teacher
+        size = model.num_parameters(teacher.variables['generator']['params'])
+        lines = [
+            ('objective', f'{config.objective}, {config.channel_multiplier} of the channels'),
+            ('teacher', f'{config.teacher}, step {teacher.step:,}, G {size:,} parameters'),
+        ]
+        if config.objective == 'baseline':
+            return [*lines, ('stages', 'I alone, without the teacher')]
+        weight = '' if config.objective in configs.UNWEIGHTED else f', weight {config.weight:g}'
+        most = 'at most ' if config.auto_stage_two else ''
+        steps = f'{most}{config.stage_one_steps:,} steps without the teacher'
+        return [*lines, ('stages', f'I: {steps}; II: under it{weight}')]
+
+    def _load_teacher(self) -> Teacher:
+        config = self.config
         if config.teacher is None:
             raise ValueError('give --teacher, the workdir of a run of experiments.train')
         step = config.teacher_step
-        if step is None and runs.kind_of(workdir) == CompressConfig.KIND:
+        if step is None and runs.kind_of(self.workdir) == CompressConfig.KIND:
             # The teacher may have gone on training; its student has not changed teachers.
-            step = runs.read(workdir, CompressConfig).config.teacher_step
-        teacher = teachers.load(config.teacher, step)
-    config = dataclasses.replace(config, teacher_step=teacher.step)
-    config = configs.resolve(config, teacher.run.config, teachers.digest(teacher.variables))
-    if dataset is None:
-        dataset = trainer.open_dataset(config)
-    config, gan, state, devices, run = _build(config, teacher, dataset)
-    collectives = collectives_over(devices)
-    update = stages.make_update(config, gan, teacher, state, collectives)
-
-    def records(start: int, flops: float | None, check) -> recorder.GANRecords:
-        del flops  # no figure of its own
-        return trainer.open_records(run, workdir, gan, start, dataset, check)
-
-    def summary(start: int, flops: float | None) -> str:
-        del flops  # the compiler counts both stages
-        return recorder.summary(
-            run, workdir, dataset, state, devices, start, None, _about(config, teacher)
-        )
-
-    return runner.Job(
-        run=run,
-        devices=devices,
-        state=state,
-        update=update,
-        batches=lambda: runner.open_batches(dataset, config),
-        example=runner.example(config.batch_size, dataset),
-        records=records,
-        summary=summary,
-        advice=trainer.ADVICE,
-        constants=teacher.variables,
-        flops=lambda: None,
-    )
-
-
-def _build(config: CompressConfig, teacher: Teacher, dataset: data.Dataset):
-    config = methods.resolve(
-        configs.count_steps(config),
-        image_size=dataset.image_size,
-        channels=dataset.channels,
-        num_classes=dataset.num_classes,
-        num_examples=len(dataset),
-    )
-    devices = parallel.local_devices(config.num_devices, config.batch_size)
-    run = runs.Run(config, dataset.num_classes, dataset.class_names, len(dataset))
-    if config.conditional and run.num_classes != teacher.gan.num_classes:
-        raise ValueError(
-            f'the teacher knows {teacher.gan.num_classes} classes, but {dataset.name} has '
-            f'{run.num_classes}: give the dataset that it was trained on'
-        )
-    gan = model.build(
-        config,
-        num_classes=run.num_classes,
-        steps_per_epoch=run.steps_per_epoch,
-        axis_name=collectives_over(devices).axis_name,
-    )
-    rows = config.batch_size // len(devices) // config.accumulate
-    for judge in (gan.discriminator, teacher.gan.discriminator):
-        networks.check_rows(judge, rows)
-    state = stages.create(config, gan, teacher)
-    return config, gan, state, devices, run
-
-
-def _about(config: CompressConfig, teacher: Teacher) -> list[tuple[str, str]]:
-    size = model.num_parameters(teacher.variables['generator']['params'])
-    lines = [
-        ('objective', f'{config.objective}, {config.channel_multiplier} of the channels'),
-        ('teacher', f'{config.teacher}, step {teacher.step:,}, G {size:,} parameters'),
-    ]
-    if config.objective == 'baseline':
-        return [*lines, ('stages', 'I alone, without the teacher')]
-    weight = '' if config.objective in configs.UNWEIGHTED else f', weight {config.weight:g}'
-    most = 'at most ' if config.auto_stage_two else ''
-    steps = f'{most}{config.stage_one_steps:,} steps without the teacher'
-    return [*lines, ('stages', f'I: {steps}; II: under it{weight}')]
+            step = runs.read(self.workdir, CompressConfig).config.teacher_step
+        with messages.announced(f'Reading the teacher in {config.teacher}'):
+            return teachers.load(config.teacher, step)

@@ -13,7 +13,7 @@ import numpy as np
 
 from osgan_jax import data
 from osgan_jax.core import classifier_inputs
-from osgan_jax.distillation import state as states
+from osgan_jax.distillation import learners
 from osgan_jax.distillation.config import DistillConfig, TeacherConfig
 from osgan_jax.engine import checkpoints, runs
 from osgan_jax.io import checked_npz
@@ -75,11 +75,11 @@ def load(workdir: str | os.PathLike[str], step: int | None = None) -> Classifier
             f'{workdir} holds no run (no config.json): give the --workdir of experiments.teacher'
         )
     config = run.config
-    student = states.student(config, run.num_classes, None)
+    student = learners.student(config, run.num_classes, None)
     generator = None
     if isinstance(config, DistillConfig) and config.algorithm != 'kd':
-        generator = states.generator(config, None)
-    like = jax.eval_shape(lambda: states.create(config, student, generator))
+        generator = learners.generator(config, None)
+    like = jax.eval_shape(lambda: learners.create(config, student, generator))
     with checkpoints.Checkpoints(workdir, read_only=True) as saved:
         restored = saved.restore(like, step)
     return Classifier(run, restored.step, student.module, restored.state.student.variables)

@@ -1,4 +1,4 @@
-"""What is trained, and everything that changes while it is."""
+"""Learners: the networks that are trained, their optimisers and their state."""
 
 import dataclasses
 from typing import Any
@@ -29,8 +29,8 @@ class Learner:
 
 
 @flax.struct.dataclass
-class Learned:
-    """What changes of a learner.
+class LearnerState:
+    """The part of a learner that changes.
 
     Attributes:
       params: parameters.
@@ -44,7 +44,7 @@ class Learned:
 
     @property
     def variables(self) -> PyTree:
-        """What the module is applied with in inference."""
+        """Variables to apply the module with in inference."""
         return {'params': self.params, **self.stats}
 
 
@@ -53,15 +53,15 @@ class State:
     """Everything a round changes; all of it is checkpointed.
 
     Attributes:
-      step: rounds made, int32 scalar.
+      step: number of finished rounds, int32 scalar.
       student: the classifier that is trained; of a teacher's own training, the teacher.
       generator: None where data are used.
-      key: of all random numbers, folded with the step.
+      key: of all random numbers; each step folds its number in.
     """
 
     step: jax.Array
-    student: Learned
-    generator: Learned | None
+    student: LearnerState
+    generator: LearnerState | None
     key: jax.Array
 
 
@@ -124,10 +124,10 @@ def create(
         made = None
         if generator is not None:
             z = jnp.zeros((2, config.latent_dim))
-            made = _learned(generator, generator.module.init(key_g, z, train=False))
+            made = _initial(generator, generator.module.init(key_g, z, train=False))
         return State(
             step=jnp.zeros((), jnp.int32),
-            student=_learned(student, student.module.init(key_s, images, train=False)),
+            student=_initial(student, student.module.init(key_s, images, train=False)),
             generator=made,
             key=key,
         )
@@ -135,10 +135,10 @@ def create(
     return jax.jit(initialise)(jax.random.key(config.seed))
 
 
-def _learned(learner: Learner, variables: PyTree) -> Learned:
+def _initial(learner: Learner, variables: PyTree) -> LearnerState:
     stats = dict(variables)
     params = stats.pop('params')
-    return Learned(params, stats, learner.optimizer.init(params))
+    return LearnerState(params, stats, learner.optimizer.init(params))
 
 
 def _dtype(config: TeacherConfig | DistillConfig) -> Any:

@@ -1,4 +1,4 @@
-"""What a teacher's or a student's run leaves for a person."""
+"""The recorder of a teacher or a student."""
 
 import pathlib
 from collections.abc import Callable
@@ -8,15 +8,15 @@ import numpy as np
 
 from osgan_jax.core import classifier_inputs
 from osgan_jax.distillation.classifiers import Accuracy
-from osgan_jax.distillation.state import Learner, State
-from osgan_jax.engine import recorder
+from osgan_jax.distillation.learners import Learner, State
+from osgan_jax.engine.recorder import FileRecorder
 from osgan_jax.engine.runs import Run
 from osgan_jax.evaluation import score_log
 from osgan_jax.gan import sampling
 
 
-class DistillRecords(recorder.Written):
-    """Records of a classifier, and of the generator where there is one."""
+class DistillRecorder(FileRecorder):
+    """Recorder of a classifier, and of the generator where there is one."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class DistillRecords(recorder.Written):
           start: the step it goes on from.
           title: over the curves.
           accuracy: measures the classifier; None without test images.
-          generator: what samples are shown of; None for none.
+          generator: its samples are shown; None without one.
           flops: a step's, over all devices; None where they are not known.
         """
         super().__init__(run, workdir, start, title=title)
@@ -54,21 +54,21 @@ class DistillRecords(recorder.Written):
             self._generate = jax.jit(generate)
 
     def sample(self, step: int, state: State) -> None:
-        """Writes what the generator makes of fixed latents, and the curves."""
+        """Writes the generator's samples of fixed latents, and the curves."""
         if self._generate is not None:
             self.grid(step, np.asarray(self._generate(state.generator.variables, self._z)))
         elif step:
             self.curves()
 
     def is_evaluated(self, step: int) -> bool:
-        """Whether evaluations.jsonl has the accuracy that this run measures of that step."""
+        """Whether evaluations.jsonl has this run's accuracy of that step."""
         if self._accuracy is None:
             return True
         scores = score_log.scores(self.workdir, 'accuracy', self._accuracy.about)
         return step in dict(scores)
 
     def evaluate(self, step: int, state: State, check: Callable[[], None] | None = None) -> None:
-        """Writes the accuracy to evaluations.jsonl, with what it has cost so far."""
+        """Writes the accuracy to evaluations.jsonl, with its cost so far."""
         if self._accuracy is None:
             return
         accuracy = self._accuracy(state.student.variables, check)

@@ -23,7 +23,7 @@ from osgan_jax.core import classifier_inputs, losses, one_stage
 from osgan_jax.core.collectives import ONE_DEVICE, Collectives
 from osgan_jax.distillation import objectives
 from osgan_jax.distillation.config import DistillConfig, TeacherConfig
-from osgan_jax.distillation.state import Learned, Learner, State
+from osgan_jax.distillation.learners import Learner, LearnerState, State
 
 Array = jax.Array
 PyTree = Any
@@ -124,7 +124,7 @@ class _Makes:
         )
         return classifier_inputs.standardise(images, config.mean, config.std)
 
-    def judge(self, learned: Learned, params: PyTree, images: Array):
+    def judge(self, learned: LearnerState, params: PyTree, images: Array):
         """The student's verdict and its new statistics."""
         return self.student.module.apply(
             {'params': params, **learned.stats}, images, train=True, mutable=['batch_stats']
@@ -134,7 +134,7 @@ class _Makes:
         """The teacher's verdict."""
         return self.teacher.apply(variables, images, train=False)
 
-    def make(self, learned: Learned, params: PyTree, z: Array) -> tuple[Array, PyTree]:
+    def make(self, learned: LearnerState, params: PyTree, z: Array) -> tuple[Array, PyTree]:
         """Images and the generator's new statistics."""
         return self.generator.module.apply(
             {'params': params, **learned.stats}, z, train=True, mutable=['batch_stats']
@@ -148,13 +148,15 @@ class _Makes:
     def agreement(self, told, judged) -> Array:
         return self.mean(jnp.argmax(told.logits, -1) == jnp.argmax(judged.logits, -1))
 
-    def stepped(self, learner: Learner, learned: Learned, grads: PyTree, stats: PyTree) -> Learned:
+    def stepped(
+        self, learner: Learner, learned: LearnerState, grads: PyTree, stats: PyTree
+    ) -> LearnerState:
         """After the optimiser's update; gradients are summed over devices first."""
         grads = self.collectives.sum(grads)
         updates, opt = learner.optimizer.update(grads, learned.opt, learned.params)
-        return Learned(optax.apply_updates(learned.params, updates), stats, opt)
+        return LearnerState(optax.apply_updates(learned.params, updates), stats, opt)
 
-    def student_step(self, learned: Learned, images: Array, loss):
+    def student_step(self, learned: LearnerState, images: Array, loss):
         """Updates the student on images by `loss: judged -> [n]`; returns value and verdict too."""
 
         def objective(params):
@@ -165,7 +167,7 @@ class _Makes:
         (value, (judged, stats)), grads = gradient(learned.params)
         return self.stepped(self.student, learned, grads, stats), value, judged
 
-    def imitate(self, learned: Learned, images: Array, told) -> tuple[Learned, Metrics]:
+    def imitate(self, learned: LearnerState, images: Array, told) -> tuple[LearnerState, Metrics]:
         """Updates the student to do on images what the teacher does."""
 
         def loss(judged):

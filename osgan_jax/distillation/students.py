@@ -2,23 +2,21 @@
 
 import dataclasses
 import os
-import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
 
-from osgan_jax import data, reporting
-from osgan_jax.core.collectives import collectives_over
-from osgan_jax.distillation import classifiers, rounds, teachers
-from osgan_jax.distillation import state as states
+from osgan_jax import data
+from osgan_jax.distillation import classifiers, learners, rounds, teachers
 from osgan_jax.distillation.classifiers import Accuracy, Classifier
 from osgan_jax.distillation.config import DistillConfig, TeacherConfig, resolve_student
-from osgan_jax.distillation.records import DistillRecords
-from osgan_jax.engine import recorder, runner, runs
+from osgan_jax.distillation.recorder import DistillRecorder
+from osgan_jax.engine import messages, runner, runs, summary
+from osgan_jax.engine.job import Job, Update
 from osgan_jax.gan import model
-from osgan_jax.runtime import parallel
+from osgan_jax.reporting.summary import human
 
 NO_DATA = 'none'
 
@@ -42,80 +40,156 @@ def distill(
       dataset: to train on, for kd, instead of the configured one.
       test: to measure on, likewise.
 
-    Returns, raises: as `osgan_jax.engine.runner.carry_out`, the state a `state.State`; also
+    Returns, raises: as `osgan_jax.engine.runner.run`, the state a `learners.State`; also
       ValueError: for a network, dataset or option that does not exist or fit, or on resuming with
         another teacher.
       FileNotFoundError: for a teacher or a dataset that is not there.
     """
-    workdir = pathlib.Path(workdir)
-    return runner.carry_out(
-        lambda: _prepare(config, workdir, teacher, dataset, test),
-        workdir,
-        precision=config.precision,
-        deterministic=config.deterministic,
-    )
+    return runner.run(DistillJob(config, workdir, dataset, test, teacher))
 
 
-def _prepare(config: DistillConfig, workdir, teacher, dataset, test) -> runner.Job:
-    if teacher is None:
-        if config.teacher is None:
-            raise ValueError('give --teacher, the workdir of a run of experiments.teacher')
-        teacher = classifiers.load(config.teacher)
-    config, dataset, test = _with_data(config, teacher, dataset, test)
-    devices = parallel.local_devices(config.num_devices, config.batch_size)
-    collectives = collectives_over(devices)
-    student = states.student(config, teacher.run.num_classes, collectives.axis_name)
-    generator = None
-    if config.algorithm != 'kd':
-        generator = states.generator(config, collectives.axis_name)
-    state = states.create(config, student, generator)
-    seen = 0 if dataset is None else len(dataset)
-    run = runs.Run(config, teacher.run.num_classes, teacher.run.class_names, seen)
-    rows = config.batch_size // jax.process_count()
+class DistillJob(Job):
+    """Training of a student by a frozen teacher."""
 
-    def example() -> dict[str, np.ndarray]:
-        if dataset is not None:
-            return runner.example(config.batch_size, dataset)
+    title = 'osgan_jax: a student'
+    advice = teachers.TeacherJob.advice
+    step_name = 'round'
+
+    def __init__(
+        self,
+        config: DistillConfig,
+        workdir: str | os.PathLike[str],
+        dataset: data.Dataset | None = None,
+        test: data.Dataset | None = None,
+        teacher: Classifier | None = None,
+    ):
+        """Makes the job; the arguments are those of `distill`."""
+        super().__init__(config, workdir, dataset)
+        self.test, self.teacher = test, teacher
+
+    def open(self) -> runs.Run:
+        """Reads the teacher, opens the data that are needed and resolves the configuration."""
+        if self.teacher is None:
+            if self.config.teacher is None:
+                raise ValueError('give --teacher, the workdir of a run of experiments.teacher')
+            with messages.announced(f'Reading the teacher in {self.config.teacher}'):
+                self.teacher = classifiers.load(self.config.teacher)
+        self.constants, taught = self.teacher.variables, self.teacher.run
+        config = self.config
+        if config.dataset is None:
+            names = ('dataset', 'data_dir', 'split', 'test_split', 'test_data_dir', 'upscale')
+            values = {name: getattr(taught.config, name) for name in names}
+            config = dataclasses.replace(config, **values)
+        self._open_data(config)
+        num_examples = 0 if self.dataset is None else len(self.dataset)
+        resolved = resolve_student(
+            config,
+            network=self.teacher.architecture,
+            teacher=taught.config,
+            num_examples=num_examples,
+            digest=self.teacher.digest(),
+        )
+        return runs.Run(resolved, taught.num_classes, taught.class_names, num_examples)
+
+    def build(self) -> tuple[learners.State, Update]:
+        """A fresh student, its generator where there is one, and the round."""
+        config, axis_name = self.run.config, self.collectives.axis_name
+        self._student = learners.student(config, self.run.num_classes, axis_name)
+        self._generator = None
+        if config.algorithm != 'kd':
+            self._generator = learners.generator(config, axis_name)
+        state = learners.create(config, self._student, self._generator)
+        self._student_size = _size(state.student.params)
+        self._generator_size = None if self._generator is None else _size(state.generator.params)
+        # This traces a round too: what does not fit shows before anything is written.
+        self._flops = count_flops(config, self.teacher)
+        update = rounds.make_round(
+            config, self._student, self._generator, self.teacher.module, self.collectives
+        )
+        return state, update
+
+    def open_batches(self) -> data.Batches:
+        """Batches of images, or of rows to be filled."""
+        return _Rows(self.example_batch()) if self.dataset is None else super().open_batches()
+
+    def example_batch(self) -> dict[str, np.ndarray]:
+        """A batch of the shapes that `open_batches` gives this process."""
+        if self.dataset is not None:
+            return super().example_batch()
+        rows = self.run.config.batch_size // jax.process_count()
         return {'row': np.arange(rows, dtype=np.int32)}
 
-    # Traces a round too: what does not fit shows before anything is written.
-    flops = count_flops(config, teacher)
+    def flops(self, compiled: float | None) -> float | None:
+        """The count before compiling, with every step of the student."""
+        del compiled
+        return self._flops
 
-    return runner.Job(
-        run=run,
-        devices=devices,
-        state=state,
-        update=rounds.make_round(config, student, generator, teacher.module, collectives),
-        batches=lambda: (
-            runner.open_batches(dataset, config) if dataset is not None else _NoData(example())
-        ),
-        example=example(),
-        records=lambda start, flops, check: DistillRecords(
-            run,
-            workdir,
+    def describe(self, flops: float | None) -> list[tuple[str, str | None]]:
+        """Who learns what from whom, and how."""
+        config, teacher = self.run.config, self.teacher
+        source, updates = 'real images', f'{config.student_steps} of the student'
+        if self._generator is not None:
+            made = f'{config.generator}, {self._generator_size} parameters'
+            source = f'{made}, maximises {config.disagreement} of the logits'
+            updates += ', 1 of the generator'
+        origin = teacher.run.config
+        trained = origin.dataset if isinstance(origin, TeacherConfig) else 'distilled itself'
+        return [
+            ('algorithm', config.algorithm),
+            (
+                'teacher',
+                f'{teacher.architecture}, {_size(teacher.variables["params"])} parameters, of step '
+                f'{teacher.step:,} ({trained})',
+            ),
+            ('student', f'{config.student}, {self._student_size} parameters, {config.precision}'),
+            ('learns from', source),
+            ('measured on', f'{config.dataset} ({config.test_split})'),
+            ('a round', f'{config.batch_size} images, {updates}{summary.count_flops(flops)}'),
+            ('rates', _rates(config)),
+        ]
+
+    def open_recorder(
+        self, start: int, flops: float | None, check: Callable[[], None]
+    ) -> DistillRecorder:
+        """The recorder, which measures the accuracy where there are test images."""
+        del check
+        config, test = self.run.config, self.test
+        return DistillRecorder(
+            self.run,
+            self.workdir,
             start,
-            title=f'{config.algorithm}, {teacher.architecture} to {config.student}',
-            accuracy=None if test is None else Accuracy(student.module, test, config),
-            generator=generator,
+            title=f'{config.algorithm}, {self.teacher.architecture} to {config.student}',
+            accuracy=None if test is None else Accuracy(self._student.module, test, config),
+            generator=self._generator,
             flops=flops,
-        ),
-        summary=lambda start, flops: _summary(run, workdir, teacher, state, devices, start, flops),
-        advice=teachers.ADVICE,
-        constants=teacher.variables,
-        flops=lambda: flops,
-    )
+        )
+
+    def _open_data(self, config: DistillConfig) -> None:
+        """Opens the parts that the algorithm learns from and is measured on."""
+        origin = self.teacher.run.config
+        config = dataclasses.replace(config, image_size=origin.image_size, channels=origin.channels)
+        has_data = config.dataset != NO_DATA
+        if config.algorithm != 'kd':
+            self.dataset = None
+        elif self.dataset is None and has_data:
+            self.dataset = teachers.open_part(config)
+        if self.test is None and has_data:
+            self.test = teachers.open_part(config, test=True)
+        for part in (self.dataset, self.test):
+            if part is not None:
+                _check_fits(self.teacher, part)
 
 
 def count_flops(config: DistillConfig, teacher: Classifier) -> float | None:
-    """FLOPs of a round, with every step of the student counted; None where nobody counts.
+    """FLOPs of a round, with every step of the student counted; None where it is not known.
 
     Args:
       config: resolved.
       teacher: what it learns from.
     """
-    student = states.student(config, teacher.run.num_classes, None)
-    generator = None if config.algorithm == 'kd' else states.generator(config, None)
-    state = jax.eval_shape(lambda: states.create(config, student, generator))
+    student = learners.student(config, teacher.run.num_classes, None)
+    generator = None if config.algorithm == 'kd' else learners.generator(config, None)
+    state = jax.eval_shape(lambda: learners.create(config, student, generator))
     batch = {'row': jax.ShapeDtypeStruct((config.batch_size,), np.int32)}
     if config.algorithm == 'kd':
         batch = teachers.batch_shapes(config)
@@ -123,33 +197,6 @@ def count_flops(config: DistillConfig, teacher: Classifier) -> float | None:
     update = rounds.make_round(config, student, generator, teacher.module, unroll=True)
     cost = jax.jit(update).lower(state, batch, teacher.variables).cost_analysis()
     return (cost or {}).get('flops')
-
-
-def _with_data(config: DistillConfig, teacher: Classifier, dataset, test):
-    """Resolves the configuration and opens what it asks for: `(config, dataset, test)`."""
-    origin = teacher.run.config
-    if config.dataset is None:
-        names = ('dataset', 'data_dir', 'split', 'test_split', 'test_data_dir', 'upscale')
-        config = dataclasses.replace(config, **{name: getattr(origin, name) for name in names})
-    asked = dataclasses.replace(config, image_size=origin.image_size, channels=origin.channels)
-    has_data = config.dataset != NO_DATA
-    if config.algorithm != 'kd':
-        dataset = None
-    elif dataset is None and has_data:
-        dataset = teachers.open_part(asked)
-    if test is None and has_data:
-        test = teachers.open_part(asked, test=True)
-    for part in (dataset, test):
-        if part is not None:
-            _check_fits(teacher, part)
-    resolved = resolve_student(
-        config,
-        network=teacher.architecture,
-        teacher=origin,
-        num_examples=0 if dataset is None else len(dataset),
-        digest=teacher.digest(),
-    )
-    return resolved, dataset, test
 
 
 def _check_fits(teacher: Classifier, dataset: data.Dataset) -> None:
@@ -162,8 +209,8 @@ def _check_fits(teacher: Classifier, dataset: data.Dataset) -> None:
         )
 
 
-class _NoData:
-    """The batches of an algorithm that needs none: always the same rows to be filled."""
+class _Rows:
+    """The batches of an algorithm without data: always the same rows to be filled."""
 
     def __init__(self, batch: dict[str, np.ndarray]):
         self._batch = batch
@@ -174,7 +221,7 @@ class _NoData:
     def __next__(self) -> dict[str, np.ndarray]:
         return self._batch
 
-    def __enter__(self) -> '_NoData':
+    def __enter__(self) -> '_Rows':
         return self
 
     def __exit__(self, *unused: Any) -> None:
@@ -187,39 +234,8 @@ class _NoData:
         pass
 
 
-def _summary(run, workdir, teacher: Classifier, state, devices, start, flops) -> str:
-    config = run.config
-    count = lambda tree: reporting.summary.human(model.num_parameters(tree))  # noqa: E731
-    source = 'real images'
-    if state.generator is not None:
-        made = f'{config.generator}, {count(state.generator.params)} parameters'
-        source = f'{made}, maximises {config.disagreement} of the logits'
-    updates = f'{config.student_steps} of the student'
-    if state.generator is not None:
-        updates += ', 1 of the generator'
-    origin = teacher.run.config
-    trained = origin.dataset if isinstance(origin, TeacherConfig) else 'distilled itself'
-    fields = [
-        ('algorithm', config.algorithm),
-        (
-            'teacher',
-            f'{teacher.architecture}, {count(teacher.variables["params"])} parameters, of step '
-            f'{teacher.step:,} ({trained})',
-        ),
-        (
-            'student',
-            f'{config.student}, {count(state.student.params)} parameters, {config.precision}',
-        ),
-        ('learns from', source),
-        ('measured on', f'{config.dataset} ({config.test_split})'),
-        ('a round', f'{config.batch_size} images, {updates}{recorder.count_flops(flops)}'),
-        ('rates', _rates(config)),
-        ('rounds', recorder.length(run)),
-        ('devices', recorder.platform(devices)),
-        ('workdir', str(workdir)),
-        ('resumed', f'from round {start:,}' if start else None),
-    ]
-    return reporting.summary.summary(fields, title='osgan_jax: a student')
+def _size(params: Any) -> str:
+    return human(model.num_parameters(params))
 
 
 def _rates(config: DistillConfig) -> str:

@@ -1,25 +1,24 @@
 """Training a teacher: a classifier, on data."""
 
 import os
-import pathlib
+from collections.abc import Callable
 
 import jax
 import numpy as np
 
-from osgan_jax import data, reporting
-from osgan_jax.core.collectives import ONE_DEVICE, collectives_over
-from osgan_jax.distillation import rounds
-from osgan_jax.distillation import state as states
+from osgan_jax import data
+from osgan_jax.core.collectives import ONE_DEVICE
+from osgan_jax.distillation import learners, rounds
 from osgan_jax.distillation.classifiers import Accuracy
 from osgan_jax.distillation.config import DistillConfig, TeacherConfig, resolve_teacher
-from osgan_jax.distillation.records import DistillRecords
-from osgan_jax.engine import recorder, runner, runs
+from osgan_jax.distillation.recorder import DistillRecorder
+from osgan_jax.engine import messages, runner, runs, summary
+from osgan_jax.engine.job import Job, Update
 from osgan_jax.gan import model
-from osgan_jax.runtime import parallel
+from osgan_jax.reporting.summary import human
 
-ADVICE = 'Lower --learning_rate, or try another --seed.'
-# Images whose channels' mean and standard deviation stand for a dataset's.
-_LOOKED_AT = 5_000
+# Images whose channels' mean and standard deviation are taken for a dataset's.
+_STATISTICS_IMAGES = 5_000
 
 
 def train_teacher(
@@ -40,89 +39,101 @@ def train_teacher(
       dataset: to train on, instead of the configured one.
       test: to measure on, likewise.
 
-    Returns, raises: as `osgan_jax.engine.runner.carry_out`, the state a `state.State`; also
+    Returns, raises: as `osgan_jax.engine.runner.run`, the state a `learners.State`; also
       ValueError: for a network, dataset or option that does not exist or fit.
       FileNotFoundError: for a dataset that is not there.
     """
-    workdir = pathlib.Path(workdir)
-    return runner.carry_out(
-        lambda: _prepare(config, workdir, dataset, test),
-        workdir,
-        precision=config.precision,
-        deterministic=config.deterministic,
-    )
+    return runner.run(TeacherJob(config, workdir, dataset, test))
 
 
-def _prepare(config, workdir, dataset, test) -> runner.Job:
-    if dataset is None:
-        dataset = open_part(config)
-    check_labelled(dataset)
-    config = resolve_teacher(
-        config,
-        image_size=dataset.image_size,
-        channels=dataset.channels,
-        num_examples=len(dataset),
-        statistics=lambda: _statistics(dataset),
-    )
-    if test is None:
-        test = open_part(config, test=True)
-    check_alike(dataset, test)
-    devices = parallel.local_devices(config.num_devices, config.batch_size)
-    collectives = collectives_over(devices)
-    run = runs.Run(config, dataset.num_classes, dataset.class_names, len(dataset))
-    student = states.student(config, run.num_classes, collectives.axis_name)
-    state = states.create(config, student, None)
-    # Traces a step too: what does not fit shows before anything is written.
-    flops = count_flops(config, run.num_classes)
-    parameters = reporting.summary.human(model.num_parameters(state.student.params))
+class TeacherJob(Job):
+    """Training of a classifier on data."""
 
-    def summary(start: int, flops: float | None) -> str:
-        fields = [
-            ('network', f'{config.network}, {parameters} parameters, {config.precision}'),
-            ('dataset', describe(dataset)),
-            ('', dataset.report),
-            ('measured on', describe(test)),
+    title = 'osgan_jax: a teacher'
+    advice = 'Lower --learning_rate, or try another --seed.'
+
+    def __init__(
+        self,
+        config: TeacherConfig,
+        workdir: str | os.PathLike[str],
+        dataset: data.Dataset | None = None,
+        test: data.Dataset | None = None,
+    ):
+        """Makes the job; the arguments are those of `train_teacher`."""
+        super().__init__(config, workdir, dataset)
+        self.test = test
+
+    def open(self) -> runs.Run:
+        """Opens both parts of the dataset and resolves the configuration."""
+        if self.dataset is None:
+            self.dataset = open_part(self.config)
+        dataset = self.dataset
+        check_labelled(dataset)
+        config = resolve_teacher(
+            self.config,
+            image_size=dataset.image_size,
+            channels=dataset.channels,
+            num_examples=len(dataset),
+            statistics=lambda: _statistics(dataset),
+        )
+        if self.test is None:
+            self.test = open_part(config, test=True)
+        check_alike(dataset, self.test)
+        return runs.Run(config, dataset.num_classes, dataset.class_names, len(dataset))
+
+    def build(self) -> tuple[learners.State, Update]:
+        """A fresh classifier and its step."""
+        config, num_classes = self.run.config, self.run.num_classes
+        self._student = learners.student(config, num_classes, self.collectives.axis_name)
+        state = learners.create(config, self._student, None)
+        self._size = human(model.num_parameters(state.student.params))
+        # This traces a step too: what does not fit shows before anything is written.
+        self._flops = count_flops(config, num_classes)
+        return state, rounds.make_supervised(config, self._student, self.collectives)
+
+    def flops(self, compiled: float | None) -> float | None:
+        """The count before compiling, as students' are counted."""
+        del compiled
+        return self._flops
+
+    def describe(self, flops: float | None) -> list[tuple[str, str | None]]:
+        """What is trained, on what, and how."""
+        config = self.run.config
+        return [
+            ('network', f'{config.network}, {self._size} parameters, {config.precision}'),
+            ('dataset', describe(self.dataset)),
+            ('', self.dataset.report),
+            ('measured on', describe(self.test)),
             ('images', f'shifted by up to {config.crop} pixels{", mirrored" * config.flip}'),
-            ('a step', f'{config.batch_size} images{recorder.count_flops(flops)}'),
+            ('a step', f'{config.batch_size} images{summary.count_flops(flops)}'),
             ('rate', f'sgd, {config.learning_rate:g}{_decay(config)}'),
-            ('steps', recorder.length(run)),
-            ('devices', recorder.platform(devices)),
-            ('workdir', str(workdir)),
-            ('resumed', f'from step {start:,}' if start else None),
         ]
-        return reporting.summary.summary(fields, title='osgan_jax: a teacher')
 
-    return runner.Job(
-        run=run,
-        devices=devices,
-        state=state,
-        update=rounds.make_supervised(config, student, collectives),
-        batches=lambda: runner.open_batches(dataset, config),
-        example=runner.example(config.batch_size, dataset),
-        records=lambda start, flops, check: DistillRecords(
-            run,
-            workdir,
+    def open_recorder(
+        self, start: int, flops: float | None, check: Callable[[], None]
+    ) -> DistillRecorder:
+        """The recorder, which measures the accuracy."""
+        del check
+        return DistillRecorder(
+            self.run,
+            self.workdir,
             start,
-            title=f'{config.network}, {dataset.name}',
-            accuracy=Accuracy(student.module, test, config),
+            title=f'{self.run.config.network}, {self.dataset.name}',
+            accuracy=Accuracy(self._student.module, self.test, self.run.config),
             generator=None,
             flops=flops,
-        ),
-        summary=summary,
-        advice=ADVICE,
-        flops=lambda: flops,
-    )
+        )
 
 
 def count_flops(config: TeacherConfig, num_classes: int) -> float | None:
-    """FLOPs of a step over all devices; None where nobody counts.
+    """FLOPs of a step over all devices; None where it is not known.
 
     Args:
       config: resolved.
       num_classes: of the dataset.
     """
-    student = states.student(config, num_classes, None)
-    state = jax.eval_shape(lambda: states.create(config, student, None))
+    student = learners.student(config, num_classes, None)
+    state = jax.eval_shape(lambda: learners.create(config, student, None))
     batch = batch_shapes(config)
     update = rounds.make_supervised(config, student, ONE_DEVICE)
     # Before compiling, as students' are counted.
@@ -140,14 +151,16 @@ def batch_shapes(config: TeacherConfig | DistillConfig) -> dict[str, jax.ShapeDt
 
 def open_part(config: TeacherConfig | DistillConfig, *, test: bool = False) -> data.Dataset:
     """Opens the part of the configured dataset to train on, or to measure on."""
-    return data.load(
-        config.dataset,
-        split=config.test_split if test else config.split,
-        data_dir=(test and config.test_data_dir) or config.data_dir,
-        image_size=config.image_size,
-        channels=config.channels,
-        upscale=config.upscale,
-    )
+    split = config.test_split if test else config.split
+    with messages.announced(f'Reading {config.dataset} ({split})'):
+        return data.load(
+            config.dataset,
+            split=split,
+            data_dir=(test and config.test_data_dir) or config.data_dir,
+            image_size=config.image_size,
+            channels=config.channels,
+            upscale=config.upscale,
+        )
 
 
 def check_labelled(dataset: data.Dataset) -> None:
@@ -182,7 +195,9 @@ def _decay(config: TeacherConfig) -> str:
 
 def _statistics(dataset: data.Dataset) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel, of images in [0, 1]."""
-    rows = np.unique(np.linspace(0, len(dataset) - 1, min(len(dataset), _LOOKED_AT)).astype(int))
+    rows = np.unique(
+        np.linspace(0, len(dataset) - 1, min(len(dataset), _STATISTICS_IMAGES)).astype(int)
+    )
     images = np.stack([dataset[int(row)]['image'] for row in rows]) / 255.0
     mean, std = images.mean((0, 1, 2)), images.std((0, 1, 2))
     if not std.all():

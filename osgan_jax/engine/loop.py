@@ -1,8 +1,7 @@
-"""The steps of one process's share of a run, and everything that happens between them."""
+"""The steps of a run in one process, and everything that happens between them."""
 
 import contextlib
 import dataclasses
-import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
@@ -10,9 +9,11 @@ import jax
 import numpy as np
 
 from osgan_jax import data
-from osgan_jax.engine import checkpoints, nonfinite, recorder, runs
+from osgan_jax.engine import checkpoints, nonfinite
 from osgan_jax.engine.config import RunConfig
+from osgan_jax.engine.job import Job
 from osgan_jax.engine.nonfinite import NonFiniteError
+from osgan_jax.engine.recorder import Recorder
 from osgan_jax.runtime import parallel, stopping
 
 _PREFETCHED_BATCHES = 2
@@ -21,34 +22,29 @@ MOST_SKIPPED = 100
 
 
 class Loop:
-    """Makes a run's steps; logs, samples, evaluates and saves when it is time to."""
+    """Makes a run's steps; logs, samples, evaluates and saves when these are due."""
 
     def __init__(
         self,
-        run: runs.Run,
-        workdir: pathlib.Path,
+        job: Job,
         saved: checkpoints.Checkpoints,
-        records: recorder.Records,
+        recorder: Recorder,
         start: int,
-        advice: str,
         skipped: tuple[int, int] = (0, 0),
     ):
-        """Takes up a run.
+        """Makes the loop of a run.
 
         Args:
-          run: what is trained.
-          workdir: where.
+          job: what is trained.
           saved: its checkpoints.
-          records: what is to be kept of it.
+          recorder: keeps and shows its metrics, samples and scores.
           start: the step to go on from.
-          advice: how a person may go on after a number is no longer finite.
-          skipped: steps left out so far, and how many of them in a row at last, see
+          skipped: number of skipped steps so far, and of those in a row at the end, see
             `osgan_jax.engine.nonfinite.skipping`.
         """
-        self.config, self.workdir, self.saved, self.records = run.config, workdir, saved, records
+        self.job, self.config, self.saved, self.recorder = job, job.run.config, saved, recorder
         self.start = start
         self.skipped, self._skipped_in_a_row = skipped
-        self._advice = advice
         self.last_metrics: dict[str, float] = {}
         # Steps, their metrics and, of some, which tensors are finite: all still on the device.
         self._pending: list[tuple[int, dict[str, Any], Any]] = []
@@ -67,25 +63,24 @@ class Loop:
         """Runs to the last step, or to one at which somebody asked it to stop.
 
         Args:
-          update: makes `steps_per_call` of them.
+          update: the compiled update, `steps_per_call` steps a call.
           state: at the step to go on from.
-          batches: what the update takes beside it.
-          asked_to_stop: gives what all processes agreed on at a step, a signal's number, TIME_IS_UP
-            or 0.
-          signal: gives the number of a signal that need not be agreed on; of several processes none
-            is such.
+          batches: the update's batches, on the devices.
+          asked_to_stop: the processes' agreement at a step: a signal's number, TIME_IS_UP or 0.
+          signal: the number of a signal that needs no agreement, 0 without one; always 0 where
+            several processes train.
           end: the last step, by default the configured one.
 
         Raises:
-          interruption.Stopped: if it was a signal and something is left to be done.
-          NonFiniteError: see `osgan_jax.engine.runner.carry_out`.
+          stopping.Stopped: after a signal, if something is left to be done.
+          NonFiniteError: see `osgan_jax.engine.runner.run`.
         """
         config = self.config
         end = config.num_steps if end is None else end
         step, complete = self.start, True
         if step == 0:
             self._sample(0, state)
-        elif self._is_due(step, step == end) and not self.records.is_evaluated(step):
+        elif self._is_due(step, step == end) and not self.recorder.is_evaluated(step):
             complete = self._evaluate(step, state, signal)  # a signal left no time for it
         if signal() and not (step == end and complete):
             raise stopping.Stopped(stopping.NO_STEP, signal())
@@ -97,7 +92,7 @@ class Loop:
             last = step == end or reason == stopping.TIME_IS_UP
             if last or step % config.sample_every == 0:
                 self._sample(step, state)
-            # Whoever sends a signal may not wait for minutes.
+            # A signal's sender may not wait for minutes.
             complete = True
             if self._is_due(step, last) and (last or not reason):
                 complete = self._evaluate(step, state, signal)
@@ -114,7 +109,7 @@ class Loop:
                     reason,
                 )
         self._settle()
-        self.records.curves()
+        self.recorder.curves()
         return state
 
     def _is_due(self, step: int, last: bool = False) -> bool:
@@ -125,7 +120,7 @@ class Loop:
         try:
             return next(batches)
         except (ValueError, OSError):
-            # Data that cannot be read are no reason to lose the steps so far. Several processes
+            # Unreadable data are not a reason to lose the steps so far. Several processes
             # would have to save together, and the others have their data.
             if step > self.start and jax.process_count() == 1:
                 self._save(step, state, batches, wait=True)
@@ -140,7 +135,7 @@ class Loop:
         logged = step % self.config.log_every == 0
         self._newest = state
         self._pending.append((step, metrics, nonfinite.finite_leaves(state) if logged else None))
-        self.records.update(step)
+        self.recorder.update(step)
         if any(s % self.config.log_every == 0 for s, *_ in self._pending[:-1]):
             self._settle(keep=1)
 
@@ -159,7 +154,7 @@ class Loop:
             values = {name: float(values[-1]) for name, values in metrics.items()}
             self.last_metrics = values
             if step % self.config.log_every == 0:
-                self.records.metrics(step, values)
+                self.recorder.metrics(step, values)
 
     def _check_finite(self, step: int, metrics: dict[str, np.ndarray]) -> None:
         for name, values in metrics.items():
@@ -168,42 +163,42 @@ class Loop:
                 at = step - len(values) + 1 + int(bad[0])
                 raise NonFiniteError(
                     f'{name} became {values[bad[0]]} at step {at}. {self._tensors()}'
-                    f'{self._way_out()}'
+                    f'{self._outcome()}'
                 )
 
     def _count_skipped(self, step: int, metrics: dict[str, np.ndarray]) -> None:
-        """Counts the steps left out, and turns each step's mark into the count up to it."""
+        """Counts skipped steps, and turns each step's mark into the count up to it."""
         counts = []
-        for at, left_out in enumerate(metrics['skipped'], step - len(metrics['skipped']) + 1):
-            self.skipped += int(left_out)
-            self._skipped_in_a_row = self._skipped_in_a_row + 1 if left_out else 0
+        for at, skipped in enumerate(metrics['skipped'], step - len(metrics['skipped']) + 1):
+            self.skipped += int(skipped)
+            self._skipped_in_a_row = self._skipped_in_a_row + 1 if skipped else 0
             counts.append(self.skipped)
             if self._skipped_in_a_row == MOST_SKIPPED:
                 bad = [name for name, values in metrics.items() if not np.isfinite(values).all()]
                 what = f'{", ".join(bad)} not finite' if bad else 'new tensors not finite'
                 raise NonFiniteError(
                     f'{MOST_SKIPPED} steps in a row up to step {at} were skipped, {what}. '
-                    f'{self._tensors()}{self._way_out()}'
+                    f'{self._tensors()}{self._outcome()}'
                 )
         metrics['skipped'] = np.array(counts)
 
     def _tensors(self) -> str:
-        """Which tensors the newest state has that are not finite, as a sentence or nothing."""
+        """A sentence on the newest state's tensors that are not finite; empty without any."""
         bad = nonfinite.describe(self._newest)
         return f'By then not finite: {bad}. ' if bad else ''
 
-    def _way_out(self) -> str:
+    def _outcome(self) -> str:
         with contextlib.suppress(checkpoints.CheckpointError):
             self.saved.wait()  # one may be on its way
         newest = self.saved.latest_step()
         kept = f'the checkpoint of step {newest} is kept' if newest else 'nothing was saved yet'
-        return f'The run in {self.workdir} is stopped and {kept}. {self._advice}'
+        return f'The run in {self.job.workdir} is stopped and {kept}. {self.job.advice}'
 
     @contextlib.contextmanager
     def _aside(self) -> Iterator[None]:
-        """For what is no training: waits for the steps so far and stops the clock meanwhile."""
+        """Waits for the steps so far, and stops the clock of training for the block."""
         self._settle()
-        with self.records.paused():
+        with self.recorder.paused():
             yield
 
     def _save(self, step: int, state: Any, batches, *, wait: bool) -> None:
@@ -216,17 +211,17 @@ class Loop:
                 metadata={
                     'config': dataclasses.asdict(self.config),
                     'skipped': [self.skipped, self._skipped_in_a_row],
-                    'seconds': self.records.seconds,
+                    'seconds': self.recorder.seconds,
                 },
                 wait=wait,
             )
 
     def _sample(self, step: int, state: Any) -> None:
         with self._aside():
-            self.records.sample(step, state)
+            self.recorder.sample(step, state)
 
     def _evaluate(self, step: int, state: Any, signal: Callable[[], int]) -> bool:
-        """Returns whether it came to its end: a signal does not wait for that."""
+        """Returns whether the evaluation was completed: a signal ends it."""
 
         def check() -> None:
             if signal():
@@ -235,7 +230,7 @@ class Loop:
         with self._aside():
             self._check_state(step, state)  # it may be kept as the best
             try:
-                self.records.evaluate(step, state, check)
+                self.recorder.evaluate(step, state, check)
             except stopping.Abandoned:
                 return False
         return True
@@ -245,7 +240,7 @@ class Loop:
             self._refuse(step, bad)
 
     def _refuse(self, step: int, tensors: str) -> NoReturn:
-        raise NonFiniteError(f'{tensors} not finite at step {step}. {self._way_out()}')
+        raise NonFiniteError(f'{tensors} not finite at step {step}. {self._outcome()}')
 
 
 class _Groups:

@@ -1,4 +1,4 @@
-"""Numbers that are not finite: in which tensors they are, and steps that are undone for them."""
+"""Numbers that are not finite: the tensors that hold them, and steps that are skipped."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 PyTree = Any
-# Tensors that a message names before it only counts.
-_NAMED = 3
+_NAMED = 3  # tensors in a message; the others are counted
 
 
 class NonFiniteError(RuntimeError):
@@ -33,11 +32,11 @@ def names(tree: PyTree) -> list[str]:
 
 
 def describe(tree: PyTree, finite: np.ndarray | jax.Array | None = None) -> str:
-    """Which leaves are not finite, for a person: '' where all are.
+    """The leaves that are not finite, for a person; '' where all are.
 
     Args:
-      tree: what is described.
-      finite: what `finite_leaves` said of it; by default it is asked.
+      tree: any pytree.
+      finite: its `finite_leaves`, where they are known.
     """
     finite = np.asarray(finite_leaves(tree) if finite is None else finite)
     bad = [name for name, good in zip(names(tree), finite, strict=False) if not good]
@@ -48,18 +47,16 @@ def describe(tree: PyTree, finite: np.ndarray | jax.Array | None = None) -> str:
 
 
 def skipping(update: Callable[..., tuple[PyTree, dict[str, jax.Array]]]):
-    """An update that leaves everything but the step as it was where it would make NaN or Inf.
+    """An update that skips steps with NaN or infinity: of the state, only the step number changes.
 
-    The old state is kept beside the new one while a step runs, so that a state takes twice the
-    memory.
+    The old state is kept beside the new one while a step runs, so a state takes twice the memory.
 
     Args:
       update: `(state, batch, *constants) -> (state, metrics)`; the state has a `step`.
 
     Returns:
-      A function of the same arguments, whose metrics have `skipped`, 1 where the step was left out
-      (state or metrics were not finite) and 0 elsewhere. A step's random numbers follow from its
-      number and its batch is gone, so that the next one tries others.
+      A function of the same arguments, whose metrics have `skipped`: 1 where state or metrics were
+      not finite, else 0. The next step tries another batch and other random numbers.
     """
 
     def guarded(state, batch, *constants):

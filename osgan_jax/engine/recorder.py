@@ -1,45 +1,44 @@
-"""What a run leaves for a person: logs, progress and curves, whatever it trains."""
+"""Recorders: the logs, progress and curves of a run, whatever it trains."""
 
 import contextlib
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import jax
 import numpy as np
 
 from osgan_jax import reporting
 from osgan_jax.engine.runs import Run
-from osgan_jax.runtime import settings
+from osgan_jax.io import atomic
 
 # TensorBoard shows about ten of a run's images, however many there are.
 _EVENT_IMAGES = 32
 
-# Names that `reporting.files.replacing` gives to what a run writes.
-_BEING_WRITTEN = (
-    '.config.json.*.tmp',
-    'best/.config.json.*.tmp',
-    '.metrics.jsonl.*.tmp',
-    '.timing.jsonl.*.tmp',
-    '.curves.png.*.tmp',
-    'samples/.step_*.tmp',
+# The files that a run replaces.
+_FILES = (
+    'config.json',
+    'best/config.json',
+    'metrics.jsonl',
+    'timing.jsonl',
+    'curves.png',
+    'samples/step_*.png',
 )
-# And one that scores itself; otherwise experiments.evaluate may be writing them just now.
-_SCORES_BEING_WRITTEN = ('.evaluations.jsonl.*.tmp', '.evaluations.png.*.tmp')
+# Files of a run that scores itself; otherwise experiments.evaluate may be writing them just now.
+_SCORES = ('evaluations.jsonl', 'evaluations.png')
 
 
-class Records:
-    """The records of a process that keeps none: of several, only the first writes.
+class Recorder:
+    """A recorder that keeps nothing, of processes beside the first.
 
     Attributes:
-      seconds: what training has taken so far.
+      seconds: seconds of training so far.
     """
 
     seconds: float = 0.0
 
-    def took(self, seconds: float | None) -> None:
-        """Sets the clock to what training took before an interruption, where that is known."""
+    def set_seconds(self, seconds: float | None) -> None:
+        """Sets the clock to the seconds of training before an interruption, where known."""
 
     def update(self, step: int) -> None:
         """Notes that `step` updates were dispatched."""
@@ -51,19 +50,19 @@ class Records:
         """Writes a grid of images and the curves so far."""
 
     def evaluate(self, step: int, state: Any, check: Callable[[], None] | None = None) -> None:
-        """Scores what was trained; `check` is called now and then, and what it raises ends it."""
+        """Scores the state; `check` is called now and then, and what it raises ends it."""
 
     def is_evaluated(self, step: int) -> bool:
-        """Whether this run scored a step already; here nothing ever is to be."""
+        """Whether this run scored a step already; here there is nothing to score."""
         del step
         return True
 
     def paused(self) -> contextlib.AbstractContextManager[None]:
-        """A context whose time is not training's."""
+        """A context that stops the clock of training."""
         return contextlib.nullcontext()
 
     def time_is_up(self) -> bool:
-        """Whether training has taken all the time it was given."""
+        """Whether training has used up its time."""
         return False
 
     def curves(self) -> None:
@@ -74,10 +73,10 @@ class Records:
 
 
 class Stopwatch:
-    """Seconds of training: from the first step on, but for what is no training.
+    """Seconds of training, from the first step on.
 
     Args:
-      before: seconds that the run had taken when it was interrupted.
+      before: seconds before the run was interrupted.
     """
 
     def __init__(self, before: float = 0.0):
@@ -85,13 +84,13 @@ class Stopwatch:
         self._since: float | None = None
 
     def start(self) -> None:
-        """Lets it run, if it does not."""
+        """Starts it, unless it runs."""
         if self._since is None:
             self._since = time.monotonic()
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Lets it stand; afterwards it runs again if it ran."""
+        """Stops it for the block; afterwards it runs again if it ran."""
         running = self._since is not None
         self._total, self._since = self.seconds, None
         try:
@@ -102,12 +101,12 @@ class Stopwatch:
 
     @property
     def seconds(self) -> float:
-        """What it shows."""
+        """Seconds so far."""
         return self._total + (0.0 if self._since is None else time.monotonic() - self._since)
 
 
-class Written(Records):
-    """Records in a run's directory and on the terminal; what is sampled and scored is a subclass's.
+class FileRecorder(Recorder):
+    """Keeps logs and curves in a run's directory and shows progress; subclasses sample and score.
 
     Attributes:
       run: what is trained.
@@ -126,11 +125,9 @@ class Written(Records):
         """
         config = run.config
         self.run, self.workdir = run, workdir
-        self._title = title
-        # What a kill left of files that were being written.
-        for pattern in _BEING_WRITTEN + (_SCORES_BEING_WRITTEN if config.eval_every else ()):
-            for path in workdir.glob(pattern):
-                path.unlink(missing_ok=True)
+        self._title, self._dispatched = title, start
+        for name in _FILES + (_SCORES if config.eval_every else ()):
+            atomic.remove_unfinished(workdir / name)
         every = config.log_every
         self._log = reporting.MetricsLog(workdir, start, every=every)
         self._timing = reporting.MetricsLog(workdir, start, filename='timing.jsonl', every=every)
@@ -146,10 +143,10 @@ class Written(Records):
 
     @property
     def seconds(self) -> float:
-        """What training has taken so far."""
+        """Seconds of training so far."""
         return self._clock.seconds
 
-    def took(self, seconds: float | None) -> None:
+    def set_seconds(self, seconds: float | None) -> None:
         """Sets the clock; otherwise it goes on from the last line of timing.jsonl."""
         if seconds is not None:
             self._clock = Stopwatch(seconds)
@@ -157,6 +154,7 @@ class Written(Records):
     def update(self, step: int) -> None:
         """Moves the progress bar."""
         self._clock.start()
+        self._dispatched = step
         self._progress.update(step)
 
     def paused(self) -> contextlib.AbstractContextManager[None]:
@@ -180,7 +178,8 @@ class Written(Records):
             logged = {**values, 'epoch': round(epoch, 3)}
         if self._log.write(step, logged):
             self.tensorboard.scalars(step, values)
-        self._progress.update(step, values)
+        # The metrics of a step are read after the next one was dispatched.
+        self._progress.update(self._dispatched, values)
         self._timing.write(
             step,
             {
@@ -219,29 +218,3 @@ class Written(Records):
         """Closes the files."""
         for resource in (self._progress, self.tensorboard, self._timing, self._log):
             resource.close()
-
-
-def platform(devices: Sequence[jax.Device]) -> str:
-    """The devices of all processes, for a person."""
-    text = f'{len(devices)} {devices[0].device_kind}'
-    if jax.process_count() > 1:
-        text += f', in {jax.process_count()} processes'
-    if settings.is_deterministic():
-        text += ', deterministic'
-    return text
-
-
-def length(run: Run) -> str:
-    """How many steps a run is to make, for a person."""
-    config = run.config
-    if config.max_seconds is not None:
-        return f'as many as {config.max_seconds:g} s give'
-    text = f'{config.num_steps:,}'
-    if run.num_examples:
-        text += f' ({config.num_steps / run.steps_per_epoch:.0f} epochs)'
-    return text
-
-
-def count_flops(flops: float | None) -> str:
-    """What is said of a step's FLOPs, nothing where they are not known."""
-    return '' if flops is None else f', {reporting.summary.human(flops, "FLOP")}'

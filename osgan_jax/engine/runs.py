@@ -1,4 +1,4 @@
-"""A run's directory: what it was made with, written once and checked on every return to it."""
+"""The config.json of a run's directory: written at the start, checked on resuming."""
 
 import dataclasses
 import json
@@ -12,24 +12,24 @@ from typing import Any
 
 from osgan_jax import reporting
 from osgan_jax.engine import config as configuration
-from osgan_jax.gan.config import TrainConfig
 from osgan_jax.io import atomic
 
 _FILE = 'config.json'
-_MOST_TEXT = 1 << 24  # bytes; a list of many thousand class names has less than one MB
-_MOST_COUNT = 1 << 31  # images or classes of a dataset
-_MOST_SAID = 300  # characters of a reason in a message
+_DEFAULT_KIND = 'train'  # of files without a kind
+_MAX_BYTES = 1 << 24  # many thousand class names take less than one MB
+_MAX_COUNT = 1 << 31  # images or classes of a dataset
+_MAX_REASON = 300  # characters of a reason in a message
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What is needed to rebuild a run's networks without its data.
+    """A run's configuration and facts about its data, enough to rebuild its networks.
 
     Attributes:
       config: resolved, an `osgan_jax.engine.config.RunConfig`.
       num_classes: of the dataset, 0 without labels.
       class_names: of the dataset.
-      num_examples: of the dataset, images an epoch; 0 for a run that sees no data.
+      num_examples: of the dataset, images an epoch; 0 for a run without data.
     """
 
     config: Any
@@ -47,7 +47,7 @@ class _OtherKindError(ValueError):
     pass
 
 
-# What reading raises at damaged or hostile bytes, depending on which ones they are.
+# The errors of reading damaged or hostile bytes.
 _DAMAGE = (
     ValueError,
     LookupError,
@@ -79,16 +79,16 @@ def read(workdir: str | os.PathLike[str], *kinds: type[configuration.RunConfig])
 
     Args:
       workdir: the run's directory.
-      *kinds: what the run's configuration may be; by default a `TrainConfig`.
+      *kinds: the classes that the run's configuration may be of.
 
     Raises:
       ValueError: if it is damaged, from another version, or of a run of another kind.
     """
     path = pathlib.Path(workdir) / _FILE
-    known = {kind.KIND: kind for kind in kinds or (TrainConfig,)}
+    known = {kind.KIND: kind for kind in kinds}
     try:
-        body = json.loads(_content(path))
-        dataset, found = body['dataset'], body.get('kind', TrainConfig.KIND)
+        body = json.loads(_read_file(path))
+        dataset, found = body['dataset'], body.get('kind', _DEFAULT_KIND)
         if found not in known:
             raise _OtherKindError(
                 f'{workdir} holds a run of experiments.{found}, not of experiments.'
@@ -106,17 +106,17 @@ def read(workdir: str | os.PathLike[str], *kinds: type[configuration.RunConfig])
         raise
     except _DAMAGE as error:
         raise ValueError(
-            f'{path} cannot be used ({_say(error)}): restore it, delete it if there are '
+            f'{path} cannot be used ({_reason(error)}): restore it, delete it if there are '
             'checkpoints, which remember it, or choose another workdir'
         ) from error
 
 
 def recall(metadata: Mapping[str, Any], like: Run) -> Run | None:
-    """The run that a checkpoint remembers, for a directory whose config.json is gone.
+    """The run of a checkpoint, for a directory without config.json.
 
     Args:
       metadata: of the checkpoint.
-      like: a run of the same kind, for what a checkpoint does not say of the dataset.
+      like: a run of the same kind, for facts that a checkpoint lacks.
 
     Returns:
       The run; None if the checkpoint has no configuration, or one of another kind or version.
@@ -137,17 +137,17 @@ def last_logged(workdir: str | os.PathLike[str]) -> int:
 
 
 def check_unstarted(workdir: str | os.PathLike[str], saved: Run | None) -> str | None:
-    """Looks whether a directory without checkpoints has lost some.
+    """Checks that a directory without checkpoints has not lost any.
 
     Args:
       workdir: the directory.
-      saved: its run, None where config.json is gone too.
+      saved: its run, None without config.json.
 
     Returns:
-      What a person should know before the run starts from step 0; None for a fresh directory.
+      A warning for an interrupted run that starts again from step 0; None for a fresh directory.
 
     Raises:
-      ValueError: if the run there must have saved some.
+      ValueError: if the run there must have saved checkpoints.
     """
     last = last_logged(workdir)
     if not last:
@@ -165,10 +165,10 @@ def check_unstarted(workdir: str | os.PathLike[str], saved: Run | None) -> str |
 
 
 def kind_of(workdir: str | os.PathLike[str]) -> str | None:
-    """What kind of run a directory holds; None where there is none or nothing can be read."""
+    """The kind of run that a directory holds; None where none can be read."""
     try:
-        body = json.loads(_content(pathlib.Path(workdir) / _FILE))
-        return str(body.get('kind', TrainConfig.KIND))
+        body = json.loads(_read_file(pathlib.Path(workdir) / _FILE))
+        return str(body.get('kind', _DEFAULT_KIND))
     except _DAMAGE:
         return None
 
@@ -187,18 +187,18 @@ def check_same(workdir: str | os.PathLike[str], saved: Run, asked: Run) -> None:
         )
 
 
-def _content(path: pathlib.Path) -> bytes:
-    """What a file of a run holds, if it can be one."""
+def _read_file(path: pathlib.Path) -> bytes:
+    """The content of a run's file, unless no run wrote it."""
     info = os.stat(path)
     if not stat.S_ISREG(info.st_mode):  # a pipe would be waited for
-        raise ValueError('it is no file')
-    if info.st_size > _MOST_TEXT:
+        raise ValueError('it is not a file')
+    if info.st_size > _MAX_BYTES:
         raise ValueError(f'it has {info.st_size} bytes, more than any run writes')
     return path.read_bytes()
 
 
 def _config(kind: type[configuration.RunConfig], values: Any) -> Any:
-    """The configuration of a JSON object, every field of its own type."""
+    """The configuration of a JSON object; every field must have its own type."""
     config = kind.from_json(json.dumps(values))
     for name, hint in typing.get_type_hints(kind).items():
         if typing.get_origin(hint) is not typing.ClassVar:
@@ -209,7 +209,7 @@ def _config(kind: type[configuration.RunConfig], values: Any) -> Any:
 
 
 def _is_of(value: Any, hint: Any) -> bool:
-    """Whether a value that was JSON is of a field's type: plain types, unions and tuples."""
+    """Whether a value from JSON has a field's type: a plain type, a union or a tuple."""
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
         return any(_is_of(value, part) for part in typing.get_args(hint))
@@ -226,13 +226,13 @@ def _name(hint: Any) -> str:
 
 def _count(dataset: dict[str, Any], name: str) -> int:
     value = dataset[name]
-    if type(value) is not int or not 0 <= value < _MOST_COUNT:
-        raise ValueError(f'{name}={value!r}: expected a number of them')
+    if type(value) is not int or not 0 <= value < _MAX_COUNT:
+        raise ValueError(f'{name}={value!r}: expected a count')
     return value
 
 
-def _say(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     text = ' '.join(str(error).split())
     if isinstance(error, KeyError):
         text = f'{text} is missing'
-    return text if len(text) <= _MOST_SAID else f'{text[:_MOST_SAID]}...'
+    return text if len(text) <= _MAX_REASON else f'{text[:_MAX_REASON]}...'

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from osgan_jax import data
-from osgan_jax.engine import checkpoints, runs
+from osgan_jax.engine import checkpoints, messages, runs
 from osgan_jax.gan import model
 from osgan_jax.gan.model import TrainState
 
@@ -44,16 +44,12 @@ class BestCheckpoint:
         """
         from osgan_jax.evaluation import evaluators
 
-        def progress(done: int, count: int) -> None:
-            del done, count
-            check()
-
         config = run.config
         extractor = evaluators.extractor_for(
             dataset,
             inception_weights=config.inception_weights,
             convention=config.convention,
-            progress=progress,
+            progress=messages.countdown('Training a classifier to score by, step', check),
             warn=warn,
         )
         self._evaluator = evaluators.evaluator(
@@ -63,7 +59,7 @@ class BestCheckpoint:
             metrics=('fid',),
             num_samples=config.eval_samples,
             seed=config.seed,
-            real_progress=progress,
+            real_progress=messages.countdown('Reading the real images, image', check),
             warn=warn,
         )
         self._run, self._workdir, self._warn = run, workdir, warn

@@ -1,27 +1,24 @@
 """Training a GAN: the job that a configuration and a dataset make."""
 
 import os
-import pathlib
 from collections.abc import Callable
+from typing import Any
 
 import jax
 
 from osgan_jax import data, networks
-from osgan_jax.core import collectives
-from osgan_jax.engine import runner, runs
+from osgan_jax.engine import messages, runner, runs
+from osgan_jax.engine.job import Job, Update
 from osgan_jax.engine.nonfinite import NonFiniteError
 from osgan_jax.engine.runner import Result
-from osgan_jax.gan import best_checkpoint, methods, model, recorder, updates
+from osgan_jax.engine.summary import count_flops
+from osgan_jax.gan import best_checkpoint, methods, model, updates
 from osgan_jax.gan.config import TrainConfig
-from osgan_jax.runtime import parallel
+from osgan_jax.gan.recorder import GANRecorder
+from osgan_jax.reporting.summary import human
 from osgan_jax.runtime.stopping import Stopped
 
-__all__ = ['NonFiniteError', 'Result', 'Stopped', 'train']
-
-ADVICE = (
-    'Lower --learning_rate_d or --learning_rate_g, change the loss or normalisation, or another '
-    '--seed; where it is a rare accident, --skip_nonfinite.'
-)
+__all__ = ['GANJob', 'NonFiniteError', 'Result', 'Stopped', 'train']
 
 
 def train(
@@ -42,27 +39,11 @@ def train(
       workdir: the run's directory.
       dataset: instead of the configured one, already opened.
 
-    Returns, raises: as `osgan_jax.engine.runner.carry_out`, the state a `TrainState`; also
+    Returns, raises: as `osgan_jax.engine.runner.run`, the state a `TrainState`; also
       ValueError: for a configuration that contradicts itself, or the dataset.
       FileNotFoundError: for a dataset that is not there.
     """
-    workdir = pathlib.Path(workdir)
-    return runner.carry_out(
-        lambda: _prepare(config, workdir, dataset),
-        workdir,
-        precision=config.precision,
-        deterministic=config.deterministic,
-    )
-
-
-def check_evaluation(config: TrainConfig) -> None:
-    """Raises ValueError where evaluations were asked of several processes."""
-    if config.eval_every and jax.process_count() > 1:
-        # The best checkpoint would be one process's to choose and all processes' to write.
-        raise ValueError(
-            'eval_every: several processes cannot evaluate while they train; leave it out and run '
-            'experiments.evaluate beside them or afterwards'
-        )
+    return runner.run(GANJob(config, workdir, dataset))
 
 
 def open_dataset(config: TrainConfig) -> data.Dataset:
@@ -78,74 +59,131 @@ def open_dataset(config: TrainConfig) -> data.Dataset:
     )
 
 
-def open_records(
-    run: runs.Run,
-    workdir: pathlib.Path,
-    gan: model.GAN,
-    start: int,
-    dataset: data.Dataset,
-    check: Callable[[], None],
-) -> recorder.GANRecords:
-    """The records of a run that its configuration asks for, see `osgan_jax.engine.runner.Job`."""
-    chosen = None
-    if run.config.eval_every:
-        chosen = best_checkpoint.BestCheckpoint(
-            run, workdir, gan, dataset, check=check, warn=runner.warn
+class GANJob(Job):
+    """Training of a GAN.
+
+    Attributes:
+      gan: its networks and optimisers, once built.
+    """
+
+    title = 'osgan_jax: one run'
+    advice = (
+        'Lower --learning_rate_d or --learning_rate_g, change the loss or normalisation, or '
+        'another --seed; where it is a rare accident, --skip_nonfinite.'
+    )
+    gan: model.GAN
+
+    def open(self) -> runs.Run:
+        """Opens the dataset and resolves the configuration."""
+        config = self.config
+        if config.eval_every and jax.process_count() > 1:
+            # The best checkpoint would be one process's to choose and all processes' to write.
+            raise ValueError(
+                'eval_every: several processes cannot evaluate while they train; leave it out and '
+                'run experiments.evaluate beside them or afterwards'
+            )
+        if self.dataset is None:
+            with messages.announced(f'Reading {config.dataset}'):
+                self.dataset = open_dataset(config)
+        dataset = self.dataset
+        config = methods.resolve(
+            config,
+            image_size=dataset.image_size,
+            channels=dataset.channels,
+            num_classes=dataset.num_classes,
+            num_examples=len(dataset),
         )
-    real = dataset if run.config.collapse_alarm else None
-    return recorder.GANRecords(run, workdir, gan, start, chosen, real)
+        return runs.Run(config, dataset.num_classes, dataset.class_names, len(dataset))
 
+    def build(self) -> tuple[Any, Update]:
+        """Builds the networks, a fresh state and the step."""
+        config = self.run.config
+        self.gan = model.build(
+            config,
+            num_classes=self.run.num_classes,
+            steps_per_epoch=self.run.steps_per_epoch,
+            axis_name=self.collectives.axis_name,
+        )
+        self.check_rows(self.gan.discriminator)
+        state, update = self.build_step()
+        self._sizes = [human(model.num_parameters(p)) for p in (state.params_g, state.params_d)]
+        return state, update
 
-def _prepare(
-    config: TrainConfig, workdir: pathlib.Path, dataset: data.Dataset | None
-) -> runner.Job:
-    check_evaluation(config)
-    if dataset is None:
-        dataset = open_dataset(config)
-    config = methods.resolve(
-        config,
-        image_size=dataset.image_size,
-        channels=dataset.channels,
-        num_classes=dataset.num_classes,
-        num_examples=len(dataset),
-    )
-    devices = parallel.local_devices(config.num_devices, config.batch_size)
-    run = runs.Run(config, dataset.num_classes, dataset.class_names, len(dataset))
-    gan = model.build(
-        config,
-        num_classes=run.num_classes,
-        steps_per_epoch=run.steps_per_epoch,
-        axis_name=collectives.collectives_over(devices).axis_name,
-    )
-    networks.check_rows(gan.discriminator, config.batch_size // len(devices) // config.accumulate)
-    state = model.create(gan, config.seed)
-    update = updates.make_update(
-        gan,
-        config.scheme,
-        state,
-        collectives.collectives_over(devices),
-        accumulate=config.accumulate,
-    )
+    def build_step(self) -> tuple[Any, Update]:
+        """A fresh state and the step of the networks, see `build`."""
+        config = self.run.config
+        state = model.create(self.gan, config.seed)
+        update = updates.make_update(
+            self.gan, config.scheme, state, self.collectives, accumulate=config.accumulate
+        )
+        return state, update
 
-    def records(start: int, flops: float | None, check) -> recorder.GANRecords:
+    def check_rows(self, discriminator: Any) -> None:
+        """Raises ValueError unless a discriminator takes a device's part of a batch."""
+        config = self.run.config
+        rows = config.batch_size // len(self.devices) // config.accumulate
+        networks.check_rows(discriminator, rows)
+
+    def flops(self, compiled: float | None) -> float | None:
+        """The compiler's count, where it counts every part of a step once."""
+        # It counts lazy penalties as if they were of every step, and of several parts one.
+        is_partial = self.gan.penalties.is_lazy or self.run.config.accumulate > 1
+        return None if is_partial else compiled
+
+    def describe(self, flops: float | None) -> list[tuple[str, str | None]]:
+        """What is trained, on what, and how."""
+        config, dataset = self.run.config, self.dataset
+        rates = f'G {config.learning_rate_g:g}, D {config.learning_rate_d:g}'
+        if config.decay_epochs:
+            epochs = ' and '.join(map(str, config.decay_epochs))
+            rates += f', times {config.decay_factor:g} after epoch {epochs}'
+        norm = 'no' if config.discriminator_norm == 'none' else config.discriminator_norm
+        size = f'{config.image_size}x{config.image_size}x{config.channels}'
+        average = f"of G's weights, decay {config.ema_decay:g}" if config.ema_decay else None
+        batch = f'{config.batch_size} real and as many fake images'
+        return [
+            ('method', f'{config.method}: {methods.get(config.method).title}, {config.loss} loss'),
+            ('scheme', config.scheme),
+            *self.describe_teacher(),
+            ('dataset', f'{dataset.name}, {len(dataset):,} images an epoch, {size}'),
+            ('', dataset.report),
+            ('networks', f'{config.network}, {norm} norm in D, {config.precision}'),
+            ('parameters', f'G {self._sizes[0]}, D {self._sizes[1]}'),
+            ('a step', batch + count_flops(flops)),
+            ('rates', f'{config.optimizer}, {rates}'),
+            ('penalties', _penalties(config)),
+            ('average', average),
+        ]
+
+    def describe_teacher(self) -> list[tuple[str, str]]:
+        """Lines of the summary about a teacher; none here."""
+        return []
+
+    def open_recorder(
+        self, start: int, flops: float | None, check: Callable[[], None]
+    ) -> GANRecorder:
+        """The recorder, and what evaluates where that is asked for."""
         del flops  # no figure of its own
-        return open_records(run, workdir, gan, start, dataset, check)
+        chosen = None
+        if self.run.config.eval_every:
+            chosen = best_checkpoint.BestCheckpoint(
+                self.run, self.workdir, self.gan, self.dataset, check=check, warn=messages.warn
+            )
+        real = self.dataset if self.run.config.collapse_alarm else None
+        return GANRecorder(self.run, self.workdir, self.gan, start, chosen, real)
 
-    def summary(start: int, flops: float | None) -> str:
-        if config.accumulate > 1:
-            flops = None  # of one part, counted once
-        return recorder.summary(run, workdir, dataset, state, devices, start, flops)
 
-    return runner.Job(
-        run=run,
-        devices=devices,
-        state=state,
-        update=update,
-        batches=lambda: runner.open_batches(dataset, config),
-        example=runner.example(config.batch_size, dataset),
-        records=records,
-        summary=summary,
-        advice=ADVICE,
-        # The compiler counts lazy penalties as if they were of every step.
-        flops=(lambda: None) if gan.penalties.is_lazy else None,
-    )
+def _penalties(config: TrainConfig) -> str | None:
+    """The penalties, clipping and augmentation of a resolved configuration."""
+    weights = {
+        'R1': config.r1,
+        'R2': config.r2,
+        'gradient penalty': config.gradient_penalty,
+        'path length': config.path_length,
+        'orthogonal': config.orthogonal,
+        "clip of D's weights": config.weight_clip,
+    }
+    parts = [f'{name} {weight:g}' for name, weight in weights.items() if weight]
+    if config.augment:
+        parts.append(f'D sees {", ".join(config.augment)}')
+    return ', '.join(parts) or None

@@ -42,3 +42,14 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
         raise
+
+
+def remove_unfinished(path: str | os.PathLike[str]) -> None:
+    """Removes the temporary files of `replacing(path)` that a kill left.
+
+    Args:
+      path: its last part may be a pattern, as `step_*.png`.
+    """
+    path = pathlib.Path(path)
+    for temporary in path.parent.glob(f'.{path.name}.*.tmp'):
+        temporary.unlink(missing_ok=True)

@@ -127,7 +127,7 @@ def is_first() -> bool:
 
 
 def speaker() -> str:
-    """Who is talking, to put before an error: 'process 1: ', or nothing if there is one alone."""
+    """A prefix for errors: 'process 1: ', or '' where one process trains alone."""
     return f'process {jax.process_index()}: ' if jax.distributed.is_initialized() else ''
 
 
@@ -156,7 +156,7 @@ def gather(own: bytes) -> list[bytes]:
 
 @contextlib.contextmanager
 def all_or_none() -> Iterator[None]:
-    """What fails in one process fails in all, at once and with its reason.
+    """Makes a failure in one process a failure in all, at once and with its reason.
 
     The block must not exchange anything between processes.
 
@@ -190,11 +190,11 @@ def check_same(values: dict[str, Any]) -> None:
 
 
 class Agreement:
-    """The greatest of a number over all processes, known to all at the same step.
+    """The maximum of a number over all processes, known to all at the same step.
 
     Alone, that is the number itself. Otherwise it is sent every `every` steps and read when the
-    next is sent, so that no process waits for its device: what is said is known to all after at
-    most `2 * every` steps.
+    next is sent, so that no process waits for its device: all know a number after at most
+    `2 * every` steps.
     """
 
     def __init__(self, devices: Sequence[jax.Device], every: int):
@@ -209,7 +209,7 @@ class Agreement:
         self._maximum = parallel.maximum(devices) if jax.process_count() > 1 else None
 
     def __call__(self, step: int, own: int) -> int:
-        """What was agreed on by `step`, 0 if nothing; called by all at the same steps."""
+        """The number agreed on by `step`, 0 if none; called by all at the same steps."""
         if self._maximum is None:
             return own
         if step % self._every:

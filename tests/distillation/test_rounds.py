@@ -9,8 +9,7 @@ import pytest
 
 from osgan_jax.core import classifier_inputs
 from osgan_jax.core.collectives import ONE_DEVICE, collectives_over
-from osgan_jax.distillation import objectives, rounds
-from osgan_jax.distillation import state as states
+from osgan_jax.distillation import learners, objectives, rounds
 from osgan_jax.runtime import parallel
 from tests.support import tiny
 
@@ -20,10 +19,10 @@ MEASURES = {'l1': objectives.l1, 'kl': objectives.kl}
 def make(config, num_devices=1):
     devices = jax.local_devices()[:num_devices]
     collectives = collectives_over(devices)
-    student, generator, teacher, variables = tiny.learners(config, collectives.axis_name)
+    student, generator, teacher, variables = tiny.make_learners(config, collectives.axis_name)
     # Started on one device's terms: initialisation knows no axis.
-    alone = tiny.learners(config)[:2]
-    state = states.create(config, *alone)
+    alone = tiny.make_learners(config)[:2]
+    state = learners.create(config, *alone)
     update = rounds.make_round(config, student, generator, teacher, collectives)
     compiled = parallel.compile_update(update, devices, num_constants=1)
     constants = parallel.replicate(variables, devices)
@@ -79,7 +78,7 @@ class ByHand:
 
     def apply(self, learner, learned, gradient, stats):
         updates, opt = learner.optimizer.update(gradient, learned.opt, learned.params)
-        return states.Learned(optax.apply_updates(learned.params, updates), stats, opt)
+        return learners.LearnerState(optax.apply_updates(learned.params, updates), stats, opt)
 
     def step_student(self, images):
         stats = self.losses(self.s.params, images)[2]
@@ -210,8 +209,8 @@ def test_a_supervised_step_is_softmax_regression_on_its_features():
         num_examples=40,
         statistics=lambda: ((0.5,), (0.25,)),
     )
-    student = states.Learner(tiny.Tiny(), optax.sgd(0.1))
-    state = states.create(config, student, None)
+    student = learners.Learner(tiny.Tiny(), optax.sgd(0.1))
+    state = learners.create(config, student, None)
     batch = tiny.batch('kd')
     images = classifier_inputs.standardise(batch['image'], config.mean, config.std)
     judged, _ = student.module.apply(
@@ -235,7 +234,7 @@ def test_steps_per_call_changes_nothing():
     update = rounds.make_round(config, student, generator, teacher)
     devices = jax.local_devices()[:1]
     compiled = parallel.compile_update(update, devices, steps_per_call=3, num_constants=1)
-    fresh = states.create(config, student, generator)
+    fresh = learners.create(config, student, generator)
     batches = parallel.put_batch([tiny.batch('one_stage')] * 3, devices)
     together, metrics = compiled(fresh, batches, variables)
     assert metrics['loss_student'].shape == (3,)

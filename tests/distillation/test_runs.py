@@ -278,7 +278,7 @@ def test_students_that_cannot_be_trained_leave_nothing(taught, tmp_path, fields,
 
 def test_schedules_count_rounds_not_updates(taught):
     teacher = distillation.load(taught)
-    from osgan_jax.distillation import state as states
+    from osgan_jax.distillation import learners
 
     for algorithm in ('dfad', 'one_stage'):
         config = resolve_student(
@@ -288,7 +288,7 @@ def test_schedules_count_rounds_not_updates(taught):
             num_examples=0,
             digest='',
         )
-        optimizer = states.student(config, 4, None).optimizer
+        optimizer = learners.student(config, 4, None).optimizer
         one = np.ones((), np.float32)
         state, moved = optimizer.init(one), []
         for _ in range(10 * config.student_steps):

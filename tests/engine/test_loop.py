@@ -29,7 +29,7 @@ class Signal:
 
 
 class Saved:
-    """Checkpoints that remember what they were told."""
+    """Checkpoints that remember their calls."""
 
     def __init__(self, events, received):
         self._events, self._received = events, received
@@ -45,8 +45,8 @@ class Saved:
         return None
 
 
-class Records(recorder.Records):
-    """Records that remember what they were told."""
+class Recorder(recorder.Recorder):
+    """A recorder that remembers its calls."""
 
     def __init__(self, events, received, evaluated=()):
         self._events, self._received, self._evaluated = events, received, evaluated
@@ -88,8 +88,9 @@ def steps(
         num_steps=LAST, eval_every=EVAL_EVERY, log_every=3, sample_every=8, save_every=save_every
     )
     run = types.SimpleNamespace(config=config)
-    saved, records = Saved(events, received), Records(events, received, evaluated)
-    made = loop.Loop(run, tmp_path, saved, records, start, 'Try another.')
+    job = types.SimpleNamespace(run=run, workdir=tmp_path, advice='Try another.')
+    saved, keeps = Saved(events, received), Recorder(events, received, evaluated)
+    made = loop.Loop(job, saved, keeps, start)
     update = update or (lambda state, batch: ({'count': state['count'] + 1}, {}))
     try:
         made.steps(

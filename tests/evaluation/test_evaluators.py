@@ -321,10 +321,11 @@ def test_set_without_labels_needs_inception_weights(tmp_path):
     unlabelled = data.from_arrays(np.zeros((8, 16, 16, 1), np.uint8), name='none')
     with pytest.raises(ValueError, match='--inception_weights'):
         trainer.train(small.make_config(eval_every=2, num_steps=2), tmp_path, dataset=unlabelled)
-    assert runs.read(tmp_path) is None or not list((tmp_path / 'checkpoints').iterdir())
+    run = runs.read(tmp_path, config.TrainConfig)
+    assert run is None or not list((tmp_path / 'checkpoints').iterdir())
 
 
 def test_several_processes_evaluate_apart(tmp_path, monkeypatch):
     monkeypatch.setattr(jax, 'process_count', lambda: 2)
     with pytest.raises(ValueError, match='several processes cannot evaluate while they train'):
-        trainer._prepare(small.make_config(eval_every=2), tmp_path, small.dataset())
+        trainer.GANJob(small.make_config(eval_every=2), tmp_path, small.dataset()).open()

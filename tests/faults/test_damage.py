@@ -29,9 +29,9 @@ def compiled_once():
     compile_, sampler = runner._compile, inference.compile_generator
     made = {}
 
-    def compiled(job, state):
+    def compiled(job, update, state):
         if 'update' not in made:
-            made['update'] = compile_(job, state)
+            made['update'] = compile_(job, update, state)
         return made['update']
 
     def drawing(gan):

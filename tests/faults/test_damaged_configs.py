@@ -9,6 +9,7 @@ import pytest
 
 from osgan_jax.engine import checkpoints, runs
 from osgan_jax.gan import model, sampling
+from osgan_jax.gan.config import TrainConfig
 from tests.support import small
 from tests.support.damaging import JUNK
 
@@ -75,7 +76,7 @@ def edit_config(workdir, fields):
 def test_damaged_configurations(workdir, content):
     path = workdir / 'config.json'
     path.write_bytes(content) if isinstance(content, bytes) else edit_config(workdir, content)
-    for read in (runs.read, sampling.Sampler):
+    for read in (lambda path: runs.read(path, TrainConfig), sampling.Sampler):
         with pytest.raises(ValueError, match='cannot be used') as caught:
             read(workdir)
         assert f'{path} cannot be used (' in str(caught.value)
@@ -88,14 +89,14 @@ def test_configurations_that_are_no_files(tmp_path):
 
     def unusable(message):
         with pytest.raises(ValueError, match=message):
-            runs.read(tmp_path)
+            runs.read(tmp_path, TrainConfig)
         assert runs.kind_of(tmp_path) is None
 
     path.mkdir()
-    unusable('it is no file')
+    unusable('it is not a file')
     path.rmdir()
     os.mkfifo(path)
-    unusable('it is no file')
+    unusable('it is not a file')
     path.unlink()
     path.touch()
     os.truncate(path, 100 << 20)

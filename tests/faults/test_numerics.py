@@ -12,6 +12,7 @@ import pytest
 
 from osgan_jax.core import collectives
 from osgan_jax.engine import checkpoints, loop, nonfinite, recorder, runner, runs
+from osgan_jax.engine.job import Job
 from osgan_jax.gan import model, trainer, updates
 from osgan_jax.runtime import parallel
 from tests.support import small
@@ -75,11 +76,35 @@ def update(state: Line, batch, *, place=None, steps=(), value=jnp.nan):
     return new, {'loss': loss_now}
 
 
-def carry_out(
+class Lines(Job):
+    """Fits a line to images; `poison` is for `update`."""
+
+    title, advice = 'lines', 'Try another.'
+
+    def __init__(self, config, workdir, constants, poison):
+        super().__init__(config, workdir, small.dataset())
+        self.constants, self.poison = constants, poison
+
+    def open(self):
+        names = self.dataset.class_names
+        return runs.Run(self.config, small.CLASSES, names, small.EXAMPLES)
+
+    def build(self):
+        return fresh(), lambda state, batch, *constants: update(state, batch, **self.poison)
+
+    def describe(self, flops):
+        return []
+
+    def open_recorder(self, start, flops, check):
+        return recorder.FileRecorder(self.run, self.workdir, start, title='lines')
+
+
+def run(
     workdir, *, constants=None, num_steps=LAST, skip_nonfinite=False, steps_per_call=1, **poison
 ) -> runner.Result:
     config = small.resolve(
         small.make_config(
+            num_devices=1,
             log_every=LOG_EVERY,
             save_every=SAVE_EVERY,
             sample_every=SAVE_EVERY,
@@ -88,27 +113,13 @@ def carry_out(
             steps_per_call=steps_per_call,
         )
     )
-    dataset = small.dataset()
-    run = runs.Run(config, small.CLASSES, dataset.class_names, small.EXAMPLES)
-    job = runner.Job(
-        run=run,
-        devices=parallel.local_devices(1, config.batch_size),
-        state=fresh(),
-        update=lambda state, batch, *constants: update(state, batch, **poison),
-        batches=lambda: runner.open_batches(dataset, config),
-        example=runner.example(config.batch_size, dataset),
-        records=lambda start, flops, check: recorder.Written(run, workdir, start, title='lines'),
-        summary=lambda start, flops: 'lines',
-        advice='Try another.',
-        constants=constants,
-    )
-    return runner.carry_out(lambda: job, workdir, precision='float32')
+    return runner.run(Lines(config, workdir, constants, poison))
 
 
 @pytest.fixture(scope='module')
 def clean(tmp_path_factory):
     """The final state of a run that nothing befell."""
-    return carry_out(tmp_path_factory.mktemp('clean')).state
+    return run(tmp_path_factory.mktemp('clean')).state
 
 
 @pytest.fixture
@@ -141,18 +152,18 @@ def test_found_within_the_stated_steps_named_and_mended(
 ):
     at = 18
     with pytest.raises(nonfinite.NonFiniteError, match=said) as caught:
-        carry_out(tmp_path, place=place, steps=[at], value=value)
+        run(tmp_path, place=place, steps=[at], value=value)
     message = str(caught.value)
     assert 'checkpoint of step 16 is kept. Try another.' in message
     assert 'offset' in message, 'a tensor is named wherever it began'
-    # What `jobs.carry_out` promises.
+    # As `runner.run` promises.
     assert at <= last_step[0] <= at + LOG_EVERY + 1
-    chex.assert_trees_all_equal(carry_out(tmp_path).state, clean)
+    chex.assert_trees_all_equal(run(tmp_path).state, clean)
 
 
 def test_the_first_of_several_steps_a_call_is_named(tmp_path):
     with pytest.raises(nonfinite.NonFiniteError, match='loss became nan at step 10'):
-        carry_out(tmp_path, place='data', steps=[10], steps_per_call=4)
+        run(tmp_path, place='data', steps=[10], steps_per_call=4)
 
 
 def test_tensors_are_named_and_the_rest_counted():
@@ -168,11 +179,13 @@ def test_skipping_leaves_a_step_out_and_counts_it(tmp_path, capsys, steps_per_ca
     """As if the skipped steps' batches had passed by."""
     bad = [3, 4, 18]
     options = {'skip_nonfinite': True, 'steps_per_call': steps_per_call}
-    result = carry_out(tmp_path, place='data', steps=bad, **options)
+    result = run(tmp_path, place='data', steps=bad, **options)
     assert '3 steps were skipped' in capsys.readouterr().out
     expected = fresh()
     step = jax.jit(update)
-    with runner.open_batches(small.dataset(), small.resolve(small.make_config())) as batches:
+    job = Lines(small.resolve(small.make_config()), tmp_path, None, {})
+    job.run = job.open()
+    with job.open_batches() as batches:
         for index in range(1, LAST + 1):
             new, _ = step(expected, next(batches))
             expected = new if index not in bad else expected.replace(step=new.step)
@@ -190,9 +203,9 @@ def test_skipping_leaves_a_step_out_and_counts_it(tmp_path, capsys, steps_per_ca
 def test_the_count_of_skipped_steps_goes_on_after_an_interruption(tmp_path):
     whole, parts = tmp_path / 'whole', tmp_path / 'parts'
     options = {'place': 'data', 'steps': [3, 18], 'skip_nonfinite': True}
-    result = carry_out(whole, **options)
-    carry_out(parts, num_steps=11, **options)
-    chex.assert_trees_all_equal(carry_out(parts, **options).state, result.state)
+    result = run(whole, **options)
+    run(parts, num_steps=11, **options)
+    chex.assert_trees_all_equal(run(parts, **options).state, result.state)
     log = (whole / 'metrics.jsonl').read_text()
     assert (parts / 'metrics.jsonl').read_text() == log
 
@@ -200,9 +213,9 @@ def test_the_count_of_skipped_steps_goes_on_after_an_interruption(tmp_path):
 def test_steps_skipped_in_a_row_are_counted_over_an_interruption(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, 'MOST_SKIPPED', 6)
     options = {'place': 'data', 'steps': range(9, 16), 'skip_nonfinite': True}
-    carry_out(tmp_path, num_steps=11, **options)
+    run(tmp_path, num_steps=11, **options)
     with pytest.raises(nonfinite.NonFiniteError, match='6 steps in a row up to step 14'):
-        carry_out(tmp_path, **options)
+        run(tmp_path, **options)
 
 
 @pytest.mark.parametrize('found', ['x', None, 3, [1], [1, 'x'], [True, 0], {'1': 2}])
@@ -212,23 +225,23 @@ def test_counts_that_no_save_writes(found):
 
 
 def test_calls_that_would_meet_no_multiple_are_refused(tmp_path):
-    carry_out(tmp_path, num_steps=10)
+    run(tmp_path, num_steps=10)
     with pytest.raises(ValueError, match=r'stands at step 10.* go on with --steps_per_call=2'):
-        carry_out(tmp_path, steps_per_call=4)
-    assert int(carry_out(tmp_path, steps_per_call=2).state.step) == LAST
+        run(tmp_path, steps_per_call=4)
+    assert int(run(tmp_path, steps_per_call=2).state.step) == LAST
 
 
 def test_a_run_that_stopped_goes_on_with_skipping(tmp_path):
     with pytest.raises(nonfinite.NonFiniteError):
-        carry_out(tmp_path, place='data', steps=[18])
-    result = carry_out(tmp_path, place='data', steps=[18], skip_nonfinite=True)
+        run(tmp_path, place='data', steps=[18])
+    result = run(tmp_path, place='data', steps=[18], skip_nonfinite=True)
     assert int(result.state.step) == LAST
 
 
 def test_skipping_gives_up_when_nothing_else_happens(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, 'MOST_SKIPPED', 6)
     with pytest.raises(nonfinite.NonFiniteError, match=r'6 steps in a row up to step 23 .*loss'):
-        carry_out(tmp_path, place='data', steps=range(18, 33), skip_nonfinite=True)
+        run(tmp_path, place='data', steps=range(18, 33), skip_nonfinite=True)
     with checkpoints.Checkpoints(tmp_path, read_only=True) as saved:
         assert saved.latest_step() == 16
 
@@ -236,18 +249,18 @@ def test_skipping_gives_up_when_nothing_else_happens(tmp_path, monkeypatch):
 def test_a_teacher_with_nan_is_refused_before_anything_is_written(tmp_path):
     constants = {'kernel': jnp.array([1.0, np.nan])}
     with pytest.raises(nonfinite.NonFiniteError, match=r'the teacher holds .* kernel'):
-        carry_out(tmp_path / 'run', constants=constants)
+        run(tmp_path / 'run', constants=constants)
     assert not (tmp_path / 'run').exists()
 
 
 def test_a_checkpoint_with_nan_is_refused(tmp_path):
-    carry_out(tmp_path, num_steps=8)
+    run(tmp_path, num_steps=8)
     with checkpoints.Checkpoints(tmp_path) as saved:
         state, batches, step = saved.restore(fresh())
         state = state.replace(average=jax.tree.map(lambda x: x * np.nan, state.average))
         saved.save(step + 8, state, iterator_state=batches, metadata={}, wait=True)
     with pytest.raises(nonfinite.NonFiniteError, match=r'checkpoint of step 16 .* average/offset'):
-        carry_out(tmp_path)
+        run(tmp_path)
 
 
 @pytest.mark.parametrize(

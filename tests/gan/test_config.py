@@ -147,11 +147,11 @@ def test_default_steps_fit_the_calls():
 
 def test_run_record_round_trip_and_damage(tmp_path):
     run = runs.Run(small.resolve(small.make_config()), 4, ('a', 'b', 'c', 'd'), 40)
-    assert runs.read(tmp_path) is None
+    assert runs.read(tmp_path, TrainConfig) is None
     runs.write(tmp_path, run)
-    assert runs.read(tmp_path) == run
+    assert runs.read(tmp_path, TrainConfig) == run
     assert run.steps_per_epoch == 5
     path = tmp_path / 'config.json'
     path.write_text(path.read_text()[:100])
     with pytest.raises(ValueError, match=r'config.json cannot be used'):
-        runs.read(tmp_path)
+        runs.read(tmp_path, TrainConfig)

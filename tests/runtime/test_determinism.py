@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from osgan_jax.engine import config as configuration
-from osgan_jax.engine import recorder
+from osgan_jax.engine import summary
 from osgan_jax.engine.checkpoints import quiet_orbax
 from osgan_jax.gan import trainer
 from osgan_jax.runtime import settings
@@ -155,7 +155,7 @@ def test_flags_are_added_once_to_those_that_are_there(not_started):
             '--xla_gpu_autotune_level=4 --xla_dump_to=x --xla_gpu_deterministic_ops=true'
         )
     assert settings.is_deterministic()
-    assert recorder.platform(jax.devices()[:1]).endswith(', deterministic')
+    assert summary.devices(jax.devices()[:1]).endswith(', deterministic')
 
 
 def test_without_any_flags_both_are_set(not_started):

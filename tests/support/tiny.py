@@ -8,7 +8,7 @@ import optax
 
 from osgan_jax import data
 from osgan_jax.distillation import config as configs
-from osgan_jax.distillation import state as states
+from osgan_jax.distillation import learners
 from osgan_jax.networks.classifiers import Judged
 
 SIZE, CLASSES, BATCH = 8, 4, 8
@@ -49,18 +49,18 @@ def resolve(**fields) -> configs.DistillConfig:
     )
 
 
-def learners(config, axis_name=None):
+def make_learners(config, axis_name=None):
     """Returns student, generator, teacher's module and teacher's variables."""
-    optimizer = states.student(
+    optimizer = learners.student(
         configs.dataclasses.replace(config, student='lenet5', image_size=32), CLASSES, None
     ).optimizer
-    student = states.Learner(Tiny(axis_name=axis_name), optimizer)
+    student = learners.Learner(Tiny(axis_name=axis_name), optimizer)
     generator = None
     if config.algorithm != 'kd':
         # Not Adam: its biases before BatchNorm have no gradient but rounding, which Adam makes as
         # large as any other.
-        module = states.generator(config, axis_name).module
-        generator = states.Learner(module, optax.sgd(0.1, momentum=0.5))
+        module = learners.generator(config, axis_name).module
+        generator = learners.Learner(module, optax.sgd(0.1, momentum=0.5))
     teacher = Tiny(8)
     variables = teacher.init(jax.random.key(7), jnp.zeros((2, SIZE, SIZE, 1)), train=False)
     # Statistics that a teacher in training mode would not keep.

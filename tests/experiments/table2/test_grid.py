@@ -9,8 +9,7 @@ import pytest
 from experiments.studies import records
 from experiments.table2 import cells
 from experiments.table2 import grid as grids
-from osgan_jax.distillation import classifiers, students, teachers
-from osgan_jax.distillation import state as states
+from osgan_jax.distillation import classifiers, learners, students, teachers
 from osgan_jax.distillation.config import DistillConfig, TeacherConfig, resolve_teacher
 from osgan_jax.engine import checkpoints, runs
 from osgan_jax.evaluation import score_log
@@ -55,7 +54,7 @@ class Stage:
         if workdir.name in self.fails:
             raise trainer.NonFiniteError('loss_student became nan at step 3. The run is stopped.')
         step = config.num_steps if config.max_seconds is None else 4
-        about = classifiers.Accuracy(states.classifier(config, tiny.CLASSES), test, config).about
+        about = classifiers.Accuracy(learners.classifier(config, tiny.CLASSES), test, config).about
         for at in range(config.eval_every, step + 9 * (workdir.name in self.killed) + 1):
             cost = {'seconds': at / 2, 'flops': 1e6 * at, 'seed': config.seed}
             line = {'step': at, 'accuracy': min(1.0, at / 5), **cost, **about}
@@ -66,7 +65,7 @@ class Stage:
         run = runs.read(workdir, TeacherConfig)
         if run is None:
             raise FileNotFoundError(f'{workdir} holds no run')
-        module = states.classifier(run.config, tiny.CLASSES)
+        module = learners.classifier(run.config, tiny.CLASSES)
         variables = {'params': {'w': np.full(7, run.config.seed, np.float32)}}
         return classifiers.Classifier(run, run.config.num_steps, module, variables)
 

@@ -1,0 +1,121 @@
+"""Jobs: what one step is, and what is shown of it."""
+
+import abc
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+
+from osgan_jax import data
+from osgan_jax.core import collectives
+from osgan_jax.engine import recorder, runs
+from osgan_jax.engine.config import RunConfig
+
+PyTree = Any
+Update = Callable[..., tuple[Any, dict[str, jax.Array]]]
+
+
+class Job(abc.ABC):
+    """Something that is trained in steps, by `osgan_jax.engine.runner.run`.
+
+    A job defines `open`, `build`, `describe` and `open_recorder`, which are called once and in this
+    order. What all jobs have in common is the runner's.
+
+    Attributes:
+      title: first line of the summary.
+      advice: how a person may go on after a loss or a parameter is no longer finite.
+      step_name: what a person calls a step.
+      workdir: the run's directory.
+      config: what to train, as asked for.
+      dataset: what batches are drawn from; None for a job that needs no data.
+      constants: what every step reads and none changes, such as a teacher's parameters; None for
+        none.
+      run: what `open` returned.
+      devices: those of all processes that share a step.
+    """
+
+    title: ClassVar[str]
+    advice: ClassVar[str]
+    step_name: ClassVar[str] = 'step'
+
+    def __init__(
+        self,
+        config: RunConfig,
+        workdir: str | os.PathLike[str],
+        dataset: data.Dataset | None = None,
+    ):
+        self.config, self.workdir, self.dataset = config, pathlib.Path(workdir), dataset
+        self.constants: PyTree = None
+        self.run: runs.Run
+        self.devices: list[jax.Device]
+
+    @abc.abstractmethod
+    def open(self) -> runs.Run:
+        """Opens the data and resolves the configuration; leaves the workdir alone.
+
+        Raises:
+          ValueError: for a configuration that contradicts itself or the data.
+          FileNotFoundError: for data that are not there.
+        """
+
+    @abc.abstractmethod
+    def build(self) -> tuple[Any, Update]:
+        """A fresh state and the step, for `run` and `devices`.
+
+        Returns:
+          `(state, update)`: the state is a pytree with a `step`, and all its numbers must stay
+          finite; the update is `(state, batch) -> (state, metrics)`, with constants
+          `(state, batch, constants) -> (state, metrics)`.
+        """
+
+    @abc.abstractmethod
+    def describe(self, flops: float | None) -> list[tuple[str, str | None]]:
+        """Names and values for the summary; the runner adds steps, devices and workdir.
+
+        Args:
+          flops: as `open_recorder` is given them.
+        """
+
+    @abc.abstractmethod
+    def open_recorder(
+        self, start: int, flops: float | None, check: Callable[[], None]
+    ) -> recorder.Recorder:
+        """The recorder of the first process.
+
+        Args:
+          start: the step that the run goes on from.
+          flops: of a step, over all devices; None where they are not known.
+          check: to be called now and then by what takes long, before files are open; what it raises
+            passes.
+        """
+
+    def flops(self, compiled: float | None) -> float | None:
+        """FLOPs of a step over all devices, given the compiler's count; None if unknown."""
+        return compiled
+
+    def open_batches(self) -> data.Batches:
+        """This process's share of the batches."""
+        config = self.run.config
+        return data.batches(
+            self.dataset,
+            config.batch_size,
+            seed=config.seed,
+            num_workers=config.num_workers,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+
+    def example_batch(self) -> dict[str, Any]:
+        """A batch of the shapes that `open_batches` gives this process, all zeros."""
+        rows = self.run.config.batch_size // jax.process_count()
+        size, channels = self.dataset.image_size, self.dataset.channels
+        images = np.zeros((rows, size, size, channels), np.float32)
+        return {'image': images, 'label': np.zeros(rows, np.int32)}
+
+    @property
+    def collectives(self) -> collectives.Collectives:
+        """What the devices of a step exchange."""
+        return collectives.collectives_over(self.devices)
