@@ -112,7 +112,7 @@ def extractor_for(
 
     Args:
       dataset: the real images.
-      inception_weights: a file of them; 'fetch' downloads the published ones, once.
+      inception_weights: their file; 'fetch' downloads the published ones, once.
       convention: how the Inception network's images are resized and scaled, see
         `osgan_jax.evaluation.features.inception`.
       cache_dir: where a trained classifier or downloaded weights are kept; by default the user's.
@@ -120,7 +120,7 @@ def extractor_for(
       warn: called with a sentence about a cached file that could not be used.
 
     Raises:
-      ValueError: for weights that are none, or a dataset without labels and no weights.
+      ValueError: for unusable weights, or a dataset without labels and no weights.
       OSError: if the weights cannot be read or downloaded.
     """
     if inception_weights is not None:

@@ -21,7 +21,7 @@ class PathLength:
     """Measures the path length of generators of one shape, see `metrics.path_length`.
 
     Attributes:
-      about: what a number must agree in to be compared: distance, fingerprint, num_pairs, space,
+      about: the facts in which comparable numbers agree: distance, fingerprint, num_pairs, space,
         sampling, epsilon, crop, seed.
       names: of the score a call returns.
     """
@@ -63,7 +63,7 @@ def distance_for(weights: Sequence[str | os.PathLike[str]]) -> lpips.Distance:
     """The distance that path lengths are made of: LPIPS on VGG16.
 
     Args:
-      weights: files of them, see `features.lpips.distance`.
+      weights: their files, see `features.lpips.distance`.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -118,7 +118,7 @@ def path_length_of(
         return distance.apply(images, images)
 
     try:
-        # What cannot be compared should not cost the scores that are made before.
+        # Fail before the scores that come first have been computed.
         jax.eval_shape(compare, jax.ShapeDtypeStruct((1, *gan.image_shape), jnp.float32))
     except ValueError as error:
         what = f'path_length={which}' + (' of a crop' if crop else '')

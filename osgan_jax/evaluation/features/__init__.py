@@ -1,1 +1,1 @@
-"""What makes features of images: the FID Inception network, LPIPS, a classifier."""
+"""Feature extractors: the FID Inception network, LPIPS, a classifier."""

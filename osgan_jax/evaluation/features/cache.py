@@ -1,9 +1,9 @@
 """Statistics of a dataset's real images, computed once and kept on disk.
 
-A file belongs to one dataset (name, split, number of images, size, channels and a look at the
-images themselves) as seen by one extractor (fingerprint and convention). All of that is in its
-name, so that different statistics never share a file, and again inside, so that a file that was
-copied, cut short or overwritten is noticed, said, and computed anew.
+A file belongs to one dataset (name, split, number of images, size, channels and a sample of
+the images) and one extractor (fingerprint and convention). Its name has all of that, so that
+different statistics never share a file; the file repeats it, so that one that was copied, cut short
+or overwritten is noticed, reported, and computed anew.
 """
 
 import collections
@@ -33,13 +33,13 @@ _AHEAD = 2  # batches that are read while one is computed
 
 @dataclasses.dataclass(frozen=True)
 class RealStatistics:
-    """What metrics need to know of the real images.
+    """The statistics of real images that metrics compare with.
 
     Attributes:
       moments: count, mean and scatter of the features of all images.
       pooled: `[M, F]` float32, features of M images drawn without replacement, in the dataset's
         order; of all images where there are few.
-      provenance: what they were computed from: 'dataset', 'split', 'num_images', 'image_size',
+      provenance: their source: 'dataset', 'split', 'num_images', 'image_size',
         'channels', 'content', 'extractor', 'convention', 'fingerprint', 'max_features', 'seed'.
     """
 
@@ -49,7 +49,7 @@ class RealStatistics:
 
 
 def identify(dataset: datasets.Dataset) -> dict[str, Any]:
-    """Returns what tells a dataset from others, as JSON can hold it.
+    """The identity of a dataset, as values for JSON.
 
     Beside name, split, number of images, size and channels that is 'content', a sha256 of 64
     images and labels spread evenly: another file under the same name is noticed at the price of
@@ -73,12 +73,12 @@ def identify(dataset: datasets.Dataset) -> dict[str, Any]:
 def file_path(
     cache_dir: str | os.PathLike[str] | None, prefix: str, provenance: dict[str, Any], version: int
 ) -> pathlib.Path:
-    """Returns where something computed from a dataset is kept.
+    """The file in which a result computed from a dataset is kept.
 
     Args:
       cache_dir: the folder; None is the user's (`osgan_jax.runtime.settings.cache_dir`).
-      prefix: what it is, in a word.
-      provenance: what it was computed from, `identify(dataset)` included.
+      prefix: its kind, in a word.
+      provenance: its source, `identify(dataset)` included.
       version: version of the format, so that two versions of the program do not overwrite each
         other's files.
     """
@@ -183,7 +183,7 @@ def _compute(
         features = np.asarray(extractor.apply(images).pooled)
         if not np.isfinite(features).all():
             raise ValueError(
-                f'the {extractor.name} sees features that are not finite in images {done} to '
+                f'the {extractor.name} gives features that are not finite for images {done} to '
                 f'{done + len(images) - 1} of {dataset.name}: check its weights'
             )
         seen = moments.of(features)
@@ -196,7 +196,7 @@ def _compute(
 
 
 def _drawn(count: int, most: int, seed: int) -> np.ndarray:
-    """Returns which of `count` images to keep features of, bool `[count]`."""
+    """The images whose features are kept, bool `[count]`."""
     kept = np.ones(count, bool)
     if count > most:
         kept[:] = False

@@ -1,4 +1,4 @@
-"""The classifier's network, and what makes an extractor of it; `classifier` is its face."""
+"""The network of a dataset's classifier, and the extractor made of it."""
 
 import dataclasses
 import math
@@ -77,7 +77,7 @@ class Classifier:
       num_classes: number of classes.
       accuracy: share of the held-out images that it gets right.
       variables: 'params' and 'batch_stats', float32 arrays on the host.
-      provenance: what it was trained on and how: 'dataset', 'split', 'num_images', 'image_size',
+      provenance: its data and its training: 'dataset', 'split', 'num_images', 'image_size',
         'channels', 'content', 'seed', 'epochs', 'flip'.
     """
 
@@ -113,15 +113,15 @@ def extractor(
     """
     network, size, channels = classifier.network, classifier.image_size, classifier.channels
 
-    def see(variables, images):
+    def extract(variables, images):
         images = _to_channels(jnp.asarray(images, jnp.float32), channels)
         if images.shape[1:3] != (size, size):
             shape = (images.shape[0], size, size, channels)
             images = jax.image.resize(images, shape, 'bilinear', antialias=True)
         return network.apply(variables, images / 127.5 - 1, train=False)
 
-    see_all = parallel.map_rows(
-        see, classifier.variables, batch_size=batch_size, num_devices=num_devices
+    extract_all = parallel.map_rows(
+        extract, classifier.variables, batch_size=batch_size, num_devices=num_devices
     )
 
     def apply(images: np.ndarray) -> extractors.Features:
@@ -133,7 +133,7 @@ def extractor(
             )
         if not images.size:
             raise ValueError(f'the classifier got no images: {list(images.shape)}')
-        return extractors.Features(*see_all(images))
+        return extractors.Features(*extract_all(images))
 
     colours = {1: 'grey', 3: 'colour'}[channels]
     convention = f'classifier, {size} pixels, {colours}, bilinear antialiased, [-1, 1]'

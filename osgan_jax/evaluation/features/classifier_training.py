@@ -1,4 +1,4 @@
-"""Training the classifier; `classifier` is its face."""
+"""Training the classifier of a dataset."""
 
 import dataclasses
 import functools
@@ -35,7 +35,7 @@ def train(
     num_workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> classifier_network.Classifier:
-    """Trains a classifier on a dataset, but for the tenth of it (10,000 at most) that measures it.
+    """Trains a classifier on a dataset; a tenth of it (10,000 at most) is held out to measure it.
 
     AdamW, whose rate warms up and then falls along a cosine; images are shifted by up to an eighth
     of their size. The same seed gives the same weights on CPUs of one kind; GPUs add in an order of
@@ -100,7 +100,7 @@ def train(
         updates, opt_state = optimizer.update(grads, opt_state, params)
         return optax.apply_updates(params, updates), batch_stats, opt_state
 
-    # Mirroring is done here, whatever the dataset says, so that it cannot happen twice.
+    # Images are mirrored here alone, so that it cannot happen twice.
     subset = dataclasses.replace(dataset, source=_subset(dataset.source, kept), flip=False)
     batches = data.batches(
         subset, batch_size, seed=seed, num_workers=num_workers, num_epochs=epochs
@@ -163,11 +163,11 @@ def _optimizer(num_steps: int) -> optax.GradientTransformation:
 def _accuracy(
     classifier: classifier_network.Classifier, dataset: datasets.Dataset, rows: np.ndarray
 ) -> float:
-    see = classifier_network.extractor(classifier, num_devices=1).apply
+    extract = classifier_network.extractor(classifier, num_devices=1).apply
     right = 0
     for start in range(0, len(rows), 256):
         examples = [dataset[int(row)] for row in rows[start : start + 256]]
-        logits = np.asarray(see(np.stack([example['image'] for example in examples])).logits)
+        logits = np.asarray(extract(np.stack([example['image'] for example in examples])).logits)
         right += int(np.sum(logits.argmax(1) == [example['label'] for example in examples]))
     return right / len(rows)
 
@@ -187,7 +187,7 @@ class _Rows:
 
 
 class _MemoryRows(_Rows, datasets.MemorySource):
-    """Some images of a source in memory, which keeps what was decoded."""
+    """Some images of a source in memory, decoded once."""
 
     def gather(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `MemorySource`."""

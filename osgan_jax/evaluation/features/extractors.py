@@ -1,4 +1,4 @@
-"""What turns images into the features that metrics compare."""
+"""Extractors: functions from images to the features that metrics compare."""
 
 import dataclasses
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import numpy as np
 
 
 class Features(NamedTuple):
-    """What an extractor sees in images.
+    """Features of images.
 
     Attributes:
       pooled: `[N, F]` float32, which Frechet and kernel distances and precision compare.

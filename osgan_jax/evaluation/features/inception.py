@@ -1,4 +1,4 @@
-"""The Inception network as an extractor: published weights, and images as each convention has them.
+"""The Inception network as an extractor: published weights, and three input conventions.
 
 Scores depend on how images come to 299 pixels and to the network's range. Three conventions are in
 use, and numbers made by different ones do not compare:
@@ -65,7 +65,7 @@ def fetch(cache_dir: str | os.PathLike[str], *, url: str = URL) -> pathlib.Path:
 
     Raises:
       OSError: they cannot be downloaded, or the folder cannot be written.
-      ValueError: what was downloaded is something else; it is not kept.
+      ValueError: the downloaded file is another one; it is removed.
     """
     path = pathlib.Path(cache_dir) / URL.rpartition('/')[2]
     try:
@@ -81,7 +81,7 @@ def fetch(cache_dir: str | os.PathLike[str], *, url: str = URL) -> pathlib.Path:
         # Raised in here, so that the file is removed before it gets its name.
         if not sha256.hexdigest().startswith(SHA256_PREFIX):
             raise ValueError(
-                f'what was downloaded from {url} is damaged or another file, and was removed: its '
+                f'the file downloaded from {url} is damaged or another one, and was removed: its '
                 f'sha256 begins with {sha256.hexdigest()[:8]}, not with {SHA256_PREFIX}; try again,'
                 ' or get the file elsewhere and give its path as --inception_weights'
             )
@@ -283,17 +283,19 @@ def extractor(
     parts = [part for name in sorted(flat) for part in (name, flat[name])]
     fingerprint = checked_npz.digest(f'inception {convention}', *parts)
 
-    def see(variables, images):
+    def extract(variables, images):
         # Scores are published in float32, to more digits than accelerators' default leaves.
         with jax.default_matmul_precision('highest'):
             seen = inception.Inception().apply(variables, preprocess(images, convention))
         return extractors.Features(seen.pooled, seen.logits)
 
-    see_all = parallel.map_rows(see, variables, batch_size=batch_size, num_devices=num_devices)
+    extract_all = parallel.map_rows(
+        extract, variables, batch_size=batch_size, num_devices=num_devices
+    )
 
     def apply(images: np.ndarray) -> extractors.Features:
         images = np.asarray(images)
         _check_images(images)
-        return extractors.Features(*see_all(images))
+        return extractors.Features(*extract_all(images))
 
     return extractors.Extractor('inception', convention, fingerprint, apply)

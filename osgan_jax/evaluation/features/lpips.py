@@ -28,7 +28,7 @@ SCALE = (0.458, 0.448, 0.450)
 
 _EPSILON = 1e-10  # added to lengths
 
-# What a file of the whole model by the `lpips` package calls the tensors of the published two.
+# The names that the `lpips` package gives the tensors of both published files in one.
 _ALIASES = {
     f'net.slice{index}.{number}.{leaf}': f'features.{number}.{leaf}'
     for index, (_, numbers) in enumerate(vgg16.BLOCKS, 1)

@@ -35,5 +35,5 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     cross = np.sqrt(np.maximum(np.linalg.eigvalsh((between + between.T) / 2), 0)).sum()
     difference = a.mean - b.mean
     distance = difference @ difference + np.trace(cov_a) + np.trace(cov_b) - 2 * cross
-    # Of identical sets what is left is rounding, of either sign.
+    # Identical sets leave rounding, of either sign.
     return max(0.0, float(distance))

@@ -8,7 +8,7 @@ def inception_score(logits: np.ndarray, *, splits: int = 10) -> tuple[float, flo
 
     Args:
       logits: `[N, K]`, N of at least `splits`.
-      splits: equal parts, in order, each scored by itself; what is left over is not used.
+      splits: equal parts, in order, each scored by itself; a remainder is left out.
 
     Returns:
       Mean and standard deviation (over the parts, not over one fewer) of the score, 1 to K.

@@ -7,7 +7,7 @@ import numpy as np
 
 
 class Moments(NamedTuple):
-    """What a Frechet distance needs to know of a set of features.
+    """The moments of a set of features, from which a Frechet distance is computed.
 
     Attributes:
       count: number of samples, N.

@@ -57,7 +57,7 @@ class Parts:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """A path length and what it was made of.
+    """A path length and its parts.
 
     Attributes:
       mean: the path length: the mean of the distances that are kept.

@@ -16,7 +16,7 @@ MAX_FEATURES = 10_000
 
 @dataclasses.dataclass(frozen=True)
 class FakeStatistics:
-    """What an evaluation gathers of the generated images; None where no metric needs it.
+    """The statistics of generated images; None where no metric needs them.
 
     Attributes:
       moments: `moments.Moments` of the features of all images.
@@ -39,8 +39,8 @@ class Metric:
       compute: `(real, fake) -> values`, of `features.cache.RealStatistics` (`moments`, `pooled`)
         and `FakeStatistics`, as many floats as `scores`.
       needs: fields of `FakeStatistics` that it reads.
-      lower_is_better: its direction; the first metric asked for that falls as images improve
-        decides which checkpoint is the best.
+      lower_is_better: its direction; the first such metric of an evaluation decides which
+        checkpoint is the best.
       min_samples: the smallest number of generated images it is defined for.
       other_scores: names instead of `scores` on features other than the Inception network's, whose
         distances are not called FID; empty for the same.
@@ -68,7 +68,7 @@ def register(metric: Metric) -> None:
     """Adds a metric.
 
     Raises:
-      ValueError: if its name is taken, or it needs what is not gathered.
+      ValueError: if its name is taken, or `needs` names an unknown field.
     """
     if metric.name in _METRICS:
         raise ValueError(f'there is a metric {metric.name!r} already: choose another name')
