@@ -291,7 +291,7 @@ def test_an_interruption_leaves_no_file(tmp_path):
 
 def test_features_that_are_not_finite(tmp_path):
     extractor, _ = make_extractor(function=lambda images: np.full((len(images), 4), np.nan))
-    with pytest.raises(ValueError, match='not finite in images 0 to 15 of small'):
+    with pytest.raises(ValueError, match='not finite for images 0 to 15 of small'):
         cache.real_statistics(make_dataset(), extractor, tmp_path, batch_size=16)
     with pytest.raises(ValueError, match='at least 1, got 0 and 5'):
         cache.real_statistics(make_dataset(), extractor, batch_size=0, max_features=5)
