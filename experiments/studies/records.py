@@ -1,35 +1,84 @@
-"""The record of a cell that has come to its end: what was trained, and how it scored."""
+"""The cells of a study, the record that each leaves, and the results read from these."""
 
 import dataclasses
 import json
 import pathlib
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
-from osgan_jax.evaluation.features import extractors
-from osgan_jax.gan.config import TrainConfig
 from osgan_jax.io import atomic
 
 _FILE = 'cell.json'
 _FIELDS = ('status', 'reason', 'step', 'seconds', 'budget', 'metrics', 'about', 'asked')
 
+Record = dict[str, Any]
+
 
 @dataclasses.dataclass(frozen=True)
-class Scoring:
-    """How cells are evaluated.
+class Cell:
+    """One run of a study.
 
     Attributes:
-      metrics: names in `osgan_jax.evaluation.evaluators.METRICS`.
-      num_samples: generated images.
-      seed: of their latents, the same for all cells.
+      row: names of what is compared, such as ('lsgan', 'one_stage').
+      seed: seed of the run.
     """
 
-    metrics: tuple[str, ...] = ('fid',)
-    num_samples: int = 10_000
-    seed: int = 0
+    row: tuple[str, ...]
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The cell's directory: lsgan-one_stage-0."""
+        return '-'.join((*self.row, str(self.seed)))
 
 
-def read(directory: pathlib.Path) -> dict[str, Any] | None:
-    """A cell's record; None where it has not come to its end."""
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What is known of a cell.
+
+    Attributes:
+      cell: the cell.
+      status: 'finished', 'failed' or 'missing'.
+      reason: reason of a failure.
+      step: steps made.
+      seconds: seconds of training, without evaluations.
+      metrics: scores of the last checkpoint, by name.
+      about: what the scores were measured with.
+      evaluations: lines of the cell's evaluations.jsonl.
+      samples: the cell's last sample grid.
+      image_size: pixels.
+    """
+
+    cell: Cell
+    status: str = 'missing'
+    reason: str = ''
+    step: int | None = None
+    seconds: float | None = None
+    metrics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    evaluations: Sequence[Mapping[str, Any]] = ()
+    samples: pathlib.Path | None = None
+    image_size: int | None = None
+
+
+AnyResult = TypeVar('AnyResult', bound=Result)
+
+
+def finished(results: Iterable[AnyResult]) -> list[AnyResult]:
+    """The results of the cells that finished."""
+    return [result for result in results if result.status == 'finished']
+
+
+def by_row(results: Iterable[AnyResult]) -> dict[tuple[str, ...], list[AnyResult]]:
+    """Results by row, in the order in which the rows first occur."""
+    groups: dict[tuple[str, ...], list[AnyResult]] = {}
+    for result in results:
+        groups.setdefault(result.cell.row, []).append(result)
+    return groups
+
+
+def read(directory: pathlib.Path) -> Record | None:
+    """A cell's record; None for a cell that has neither finished nor failed."""
     path = directory / _FILE
     try:
         record = json.loads(path.read_text())
@@ -45,31 +94,75 @@ def read(directory: pathlib.Path) -> dict[str, Any] | None:
         ) from error
 
 
-def write(directory: pathlib.Path, record: dict[str, Any]) -> None:
-    """Writes a cell's record, whole."""
+def write(directory: pathlib.Path, record: Record) -> None:
+    """Writes a cell's record atomically."""
     with atomic.replacing(directory / _FILE) as file:
         file.write((json.dumps(record, indent=2) + '\n').encode())
 
 
-def is_scored(record: dict[str, Any], extractor: extractors.Extractor, scoring: Scoring) -> bool:
-    """Whether a record's scores are those that are asked for."""
-    about = record['about']
-    same = (about.get('fingerprint'), about.get('num_samples'), about.get('seed'))
-    asked = (extractor.fingerprint, scoring.num_samples, scoring.seed)
-    return same == asked and set(scoring.metrics) <= set(record['asked'])
+def finished_record(
+    step: int,
+    seconds: float | None,
+    *,
+    budget: float | None,
+    metrics: Mapping[str, Any],
+    about: Mapping[str, Any],
+    asked: Sequence[str],
+) -> Record:
+    """The record of a cell that finished.
+
+    Args:
+      step: steps made.
+      seconds: seconds of training.
+      budget: seconds the cell was given; None without a limit.
+      metrics: scores by name.
+      about: what the scores depend on, their `fingerprint` among it.
+      asked: metrics asked for.
+    """
+    return {
+        'status': 'finished',
+        'reason': '',
+        'budget': budget,
+        'step': step,
+        'seconds': seconds,
+        'metrics': dict(metrics),
+        'about': dict(about),
+        'asked': list(asked),
+    }
 
 
-def is_done(
-    directory: pathlib.Path, config: TrainConfig, extractor: extractors.Extractor, scoring: Scoring
-) -> bool:
-    """Whether nothing is left to do for a cell; `config` is its resolved configuration."""
-    record = read(directory)
-    if record is None or record['status'] == 'failed':
-        # A failure would repeat itself: a run is the same whenever it is made.
-        return record is not None
-    long_enough = (
-        record['step'] >= config.num_steps
-        if config.max_seconds is None
-        else record['budget'] == config.max_seconds
-    )
-    return long_enough and is_scored(record, extractor, scoring)
+def failed_record(error: Exception, budget: float | None) -> Record:
+    """The record of a cell whose numbers are no longer finite."""
+    # The first sentence says what and when; the rest is advice for a single run.
+    reason = str(error).split('. ')[0].rstrip('.')
+    empty = {'step': None, 'seconds': None, 'metrics': {}, 'about': {}, 'asked': []}
+    return {'status': 'failed', 'reason': reason, 'budget': budget, **empty}
+
+
+def load(cell: Cell, workdir: pathlib.Path, is_scored: Callable[[Record], bool]) -> dict[str, Any]:
+    """What a cell's directory holds, as fields of a `Result`.
+
+    Args:
+      cell: the cell.
+      workdir: the study's directory.
+      is_scored: whether a record's scores are those asked for; without, the cell is missing.
+    """
+    from osgan_jax.evaluation import score_log
+
+    directory = workdir / cell.name
+    record, known = read(directory), {}
+    if record is not None and record['status'] == 'failed':
+        known = {'status': 'failed', 'reason': record['reason']}
+    elif record is not None and is_scored(record):
+        known = {name: record[name] for name in ('status', 'step', 'seconds', 'metrics', 'about')}
+    grids = sorted((directory / 'samples').glob('step_*.png'))
+    lines = score_log.read(directory) if directory.is_dir() else []
+    # A run that was killed may have come further before than after it resumed.
+    last = known.get('step')
+    lines = [line for line in lines if last is None or line['step'] <= last]
+    return {
+        'cell': cell,
+        **known,
+        'evaluations': lines,
+        'samples': grids[-1] if grids else None,
+    }

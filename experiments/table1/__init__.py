@@ -1,5 +1,5 @@
-"""The paper's Table 1 and Figure 4: a grid of runs, and what is made of its results.
+"""The paper's Table 1 and Figure 4: methods and schemes over seeds.
 
-`grid` trains and evaluates the cells, `summary` makes the tables of their results, `figures` the
-curves and the sample sheet; `published` holds the paper's own numbers.
+`study` says what is trained and how it is scored, `report` makes the tables, `figures` the curves
+and the sample sheet; `published` holds the paper's own numbers.
 """

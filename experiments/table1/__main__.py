@@ -23,6 +23,7 @@ called classifier_fd and so on, for they are not FID.
 """
 
 import dataclasses
+import pathlib
 
 from absl import flags
 
@@ -52,19 +53,16 @@ cli.define_flags(_Shared)
 
 
 def main() -> int:
-    """Runs the grid; returns 1 if a cell failed."""
-    from experiments.studies import records
-    from experiments.table1 import grid
+    """Runs the grid; returns 0, or raises ValueError if a cell failed."""
+    from experiments.studies import runner
+    from experiments.table1 import study
     from osgan_jax import data
     from osgan_jax.evaluation.metrics import registry
 
     unknown = [name for name in _METRICS.value if name not in registry.names()]
     if unknown or not _METRICS.value:
         raise ValueError(f'metrics={unknown}: expected some of {", ".join(registry.names())}')
-    try:
-        seeds = [int(seed) for seed in _SEEDS.value]
-    except ValueError as error:
-        raise ValueError(f'seeds: {error}') from error
+    seeds = runner.parse_seeds(_SEEDS.value)
     values = dataclasses.asdict(cli.config_from_flags(_Shared))
     shared = TrainConfig(**values, max_seconds=_BUDGET.value)
     dataset = data.load(
@@ -76,25 +74,20 @@ def main() -> int:
         flip=shared.flip,
         upscale=shared.upscale,
     )
-    cells = grid.cells(
-        _METHODS.value or (), _SCHEMES.value, seeds, labelled=dataset.num_classes > 1
+    table = study.Table1(
+        study.make_cells(
+            _METHODS.value or (), _SCHEMES.value, seeds, labelled=dataset.num_classes > 1
+        ),
+        shared,
+        pathlib.Path(_WORKDIR.value),
+        study.Scoring(tuple(_METRICS.value), _NUM_SAMPLES.value),
+        dataset,
     )
-    scoring = records.Scoring(tuple(_METRICS.value), _NUM_SAMPLES.value)
-    results = grid.run(cells, shared, _WORKDIR.value, scoring, dataset=dataset)
-    with open(f'{_WORKDIR.value}/table1.md', encoding='utf-8') as file:
-        print(file.read(), flush=True)
-    failed = [result.name for result in results if result.status == 'failed']
-    print(
-        f'Done: {len(results) - len(failed)} of {len(results)} cells; table1.md, table1.csv, '
-        f'figure4.png and samples.png are in {_WORKDIR.value}.',
-        flush=True,
+    advice = (
+        'Remove their directories to try them again, with --learning_rate_d or another '
+        '--discriminator_norm in another --workdir'
     )
-    if failed:
-        raise ValueError(
-            f'{len(failed)} of {len(results)} cells failed: {", ".join(failed)}. '
-            'Remove their directories to try them again, with --learning_rate_d or another '
-            '--discriminator_norm in another --workdir'
-        )
+    runner.conclude(table, runner.run(table), study.FILES, advice)
     return 0
 
 

@@ -1,5 +1,5 @@
 """The paper's Table 2, and what it does not give: what each accuracy costs.
 
-`cells` says what is trained and for how long, `grid` trains and measures it, `results` reads it
-back, `report` and `figures` show it; `published` holds the paper's numbers.
+`plans` says what is trained and for how long, `study` how it is trained and measured; `report` and
+`figures` show the results.
 """

@@ -32,6 +32,7 @@ make a cell anew, remove its directory. Data in files: --dataset=npz --data_dir=
 """
 
 import dataclasses
+import pathlib
 import typing
 
 from absl import flags
@@ -98,37 +99,26 @@ cli.define_flags(_Shared)
 
 def main() -> int:
     """Runs the table; returns 0, or raises ValueError if a cell failed."""
-    from experiments.table2 import cells, grid
+    from experiments.studies import runner
+    from experiments.table2 import plans, study
 
-    try:
-        seeds = [int(seed) for seed in _SEEDS.value]
-    except ValueError as error:
-        raise ValueError(f'seeds: {error}') from error
+    seeds = runner.parse_seeds(_SEEDS.value)
     values = dataclasses.asdict(cli.config_from_flags(_Shared))
-    study = cells.Study(
+    settings = plans.Settings(
         shared=DistillConfig(**values, max_seconds=_BUDGET.value),
         teacher=_teacher(values),
         teacher_dir=_TEACHER.value,
         student_updates=_STUDENT_UPDATES.value,
         fraction=_FRACTION.value,
         eval_updates=_EVAL_UPDATES.value,
-        recipes=cells.parse_recipes(_RECIPE.value),
+        recipes=plans.parse_recipes(_RECIPE.value),
     )
-    students = cells.cells(_ALGORITHMS.value, seeds)
-    results = grid.run(study, students, _WORKDIR.value)
-    with open(f'{_WORKDIR.value}/table2.md', encoding='utf-8') as file:
-        print(file.read(), flush=True)
-    failed = [result.name for result in results if result.status == 'failed']
-    print(
-        f'Done: {len(students) - len(failed)} of {len(students)} cells; table2.md, table2.csv, '
-        f'figure.png and samples.png are in {_WORKDIR.value}.',
-        flush=True,
+    cells = plans.make_cells(_ALGORITHMS.value, seeds)
+    table = study.Table2(cells, settings, pathlib.Path(_WORKDIR.value))
+    advice = (
+        'Remove their directories to try them again, with another --recipe in another --workdir'
     )
-    if failed:
-        raise ValueError(
-            f'{len(failed)} of {len(students)} cells failed: {", ".join(failed)}. Remove their '
-            'directories to try them again, with another --recipe in another --workdir'
-        )
+    runner.conclude(table, runner.run(table), study.FILES, advice)
     return 0
 
 

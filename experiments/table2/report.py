@@ -1,21 +1,43 @@
 """Table 2 from the results of cells: accuracies, and what they cost, as Markdown and CSV."""
 
-import csv
-import io
-import os
-import pathlib
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from experiments.table1 import summary
-from experiments.table2.cells import Planned, Study
-from experiments.table2.published import PAPER_TABLE2
-from experiments.table2.results import Result, by_algorithm, cost_to_reach, finished
+from experiments.studies import records, tables
+from experiments.studies.records import by_row, finished
+from experiments.table2.plans import TEACHER, Settings
 from osgan_jax import reporting
 from osgan_jax.distillation.config import DistillConfig
-from osgan_jax.io import atomic
+
+
+class Printed(NamedTuple):
+    """One line of the paper's table.
+
+    Attributes:
+      parameters: as printed.
+      cifar10: accuracy, 0 to 1.
+      cifar100: likewise.
+    """
+
+    parameters: str
+    cifar10: float
+    cifar100: float
+
+
+# Test accuracy of a ResNet34 and of ResNet18s that were distilled from it, one number each. The
+# paper gives neither deviations, nor how many rounds one-stage training made, nor any cost.
+PAPER_TABLE2: dict[str, Printed] = {
+    'teacher': Printed('21.3M', 0.955, 0.775),
+    'kd': Printed('11.2M', 0.939, 0.733),
+    'zskt': Printed('11.2M', 0.921, 0.662),
+    'dfad': Printed('11.2M', 0.933, 0.677),
+    'one_stage': Printed('11.2M', 0.934, 0.700),
+}
+"""Table 2 of Shen et al., "Training Generative Adversarial Networks in One Stage" (CVPR 2021)."""
 
 SHARES = (0.5, 0.8, 0.9, 0.95, 0.97)
-"""Of the teacher's accuracy, that students are to reach."""
+"""Shares of the teacher's accuracy that students are to reach."""
 
 TITLES = {
     'teacher': 'Teacher',
@@ -26,102 +48,151 @@ TITLES = {
     'one_stage_kl': 'One-stage, KL (one)',
     'supervised': 'Labels alone',
 }
+
+
+def _seconds(value: float) -> str:
+    return f'{value:,.1f}' if value < 100 else f'{value:,.0f}'
+
+
+def _flops(value: float) -> str:
+    return reporting.summary.human(value, 'FLOP')
+
+
 _COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
-    'seconds': ('Seconds of training', lambda value: _seconds(value)),
-    'updates': ("The student's updates", lambda value: f'{value:,.0f}'),
-    'flops': ('FLOPs', lambda value: _flops(value)),
+    'seconds': ('Seconds of training', _seconds),
+    'updates': ("The student's updates", '{:,.0f}'.format),
+    'flops': ('FLOPs', _flops),
 }
 
 
-def write(
-    workdir: str | os.PathLike[str], results: Sequence[Result], dataset: str, setting: str = ''
-) -> str:
-    """Writes table2.md, table2.csv, figure.png and samples.png, each whole.
+@dataclasses.dataclass(frozen=True)
+class Result(records.Result):
+    """What is known of the teacher or of a student.
 
-    Returns:
-      The Markdown.
+    Its metrics are the accuracy on the test part, 0 to 1, and the FLOPs of all rounds; its
+    evaluations also have the student's `updates` so far.
+
+    Attributes:
+      network: architecture.
+      parameters: number of its parameters.
+      batch_size: images a step.
+      updates_a_round: updates of the student.
+      published: rounds of the published recipe; None for the teacher.
     """
-    from experiments.table2 import figures
 
-    workdir = pathlib.Path(workdir)
-    text = markdown(results, dataset, setting)
-    for name, content in (('table2.md', text), ('table2.csv', csv_text(results))):
-        with atomic.replacing(workdir / name) as file:
-            file.write(content.encode())
-    figures.save_figure(results, workdir / 'figure.png', dataset)
-    figures.save_samples(results, workdir / 'samples.png')
-    return text
+    network: str = ''
+    parameters: int | None = None
+    batch_size: int | None = None
+    updates_a_round: int = 1
+    published: int | None = None
+
+    @property
+    def algorithm(self) -> str:
+        """Row of the table."""
+        return self.cell.row[0]
+
+    @property
+    def seed(self) -> int:
+        """Seed of the run."""
+        return self.cell.seed
+
+    @property
+    def accuracy(self) -> float | None:
+        """Accuracy of the last checkpoint, 0 to 1."""
+        return self.metrics.get('accuracy')
+
+    @property
+    def flops(self) -> float | None:
+        """FLOPs of all rounds; None where nobody counted."""
+        return self.metrics.get('flops')
+
+    @property
+    def updates(self) -> int | None:
+        """Updates of the student."""
+        return None if self.step is None else self.step * self.updates_a_round
+
+
+def by_algorithm(results: Iterable[Result]) -> dict[str, list[Result]]:
+    """Results of students, seeds together, in the order the algorithms came in."""
+    return {row[0]: group for row, group in by_row(results).items() if row != (TEACHER,)}
+
+
+def teacher_of(results: Iterable[Result]) -> Result | None:
+    """The teacher's result, if it is among these."""
+    return next((result for result in results if result.algorithm == TEACHER), None)
+
+
+def cost_to_reach(
+    evaluations: Iterable[Mapping[str, Any]], accuracy: float
+) -> Mapping[str, Any] | None:
+    """The first evaluation, by step, at which an accuracy is reached; None where none does."""
+    lines = sorted(evaluations, key=lambda line: line['step'])
+    return next((line for line in lines if line['accuracy'] >= accuracy), None)
 
 
 def markdown(results: Sequence[Result], dataset: str, setting: str = '') -> str:
     """The table as Markdown: accuracies beside the paper's, then the cost of reaching them.
 
     Args:
-      results: of the teacher and of all cells, also those that are missing.
+      results: results of the teacher and of all cells, also those that are missing.
       dataset: its name.
       setting: how the cells were trained, in a sentence.
     """
     groups = by_algorithm(results)
-    lines = [f'# Table 2 on {dataset}', '', *_notes(results, dataset, setting)]
+    lines = [f'# Table 2 on {dataset}', '', *tables.paragraphs(_notes(results, setting))]
     head = ['method', 'network', 'params', 'accuracy', 'paper CIFAR10', 'paper CIFAR100', 'seeds']
     head += ['rounds', 'of the published', "student's updates", 'batch', 'seconds', 'FLOPs']
-    lines += [_row(head), _row(['---'] * 2 + ['---:'] * (len(head) - 2))]
-    teacher = next((r for r in results if r.algorithm == 'teacher'), None)
+    lines += tables.head(head, 2)
+    teacher = teacher_of(results)
     if teacher is not None:
-        lines.append(_accuracies('teacher', [teacher]))
+        lines.append(_accuracies(TEACHER, [teacher]))
     lines += [_accuracies(name, group) for name, group in groups.items()]
     if teacher is not None and teacher.accuracy:
         lines += ['', *_costs(groups, teacher.accuracy)]
-    failed = [f'* {r.name} failed: {r.reason}' for r in results if r.status == 'failed']
-    return '\n'.join([*lines, *(['', *failed] if failed else [])]) + '\n'
+    return '\n'.join([*lines, *tables.failures(results)]) + '\n'
 
 
 def csv_text(results: Sequence[Result]) -> str:
     """The results as CSV: a line for the teacher and each cell."""
-    teacher = next((r.accuracy for r in results if r.algorithm == 'teacher'), None)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator='\n')
+    teacher = teacher_of(results)
+    goal = teacher.accuracy if teacher else None
     columns = ['algorithm', 'seed', 'status', 'network', 'parameters', 'accuracy']
     columns += ['step', 'published', 'updates', 'batch_size', 'seconds', 'flops']
     about = ['dataset', 'fingerprint', 'num_samples']
     reached = [f'{cost}_to_{round(100 * share)}' for share in SHARES for cost in _COSTS]
-    writer.writerow([*columns, *reached, *about, 'reason'])
+    rows = []
     for r in results:
         row = [getattr(r, name) for name in columns]
         for share in SHARES:
-            line = cost_to_reach(r.evaluations, share * teacher) if teacher else None
+            line = cost_to_reach(r.evaluations, share * goal) if goal else None
             row += [(line or {}).get(cost) for cost in _COSTS]
-        row += [*map(r.about.get, about), r.reason]
-        writer.writerow(['' if value is None else value for value in row])
-    return text.getvalue()
+        rows.append([*row, *map(r.about.get, about), r.reason])
+    return tables.csv_text([*columns, *reached, *about, 'reason'], rows)
 
 
-def setting(study: Study, teacher: Result, planned: Sequence[Planned]) -> str:
-    """How the cells were trained, in a sentence or two."""
-    student, precision = planned[0].network, study.shared.precision
+def setting(settings: Settings, teacher: Result, student: str) -> str:
+    """How the cells were trained, in a sentence or two; `student` is their architecture."""
+    precision = settings.shared.precision
     text = f'Teacher: {teacher.network}, seed {teacher.seed}. Students: {student}, {precision}, '
-    if study.shared.generator_width != DistillConfig.generator_width:
-        text += f'generators of width {study.shared.generator_width}, '
-    if study.student_updates is not None:
-        text += f'{study.student_updates:,} updates each'
+    if settings.shared.generator_width != DistillConfig.generator_width:
+        text += f'generators of width {settings.shared.generator_width}, '
+    if settings.student_updates is not None:
+        text += f'{settings.student_updates:,} updates each'
     else:
-        fraction = 1.0 if study.fraction is None else study.fraction
+        fraction = 1.0 if settings.fraction is None else settings.fraction
         text += f'{100 * fraction:.3g}% of the published rounds each'
-    if study.shared.max_seconds is not None:
+    budget = settings.shared.max_seconds
+    if budget is not None:
         text += (
-            f', but no more than {study.shared.max_seconds:g} s of training: what takes longer was '
+            f', but no more than {budget:g} s of training: what takes longer was '
             'ended before its rates had decayed as scheduled'
         )
     return f'{text}.'
 
 
-def _notes(results: Sequence[Result], dataset: str, setting: str) -> list[str]:
+def _notes(results: Sequence[Result], setting: str) -> list[str]:
     """Sentences over the table, each a paragraph."""
-    cells = [r for r in results if r.algorithm != 'teacher']
-    counts = {status: sum(r.status == status for r in cells) for status in ('finished', 'failed')}
-    text = f'{counts["finished"]} of {len(cells)} cells finished'
-    text += f', {counts["failed"]} failed' if counts['failed'] else ''
-    notes = [f'{text}. {setting}'.strip()]
+    notes = [tables.cells_note([r for r in results if r.algorithm != TEACHER], setting)]
     about = next((r.about for r in results if r.about), None)
     if about:
         notes.append(
@@ -139,30 +210,30 @@ def _notes(results: Sequence[Result], dataset: str, setting: str) -> list[str]:
         'FLOPs are those that the compiler counts, the passes through teacher and generator '
         'included. Seconds are of training alone, without compiling and evaluating.'
     )
-    return [line for note in notes for line in (note, '')]
+    return notes
 
 
 def _accuracies(name: str, group: Sequence[Result]) -> str:
     ended, first = finished(group), group[0]
-    accuracy = summary.spread(r.accuracy for r in ended if r.accuracy is not None)
+    accuracy = tables.spread(r.accuracy for r in ended if r.accuracy is not None)
     paper = PAPER_TABLE2.get(name)
     shares = [100 * r.step / r.published for r in ended if r.published]
     row = [
         TITLES.get(name, name),
         first.network or '-',
         '-' if first.parameters is None else reporting.summary.human(first.parameters),
-        '-' if accuracy is None else _spread(accuracy),
+        '-' if accuracy is None else accuracy.text(4),
         f'{paper.cifar10:.3f}' if paper else '-',
         f'{paper.cifar100:.3f}' if paper else '-',
-        _seeds(group),
-        _range((r.step for r in ended), '{:,.0f}'.format),
-        _range(shares, '{:.3g}%'.format),
-        _range((r.updates for r in ended), '{:,.0f}'.format),
+        tables.seeds(group),
+        tables.extent(r.step for r in ended),
+        tables.extent(shares, '{:.3g}%'.format),
+        tables.extent(r.updates for r in ended),
         '-' if first.batch_size is None else f'{first.batch_size}',
-        _range((r.seconds for r in ended), _seconds),
-        _range((r.flops for r in ended), _flops),
+        tables.extent((r.seconds for r in ended), _seconds),
+        tables.extent((r.flops for r in ended), _flops),
     ]
-    return _row(row)
+    return tables.row(row)
 
 
 def _costs(groups: Mapping[str, Sequence[Result]], teacher: float) -> list[str]:
@@ -176,10 +247,10 @@ def _costs(groups: Mapping[str, Sequence[Result]], teacher: float) -> list[str]:
     ]
     head = ['method', *(f'{100 * share:g}% ({share * teacher:.4f})' for share in SHARES)]
     for cost, (title, shown) in _COSTS.items():
-        lines += ['', f'{title}:', '', _row(head), _row(['---'] + ['---:'] * len(SHARES))]
+        lines += ['', f'{title}:', '', *tables.head(head, 1)]
         for name, group in groups.items():
             reached = [_mean_cost(finished(group), cost, s * teacher, shown) for s in SHARES]
-            lines.append(_row([TITLES.get(name, name), *reached]))
+            lines.append(tables.row([TITLES.get(name, name), *reached]))
     return lines
 
 
@@ -192,34 +263,3 @@ def _mean_cost(
         return '-'
     text = shown(sum(values) / len(values))
     return text if len(values) == len(ended) else f'{text} ({len(values)} of {len(ended)})'
-
-
-def _spread(accuracy: summary.Spread) -> str:
-    text = f'{accuracy.mean:.4f}'
-    return text if accuracy.std is None else f'{text} ± {accuracy.std:.4f}'
-
-
-def _seeds(group: Sequence[Result]) -> str:
-    done, failed = len(finished(group)), sum(r.status == 'failed' for r in group)
-    text = f'{done}' if done == len(group) else f'{done} of {len(group)}'
-    return f'{text}, {failed} failed' if failed else text
-
-
-def _range(values: Iterable[float | None], shown: Callable[[float], str]) -> str:
-    values = [value for value in values if value is not None]
-    if not values:
-        return '-'
-    low, high = shown(min(values)), shown(max(values))
-    return low if low == high else f'{low} to {high}'
-
-
-def _seconds(value: float) -> str:
-    return f'{value:,.1f}' if value < 100 else f'{value:,.0f}'
-
-
-def _flops(value: float) -> str:
-    return reporting.summary.human(value, 'FLOP')
-
-
-def _row(columns: Iterable[str]) -> str:
-    return f'| {" | ".join(columns)} |'

@@ -41,8 +41,7 @@ class Classifier:
     @property
     def architecture(self) -> str:
         """Its name in `osgan_jax.networks.classifiers`."""
-        config = self.run.config
-        return config.network if isinstance(config, TeacherConfig) else config.student
+        return states.architecture(self.run.config)
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Logits `[N, K]` of images `[N, H, W, C]` in [-1, 1]."""

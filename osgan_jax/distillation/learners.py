@@ -65,13 +65,22 @@ class State:
     key: jax.Array
 
 
+def architecture(config: TeacherConfig | DistillConfig) -> str:
+    """The name of the classifier that a configuration trains, see `networks.classifiers`."""
+    return config.network if isinstance(config, TeacherConfig) else config.student
+
+
+def updates_a_round(config: TeacherConfig | DistillConfig) -> int:
+    """Updates of the classifier that is trained, a step of the run."""
+    return config.student_steps if isinstance(config, DistillConfig) else 1
+
+
 def classifier(
     config: TeacherConfig | DistillConfig, num_classes: int, axis_name: str | None = None
 ) -> nn.Module:
     """The classifier that a resolved configuration trains."""
-    name = config.network if isinstance(config, TeacherConfig) else config.student
     return classifiers.build(
-        name,
+        architecture(config),
         image_size=config.image_size,
         channels=config.channels,
         num_classes=num_classes,
@@ -89,7 +98,7 @@ def student(
         config,
         config.optimizer if distills else 'sgd',
         config.learning_rate,
-        updates=config.student_steps if distills else 1,
+        updates=updates_a_round(config),
         weight_decay=config.weight_decay,
     )
     return Learner(classifier(config, num_classes, axis_name), optimizer)

@@ -2,14 +2,14 @@
 
 import csv
 import io
-import math
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.table1 import figures, published, summary
-from experiments.table1.summary import Result
+from experiments.studies import figures as study_figures
+from experiments.studies.records import Cell, Result
+from experiments.table1 import figures, published, report
 from osgan_jax import reporting
 
 ABOUT = {
@@ -32,9 +32,10 @@ def result(method='lsgan', scheme='one_stage', seed=0, score=1.0, **fields):
         'about': ABOUT,
         **fields,
     }
-    return Result(method, scheme, seed, **values)
+    return Result(Cell((method, scheme), seed), **values)
 
 
+MISSING = Result(Cell(('wgan', 'one_stage'), 0))
 FOUR = [
     result(seed=0, score=10.0),
     result(seed=1, score=12.0, step=420),
@@ -46,43 +47,21 @@ FOUR = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ('values', 'text'),
-    [
-        ([10.0, 12.0], '11.00 ± 1.41'),  # sqrt(2)
-        ([3.0], '3.000'),
-        ([0.018, 0.019, 0.020], '0.01900 ± 0.00100'),
-        ([12345.0, 12355.0], '12350 ± 7'),
-        ([0.0, 0.0], '0.00 ± 0.00'),
-        ([-1e-9, 1e-9], '0.000000 ± 0.000000'),
-        ([math.nan], 'nan'),
-    ],
-)
-def test_spread_shows_four_digits_and_the_sample_deviation(values, text):
-    assert str(summary.spread(values)) == text
-
-
-def test_spread_of_nothing_is_nothing():
-    assert summary.spread([]) is None
-    assert summary.spread([1.0]).std is None
-    assert summary.spread([1.0, 2.0, 6.0]) == (3.0, pytest.approx(math.sqrt(7)), 3)
-
-
 def test_arrow_is_the_papers():
-    assert summary.arrow(1.0, 2.0) == '↓'
-    assert summary.arrow(2.0, 1.0) == '↑'
-    assert summary.arrow(1.0, 1.0) == summary.arrow(None, 1.0) == summary.arrow(1.0, None) == ''
+    assert report.arrow(1.0, 2.0) == '↓'
+    assert report.arrow(2.0, 1.0) == '↑'
+    assert report.arrow(1.0, 1.0) == report.arrow(None, 1.0) == report.arrow(1.0, None) == ''
 
 
 def test_distances_are_better_when_lower():
     for name in ('fid', 'kid', 'classifier_fd', 'classifier_kd'):
-        assert summary.lower_is_better(name)
+        assert report.lower_is_better(name)
     for name in ('is', 'precision', 'classifier_recall', 'classifier_is'):
-        assert not summary.lower_is_better(name)
+        assert not report.lower_is_better(name)
 
 
 def test_markdown_of_two_seeds_one_of_them_failed():
-    lines = summary.markdown(FOUR, 'digits', 'Each: 400 steps.').splitlines()
+    lines = report.markdown(FOUR, 'digits', 'Each: 400 steps.').splitlines()
     assert lines[:3] == [
         '# Table 1 on digits',
         '',
@@ -104,7 +83,7 @@ def test_bold_is_the_better_side_whatever_the_metric():
     def rows(one, two):
         metrics = [{'precision': value, 'precision_std': 0.1} for value in (one, two)]
         both = [result(metrics=metrics[0]), result(scheme='two_stage', metrics=metrics[1])]
-        return summary.markdown(both, 'digits')
+        return report.markdown(both, 'digits')
 
     assert '| **0.8000** (↑) |' in rows(0.8, 0.7)
     assert '| 0.6000 (↓) |' in rows(0.6, 0.7)
@@ -113,15 +92,15 @@ def test_bold_is_the_better_side_whatever_the_metric():
 
 
 def test_missing_cells_and_metrics_are_dashes():
-    text = summary.markdown([result(), Result('wgan', 'one_stage', 0)], 'digits')
+    text = report.markdown([result(), MISSING], 'digits')
     assert '| WGAN (sym) | one_stage | - | 0 of 1 | - | - |' in text
-    nothing = summary.markdown([Result('wgan', 'one_stage', 0)], 'digits')
+    nothing = report.markdown([MISSING], 'digits')
     assert '| WGAN (sym) | one_stage | 0 of 1 | - | - |' in nothing
 
 
 def test_the_papers_figures_stand_beside_ours_on_its_datasets():
     inception = {**ABOUT, 'extractor': 'inception'}
-    text = summary.markdown(
+    text = report.markdown(
         [
             result(metrics={'fid': 20.0}, about=inception),
             result(scheme='two_stage', metrics={'fid': 19.0}, about=inception),
@@ -135,7 +114,7 @@ def test_the_papers_figures_stand_beside_ours_on_its_datasets():
     assert '34.34±0.12 (↓) | 0.033±0.001 (↓) |' in text
     assert 'CelebA' in text
     assert 'classifier' not in text
-    assert '| - | - |' in summary.markdown([result('cgan')], 'ffhq')
+    assert '| - | - |' in report.markdown([result('cgan')], 'ffhq')
 
 
 @pytest.mark.parametrize(
@@ -185,7 +164,7 @@ def test_published_table_has_every_method_and_the_papers_gaps():
 
 
 def test_csv_has_a_line_a_cell():
-    text = summary.csv_text(FOUR)
+    text = report.csv_text(FOUR)
     about = 'classifier,a convention,0123456789abcdef,100'
     assert text.splitlines() == [
         'method,scheme,seed,status,step,seconds,classifier_fd,extractor,convention,fingerprint,'
@@ -196,7 +175,7 @@ def test_csv_has_a_line_a_cell():
         'lsgan,two_stage,1,failed,,,,,,,,loss_d became nan at step 3',
     ]
     awkward = result(reason='a, "b"\nc', status='failed')
-    (row,) = csv.DictReader(io.StringIO(summary.csv_text([awkward])))
+    (row,) = csv.DictReader(io.StringIO(report.csv_text([awkward])))
     assert row['reason'] == 'a, "b"\nc'
 
 
@@ -207,53 +186,15 @@ def evaluations(scores, rate=10.0, **fields):
     ]
 
 
-KIND = (ABOUT['fingerprint'], ABOUT['num_samples'])
-
-
-def test_curve_averages_seeds_where_all_were_evaluated():
-    two = [
-        result(evaluations=evaluations({100: 4.0, 200: 2.0, 300: 1.0})),
-        result(seed=1, evaluations=evaluations({100: 6.0, 200: 4.0})),
-    ]
-    places, mean, std = figures.curve(two, 'classifier_fd', 'step', KIND)
-    assert places.tolist() == [100, 200]
-    assert mean.tolist() == [5.0, 3.0]
-    np.testing.assert_allclose(std, math.sqrt(2))
-
-
-def test_curve_interpolates_to_common_seconds():
-    two = [
-        result(evaluations=evaluations({100: 4.0, 200: 2.0}, rate=10)),  # at 10 and 20 s
-        result(seed=1, evaluations=evaluations({100: 4.0, 200: 2.0}, rate=8)),  # at 12.5 and 25 s
-    ]
-    places, mean, _ = figures.curve(two, 'classifier_fd', 'seconds', KIND)
-    assert places.tolist() == [12.5, 20.0]
-    np.testing.assert_allclose(mean, [(3.5 + 4.0) / 2, (2.0 + 2.8) / 2])
-
-
-def test_curve_of_single_points_and_of_nothing():
-    two = [
-        result(evaluations=evaluations({100: 4.0})),
-        result(seed=1, evaluations=evaluations({110: 6.0})),
-    ]
-    places, mean, std = figures.curve(two, 'classifier_fd', 'step', KIND)
-    assert (places.tolist(), mean.tolist()) == ([105.0], [5.0])
-    np.testing.assert_allclose(std, math.sqrt(2))
-    assert figures.curve(two, 'classifier_fd', 'step', ('other', 100)) is None
-    untimed = [result(evaluations=evaluations({100: 4.0}, seconds=None))]
-    assert figures.curve(untimed, 'classifier_fd', 'seconds', KIND) is None
-    assert figures.curve([], 'classifier_fd', 'step', KIND) is None
-
-
 def test_figure_is_written_of_what_there_is(tmp_path):
     path = tmp_path / 'figure4.png'
-    assert not figures.save_figure([Result('wgan', 'one_stage', 0)], path, 'digits')
+    assert not figures.save_figure([MISSING], path, 'digits')
     assert not path.exists()
     results = [
         result(evaluations=evaluations({100: 400.0, 200: 2.0})),
         result(seed=1, evaluations=evaluations({100: 410.0, 200: 4.0})),
         result(scheme='two_stage', evaluations=evaluations({100: 9.0})),
-        Result('wgan', 'one_stage', 0),
+        MISSING,
     ]
     assert figures.save_figure(results, path, 'digits')
     first = path.read_bytes()
@@ -265,7 +206,8 @@ def test_figure_is_written_of_what_there_is(tmp_path):
 
 def test_figure_does_not_mix_numbers_of_samples(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(figures, '_draw', lambda axis, x, y, std, scheme: drawn.append(x.tolist()))
+    draw = lambda axis, found, label, colour: drawn.append(found[0].tolist())  # noqa: E731
+    monkeypatch.setattr(study_figures, 'draw_curve', draw)
     mixed = [*evaluations({100: 3.0, 200: 2.0}, num_samples=50), *evaluations({200: 1.0})]
     figures.save_figure([result(evaluations=mixed)], tmp_path / 'figure4.png', 'digits')
     assert drawn == [[10.0, 20.0], [100.0, 200.0]]

@@ -9,30 +9,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.table2 import cells, figures, report
-from experiments.table2.published import PAPER_TABLE2
-from experiments.table2.results import Result, cost_to_reach
+from experiments.studies.records import Cell
+from experiments.table2 import figures, plans, report
+from experiments.table2.report import PAPER_TABLE2, Result, cost_to_reach
 from osgan_jax import reporting
+from osgan_jax.distillation import state as states
 from osgan_jax.distillation.config import DistillConfig, TeacherConfig
 
 TEACHER = TeacherConfig(
     dataset='digits', network='lenet5', image_size=32, channels=1, mean=(0.5,), std=(0.25,)
 )
-TAUGHT = cells.Taught(TEACHER, 'a digest', 40)
+KNOWN_TEACHER = plans.Teacher(TEACHER, 'a digest', 40)
 
 
-def make_study(shared=None, **fields):
+def make_settings(shared=None, **fields):
     values = {'batch_size': 8, 'num_devices': 1, **(shared or {})}
-    return cells.Study(DistillConfig(**values), **fields)
+    return plans.Settings(DistillConfig(**values), **fields)
 
 
 def plan(name, seed=0, shared=None, **fields):
-    return cells.plan(make_study(shared, **fields), cells.Cell(name, seed), TAUGHT)
-
-
-def test_cells_finish_a_seed_of_all_before_the_next():
-    names = [cell.name for cell in cells.cells(['dfad', 'one_stage_kl'], [3, 0])]
-    assert names == ['dfad-3', 'one_stage_kl-3', 'dfad-0', 'one_stage_kl-0']
+    return plans.plan(make_settings(shared, **fields), Cell((name,), seed), KNOWN_TEACHER)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +43,7 @@ def test_cells_finish_a_seed_of_all_before_the_next():
 )
 def test_unknown_repeated_and_absent_cells_are_refused(names, seeds, message):
     with pytest.raises(ValueError, match=message):
-        cells.cells(names, seeds)
+        plans.make_cells(names, seeds)
 
 
 @pytest.mark.parametrize(
@@ -65,8 +61,8 @@ def test_cells_are_equal_in_updates_of_the_student(name, rounds, every, publishe
     planned = plan(name, student_updates=100, eval_updates=20)
     assert (planned.config.num_steps, planned.config.eval_every) == (rounds, every)
     assert planned.published == published
-    assert planned.config.num_steps * planned.updates_a_round == 100
-    assert planned.network == 'lenet5_half'
+    assert planned.config.num_steps * states.updates_a_round(planned.config) == 100
+    assert states.architecture(planned.config) == 'lenet5_half'
 
 
 @pytest.mark.parametrize(
@@ -80,7 +76,7 @@ def test_or_make_the_same_share_of_their_published_rounds(name, rounds, every):
 
 
 def test_rounds_are_whole_calls():
-    assert [cells.whole(r, 4) for r in (0.1, 5, 6.1, 10, 100)] == [4, 4, 8, 8, 100]
+    assert [plans.whole(r, 4) for r in (0.1, 5, 6.1, 10, 100)] == [4, 4, 8, 8, 100]
     shared = {'steps_per_call': 4, 'log_every': 4, 'sample_every': 4, 'save_every': 4}
     planned = plan('dfad', shared=shared, student_updates=55, eval_updates=1)
     assert (planned.config.num_steps, planned.config.eval_every) == (12, 4)
@@ -104,12 +100,12 @@ def test_the_shared_recipe_and_that_of_a_row():
 
 def test_students_have_the_teachers_data_unless_told_otherwise():
     teacher = dataclasses.replace(TEACHER, dataset='npz', data_dir='a', test_data_dir='b')
-    found = cells.data_of(make_study({'data_dir': 'c'}), teacher)
+    found = plans.data_of(make_settings({'data_dir': 'c'}), teacher)
     assert found == {
         'dataset': 'npz', 'data_dir': 'c', 'split': 'train', 'test_split': 'test',
         'test_data_dir': 'b', 'upscale': None,
     }  # fmt: skip
-    found = cells.data_of(make_study({'dataset': 'mnist', 'test_split': 'train'}), teacher)
+    found = plans.data_of(make_settings({'dataset': 'mnist', 'test_split': 'train'}), teacher)
     assert (found['dataset'], found['data_dir'], found['test_split']) == ('mnist', None, 'train')
 
 
@@ -127,20 +123,20 @@ def test_students_have_the_teachers_data_unless_told_otherwise():
 )
 def test_what_cannot_be_compared_is_refused(fields, message):
     with pytest.raises(ValueError, match=message):
-        make_study(**fields)
+        make_settings(**fields)
 
 
 def test_recipes_are_read_as_a_person_writes_them():
     texts = ['zskt.attention=0', 'teacher.decay_at=0.5,0.75', 'zskt.latent_dim=7']
     texts += ['supervised.flip=false', 'one_stage_kl.optimizer=adam', 'kd.temperature=2']
-    assert cells.parse_recipes(texts) == {
+    assert plans.parse_recipes(texts) == {
         'zskt': {'attention': 0.0, 'latent_dim': 7},
         'teacher': {'decay_at': (0.5, 0.75)},
         'supervised': {'flip': False},
         'one_stage_kl': {'optimizer': 'adam'},
         'kd': {'temperature': 2.0},
     }
-    assert cells.parse_recipes([]) == {}
+    assert plans.parse_recipes([]) == {}
 
 
 @pytest.mark.parametrize(
@@ -158,7 +154,7 @@ def test_recipes_are_read_as_a_person_writes_them():
 )
 def test_recipes_that_are_none_are_refused(text, message):
     with pytest.raises(ValueError, match=message):
-        cells.parse_recipes([text])
+        plans.parse_recipes([text])
 
 
 # What is made of results.
@@ -180,8 +176,8 @@ def evaluations(accuracies, *, every=10, updates=1, rate=5.0):
 
 ABOUT = {'dataset': 'digits (test)', 'num_samples': 297, 'fingerprint': '0123'}
 THE_TEACHER = Result(
-    'teacher', 0, 'finished', network='lenet5', parameters=61_706, batch_size=128, step=1500,
-    seconds=30.0, flops=4.2e11, accuracy=0.9, about=ABOUT,
+    Cell(('teacher',), 0), 'finished', network='lenet5', parameters=61_706, batch_size=128,
+    step=1500, seconds=30.0, metrics={'flops': 4.2e11, 'accuracy': 0.9}, about=ABOUT,
 )  # fmt: skip
 
 
@@ -195,16 +191,18 @@ def result(algorithm='dfad', seed=0, accuracies=(0.5, 0.8), **fields):
         'published': 25_000,
         'step': 10 * len(accuracies),
         'seconds': 2.0 * len(accuracies),
-        'flops': 1e10 * len(accuracies),
-        'accuracy': accuracies[-1],
+        'metrics': {'flops': 1e10 * len(accuracies), 'accuracy': accuracies[-1]},
         'about': ABOUT,
         'evaluations': evaluations(accuracies, updates=5),
         **fields,
     }
-    return Result(algorithm, seed, **values)
+    return Result(Cell((algorithm,), seed), **values)
 
 
-FAILED = Result('kd', 0, 'failed', 'loss_student became nan at step 3', 'lenet5_half', 15_738, 256)
+FAILED = Result(
+    Cell(('kd',), 0), 'failed', 'loss_student became nan at step 3', network='lenet5_half',
+    parameters=15_738, batch_size=256,
+)  # fmt: skip
 FOUR = [THE_TEACHER, result(), result(seed=1, accuracies=(0.4, 0.46, 0.89)), FAILED]
 
 
@@ -261,10 +259,10 @@ def test_markdown_of_two_seeds_and_a_failure():
 
 
 def test_markdown_of_nothing_yet():
-    text = report.markdown([Result('zskt', 0)], 'digits')
+    text = report.markdown([Result(Cell(('zskt',), 0))], 'digits')
     assert '| ZSKT (two) | - | - | - | 0.921 | 0.662 | 0 of 1 |' in text
     assert 'Cost of' not in text
-    uncounted = result(flops=None, evaluations=evaluations([0.9], updates=5))
+    uncounted = result(metrics={'accuracy': 0.9}, evaluations=evaluations([0.9], updates=5))
     for line in uncounted.evaluations:
         line['flops'] = None
     assert '| 4.0 | - |\n' in report.markdown([THE_TEACHER, uncounted], 'digits')

@@ -10,6 +10,9 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from experiments.studies import runner
+from experiments.studies.records import Cell
+from osgan_jax.distillation import state as states
 from osgan_jax.distillation.config import (
     ALGORITHMS,
     DistillConfig,
@@ -21,13 +24,13 @@ from osgan_jax.engine.config import declarations
 
 SUPERVISED = 'supervised'
 TEACHER = 'teacher'
-# What is no algorithm by itself, but one with other options.
+# Rows that are an algorithm with other options.
 _VARIANTS = {'one_stage_kl': {'algorithm': 'one_stage', 'disagreement': 'kl'}}
-NAMES = (*ALGORITHMS, *_VARIANTS, SUPERVISED)
+ROWS = (*ALGORITHMS, *_VARIANTS, SUPERVISED)
 """Rows of students: the algorithms, one-stage on ZSKT's divergence, and labels alone."""
 
 DATA_FIELDS = ('dataset', 'data_dir', 'split', 'test_split', 'test_data_dir', 'upscale')
-# What all cells have in common, and what tells them apart: neither is one row's to set.
+# Fields that all cells share or that tell them apart: a row cannot set them.
 FIXED_FIELDS = (
     *DATA_FIELDS,
     *('algorithm', 'teacher', 'student', 'network', 'image_size', 'channels'),
@@ -37,31 +40,18 @@ _EVALUATIONS = 20
 
 
 @dataclasses.dataclass(frozen=True)
-class Cell:
-    """One student."""
-
-    algorithm: str
-    seed: int
-
-    @property
-    def name(self) -> str:
-        """Its directory: dfad-0."""
-        return f'{self.algorithm}-{self.seed}'
-
-
-@dataclasses.dataclass(frozen=True)
-class Study:
+class Settings:
     """How the teacher and all students are trained.
 
     Attributes:
-      shared: of all students; `max_seconds` ends each. Their dataset, where it is None, is the
-        teacher's. The algorithm, the seed, the number of steps and the evaluations are the cells'.
+      shared: what all students are trained with; `max_seconds` ends each. A dataset of None is the
+        teacher's. Cells set the algorithm, the seed, the number of steps and the evaluations.
       teacher: how the teacher is trained, where there is none yet.
       teacher_dir: a run of experiments.teacher or experiments.distill to take instead.
-      student_updates: that each student makes.
-      fraction: of its published rounds that each student makes, instead; 1 if neither is given.
+      student_updates: updates that each student makes.
+      fraction: share of its published rounds that each makes instead; 1 if neither is given.
       eval_updates: updates of a student between evaluations; None for a twentieth of them all.
-      recipes: fields of a row alone, by its name, `teacher` included.
+      recipes: fields that hold for one row, by its name, `teacher` included.
     """
 
     shared: DistillConfig
@@ -94,12 +84,12 @@ class Study:
 
 
 @dataclasses.dataclass(frozen=True)
-class Taught:
-    """What students take over from their teacher, and what they are trained on.
+class Teacher:
+    """What students take over from their teacher.
 
     Attributes:
-      config: the teacher's, resolved.
-      digest: of its variables; '' before it is trained.
+      config: the teacher's resolved configuration.
+      digest: digest of its variables; '' before it is trained.
       num_examples: images of the training part.
     """
 
@@ -109,75 +99,64 @@ class Taught:
 
 
 @dataclasses.dataclass(frozen=True)
-class Planned:
-    """A cell and its configuration.
+class Plan:
+    """How a cell is trained.
 
     Attributes:
-      cell: which.
       config: resolved; `num_steps` are the rounds that its schedule is made for.
       published: rounds of the published recipe.
     """
 
-    cell: Cell
     config: DistillConfig | TeacherConfig
     published: int
 
-    @property
-    def network(self) -> str:
-        """The student's architecture."""
-        return architecture(self.config)
 
-    @property
-    def updates_a_round(self) -> int:
-        """Of the student."""
-        return _updates_a_round(self.config)
-
-
-def cells(names: Sequence[str], seeds: Sequence[int]) -> list[Cell]:
-    """The cells in the order they are run: a seed of all algorithms before the next seed.
+def make_cells(names: Sequence[str], seeds: Sequence[int]) -> list[Cell]:
+    """The cells in the order they are run, see `runner.make_cells`.
 
     Args:
-      names: some of `NAMES`.
-      seeds: of the students.
+      names: some of `ROWS`.
+      seeds: seeds of the students.
 
     Raises:
       ValueError: for an unknown or repeated name, or none at all.
     """
     for name in names:
-        if name not in NAMES:
-            raise ValueError(f'algorithms={name!r}: expected some of {", ".join(NAMES)}')
-    for what, values in (('algorithms', names), ('seeds', seeds)):
-        if not values or len(set(values)) < len(values):
-            raise ValueError(f'{what}={list(values)}: expected at least one, and each once')
-    return [Cell(name, seed) for seed in seeds for name in names]
+        if name not in ROWS:
+            raise ValueError(f'algorithms={name!r}: expected some of {", ".join(ROWS)}')
+    runner.check_once('algorithms', names)
+    return runner.make_cells([(name,) for name in names], seeds)
 
 
-def plan(study: Study, cell: Cell, taught: Taught) -> Planned:
+def plan(settings: Settings, cell: Cell, teacher: Teacher) -> Plan:
     """A cell's configuration.
 
     Raises:
       ValueError: for fields that the algorithm refuses.
     """
-    named = _supervised if cell.algorithm == SUPERVISED else _student
+    (name,) = cell.row
     # As published first: that is where the number of rounds comes from.
-    published = named(study, cell, taught)
-    config = _resolve(published, taught)
-    updates = study.student_updates
-    if updates is None:
-        rounds = (1.0 if study.fraction is None else study.fraction) * config.num_steps
+    if name == SUPERVISED:
+        published = _supervised(settings, cell.seed, teacher)
     else:
-        rounds = updates / _updates_a_round(config)
+        published = _student(settings, name, cell.seed, teacher)
+    config = _resolve(published, teacher)
+    updates = settings.student_updates
+    if updates is None:
+        rounds = (1.0 if settings.fraction is None else settings.fraction) * config.num_steps
+    else:
+        rounds = updates / states.updates_a_round(config)
     rounds = whole(rounds, config.steps_per_call)
     between = rounds / _EVALUATIONS
-    if study.eval_updates is not None:
-        between = study.eval_updates / _updates_a_round(config)
+    if settings.eval_updates is not None:
+        between = settings.eval_updates / states.updates_a_round(config)
     limited = dataclasses.replace(
         published,
         num_steps=rounds,
         eval_every=whole(between, config.steps_per_call),
-        max_seconds=study.shared.max_seconds,
+        max_seconds=settings.shared.max_seconds,
     )
-    return Planned(cell, _resolve(limited, taught), config.num_steps)
+    return Plan(_resolve(limited, teacher), config.num_steps)
 
 
 def whole(rounds: float, steps_per_call: int) -> int:
@@ -186,7 +165,7 @@ def whole(rounds: float, steps_per_call: int) -> int:
 
 
 def parse_recipes(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Fields of single rows, as a person writes them.
+    """The values of --recipe: fields of single rows.
 
     Args:
       texts: such as `zskt.attention=0` or `teacher.decay_at=0.5,0.75`.
@@ -204,8 +183,8 @@ def parse_recipes(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
         row, dot, name = place.partition('.')
         if not (equals and dot and value):
             raise ValueError(f'recipe={text}: expected ROW.FIELD=VALUE, such as zskt.attention=0')
-        if row not in (TEACHER, *NAMES):
-            raise ValueError(f'recipe={text}: expected a row of {", ".join((TEACHER, *NAMES))}')
+        if row not in (TEACHER, *ROWS):
+            raise ValueError(f'recipe={text}: expected a row of {", ".join((TEACHER, *ROWS))}')
         kind = TeacherConfig if row in (TEACHER, SUPERVISED) else DistillConfig
         fields = [
             each.name
@@ -221,82 +200,71 @@ def parse_recipes(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _student(study: Study, cell: Cell, taught: Taught) -> DistillConfig:
-    own = {'algorithm': cell.algorithm, **_VARIANTS.get(cell.algorithm, {})}
+def _student(settings: Settings, name: str, seed: int, teacher: Teacher) -> DistillConfig:
     return dataclasses.replace(
-        study.shared,
-        **own,
-        **study.recipes.get(cell.algorithm, {}),
-        **data_of(study, taught.config),
-        seed=cell.seed,
+        settings.shared,
+        **{'algorithm': name, **_VARIANTS.get(name, {})},
+        **settings.recipes.get(name, {}),
+        **data_of(settings, teacher.config),
+        seed=seed,
         num_steps=None,
         eval_every=None,
         max_seconds=None,
     )
 
 
-def _supervised(study: Study, cell: Cell, taught: Taught) -> TeacherConfig:
+def _supervised(settings: Settings, seed: int, teacher: Teacher) -> TeacherConfig:
     """The student's architecture, trained on data with labels alone."""
-    names = {field.name for field in dataclasses.fields(TeacherConfig)}
+    fields = {field.name for field in dataclasses.fields(TeacherConfig)}
     common = {
-        field.name: getattr(study.shared, field.name)
+        field.name: getattr(settings.shared, field.name)
         for field in dataclasses.fields(DistillConfig)
-        if field.name in names and field.name not in FIXED_FIELDS
+        if field.name in fields and field.name not in FIXED_FIELDS
     }
     # The same inputs as the others have; a person may say otherwise.
-    common |= {'mean': taught.config.mean, 'std': taught.config.std}
-    common |= study.recipes.get(SUPERVISED, {})
-    other = dataclasses.replace(cell, algorithm='one_stage')
-    network = architecture(_resolve(_student(study, other, taught), taught))
-    config = TeacherConfig(**common, **data_of(study, taught.config), seed=cell.seed)
+    common |= {'mean': teacher.config.mean, 'std': teacher.config.std}
+    common |= settings.recipes.get(SUPERVISED, {})
+    student = _resolve(_student(settings, 'one_stage', seed, teacher), teacher)
+    config = TeacherConfig(**common, **data_of(settings, teacher.config), seed=seed)
     return dataclasses.replace(
         config,
-        network=network,
-        image_size=taught.config.image_size,
-        channels=taught.config.channels,
+        network=student.student,
+        image_size=teacher.config.image_size,
+        channels=teacher.config.channels,
     )
 
 
-def data_of(study: Study, teacher: TeacherConfig | DistillConfig) -> dict[str, Any]:
+def data_of(settings: Settings, teacher: TeacherConfig | DistillConfig) -> dict[str, Any]:
     """The data that students are trained and measured on: the study's, or the teacher's."""
-    if study.shared.dataset is not None:
-        return {name: getattr(study.shared, name) for name in DATA_FIELDS}
+    if settings.shared.dataset is not None:
+        return {name: getattr(settings.shared, name) for name in DATA_FIELDS}
     values = {name: getattr(teacher, name) for name in DATA_FIELDS}
-    # Where they lie may have changed since.
-    moved = {name: getattr(study.shared, name) for name in ('data_dir', 'test_data_dir')}
+    # The files may have moved since.
+    moved = {name: getattr(settings.shared, name) for name in ('data_dir', 'test_data_dir')}
     return values | {name: value for name, value in moved.items() if value is not None}
 
 
-def _resolve(config, taught: Taught):
+def _resolve(config, teacher: Teacher):
     if isinstance(config, TeacherConfig):
         return resolve_teacher(
             config,
             image_size=config.image_size,
             channels=config.channels,
-            num_examples=taught.num_examples,
+            num_examples=teacher.num_examples,
             statistics=lambda: (config.mean, config.std),
         )
     return resolve_student(
         config,
-        network=architecture(taught.config),
-        teacher=taught.config,
-        num_examples=taught.num_examples if config.algorithm == 'kd' else 0,
-        digest=taught.digest,
+        network=states.architecture(teacher.config),
+        teacher=teacher.config,
+        num_examples=teacher.num_examples if config.algorithm == 'kd' else 0,
+        digest=teacher.digest,
     )
-
-
-def architecture(config: DistillConfig | TeacherConfig) -> str:
-    """What a resolved configuration trains."""
-    return config.student if isinstance(config, DistillConfig) else config.network
-
-
-def _updates_a_round(config: DistillConfig | TeacherConfig) -> int:
-    return config.student_steps if isinstance(config, DistillConfig) else 1
 
 
 def _value(hint: Any, text: str) -> Any:
     kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
-    # Of `tuple[float, ...]` the arguments are no alternatives.
+    # The arguments of `tuple[float, ...]` are not alternatives.
     kind = kinds[0] if kinds and typing.get_origin(hint) is not tuple else hint
     if typing.get_origin(kind) is tuple:
         item = typing.get_args(kind)[0]

@@ -6,24 +6,26 @@ import types
 import numpy as np
 import pytest
 
-from experiments.studies import records
-from experiments.table2 import cells
-from experiments.table2 import grid as grids
-from osgan_jax.distillation import classifiers, learners, students, teachers
+from experiments.studies import records, runner
+from experiments.studies.records import Cell
+from experiments.table2 import plans
+from experiments.table2.study import Table2
+from osgan_jax.distillation import classifiers, students, teachers
+from osgan_jax.distillation import state as states
 from osgan_jax.distillation.config import DistillConfig, TeacherConfig, resolve_teacher
 from osgan_jax.engine import checkpoints, runs
 from osgan_jax.evaluation import score_log
 from osgan_jax.gan import trainer
 from tests.support import tiny
 
-GRID = cells.cells(['kd', 'one_stage'], [0, 1])
+GRID = plans.make_cells(['kd', 'one_stage'], [0, 1])
 NAMES = [cell.name for cell in GRID]
 
 
-def make_study(shared=None, **fields):
+def make_settings(shared=None, **fields):
     values = {'batch_size': 8, 'num_devices': 1, **(shared or {})}
     fields = {'teacher': TeacherConfig(num_steps=6, batch_size=8, num_devices=1), **fields}
-    return cells.Study(DistillConfig(**values), **fields)
+    return plans.Settings(DistillConfig(**values), **fields)
 
 
 class Stage:
@@ -31,7 +33,7 @@ class Stage:
 
     def __init__(self):
         self.trained, self.traced, self.said = [], [], []
-        self.fails, self.stops, self.killed = set(), set(), set()
+        self.fails, self.stops = set(), set()
         self.data = {'dataset': tiny.dataset(), 'test': tiny.dataset(12, seed=1)}
 
     def train_teacher(self, config, workdir, *, dataset, test):
@@ -54,8 +56,8 @@ class Stage:
         if workdir.name in self.fails:
             raise trainer.NonFiniteError('loss_student became nan at step 3. The run is stopped.')
         step = config.num_steps if config.max_seconds is None else 4
-        about = classifiers.Accuracy(learners.classifier(config, tiny.CLASSES), test, config).about
-        for at in range(config.eval_every, step + 9 * (workdir.name in self.killed) + 1):
+        about = classifiers.Accuracy(states.classifier(config, tiny.CLASSES), test, config).about
+        for at in range(config.eval_every, step + 1):
             cost = {'seconds': at / 2, 'flops': 1e6 * at, 'seed': config.seed}
             line = {'step': at, 'accuracy': min(1.0, at / 5), **cost, **about}
             score_log.write(workdir, line)
@@ -74,8 +76,9 @@ class Stage:
 
     def run(self, workdir, grid=GRID, shared=None, **fields):
         fields = {'student_updates': 4, **fields}
-        study = make_study(shared, **fields)
-        return grids.run(study, grid, workdir, **self.data, say=self.said.append)
+        settings = make_settings(shared, **fields)
+        table = Table2(grid, settings, workdir, **self.data)
+        return runner.run(table, say=self.said.append)
 
 
 @pytest.fixture
@@ -89,13 +92,13 @@ def stage(monkeypatch):
 
 
 def test_teacher_and_cells_are_trained_and_the_tables_written(stage, tmp_path):
-    grid = [*GRID, cells.Cell('supervised', 0)]
+    grid = [*GRID, Cell(('supervised',), 0)]
     results = stage.run(tmp_path, grid)
     assert stage.trained == ['teacher', *NAMES, 'supervised-0']
     assert stage.traced == ['kd', 'one_stage']
     assert [r.status for r in results] == ['finished'] * 6
     teacher, kd = results[:2]
-    assert (teacher.name, teacher.step, teacher.accuracy, teacher.seconds) == (
+    assert (teacher.cell.name, teacher.step, teacher.accuracy, teacher.seconds) == (
         'teacher-0', 6, 1.0, 3.0
     )  # fmt: skip
     assert (kd.step, kd.accuracy, kd.seconds, kd.flops) == (4, 0.8, 2.0, 4e6)
@@ -129,34 +132,16 @@ def test_finished_cells_are_passed_over(stage, tmp_path):
     assert stage.trained == stage.traced == []
     assert results[1].accuracy == 0.8
     assert (tmp_path / 'table2.md').exists()
-    stage.run(tmp_path, cells.cells(['kd', 'one_stage', 'dfad'], [0]), student_updates=4)
+    stage.run(tmp_path, plans.make_cells(['kd', 'one_stage', 'dfad'], [0]), student_updates=4)
     assert stage.trained == ['dfad-0']
     assert stage.traced == ['dfad']
 
 
-def test_an_interrupted_table_goes_on_where_it_was(stage, tmp_path):
-    stage.stops = {'kd-1'}
-    with pytest.raises(trainer.Stopped, match=r'kd-1, 2 of 4.*same command') as stopped:
+def test_a_stop_in_the_teachers_training_says_so(stage, tmp_path):
+    stage.stops = {'teacher'}
+    with pytest.raises(trainer.Stopped, match='teacher, 0 of 4') as stopped:
         stage.run(tmp_path)
     assert stopped.value.signum == signal.SIGTERM
-    assert '2 of 4 cells finished' in (tmp_path / 'table2.md').read_text()
-    stage.stops, stage.trained = {'teacher'}, []
-    stage.run(tmp_path)
-    assert stage.trained == ['kd-1', 'one_stage-1']
-    with pytest.raises(trainer.Stopped, match='teacher, 0 of 4'):
-        stage.run(tmp_path / 'other')
-
-
-def test_a_failed_cell_is_recorded_and_the_others_go_on(stage, tmp_path):
-    stage.fails = {'one_stage-0'}
-    results = stage.run(tmp_path)
-    assert [r.name for r in results if r.status == 'failed'] == ['one_stage-0']
-    assert results[2].reason == 'loss_student became nan at step 3'
-    assert stage.said[3].startswith('cell 2 of 4: one_stage-0 failed: loss_student became nan')
-    assert '| 1 of 2, 1 failed |' in (tmp_path / 'table2.md').read_text()
-    stage.trained.clear()
-    stage.run(tmp_path)
-    assert stage.trained == []
 
 
 def test_without_a_teacher_there_are_no_others(stage, tmp_path):
@@ -202,9 +187,9 @@ def test_what_cannot_be_trained_does_not_cost_a_teacher(stage, tmp_path, monkeyp
     monkeypatch.setattr(teachers, 'train_teacher', stage.train_teacher)
     with pytest.raises(ValueError, match='stages'):
         # Attention transfer between a LeNet and a network with residual blocks.
-        stage.run(tmp_path, cells.cells(['zskt'], [0]), {'student': 'wrn16_1'})
+        stage.run(tmp_path, plans.make_cells(['zskt'], [0]), {'student': 'wrn16_1'})
     with pytest.raises(ValueError, match='unknown classifier'):
-        stage.run(tmp_path, cells.cells(['supervised'], [0]), {'student': 'alexnet'})
+        stage.run(tmp_path, plans.make_cells(['supervised'], [0]), {'student': 'alexnet'})
     assert stage.trained == []
 
 
@@ -228,26 +213,12 @@ def test_a_budget_ends_cells_and_can_be_raised(stage, tmp_path):
     assert len(stage.trained) == 4
 
 
-def test_evaluations_beyond_the_end_are_those_of_a_run_that_was_killed(stage, tmp_path):
-    stage.killed = {'kd-0'}
-    (_, kd) = stage.run(tmp_path, GRID[:1])
-    assert len(score_log.read(tmp_path / 'kd-0')) == 13
-    assert [line['step'] for line in kd.evaluations] == [1, 2, 3, 4]
-
-
-def test_a_damaged_record_is_named(stage, tmp_path):
-    stage.run(tmp_path, GRID[:1])
-    (tmp_path / 'kd-0' / 'cell.json').write_text('{')
-    with pytest.raises(ValueError, match='cannot be used'):
-        stage.run(tmp_path, GRID[:1])
-
-
 @pytest.mark.slow
 def test_a_real_teacher_its_students_and_other_test_images(tmp_path):
-    grid = cells.cells(['kd', 'one_stage'], [0])
-    study = make_study({'generator_width': 4}, student_updates=2, eval_updates=1)
+    grid = plans.make_cells(['kd', 'one_stage'], [0])
+    settings = make_settings({'generator_width': 4}, student_updates=2, eval_updates=1)
     train, test = tiny.dataset(), tiny.dataset(12, seed=1)
-    results = grids.run(study, grid, tmp_path, dataset=train, test=test)
+    results = runner.run(Table2(grid, settings, tmp_path, dataset=train, test=test))
     assert [r.status for r in results] == ['finished'] * 3
     for each in results[1:]:
         assert [line['updates'] for line in each.evaluations] == [1, 2]
@@ -261,7 +232,7 @@ def test_a_real_teacher_its_students_and_other_test_images(tmp_path):
 
     before = records.read(tmp_path / 'kd-0')
     other = tiny.dataset(20, seed=2)
-    results = grids.run(study, grid, tmp_path, dataset=train, test=other)
+    results = runner.run(Table2(grid, settings, tmp_path, dataset=train, test=other))
     images = np.stack([other[i]['image'] for i in range(20)]) / 127.5 - 1
     labels = np.array([other[i]['label'] for i in range(20)])
     for result, directory in zip(results, ('teacher', 'kd-0', 'one_stage-0'), strict=True):

@@ -1,0 +1,137 @@
+"""Table 1 from the results of cells: means over seeds, as Markdown and CSV."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from experiments.studies import tables
+from experiments.studies.records import Result, by_row, finished
+from experiments.studies.tables import Spread
+from experiments.table1 import published
+from osgan_jax.gan import methods
+
+_BASE = 'two_stage'  # what the other schemes are compared with, as in the paper
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a metric is a distance."""
+    return metric.endswith(('fid', 'kid', '_fd', '_kd'))
+
+
+def metric_names(results: Iterable[Result]) -> list[str]:
+    """Metrics with a column of their own, headline first; what ends in _std has none."""
+    names = dict.fromkeys(
+        name for result in results for name in result.metrics if not name.endswith('_std')
+    )
+    return sorted(names, key=lambda name: not name.endswith(('fid', '_fd')))
+
+
+def headline(results: Sequence[Result]) -> str | None:
+    """The metric to draw: the first distance, else the first one; None where there is none."""
+    names = metric_names(results)
+    return next(filter(lower_is_better, names), names[0] if names else None)
+
+
+def arrow(value: float | None, base: float | None) -> str:
+    """↓ or ↑, the paper's marks for a mean below or above two-stage training's; '' for neither."""
+    if value is None or base is None or value == base:
+        return ''
+    return '↓' if value < base else '↑'
+
+
+def markdown(results: Sequence[Result], dataset: str, setting: str = '') -> str:
+    """The table as Markdown, a line for each method and scheme.
+
+    Args:
+      results: results of all cells, also those that are missing.
+      dataset: its name; the paper's figures are put beside ours where it is one of the paper's.
+      setting: a sentence about how the cells were trained.
+    """
+    names, paper = metric_names(results), published.PAPER_TABLE1.get(dataset)
+    head = ['method', 'scheme', *names, 'seeds', 'steps', 'seconds']
+    head += ['paper FID', 'paper KID'] if paper else []
+    lines = [f'# Table 1 on {dataset}', '', *tables.paragraphs(_notes(results, dataset, setting))]
+    lines += tables.head(head, 2)
+    groups = by_row(results)
+    for (method, scheme), group in groups.items():
+        base = groups.get((method, _BASE), []) if scheme != _BASE else []
+        row = [methods.get(method).title, scheme]
+        row += [_compared(_over_seeds(group, n), _over_seeds(base, n), n) for n in names]
+        row += [tables.seeds(group), tables.extent(r.step for r in finished(group))]
+        row += [tables.extent(r.seconds for r in finished(group))]
+        row += _printed(paper, method, scheme) if paper else []
+        lines.append(tables.row(row))
+    return '\n'.join([*lines, *tables.failures(results)]) + '\n'
+
+
+def csv_text(results: Sequence[Result]) -> str:
+    """The results as CSV, a line a cell."""
+    names = list(dict.fromkeys(name for result in results for name in result.metrics))
+    about = ('extractor', 'convention', 'fingerprint', 'num_samples')
+    return tables.csv_text(
+        ['method', 'scheme', 'seed', 'status', 'step', 'seconds', *names, *about, 'reason'],
+        [
+            [
+                *(*r.cell.row, r.cell.seed, r.status, r.step, r.seconds),
+                *(*map(r.metrics.get, names), *map(r.about.get, about), r.reason),
+            ]
+            for r in results
+        ],
+    )
+
+
+def _notes(results: Sequence[Result], dataset: str, setting: str) -> list[str]:
+    """Sentences over the table, each a paragraph."""
+    notes = [
+        tables.cells_note(results, setting),
+        'Mean ± sample standard deviation over seeds. As in the paper, ↓ stands where the mean is '
+        'below that of two_stage and ↑ where it is above; bold is the better side. The arrow says '
+        'nothing of chance: compare the difference with the deviations.',
+    ]
+    about = next((r.about for r in results if r.about), None)
+    if about:
+        notes.append(
+            f'Measured on {about["num_samples"]:,} samples of the last checkpoint against '
+            f'{about["num_real"]:,} real images, with the extractor {about["extractor"]} '
+            f'({about["convention"]}; {about["fingerprint"][:12]}).'
+        )
+    if about and about['extractor'] == 'classifier':
+        notes.append(
+            f'The names that begin with `classifier_` belong to a classifier trained on {dataset} '
+            'itself: they compare these cells with each other, and are neither FID nor KID.'
+        )
+    if dataset in published.PAPER_TABLE1:
+        notes.append(
+            f"The paper's figures are those of its Table 1 for {published.DATASETS[dataset]}: "
+            'five runs, 64 pixels, batch 128. Its two-stage runs had BatchNorm in D.'
+        )
+    return notes
+
+
+def _over_seeds(group: Iterable[Result], metric: str) -> Spread | None:
+    return tables.spread(r.metrics[metric] for r in finished(group) if metric in r.metrics)
+
+
+def _compared(value: Spread | None, base: Spread | None, metric: str) -> str:
+    """A score, in bold where it is better than two-stage training's, and its arrow."""
+    if value is None:
+        return '-'
+    mark = arrow(value.mean, base.mean if base else None)
+    if not mark:
+        return str(value)
+    better = (mark == '↓') == lower_is_better(metric)
+    return f'**{value}** ({mark})' if better else f'{value} ({mark})'
+
+
+def _printed(paper: Mapping[str, Any], method: str, scheme: str) -> list[str]:
+    """The paper's FID and KID as it prints them."""
+    scores = paper.get(method, {}).get(scheme)
+    if scores is None:
+        return ['-', '-']
+    base, texts = paper[method][_BASE], []
+    for score, other, digits in zip(scores, base, (2, 3), strict=True):
+        text = f'{score.mean:.{digits}f}±{score.std:.{digits}f}'
+        if scheme != _BASE:
+            # Means that are printed alike have ↓ in the paper, which knows more digits.
+            text += f' ({arrow(score.mean, other.mean) or "↓"})'
+        texts.append(text)
+    return texts

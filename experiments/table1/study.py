@@ -1,0 +1,232 @@
+"""Table 1: a GAN of each method, scheme and seed, scored at its end."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+from experiments.studies import records, runner
+from experiments.studies.records import Cell, Record, Result
+from experiments.table1 import figures, report
+from osgan_jax import data, reporting
+from osgan_jax.engine import runs
+from osgan_jax.evaluation import evaluators, score_log
+from osgan_jax.gan import methods, model, trainer
+from osgan_jax.gan.config import SCHEMES, TrainConfig
+
+FILES = ('table1.md', 'table1.csv', 'figure4.png', 'samples.png')
+# With a budget of seconds, time ends a cell and not the number of its steps.
+_NO_END = 10**9
+
+
+@dataclasses.dataclass(frozen=True)
+class Scoring:
+    """How cells are evaluated.
+
+    Attributes:
+      metrics: names in `osgan_jax.evaluation.evaluators.METRICS`.
+      num_samples: generated images.
+      seed: seed of their latents, the same for all cells.
+    """
+
+    metrics: tuple[str, ...] = ('fid',)
+    num_samples: int = 10_000
+    seed: int = 0
+
+
+def make_cells(
+    names: Sequence[str], schemes: Sequence[str], seeds: Sequence[int], *, labelled: bool = True
+) -> list[Cell]:
+    """The cells in the order they are run, see `runner.make_cells`.
+
+    Args:
+      names: methods; empty means all that the dataset can have.
+      schemes: see `osgan_jax.gan.config.SCHEMES`.
+      seeds: seeds of the runs.
+      labelled: whether the dataset has labels; conditional methods need them.
+
+    Raises:
+      ValueError: for an unknown or repeated name, or none at all.
+    """
+    if not names:
+        names = [n for n, method in methods.METHODS.items() if labelled or not method.conditional]
+    for name in names:
+        methods.get(name)
+    for scheme in schemes:
+        if scheme not in SCHEMES:
+            raise ValueError(f'schemes={scheme!r}: expected some of {", ".join(SCHEMES)}')
+    runner.check_once('methods', names)
+    runner.check_once('schemes', schemes)
+    return runner.make_cells([(name, scheme) for name in names for scheme in schemes], seeds)
+
+
+def configure(shared: TrainConfig, cell: Cell) -> TrainConfig:
+    """A cell's configuration: what all share, and its own method, scheme and seed.
+
+    Raises:
+      ValueError: if `shared` limits both steps and seconds.
+    """
+    if shared.max_seconds is not None and shared.num_steps is not None:
+        raise ValueError('give --budget or --num_steps: cells are equal in seconds or in steps')
+    method, scheme = cell.row
+    num_steps = shared.num_steps
+    if shared.max_seconds is not None:
+        num_steps = _NO_END - _NO_END % shared.steps_per_call
+    return dataclasses.replace(
+        shared, method=method, scheme=scheme, seed=cell.seed, num_steps=num_steps
+    )
+
+
+class Table1(runner.Study):
+    """The study of methods and schemes."""
+
+    def __init__(
+        self,
+        cells: Sequence[Cell],
+        shared: TrainConfig,
+        workdir: pathlib.Path,
+        scoring: Scoring,
+        dataset: data.Dataset,
+    ):
+        """Defines the study.
+
+        Args:
+          cells: from `make_cells`.
+          shared: what all cells are trained with; `max_seconds` makes them equal in seconds.
+          workdir: the study's directory.
+          scoring: how cells are evaluated.
+          dataset: opened with `shared`'s fields.
+        """
+        self.cells, self.workdir = cells, workdir
+        self._shared, self._scoring, self._dataset = shared, scoring, dataset
+        # All of them before the first is trained: what cannot work should not cost hours.
+        self._configs = {cell: self._resolve(cell) for cell in cells}
+
+    def prepare(self, progress: runner.Progress) -> dict[Cell, TrainConfig]:
+        """Prepares the extractor; a classifier may have to be trained first."""
+        progress.current = 'preparing the extractor'
+
+        def report_step(done: int, total: int) -> None:
+            progress.check()
+            if done == 1:
+                progress.say(
+                    f'Training the classifier that scores samples of {self._dataset.name}: '
+                    f'{total:,} steps.'
+                )
+
+        self._extractor = evaluators.extractor_for(
+            self._dataset,
+            inception_weights=self._shared.inception_weights,
+            progress=report_step,
+            warn=_warn,
+            convention=self._shared.convention,
+        )
+        return self._configs
+
+    def is_scored(self, record: Record) -> bool:
+        """Whether the metrics were measured as asked for."""
+        about, scoring = record['about'], self._scoring
+        same = (about.get('fingerprint'), about.get('num_samples'), about.get('seed'))
+        asked = (self._extractor.fingerprint, scoring.num_samples, scoring.seed)
+        return same == asked and set(scoring.metrics) <= set(record['asked'])
+
+    def train(self, cell: Cell, progress: runner.Progress) -> Record:
+        """Trains or resumes a GAN and evaluates it."""
+        directory, config = self.workdir / cell.name, self._configs[cell]
+        # Refuses what it cannot score, and reads all real images, before hours of training.
+        evaluator = evaluators.evaluator(
+            model.build(
+                config,
+                num_classes=self._dataset.num_classes,
+                steps_per_epoch=self._run(config).steps_per_epoch,
+            ),
+            self._dataset,
+            self._extractor,
+            metrics=self._scoring.metrics,
+            num_samples=self._scoring.num_samples,
+            seed=self._scoring.seed,
+            warn=_warn,
+            real_progress=lambda done, total: progress.check(),
+        )
+        result = trainer.train(configure(self._shared, cell), directory, dataset=self._dataset)
+        step = int(result.state.step)
+        seconds = _seconds(directory, step)
+        values = evaluator(result.state.sampling_variables(), progress.check)
+        score_log.write(directory, {'step': step, 'seconds': seconds, **values, **evaluator.about})
+        score_log.plot(directory)
+        return records.finished_record(
+            step,
+            seconds,
+            budget=config.max_seconds,
+            metrics=values,
+            about=evaluator.about,
+            asked=self._scoring.metrics,
+        )
+
+    def describe(self, record: Record) -> str:
+        """The step and the scores."""
+        names = [name for name in record['metrics'] if not name.endswith('_std')]
+        scores = [f'{name} {record["metrics"][name]:.4g}' for name in names]
+        return ', '.join([f'step {record["step"]:,}', *scores])
+
+    def tabulate(self) -> list[Result]:
+        """Writes table1.md, table1.csv, figure4.png and samples.png."""
+        results = [
+            Result(
+                **records.load(cell, self.workdir, self.is_scored),
+                image_size=self._configs[cell].image_size,
+            )
+            for cell in self.cells
+        ]
+        setting = _setting(list(self._configs.values()))
+        dataset = self._dataset.name
+        texts = (report.markdown(results, dataset, setting), report.csv_text(results))
+        runner.write_texts(self.workdir, dict(zip(FILES, texts, strict=False)))
+        figures.save_figure(results, self.workdir / 'figure4.png', dataset)
+        figures.save_samples(results, self.workdir / 'samples.png')
+        return results
+
+    def _resolve(self, cell: Cell) -> TrainConfig:
+        """A cell's resolved configuration, checked against what its directory holds."""
+        dataset = self._dataset
+        config = methods.resolve(
+            configure(self._shared, cell),
+            image_size=dataset.image_size,
+            channels=dataset.channels,
+            num_classes=dataset.num_classes,
+            num_examples=len(dataset),
+        )
+        runner.check_saved(self.workdir / cell.name, self._run(config))
+        return config
+
+    def _run(self, config: TrainConfig) -> runs.Run:
+        dataset = self._dataset
+        return runs.Run(config, dataset.num_classes, dataset.class_names, len(dataset))
+
+
+def _seconds(directory: pathlib.Path, step: int) -> float | None:
+    """Seconds of training up to a step; the log's last line may be some steps older."""
+    columns = reporting.metrics_log.read(directory / 'timing.jsonl')
+    if not len(columns['step']):
+        return None
+    logged, seconds = int(columns['step'][-1]), float(columns['seconds'][-1])
+    return round(seconds * step / logged, 3)
+
+
+def _setting(resolved: Sequence[TrainConfig]) -> str:
+    """How the cells were trained: what all of them share."""
+    config = resolved[0]
+    budget = config.max_seconds
+    length = f'{config.num_steps:,} steps' if budget is None else f'{budget:g} s of training'
+    width = '' if config.width is None else f', width {config.width}'
+    rates = {(c.learning_rate_g, c.learning_rate_d) for c in resolved}
+    text = 'rates of each method and scheme'
+    if len(rates) == 1:
+        text = f'rates G {config.learning_rate_g:g}, D {config.learning_rate_d:g}'
+    return (
+        f'Each: {length}, batch {config.batch_size}, {config.network} of {config.image_size} '
+        f'pixels{width}, {config.precision}, {text}.'
+    )
+
+
+def _warn(message: str) -> None:
+    print(f'warning: {message}', flush=True)
