@@ -7,14 +7,19 @@ from experiments.studies import tables
 from experiments.studies.records import Result, by_row, finished
 from experiments.studies.tables import Spread
 from experiments.table1 import published
+from osgan_jax.evaluation.metrics import registry
 from osgan_jax.gan import methods
 
 _BASE = 'two_stage'  # what the other schemes are compared with, as in the paper
 
 
-def lower_is_better(metric: str) -> bool:
-    """Whether a metric is a distance."""
-    return metric.endswith(('fid', 'kid', '_fd', '_kd'))
+def lower_is_better(score: str) -> bool:
+    """Whether a score falls as images improve."""
+    return any(
+        metric.lower_is_better and score in metric.names(extractor)
+        for metric in map(registry.get, registry.names())
+        for extractor in ('inception', 'classifier')
+    )
 
 
 def metric_names(results: Iterable[Result]) -> list[str]:

@@ -23,7 +23,7 @@ class Scoring:
     """How cells are evaluated.
 
     Attributes:
-      metrics: names in `osgan_jax.evaluation.evaluators.METRICS`.
+      metrics: names in `osgan_jax.evaluation.metrics.registry`.
       num_samples: generated images.
       seed: seed of their latents, the same for all cells.
     """
