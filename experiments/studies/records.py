@@ -101,13 +101,7 @@ def write(directory: pathlib.Path, record: Record) -> None:
 
 
 def finished_record(
-    step: int,
-    seconds: float | None,
-    *,
-    budget: float | None,
-    metrics: Mapping[str, Any],
-    about: Mapping[str, Any],
-    asked: Sequence[str],
+    step: int, seconds: float | None, budget: float | None, **scores: Any
 ) -> Record:
     """The record of a cell that finished.
 
@@ -115,20 +109,11 @@ def finished_record(
       step: steps made.
       seconds: seconds of training.
       budget: seconds the cell was given; None without a limit.
-      metrics: scores by name.
-      about: what the scores depend on, their `fingerprint` among it.
-      asked: metrics asked for.
+      **scores: `metrics` by name, `about` (what they depend on, a `fingerprint` among it), and
+        `asked`, the metrics asked for.
     """
-    return {
-        'status': 'finished',
-        'reason': '',
-        'budget': budget,
-        'step': step,
-        'seconds': seconds,
-        'metrics': dict(metrics),
-        'about': dict(about),
-        'asked': list(asked),
-    }
+    head = {'status': 'finished', 'reason': '', 'budget': budget}
+    return {**head, 'step': step, 'seconds': seconds, **scores}
 
 
 def failed_record(error: Exception, budget: float | None) -> Record:

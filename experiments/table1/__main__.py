@@ -80,8 +80,9 @@ def main() -> int:
         ),
         shared,
         pathlib.Path(_WORKDIR.value),
-        study.Scoring(tuple(_METRICS.value), _NUM_SAMPLES.value),
         dataset,
+        metrics=_METRICS.value,
+        num_samples=_NUM_SAMPLES.value,
     )
     advice = (
         'Remove their directories to try them again, with --learning_rate_d or another '

@@ -14,23 +14,9 @@ from osgan_jax.gan import methods, model, trainer
 from osgan_jax.gan.config import SCHEMES, TrainConfig
 
 FILES = ('table1.md', 'table1.csv', 'figure4.png', 'samples.png')
+_SEED = 0  # of the latents that cells are scored on
 # With a budget of seconds, time ends a cell and not the number of its steps.
 _NO_END = 10**9
-
-
-@dataclasses.dataclass(frozen=True)
-class Scoring:
-    """How cells are evaluated.
-
-    Attributes:
-      metrics: names in `osgan_jax.evaluation.metrics.registry`.
-      num_samples: generated images.
-      seed: seed of their latents, the same for all cells.
-    """
-
-    metrics: tuple[str, ...] = ('fid',)
-    num_samples: int = 10_000
-    seed: int = 0
 
 
 def make_cells(
@@ -84,8 +70,10 @@ class Table1(runner.Study):
         cells: Sequence[Cell],
         shared: TrainConfig,
         workdir: pathlib.Path,
-        scoring: Scoring,
         dataset: data.Dataset,
+        *,
+        metrics: Sequence[str] = ('fid',),
+        num_samples: int = 10_000,
     ):
         """Defines the study.
 
@@ -93,11 +81,13 @@ class Table1(runner.Study):
           cells: from `make_cells`.
           shared: what all cells are trained with; `max_seconds` makes them equal in seconds.
           workdir: the study's directory.
-          scoring: how cells are evaluated.
           dataset: opened with `shared`'s fields.
+          metrics: names in `osgan_jax.evaluation.metrics.registry`.
+          num_samples: generated images that a cell is scored on.
         """
         self.cells, self.workdir = cells, workdir
-        self._shared, self._scoring, self._dataset = shared, scoring, dataset
+        self._shared, self._dataset = shared, dataset
+        self._metrics, self._num_samples = list(metrics), num_samples
         # All of them before the first is trained: what cannot work should not cost hours.
         self._configs = {cell: self._resolve(cell) for cell in cells}
 
@@ -124,10 +114,10 @@ class Table1(runner.Study):
 
     def is_scored(self, record: Record) -> bool:
         """Whether the metrics were measured as asked for."""
-        about, scoring = record['about'], self._scoring
-        same = (about.get('fingerprint'), about.get('num_samples'), about.get('seed'))
-        asked = (self._extractor.fingerprint, scoring.num_samples, scoring.seed)
-        return same == asked and set(scoring.metrics) <= set(record['asked'])
+        names = ('fingerprint', 'num_samples', 'seed')
+        asked = (self._extractor.fingerprint, self._num_samples, _SEED)
+        same = tuple(map(record['about'].get, names)) == asked
+        return same and set(self._metrics) <= set(record['asked'])
 
     def train(self, cell: Cell, progress: runner.Progress) -> Record:
         """Trains or resumes a GAN and evaluates it."""
@@ -141,9 +131,9 @@ class Table1(runner.Study):
             ),
             self._dataset,
             self._extractor,
-            metrics=self._scoring.metrics,
-            num_samples=self._scoring.num_samples,
-            seed=self._scoring.seed,
+            metrics=self._metrics,
+            num_samples=self._num_samples,
+            seed=_SEED,
             warn=_warn,
             real_progress=lambda done, total: progress.check(),
         )
@@ -159,7 +149,7 @@ class Table1(runner.Study):
             budget=config.max_seconds,
             metrics=values,
             about=evaluator.about,
-            asked=self._scoring.metrics,
+            asked=self._metrics,
         )
 
     def describe(self, record: Record) -> str:

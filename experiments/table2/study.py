@@ -217,7 +217,7 @@ class Table2(runner.Study):
             line.get('seconds'),
             budget=budget,
             metrics={name: line.get(name) for name in ('accuracy', 'flops')},
-            about=self._about,
+            about=dict(self._about),
             asked=['accuracy'],
         )
 

@@ -21,7 +21,6 @@ ABOUT = {
     'dataset': 'small',
 }
 CELLS = study.make_cells(['lsgan', 'wgan'], ['one_stage', 'two_stage'], [0, 1])
-SCORING = study.Scoring(('fid',), 100)
 
 
 def test_cells_are_methods_by_schemes():
@@ -77,10 +76,12 @@ class Stage:
         evaluate.about = {**ABOUT, 'fingerprint': self.fingerprint, 'num_samples': num_samples}
         return evaluate
 
-    def run(self, workdir, cells=CELLS, scoring=SCORING, **fields):
+    def run(self, workdir, cells=CELLS, metrics=('fid',), **fields):
         self.trained.clear()
         shared = small.make_config(**fields)
-        table = study.Table1(cells, shared, workdir, scoring, small.dataset())
+        table = study.Table1(
+            cells, shared, workdir, small.dataset(), metrics=metrics, num_samples=100
+        )
         return runner.run(table, say=lambda text: None)
 
 
@@ -110,13 +111,13 @@ def test_a_cell_is_scored_again_when_other_scores_are_asked(stage, tmp_path):
     stage.run(tmp_path, CELLS[:2])
     stage.run(tmp_path, CELLS[:2])
     assert stage.trained == []
-    more = study.Scoring(('fid', 'kid'), 100)
-    stage.run(tmp_path, CELLS[:2], scoring=more)
+    more = ('fid', 'kid')
+    stage.run(tmp_path, CELLS[:2], metrics=more)
     assert len(stage.trained) == 2
-    stage.run(tmp_path, CELLS[:2], scoring=SCORING)
+    stage.run(tmp_path, CELLS[:2])
     assert stage.trained == []
     stage.fingerprint = 'other'
-    stage.run(tmp_path, CELLS[:2], scoring=more)
+    stage.run(tmp_path, CELLS[:2], metrics=more)
     assert len(stage.trained) == 2
 
 
