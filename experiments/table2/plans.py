@@ -12,7 +12,7 @@ from typing import Any
 
 from experiments.studies import runner
 from experiments.studies.records import Cell
-from osgan_jax.distillation import state as states
+from osgan_jax.distillation import learners
 from osgan_jax.distillation.config import (
     ALGORITHMS,
     DistillConfig,
@@ -145,11 +145,11 @@ def plan(settings: Settings, cell: Cell, teacher: Teacher) -> Plan:
     if updates is None:
         rounds = (1.0 if settings.fraction is None else settings.fraction) * config.num_steps
     else:
-        rounds = updates / states.updates_a_round(config)
+        rounds = updates / learners.updates_a_round(config)
     rounds = whole(rounds, config.steps_per_call)
     between = rounds / _EVALUATIONS
     if settings.eval_updates is not None:
-        between = settings.eval_updates / states.updates_a_round(config)
+        between = settings.eval_updates / learners.updates_a_round(config)
     limited = dataclasses.replace(
         published,
         num_steps=rounds,
@@ -255,7 +255,7 @@ def _resolve(config, teacher: Teacher):
         )
     return resolve_student(
         config,
-        network=states.architecture(teacher.config),
+        network=learners.architecture(teacher.config),
         teacher=teacher.config,
         num_examples=teacher.num_examples if config.algorithm == 'kd' else 0,
         digest=teacher.digest,

@@ -14,8 +14,7 @@ from experiments.table2 import figures, plans, report
 from experiments.table2.plans import TEACHER, Plan, Settings, Teacher
 from experiments.table2.report import Result
 from osgan_jax import data
-from osgan_jax.distillation import classifiers, students, teachers
-from osgan_jax.distillation import state as states
+from osgan_jax.distillation import classifiers, learners, students, teachers
 from osgan_jax.distillation.classifiers import Accuracy, Classifier
 from osgan_jax.distillation.config import DistillConfig, TeacherConfig, resolve_teacher
 from osgan_jax.engine import runs
@@ -72,7 +71,7 @@ class Table2(runner.Study):
         self._teachers_result = self._result_of_teacher(progress)
         # Students of one architecture have the same parameters.
         self._parameters = {
-            states.architecture(config): model.num_parameters(self._shapes(config)['params'])
+            learners.architecture(config): model.num_parameters(self._shapes(config)['params'])
             for config in configs.values()
         }
         return configs
@@ -137,7 +136,7 @@ class Table2(runner.Study):
         teachers.check_labelled(self._dataset)
         teachers.check_alike(self._dataset, self._test)
         self._teacher_config = config if is_given else self._resolve_teacher(asked)
-        network = states.classifier(self._teacher_config, self._dataset.num_classes)
+        network = learners.classifier(self._teacher_config, self._dataset.num_classes)
         self._about = Accuracy(network, self._test, self._teacher_config).about
         return None if is_given else asked
 
@@ -168,11 +167,11 @@ class Table2(runner.Study):
         begun = {c.row for c in self.cells if runs.kind_of(self.workdir / c.name) is not None}
         first = {cell.row: cell for cell in self.cells if cell.row not in begun}
         classes, config = self._dataset.num_classes, self._teacher_config
-        module = states.classifier(config, classes)
+        module = learners.classifier(config, classes)
         like = Classifier(self._run(config), 0, module, self._shapes(config))
         for plan in self._plan(list(first.values()), '').values():
             progress.check()
-            states.classifier(plan.config, classes)
+            learners.classifier(plan.config, classes)
             if isinstance(plan.config, DistillConfig):
                 students.count_flops(plan.config, like)
 
@@ -203,7 +202,7 @@ class Table2(runner.Study):
 
     def _shapes(self, config: TeacherConfig | DistillConfig) -> Any:
         """Shapes of the variables of the classifier that a resolved configuration trains."""
-        module = states.classifier(config, self._dataset.num_classes)
+        module = learners.classifier(config, self._dataset.num_classes)
         images = jnp.zeros((2, config.image_size, config.image_size, config.channels))
         return jax.eval_shape(lambda key: module.init(key, images, train=False), jax.random.key(0))
 
@@ -243,13 +242,13 @@ class Table2(runner.Study):
     def _result(self, cell: Cell, plan: Plan) -> Result:
         """What is known of a student; accuracies on other images do not count."""
         known = records.load(cell, self.workdir, self.is_scored)
-        updates = states.updates_a_round(plan.config)
+        updates = learners.updates_a_round(plan.config)
         known['evaluations'] = [
             {**line, 'updates': line['step'] * updates}
             for line in known['evaluations']
             if line['fingerprint'] == self._about['fingerprint']
         ]
-        network = states.architecture(plan.config)
+        network = learners.architecture(plan.config)
         return Result(
             **{**known, 'about': self._about},
             image_size=plan.config.image_size,
@@ -273,5 +272,5 @@ class Table2(runner.Study):
             network=teacher.architecture,
             parameters=model.num_parameters(teacher.variables['params']),
             batch_size=config.batch_size,
-            updates_a_round=states.updates_a_round(config),
+            updates_a_round=learners.updates_a_round(config),
         )

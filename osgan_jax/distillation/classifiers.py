@@ -41,7 +41,7 @@ class Classifier:
     @property
     def architecture(self) -> str:
         """Its name in `osgan_jax.networks.classifiers`."""
-        return states.architecture(self.run.config)
+        return learners.architecture(self.run.config)
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Logits `[N, K]` of images `[N, H, W, C]` in [-1, 1]."""

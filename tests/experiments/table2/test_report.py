@@ -13,7 +13,7 @@ from experiments.studies.records import Cell
 from experiments.table2 import figures, plans, report
 from experiments.table2.report import PAPER_TABLE2, Result, cost_to_reach
 from osgan_jax import reporting
-from osgan_jax.distillation import state as states
+from osgan_jax.distillation import learners
 from osgan_jax.distillation.config import DistillConfig, TeacherConfig
 
 TEACHER = TeacherConfig(
@@ -61,8 +61,8 @@ def test_cells_are_equal_in_updates_of_the_student(name, rounds, every, publishe
     planned = plan(name, student_updates=100, eval_updates=20)
     assert (planned.config.num_steps, planned.config.eval_every) == (rounds, every)
     assert planned.published == published
-    assert planned.config.num_steps * states.updates_a_round(planned.config) == 100
-    assert states.architecture(planned.config) == 'lenet5_half'
+    assert planned.config.num_steps * learners.updates_a_round(planned.config) == 100
+    assert learners.architecture(planned.config) == 'lenet5_half'
 
 
 @pytest.mark.parametrize(

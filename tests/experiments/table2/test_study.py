@@ -10,8 +10,7 @@ from experiments.studies import records, runner
 from experiments.studies.records import Cell
 from experiments.table2 import plans
 from experiments.table2.study import Table2
-from osgan_jax.distillation import classifiers, students, teachers
-from osgan_jax.distillation import state as states
+from osgan_jax.distillation import classifiers, learners, students, teachers
 from osgan_jax.distillation.config import DistillConfig, TeacherConfig, resolve_teacher
 from osgan_jax.engine import checkpoints, runs
 from osgan_jax.evaluation import score_log
@@ -56,7 +55,7 @@ class Stage:
         if workdir.name in self.fails:
             raise trainer.NonFiniteError('loss_student became nan at step 3. The run is stopped.')
         step = config.num_steps if config.max_seconds is None else 4
-        about = classifiers.Accuracy(states.classifier(config, tiny.CLASSES), test, config).about
+        about = classifiers.Accuracy(learners.classifier(config, tiny.CLASSES), test, config).about
         for at in range(config.eval_every, step + 1):
             cost = {'seconds': at / 2, 'flops': 1e6 * at, 'seed': config.seed}
             line = {'step': at, 'accuracy': min(1.0, at / 5), **cost, **about}
