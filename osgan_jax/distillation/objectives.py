@@ -1,4 +1,4 @@
-"""What student and teacher disagree in, per sample, and what else a student learns from."""
+"""Disagreements of student and teacher, per sample, and the other losses of a student."""
 
 from collections.abc import Sequence
 
@@ -16,19 +16,19 @@ def l1(teacher: Array, student: Array) -> Array:
       student: logits `[N, K]`.
 
     Returns:
-      `[N]`, at least 0. Unlike a divergence of probabilities its gradient does not vanish where
-      both are nearly sure.
+      `[N]`, at least 0. Its gradient does not vanish where both are nearly sure, as that of a
+      divergence of probabilities does.
     """
     return jnp.mean(jnp.abs(teacher - student), axis=-1)
 
 
 def kl(teacher: Array, student: Array, temperature: float = 1.0) -> Array:
-    """Kullback-Leibler divergence of the teacher's from the student's probabilities, in nats.
+    """Kullback-Leibler divergence KL(teacher || student) of the probabilities, in nats.
 
     Args:
       teacher: logits `[N, K]`.
       student: logits `[N, K]`.
-      temperature: both logits are divided by it, above 0.
+      temperature: divisor of both logits, above 0.
 
     Returns:
       `[N]`, at least 0 up to rounding.
@@ -45,7 +45,7 @@ def attention(teacher: Sequence[Array], student: Sequence[Array]) -> Array:
 
     Args:
       teacher: activations `[N, h, w, C]` of each stage.
-      student: of as many stages with the same h and w; the channels may differ.
+      student: activations of as many stages with the same h and w; the channels may differ.
 
     Returns:
       `[N]`: the mean squared difference of the attentions, summed over stages.
@@ -67,7 +67,7 @@ def attention(teacher: Sequence[Array], student: Sequence[Array]) -> Array:
 
 def _attention(x: Array) -> Array:
     energy = jnp.mean(jnp.square(x.astype(jnp.float32)), axis=-1).reshape(x.shape[0], -1)
-    # The root of a sum of squares has no gradient at zero, where a stage may well be.
+    # The root of a sum of squares has no gradient at zero, which a dead stage reaches.
     length = jnp.sqrt(jnp.sum(jnp.square(energy), axis=-1, keepdims=True) + 1e-24)
     return energy / length
 
@@ -81,8 +81,8 @@ def hinton(
       teacher: logits `[N, K]`.
       student: logits `[N, K]`.
       labels: `[N]` int32.
-      temperature: of both softmaxes, above 0. The divergence is multiplied by its square, so that
-        its gradient keeps its size.
+      temperature: temperature of both softmaxes, above 0. The divergence is multiplied by its
+        square, so that its gradient keeps its size.
       hard_weight: weight of the cross-entropy with the labels, 0 to 1; the divergence has the rest.
 
     Returns:

@@ -8,13 +8,15 @@
 * one_stage: one pass whose pullback updates the student and, with the opposite sign at the image,
   the generator (Shen et al. 2021, section 4.4).
 
-The teacher is applied in inference mode and is no part of the state. The student and the generator
+The teacher is applied in inference mode and is not part of the state. The student and the generator
 are in training mode in both phases, as their authors have them.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -28,10 +30,11 @@ from osgan_jax.distillation.learners import Learner, LearnerState, State
 Array = jax.Array
 PyTree = Any
 Metrics = dict[str, Array]
-Round = Callable[..., tuple[State, Metrics]]
+Outcome = tuple[State, Metrics]
+Round = Callable[..., Outcome]
 
-# With zeros in the place of real logits it is the mean of the fake ones for the student, and minus
-# that for the generator: a symmetric loss, so that the student may mix samples (BatchNorm).
+# With zeros for real logits, the student's loss is the mean of the fake ones and the generator's is
+# minus that: a symmetric loss, so the student may mix samples (BatchNorm).
 _DISAGREEMENT = losses.get('wasserstein')
 
 
@@ -41,17 +44,17 @@ def make_supervised(config: TeacherConfig, student: Learner, collectives: Collec
     `batch` holds this device's `image` `[n, H, W, C]` in [-1, 1] and `label` `[n]`. Metrics: loss
     and accuracy on the batch, float32 scalars.
     """
-    makes = _Makes(config, student, None, None, collectives)
+    context = RoundContext(config, student, None, None, collectives)
 
-    def update(state: State, batch: PyTree) -> tuple[State, Metrics]:
-        images = makes.augmented(state, batch['image'])
+    def update(state: State, batch: PyTree) -> Outcome:
+        images = context.augment(state, batch['image'])
 
-        def loss(judged):
-            return objectives.cross_entropy(judged.logits, batch['label'])
+        def loss(outputs):
+            return objectives.cross_entropy(outputs.logits, batch['label'])
 
-        after, value, judged = makes.student_step(state.student, images, loss)
-        right = jnp.argmax(judged.logits, -1) == batch['label']
-        metrics = {'loss_student': value, 'accuracy': makes.mean(right)}
+        after, value, outputs = context.update_student(state.student, images, loss)
+        correct = jnp.argmax(outputs.logits, -1) == batch['label']
+        metrics = {'loss_student': value, 'accuracy': context.mean(correct)}
         return state.replace(step=state.step + 1, student=after), metrics
 
     return update
@@ -61,7 +64,7 @@ def make_round(
     config: DistillConfig,
     student: Learner,
     generator: Learner | None,
-    teacher: Any,
+    teacher: nn.Module,
     collectives: Collectives = ONE_DEVICE,
     *,
     unroll: bool = False,
@@ -70,10 +73,10 @@ def make_round(
 
     Args:
       config: resolved.
-      student: what learns.
-      generator: what makes images; None for kd.
+      student: the classifier that learns.
+      generator: the network that makes images; None for kd.
       teacher: the teacher's linen module.
-      collectives: of the devices it will be mapped over.
+      collectives: collectives of the devices that the round is mapped over.
       unroll: whether the student's steps are written out rather than looped over, so that a
         compiler counts all of them.
 
@@ -81,39 +84,46 @@ def make_round(
       `(state, batch, teacher's variables) -> (state, metrics)`. For kd `batch` is as for
       `make_supervised`; else its `row` `[n]` says how many images this device makes. `metrics` are
       float32 scalars, the same on all devices: loss_student (of the round's last student step),
-      loss_generator (not in kd), and agreement: the share of images on which student and teacher
-      give one class the greatest logit, before the round's last update.
+      loss_generator (not in kd), and agreement: the share of images that student and teacher
+      assign to the same class, before the round's last update.
     """
-    makes = _Makes(config, student, generator, teacher, collectives, unroll)
+    context = RoundContext(config, student, generator, teacher, collectives, unroll)
     step = _ROUNDS[config.algorithm]
 
-    def update(state: State, batch: PyTree, variables: PyTree) -> tuple[State, Metrics]:
-        state, metrics = step(makes, state, batch, variables)
+    def update(state: State, batch: PyTree, variables: PyTree) -> Outcome:
+        state, metrics = step(context, state, batch, variables)
         return state.replace(step=state.step + 1), metrics
 
     return update
 
 
-class _Makes:
-    """What the rounds are made of, on this device's part of a batch."""
+@dataclasses.dataclass(frozen=True)
+class RoundContext:
+    """The networks of a round, and its parts on this device's share of a batch.
 
-    def __init__(self, config, student, generator, teacher, collectives, unroll=False):
-        self.config = config
-        self.student, self.generator, self.teacher = student, generator, teacher
-        self.collectives = collectives
-        self.unroll = unroll
+    Attributes: as the arguments of `make_round`.
+    """
+
+    config: TeacherConfig | DistillConfig
+    student: Learner
+    generator: Learner | None
+    teacher: nn.Module | None
+    collectives: Collectives
+    unroll: bool = False
 
     def mean(self, per_sample: Array) -> Array:
-        """Over the samples of all devices; its gradient is for this device's own."""
+        """The mean over the samples of all devices; its gradient is this device's own."""
         return jnp.mean(self.collectives.whole(per_sample.astype(jnp.float32)))
 
-    def latents(self, state: State, batch: PyTree, index: Array | int) -> Array:
+    def draw_latents(self, state: State, batch: PyTree, index: Array | int) -> Array:
+        """This device's latents `[n, Z]` of a step within the round."""
         # Drawn for the whole batch on every device, so that the number of devices changes nothing.
         key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), index)
         rows = batch['row'].shape[0] * self.collectives.size
         return self.collectives.own_part(jax.random.normal(key, (rows, self.config.latent_dim)))
 
-    def augmented(self, state: State, images: Array) -> Array:
+    def augment(self, state: State, images: Array) -> Array:
+        """Real images, shifted, mirrored and standardised."""
         config = self.config
         images = classifier_inputs.shift_and_flip(
             jax.random.fold_in(state.key, state.step),
@@ -124,78 +134,83 @@ class _Makes:
         )
         return classifier_inputs.standardise(images, config.mean, config.std)
 
-    def judge(self, learned: LearnerState, params: PyTree, images: Array):
-        """The student's verdict and its new statistics."""
+    def apply_student(self, student: LearnerState, params: PyTree, images: Array):
+        """The student's outputs and its new statistics."""
         return self.student.module.apply(
-            {'params': params, **learned.stats}, images, train=True, mutable=['batch_stats']
+            {'params': params, **student.stats}, images, train=True, mutable=['batch_stats']
         )
 
-    def instruct(self, variables: PyTree, images: Array):
-        """The teacher's verdict."""
+    def apply_teacher(self, variables: PyTree, images: Array):
+        """The teacher's outputs."""
         return self.teacher.apply(variables, images, train=False)
 
-    def make(self, learned: LearnerState, params: PyTree, z: Array) -> tuple[Array, PyTree]:
+    def apply_generator(
+        self, generator: LearnerState, params: PyTree, z: Array
+    ) -> tuple[Array, PyTree]:
         """Images and the generator's new statistics."""
         return self.generator.module.apply(
-            {'params': params, **learned.stats}, z, train=True, mutable=['batch_stats']
+            {'params': params, **generator.stats}, z, train=True, mutable=['batch_stats']
         )
 
-    def disagreement(self, told, judged) -> Array:
-        """Of teacher and student, `[n]`."""
+    def disagreement(self, targets, outputs) -> Array:
+        """The disagreement of teacher and student, `[n]`."""
         measure = {'l1': objectives.l1, 'kl': objectives.kl}[self.config.disagreement]
-        return measure(told.logits, judged.logits)
+        return measure(targets.logits, outputs.logits)
 
-    def agreement(self, told, judged) -> Array:
-        return self.mean(jnp.argmax(told.logits, -1) == jnp.argmax(judged.logits, -1))
+    def agreement(self, targets, outputs) -> Array:
+        """The share of images that teacher and student assign to the same class."""
+        return self.mean(jnp.argmax(targets.logits, -1) == jnp.argmax(outputs.logits, -1))
 
-    def stepped(
-        self, learner: Learner, learned: LearnerState, grads: PyTree, stats: PyTree
+    def apply_gradients(
+        self, learner: Learner, state: LearnerState, grads: PyTree, stats: PyTree
     ) -> LearnerState:
-        """After the optimiser's update; gradients are summed over devices first."""
+        """The state after the optimiser's update; gradients are summed over devices first."""
         grads = self.collectives.sum(grads)
-        updates, opt = learner.optimizer.update(grads, learned.opt, learned.params)
-        return LearnerState(optax.apply_updates(learned.params, updates), stats, opt)
+        updates, opt = learner.optimizer.update(grads, state.opt, state.params)
+        return LearnerState(optax.apply_updates(state.params, updates), stats, opt)
 
-    def student_step(self, learned: LearnerState, images: Array, loss):
-        """Updates the student on images by `loss: judged -> [n]`; returns value and verdict too."""
+    def update_student(self, student: LearnerState, images: Array, loss):
+        """Updates the student by `loss: outputs -> [n]`; also returns loss and outputs."""
 
         def objective(params):
-            judged, stats = self.judge(learned, params, images)
-            return self.mean(loss(judged)), (judged, stats)
+            outputs, stats = self.apply_student(student, params, images)
+            return self.mean(loss(outputs)), (outputs, stats)
 
         gradient = jax.value_and_grad(objective, has_aux=True)
-        (value, (judged, stats)), grads = gradient(learned.params)
-        return self.stepped(self.student, learned, grads, stats), value, judged
+        (value, (outputs, stats)), grads = gradient(student.params)
+        return self.apply_gradients(self.student, student, grads, stats), value, outputs
 
-    def imitate(self, learned: LearnerState, images: Array, told) -> tuple[LearnerState, Metrics]:
-        """Updates the student to do on images what the teacher does."""
+    def imitate(
+        self, student: LearnerState, images: Array, targets
+    ) -> tuple[LearnerState, Metrics]:
+        """Updates the student towards the teacher's outputs on images."""
 
-        def loss(judged):
-            value = self.disagreement(told, judged)
+        def loss(outputs):
+            value = self.disagreement(targets, outputs)
             if self.config.attention:
-                transfer = objectives.attention(told.activations, judged.activations)
+                transfer = objectives.attention(targets.activations, outputs.activations)
                 value += self.config.attention * transfer
             return value
 
-        learned, value, judged = self.student_step(learned, images, loss)
-        return learned, {'loss_student': value, 'agreement': self.agreement(told, judged)}
+        student, value, outputs = self.update_student(student, images, loss)
+        return student, {'loss_student': value, 'agreement': self.agreement(targets, outputs)}
 
-    def challenge(self, state: State, z: Array, variables: PyTree) -> tuple[State, Array]:
-        """Updates the generator to make images that student and teacher disagree on."""
+    def update_generator(self, state: State, z: Array, variables: PyTree) -> tuple[State, Array]:
+        """Updates the generator towards images on which student and teacher disagree."""
 
         def objective(params):
-            images, stats_g = self.make(state.generator, params, z)
-            judged, stats_s = self.judge(state.student, state.student.params, images)
-            told = self.instruct(variables, images)
-            return -self.mean(self.disagreement(told, judged)), (stats_g, stats_s)
+            images, stats_g = self.apply_generator(state.generator, params, z)
+            outputs, stats_s = self.apply_student(state.student, state.student.params, images)
+            targets = self.apply_teacher(variables, images)
+            return -self.mean(self.disagreement(targets, outputs)), (stats_g, stats_s)
 
         gradient = jax.value_and_grad(objective, has_aux=True)
         (value, (stats_g, stats_s)), grads = gradient(state.generator.params)
-        generator = self.stepped(self.generator, state.generator, grads, stats_g)
+        generator = self.apply_gradients(self.generator, state.generator, grads, stats_g)
         student = state.student.replace(stats=stats_s)
         return state.replace(generator=generator, student=student), value
 
-    def repeat(self, step, state: State) -> tuple[State, Metrics]:
+    def repeat(self, step, state: State) -> Outcome:
         """`step: (state, index) -> (state, metrics)`, student_steps times; the last metrics."""
         indices = jnp.arange(self.config.student_steps)
         unroll = self.config.student_steps if self.unroll else 1
@@ -203,73 +218,71 @@ class _Makes:
         return state, {name: values[-1] for name, values in metrics.items()}
 
 
-def _kd(makes: _Makes, state: State, batch: PyTree, variables: PyTree) -> tuple[State, Metrics]:
-    images = makes.augmented(state, batch['image'])
-    told = makes.instruct(variables, images)
-    config = makes.config
+def _kd(context: RoundContext, state: State, batch: PyTree, variables: PyTree) -> Outcome:
+    images = context.augment(state, batch['image'])
+    targets = context.apply_teacher(variables, images)
+    config = context.config
 
-    def loss(judged):
+    def loss(outputs):
         return objectives.hinton(
-            told.logits,
-            judged.logits,
+            targets.logits,
+            outputs.logits,
             batch['label'],
             temperature=config.temperature,
             hard_weight=config.hard_weight,
         )
 
-    student, value, judged = makes.student_step(state.student, images, loss)
-    metrics = {'loss_student': value, 'agreement': makes.agreement(told, judged)}
+    student, value, outputs = context.update_student(state.student, images, loss)
+    metrics = {'loss_student': value, 'agreement': context.agreement(targets, outputs)}
     return state.replace(student=student), metrics
 
 
-def _dfad(makes: _Makes, state: State, batch: PyTree, variables: PyTree) -> tuple[State, Metrics]:
+def _dfad(context: RoundContext, state: State, batch: PyTree, variables: PyTree) -> Outcome:
     def imitate(state, index):
-        z = makes.latents(state, batch, index)
+        z = context.draw_latents(state, batch, index)
         # No gradient flows into the generator, but its statistics move.
-        images, stats_g = makes.make(state.generator, state.generator.params, z)
-        told = makes.instruct(variables, images)
-        student, metrics = makes.imitate(state.student, images, told)
+        images, stats_g = context.apply_generator(state.generator, state.generator.params, z)
+        targets = context.apply_teacher(variables, images)
+        student, metrics = context.imitate(state.student, images, targets)
         generator = state.generator.replace(stats=stats_g)
         return state.replace(student=student, generator=generator), metrics
 
-    state, metrics = makes.repeat(imitate, state)
-    z = makes.latents(state, batch, makes.config.student_steps)
-    state, loss_g = makes.challenge(state, z, variables)
+    state, metrics = context.repeat(imitate, state)
+    z = context.draw_latents(state, batch, context.config.student_steps)
+    state, loss_g = context.update_generator(state, z, variables)
     return state, {**metrics, 'loss_generator': loss_g}
 
 
-def _zskt(makes: _Makes, state: State, batch: PyTree, variables: PyTree) -> tuple[State, Metrics]:
-    z = makes.latents(state, batch, 0)
-    state, loss_g = makes.challenge(state, z, variables)
-    images, stats_g = makes.make(state.generator, state.generator.params, z)
+def _zskt(context: RoundContext, state: State, batch: PyTree, variables: PyTree) -> Outcome:
+    z = context.draw_latents(state, batch, 0)
+    state, loss_g = context.update_generator(state, z, variables)
+    images, stats_g = context.apply_generator(state.generator, state.generator.params, z)
     state = state.replace(generator=state.generator.replace(stats=stats_g))
-    told = makes.instruct(variables, images)
+    targets = context.apply_teacher(variables, images)
 
     def imitate(state, index):
         del index
-        student, metrics = makes.imitate(state.student, images, told)
+        student, metrics = context.imitate(state.student, images, targets)
         return state.replace(student=student), metrics
 
-    state, metrics = makes.repeat(imitate, state)
+    state, metrics = context.repeat(imitate, state)
     return state, {**metrics, 'loss_generator': loss_g}
 
 
-def _one_stage(
-    makes: _Makes, state: State, batch: PyTree, variables: PyTree
-) -> tuple[State, Metrics]:
-    z = makes.latents(state, batch, 0)
+def _one_stage(context: RoundContext, state: State, batch: PyTree, variables: PyTree) -> Outcome:
+    z = context.draw_latents(state, batch, 0)
 
     def generate(params):
-        return makes.make(state.generator, params, z)
+        return context.apply_generator(state.generator, params, z)
 
     def disagree(params, images):
-        judged, stats = makes.judge(state.student, params, images)
-        told = makes.instruct(variables, images)
-        each = makes.disagreement(told, judged)
-        return (jnp.zeros_like(each), each), (stats, makes.agreement(told, judged))
+        outputs, stats = context.apply_student(state.student, params, images)
+        targets = context.apply_teacher(variables, images)
+        each = context.disagreement(targets, outputs)
+        return (jnp.zeros_like(each), each), (stats, context.agreement(targets, outputs))
 
     grads, info = one_stage.one_stage_grads(
-        makes.collectives.loss(_DISAGREEMENT),
+        context.collectives.loss(_DISAGREEMENT),
         generate,
         disagree,
         state.generator.params,
@@ -277,9 +290,11 @@ def _one_stage(
     )
     stats_s, agreement = info.aux_discriminator
     state = state.replace(
-        student=makes.stepped(makes.student, state.student, grads.discriminator, stats_s),
-        generator=makes.stepped(
-            makes.generator, state.generator, grads.generator, info.aux_generator
+        student=context.apply_gradients(
+            context.student, state.student, grads.discriminator, stats_s
+        ),
+        generator=context.apply_gradients(
+            context.generator, state.generator, grads.generator, info.aux_generator
         ),
     )
     metrics = {'loss_student': info.loss_d, 'agreement': agreement, 'loss_generator': info.loss_g}

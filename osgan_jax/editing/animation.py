@@ -1,9 +1,9 @@
-"""Animated files: frames there and back again, in an endless loop.
+"""Animations: frames there and back again, in an endless loop.
 
 The format is WebP. Of 30 frames of four 256-pixel colour images a GIF took 3.2 MB at 36.7 dB, a PNG
 6.5 MB, WebP without loss 6.5 MB and WebP of quality 90 0.5 MB at 43.0 dB; of grey digits a GIF took
-163 kB, WebP of quality 90 115 kB and WebP without loss 47 kB. So both of WebP's ways are tried, and
-the one without loss is kept where it is the smaller.
+163 kB, WebP of quality 90 115 kB and WebP without loss 47 kB. So both kinds of WebP are made, and
+the smaller one is kept.
 """
 
 import io
@@ -16,7 +16,7 @@ from osgan_jax.io import atomic
 
 SUFFIX = '.webp'
 
-_MOST = 16383  # pixels a side, the format's bound
+_MOST = 16383  # pixels a side, the format's limit
 _QUALITY = 90
 
 

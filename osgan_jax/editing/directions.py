@@ -1,8 +1,8 @@
-"""Directions along which one thing in an image changes: InterFaceGAN's.
+"""Directions along which one attribute of an image changes, as in InterFaceGAN.
 
 Shen et al. 2020 (https://arxiv.org/abs/2005.09635) separate latents whose images have an attribute
-from those whose images have not by a linear classifier; its unit normal is the direction. What
-another direction changes is kept by taking the part along that one out ("conditional").
+from those whose images do not by a linear classifier; its unit normal is the direction. Removing
+the part along another direction keeps what that one changes ("conditional").
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ _SAMPLE_WEIGHTS = (1e-3, 1e-2, 1e-1, 1.0)
 _FOLDS = 4
 _HELD_OUT = 5  # one of so many samples is not fitted but predicted
 _LEAST = 5  # samples a side: one is held out, one in each fold
-# A direction of which no more is left beside others is one of theirs, but for rounding.
+# The length below which a direction lies along others, but for rounding.
 _NOTHING = 1e-4
 
 
@@ -36,7 +36,7 @@ class Direction:
       normal: unit vector `[D]`, float32.
       deviation: standard deviation of the latents along it, the unit of strengths.
       space: 'w' or 'z'.
-      about: how it was found, for people; JSON.
+      about: how it was found, JSON for people.
     """
 
     normal: np.ndarray
@@ -50,11 +50,11 @@ class Direction:
         return np.asarray(codes)[:, None] + steps[None, :, None] * self.normal
 
     def without(self, others: Sequence['Direction'], codes: np.ndarray) -> 'Direction':
-        """What is left of it after the parts along other directions are taken out.
+        """The direction without its parts along others.
 
         Args:
           others: at least one.
-          codes: latents `[N, D]`, for the deviation along what is left.
+          codes: latents `[N, D]`, for the deviation along the result.
 
         Raises:
           ValueError: if nothing is left.
@@ -81,11 +81,11 @@ class Direction:
 
 
 def load(path: str | os.PathLike[str], space: str, size: int) -> Direction:
-    """Reads what `Direction.save` wrote.
+    """Reads a direction that `Direction.save` wrote.
 
     Args:
       path: the file.
-      space: of the generator it is for.
+      space: the space of the generator it is for.
       size: D of that space.
 
     Raises:
@@ -107,8 +107,8 @@ def fit(codes: np.ndarray, positive: np.ndarray, space: str, *, seed: int = 0) -
     """Finds the direction from latents of one kind to latents of another.
 
     A linear support vector machine is fitted to four fifths of the samples of each kind, both kinds
-    counting the same, and tried on the others. How strongly it is held back is decided by
-    cross-validation among the four fifths: 4 s for 2,000 samples of 512 numbers.
+    counting the same, and tested on the others. Cross-validation among the four fifths decides how
+    strongly it is regularized: 4 s for 2,000 samples of 512 numbers.
 
     Args:
       codes: latents `[N, D]`.
@@ -118,7 +118,7 @@ def fit(codes: np.ndarray, positive: np.ndarray, space: str, *, seed: int = 0) -
 
     Returns:
       The direction; `about` has accuracy (balanced: the mean of both kinds' shares of held-out
-      samples that are told right, 0.5 by chance), held_out and num_samples.
+      samples that are predicted correctly, 0.5 by chance), held_out and num_samples.
 
     Raises:
       ValueError: for fewer than 5 samples of a kind, or numbers that are not finite.

@@ -1,7 +1,7 @@
-"""What samples show, said by a person, by any program, or by a classifier of ours.
+"""Labels of samples, given by a person, by any program, or by a classifier of ours.
 
 `write_samples` writes images and a `labels.csv` to fill in: a header `index,label`, then a line a
-sample, labels being whole numbers from 0; a sample whose label is left empty is not used. A program
+sample, a label being a whole number from 0. A sample without a label is not used. A program
 may write the same as an .npz file of two arrays, `index` and `label`.
 """
 
@@ -20,11 +20,11 @@ from osgan_jax.io import atomic, weights
 
 CSV = 'labels.csv'
 
-# Samples that one seed is asked for, at most.
+# The most samples of one seed.
 MAX_SAMPLES = 1_000_000
 
 _ABOUT = 'samples.json'
-_AT_ONCE = 256  # images that are held before they are written
+_AT_ONCE = 256  # images in memory before they are written
 _HEADER = ['index', 'label']
 
 
@@ -40,11 +40,11 @@ def write_samples(
     A file of labels that is there already stays as it is.
 
     Args:
-      folder: is created.
-      generator: of the images.
+      folder: the folder; created.
+      generator: the generator of the images.
       z: latents `[N, Z]`.
       labels: `[N]`, of a conditional generator.
-      about: what made the samples, held against the same by `check_samples`; JSON.
+      about: what made the samples, JSON; `check_samples` compares it.
 
     Returns:
       The file of labels.
@@ -103,11 +103,11 @@ def read(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
       path: a .csv or .npz file, see above.
 
     Returns:
-      Numbers of the samples, int64 `[N]`, and their labels, int64 `[N]`; N is at least 1.
+      Indices of the samples, int64 `[N]`, and their labels, int64 `[N]`; N is at least 1.
 
     Raises:
       FileNotFoundError: if there is no such file.
-      ValueError: if it is damaged or says something else, with the line.
+      ValueError: if it is damaged or holds something else; the message names the line.
     """
     path = pathlib.Path(path)
     pairs = _read_npz(path) if path.suffix.lower() == '.npz' else _read_csv(path)
@@ -130,7 +130,7 @@ def _read_csv(path: pathlib.Path) -> list[tuple[str, int, int]]:
         text = path.read_text(encoding='utf-8-sig')
         rows = list(csv.reader(text.splitlines(), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f'{path} is damaged, or no CSV file at all ({error})') from None
+        raise ValueError(f'{path} is damaged or not a CSV file ({error})') from None
     if not rows or [cell.strip() for cell in rows[0]] != _HEADER:
         raise ValueError(f'{path}: expected the header index,label in its first line')
     pairs = []
@@ -143,7 +143,9 @@ def _read_csv(path: pathlib.Path) -> list[tuple[str, int, int]]:
             raise ValueError(f'{place}: expected index,label, found {len(cells)} values')
         index, label = cells
         if not _is_number(index):
-            raise ValueError(f'{place}: the index is missing or no whole number ({index[:40]!r})')
+            raise ValueError(
+                f'{place}: the index is missing or not a whole number ({index[:40]!r})'
+            )
         if label and not _is_number(label):
             raise ValueError(f'{place}: unknown label {label[:40]!r}, expected 0, 1 and so on')
         if label:
@@ -174,10 +176,10 @@ def _read_npz(path: pathlib.Path) -> list[tuple[str, int, int]]:
 def by_classifier(
     generator: EditableGenerator, classifier: Any, z: jax.Array, labels: jax.Array | None
 ) -> np.ndarray:
-    """What a classifier takes each sample for.
+    """The classes that a classifier sees in samples.
 
     Args:
-      generator: of the images.
+      generator: the generator of the images.
       classifier: as `osgan_jax.distillation.load` returns it.
       z: latents `[N, Z]`.
       labels: `[N]`, of a conditional generator.
@@ -193,16 +195,16 @@ def by_classifier(
     if tuple(generator.gan.image_shape) != expected:
         sizes = [' x '.join(map(str, shape)) for shape in (expected, generator.gan.image_shape)]
         raise ValueError(f'the classifier takes images of {sizes[0]}, this run makes {sizes[1]}')
-    judge = jax.jit(lambda images: classifier(images).argmax(-1))
-    return generator.images(z, labels, then=judge).astype(np.int64)
+    classify = jax.jit(lambda images: classifier(images).argmax(-1))
+    return generator.images(z, labels, then=classify).astype(np.int64)
 
 
-def own(count: int, num_classes: int, target: int, against: int | None = None) -> np.ndarray:
-    """Labels to ask a conditional generator for: every second one the target, others in turn.
+def balanced(count: int, num_classes: int, target: int, against: int | None = None) -> np.ndarray:
+    """Labels for a conditional generator: every second one the target, others in turn.
 
     Args:
       count: N.
-      num_classes: of the generator.
+      num_classes: classes of the generator.
       target: the label of half of the samples.
       against: the label of the other half; None for all others in turn.
 
@@ -222,19 +224,18 @@ def own(count: int, num_classes: int, target: int, against: int | None = None) -
     return np.where(places % 2 == 0, target, np.array(others)[places // 2 % len(others)])
 
 
-def two_sides(
+def split(
     labels: np.ndarray, target: int, against: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which samples are of a label, and which count as not of it.
+    """Splits samples into those with a label and those with others.
 
     Args:
       labels: `[N]`.
-      target: the label asked for.
-      against: the only other label to look at; None for all others.
+      target: the label.
+      against: the only other label to keep; None for all others.
 
     Returns:
-      `(kept, positive)`: numbers of the samples that are used `[K]`, and whether each of them is of
-      the label `[K]`.
+      `(kept, positive)`: indices of the samples kept `[K]`, and whether each has the label `[K]`.
 
     Raises:
       ValueError: if one side has no sample.

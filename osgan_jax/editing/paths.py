@@ -1,8 +1,8 @@
-"""Ways from one image to another: through z, through w, between classes, towards the average.
+"""Paths from one image to another: through z, through w, between classes, to the average.
 
-Great circles in z are `osgan_jax.gan.sampling.interpolate`. Classes are walked between as Miyato
-and Koyama 2018 do (https://arxiv.org/abs/1802.05637): what a network looks up for a label is taken
-from the straight line between two labels.
+Great circles in z are `osgan_jax.gan.sampling.interpolate`. Between classes the rows that a network
+looks up for a label move on the straight line between two labels, as in Miyato and Koyama 2018
+(https://arxiv.org/abs/1802.05637).
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ def through_z(
     """Images along great circles in z.
 
     Args:
-      generator: of the images.
+      generator: the generator of the images.
       start: latents `[R, Z]`.
       end: latents `[R, Z]`.
       labels: `[R]`, kept along the way; None if unconditional.
@@ -55,9 +55,9 @@ def between_classes(
 ) -> np.ndarray:
     """Images from one class to another, of the same z.
 
-    In w the path is the straight line between the w of both labels; elsewhere all the rows that the
+    In w the path is the straight line between the w of both labels; elsewhere all rows that the
     network looks up for a label (BigGAN's shared embedding, the embedding that joins a DCGAN's z,
-    gains and biases of conditional BatchNorm) are taken from straight lines.
+    gains and biases of conditional BatchNorm) move on straight lines.
 
     Args:
       generator: a conditional one.
@@ -90,7 +90,7 @@ def between_classes(
 def _with_classes_between(
     generator: EditableGenerator, first: int, second: int, frames: int
 ) -> EditableGenerator:
-    """The generator with other classes: as many as frames, on the way from one to the other."""
+    """The generator with as many classes as frames, on the path from one class to the other."""
     tables = set(generator.label_tables())
 
     def replace(path, leaf):
@@ -105,12 +105,12 @@ def _with_classes_between(
 
 
 def towards_average(generator: EditableGenerator, w: Array, shares: Sequence[float]) -> np.ndarray:
-    """Points at shares of the way from the average of w to each w: truncation by psi.
+    """Points between the average of w and each w: truncation by psi.
 
     Args:
       generator: one with w.
       w: `[R, D]`.
-      shares: P finite numbers: 0 the average, 1 the w itself, below 0 its opposite.
+      shares: P finite shares of the distance: 0 the average, 1 the w itself, below 0 beyond it.
 
     Returns:
       `[R, P, D]`.
@@ -119,7 +119,7 @@ def towards_average(generator: EditableGenerator, w: Array, shares: Sequence[flo
       ValueError: for a share that is not finite.
     """
     if not np.isfinite(shares).all():
-        raise ValueError(f'truncations in w are to be finite, got {tuple(shares)}')
+        raise ValueError(f'truncations in w must be finite, got {tuple(shares)}')
     average = np.asarray(generator.average)
     shares = np.asarray(shares, np.float32)[None, :, None]
     return average + shares * (np.asarray(w)[:, None] - average)
@@ -128,9 +128,9 @@ def towards_average(generator: EditableGenerator, w: Array, shares: Sequence[flo
 def truncated(z: Array, thresholds: Sequence[float]) -> Array:
     """Latents of truncated normals.
 
-    As BigGAN's, which draws numbers beyond the threshold again, they have a normal distribution cut
-    off there; but each is a monotonic function of the number it comes from, so that an image
-    changes steadily with the threshold and is the plain one at an infinite threshold.
+    Their distribution is that of BigGAN's, which draws numbers beyond the threshold again: a normal
+    one cut off there. But each is a monotonic function of the number it comes from, so an image
+    changes steadily with the threshold, and an infinite one leaves it alone.
 
     Args:
       z: normal, `[R, Z]`.
@@ -143,7 +143,7 @@ def truncated(z: Array, thresholds: Sequence[float]) -> Array:
       ValueError: for a threshold that is not positive.
     """
     if not all(threshold > 0 for threshold in thresholds):
-        raise ValueError(f'truncations of z are to be positive, got {tuple(thresholds)}')
+        raise ValueError(f'truncations of z must be positive, got {tuple(thresholds)}')
     z = jnp.asarray(z)
     root = jnp.sqrt(2.0)
     columns = []

@@ -1,7 +1,7 @@
-"""Sheets of images: what belongs together in rows and columns, on one canvas.
+"""Sheets: images in rows and columns on one canvas, those of style mixing among them.
 
-Style mixing is that of Karras et al. 2019 (https://arxiv.org/abs/1812.04948): coarse styles are
-those of the grids to 8x8, middle ones those of 16x16 and 32x32, fine ones the rest.
+Karras et al. 2019 (https://arxiv.org/abs/1812.04948): coarse styles are those of the grids up to
+8x8, middle ones those of 16x16 and 32x32, fine ones the rest.
 """
 
 import numpy as np
@@ -20,10 +20,10 @@ def layers(name: str, num_styles: int) -> range:
       num_styles: L, how many there are.
 
     Returns:
-      Their numbers, at least one.
+      Their indices, at least one.
 
     Raises:
-      ValueError: for another name, or where there are none of these.
+      ValueError: for another name, or styles that the network does not have.
     """
     if name in _BANDS:
         first, end = _BANDS[name]
@@ -43,7 +43,7 @@ def layers(name: str, num_styles: int) -> range:
 
 
 def bands(num_styles: int) -> tuple[str, ...]:
-    """Those of coarse, middle and fine that a network of L style vectors has."""
+    """The names, of coarse, middle and fine, that a network of L style vectors has."""
     return tuple(name for name, (first, _) in _BANDS.items() if first < num_styles)
 
 
@@ -56,7 +56,7 @@ def mix(
       generator: one with w.
       rows: w `[R, D]`.
       columns: w `[C, D]`.
-      taken: the style vectors that come from the column's w.
+      taken: indices of the style vectors that come from the column's w.
 
     Returns:
       `[R, C, H, W, ch]`, uint8.
@@ -98,5 +98,5 @@ def draw(
 
 
 def spread(count: int, columns: int) -> np.ndarray:
-    """Which of `count` frames to show in so many columns: evenly, both ends among them."""
+    """Indices of the frames, of `count`, shown in so many columns: evenly, with both ends."""
     return np.unique(np.rint(np.linspace(0, count - 1, columns)).astype(int))

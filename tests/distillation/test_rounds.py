@@ -55,14 +55,14 @@ class ByHand:
 
     def losses(self, params, images):
         """Student's loss, disagreement, new statistics."""
-        judged, stats = self.student.module.apply(
+        outputs, stats = self.student.module.apply(
             {'params': params, **self.s.stats}, images, train=True, mutable=['batch_stats']
         )
-        told = self.teacher.apply(self.variables, images, train=False)
-        disagreement = jnp.mean(MEASURES[self.config.disagreement](told.logits, judged.logits))
+        targets = self.teacher.apply(self.variables, images, train=False)
+        disagreement = jnp.mean(MEASURES[self.config.disagreement](targets.logits, outputs.logits))
         own = disagreement
         if self.config.attention:
-            transfer = objectives.attention(told.activations, judged.activations)
+            transfer = objectives.attention(targets.activations, outputs.activations)
             own += self.config.attention * jnp.mean(transfer)
         return own, disagreement, stats
 
@@ -76,9 +76,9 @@ class ByHand:
 
         return jax.grad(loss)(self.g.params)
 
-    def apply(self, learner, learned, gradient, stats):
-        updates, opt = learner.optimizer.update(gradient, learned.opt, learned.params)
-        return learners.LearnerState(optax.apply_updates(learned.params, updates), stats, opt)
+    def apply(self, learner, state, gradient, stats):
+        updates, opt = learner.optimizer.update(gradient, state.opt, state.params)
+        return learners.LearnerState(optax.apply_updates(state.params, updates), stats, opt)
 
     def step_student(self, images):
         stats = self.losses(self.s.params, images)[2]
@@ -132,7 +132,7 @@ def test_rounds_equal_separate_gradients(by_hand, fields):
     config = tiny.resolve(**fields)
     call, state, parts = make(config)
     hand = ByHand(config, parts, state)
-    taught = jax.tree.map(np.array, parts[3])
+    before = jax.tree.map(np.array, parts[3])
     for _ in range(2):
         state, metrics = call(state, tiny.batch(config.algorithm))
         by_hand(hand)
@@ -140,7 +140,7 @@ def test_rounds_equal_separate_gradients(by_hand, fields):
     chex.assert_trees_all_close(state.student, hand.s, rtol=1e-5, atol=1e-5)
     chex.assert_trees_all_close(state.generator, hand.g, rtol=1e-5, atol=1e-5)
     # The teacher is read and nothing else.
-    chex.assert_trees_all_equal(taught, jax.device_get(parts[3]))
+    chex.assert_trees_all_equal(before, jax.device_get(parts[3]))
     assert set(metrics) == {'loss_student', 'loss_generator', 'agreement'}
     assert 0 <= metrics['agreement'] <= 1
 
@@ -169,14 +169,14 @@ def test_kd_learns_from_augmented_images_and_labels():
         jax.random.fold_in(key, 0), batch['image'], reach=1, flip=True
     )
     images = classifier_inputs.standardise(images, config.mean, config.std)
-    told = teacher.apply(variables, images, train=False).logits
+    targets = teacher.apply(variables, images, train=False).logits
 
     def loss(params):
-        judged, stats = student.module.apply(
+        outputs, stats = student.module.apply(
             {'params': params, **before.stats}, images, train=True, mutable=['batch_stats']
         )
         each = objectives.hinton(
-            told, judged.logits, batch['label'], temperature=4.0, hard_weight=0.1
+            targets, outputs.logits, batch['label'], temperature=4.0, hard_weight=0.1
         )
         return each.mean(), stats
 
@@ -213,16 +213,16 @@ def test_a_supervised_step_is_softmax_regression_on_its_features():
     state = learners.create(config, student, None)
     batch = tiny.batch('kd')
     images = classifier_inputs.standardise(batch['image'], config.mean, config.std)
-    judged, _ = student.module.apply(
+    outputs, _ = student.module.apply(
         state.student.variables, images, train=True, mutable=['batch_stats']
     )
     update = rounds.make_supervised(config, student, ONE_DEVICE)
     after, metrics = jax.jit(update)(state, batch)
     # d loss / d bias of a softmax: probabilities minus labels, averaged.
-    residual = jax.nn.softmax(judged.logits) - jax.nn.one_hot(batch['label'], tiny.CLASSES)
+    residual = jax.nn.softmax(outputs.logits) - jax.nn.one_hot(batch['label'], tiny.CLASSES)
     moved = state.student.params['Dense_0']['bias'] - after.student.params['Dense_0']['bias']
     np.testing.assert_allclose(moved, 0.1 * residual.mean(0), rtol=1e-4, atol=1e-7)
-    right = (judged.logits.argmax(-1) == batch['label']).mean()
+    right = (outputs.logits.argmax(-1) == batch['label']).mean()
     np.testing.assert_allclose(metrics['accuracy'], right)
 
 

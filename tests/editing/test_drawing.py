@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from osgan_jax import editing, reporting
-from osgan_jax.editing import desk, paths, sheets
+from osgan_jax.editing import paths, render, sheets
 from osgan_jax.gan import model, sampling
 from osgan_jax.networks import biggan, dcgan, resnet_gan, stylegan2
 
@@ -285,7 +285,7 @@ def test_a_sheet_that_cannot_be_drawn_names_those_that_can(plain, style, tmp_pat
 def test_every_sheet_of_a_conditional_stylegan2(style, tmp_path, monkeypatch):
     sampler, generator = style
     # Compiled before.
-    monkeypatch.setattr(desk, 'EditableGenerator', lambda *_: generator)
+    monkeypatch.setattr(render, 'EditableGenerator', lambda *_: generator)
     config = editing.EditConfig(
         sheet=editing.config.SHEETS,
         mixing_layers=('coarse', '2-3'),
@@ -342,7 +342,7 @@ def test_every_sheet_of_a_conditional_stylegan2(style, tmp_path, monkeypatch):
 
 def test_a_direction_from_labels_by_hand(plain, tmp_path, monkeypatch):
     sampler, generator = plain
-    monkeypatch.setattr(desk, 'EditableGenerator', lambda *_: generator)
+    monkeypatch.setattr(render, 'EditableGenerator', lambda *_: generator)
     said = []
 
     def edit(**fields):

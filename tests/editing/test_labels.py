@@ -29,9 +29,9 @@ def test_a_csv_file_is_read(tmp_path):
         ('', 'expected the header index,label'),
         ('label,index\n1,0\n', 'expected the header index,label'),
         ('0,1\n1,0\n', 'expected the header index,label'),
-        ('index,label\n0,1\n,1\n', r'line 3: the index is missing or no whole number \(.*\)'),
-        ('index,label\none,1\n', "line 2: the index is missing or no whole number \\('one'"),
-        ('index,label\n-1,1\n', 'line 2: the index is missing or no whole number'),
+        ('index,label\n0,1\n,1\n', r'line 3: the index is missing or not a whole number \(.*\)'),
+        ('index,label\none,1\n', "line 2: the index is missing or not a whole number \\('one'"),
+        ('index,label\n-1,1\n', 'line 2: the index is missing or not a whole number'),
         ('index,label\n0,1\n1,cat\n', "line 3: unknown label 'cat', expected 0, 1 and so on"),
         ('index,label\n0,-1\n', "line 2: unknown label '-1'"),
         ('index,label\n0,0.5\n', "line 2: unknown label '0.5'"),
@@ -40,8 +40,8 @@ def test_a_csv_file_is_read(tmp_path):
         ('index,label\n0,1\n0,0\n', 'line 3: index 0 is labelled a second time'),
         ('index,label\n1000000,1\n', 'line 2: index 1000000 is not in 0 to 999999'),
         ('index,label\n0,\n1,\n', 'labels no sample: fill in its column label'),
-        (b'index,label\n0,\xff\xfe\n', 'is damaged, or no CSV file at all'),
-        ('index,label\n"0,1\n', 'is damaged, or no CSV file at all'),
+        (b'index,label\n0,\xff\xfe\n', 'is damaged or not a CSV file'),
+        ('index,label\n"0,1\n', 'is damaged or not a CSV file'),
     ],
 )
 def test_a_wrong_csv_file_is_one_sentence(tmp_path, text, message):
@@ -89,12 +89,12 @@ def test_files_that_are_not_there(tmp_path):
             labels.read(tmp_path / name)
 
 
-def test_two_sides():
+def test_samples_are_split_by_label():
     found = np.array([3, 0, 3, 1, 0])
-    kept, positive = labels.two_sides(found, 3)
+    kept, positive = labels.split(found, 3)
     np.testing.assert_array_equal(kept, [0, 1, 2, 3, 4])
     np.testing.assert_array_equal(positive, [True, False, True, False, False])
-    kept, positive = labels.two_sides(found, 3, 0)
+    kept, positive = labels.split(found, 3, 0)
     np.testing.assert_array_equal(kept, [0, 1, 2, 4])
     np.testing.assert_array_equal(positive, [True, False, True, False])
     for target, against, message in [
@@ -103,21 +103,21 @@ def test_two_sides():
         (3, 3, 'two different labels are needed'),
     ]:
         with pytest.raises(ValueError, match=message):
-            labels.two_sides(found, target, against)
+            labels.split(found, target, against)
     with pytest.raises(ValueError, match='no sample has any other label; there are: 1'):
-        labels.two_sides(np.ones(4, int), 1)
+        labels.split(np.ones(4, int), 1)
 
 
 def test_own_labels_are_half_the_target():
-    np.testing.assert_array_equal(labels.own(8, 4, 1), [1, 0, 1, 2, 1, 3, 1, 0])
-    np.testing.assert_array_equal(labels.own(4, 4, 1, 3), [1, 3, 1, 3])
+    np.testing.assert_array_equal(labels.balanced(8, 4, 1), [1, 0, 1, 2, 1, 3, 1, 0])
+    np.testing.assert_array_equal(labels.balanced(4, 4, 1, 3), [1, 3, 1, 3])
     for arguments, message in [
         ((4, 4), 'class 4: expected 0 to 3'),
         ((4, 1, 9), 'class 9: expected 0 to 3'),
         ((4, 2, 2), 'two different labels'),
     ]:
         with pytest.raises(ValueError, match=message):
-            labels.own(8, *arguments)
+            labels.balanced(8, *arguments)
 
 
 class Bright:

@@ -1,4 +1,4 @@
-"""Where sheets are made: from a run and an `EditConfig` to files."""
+"""Rendering the sheets of an `EditConfig` from a run to files."""
 
 import dataclasses
 import math
@@ -34,30 +34,30 @@ def edit(
     Args:
       sampler: the generator.
       config: what to draw.
-      out: the folder; is created.
-      say: told what the files cannot show, a sentence at a time.
+      out: the folder; created.
+      say: called with sentences on what the files do not show.
 
     Returns:
-      What was written, relative to `out`.
+      Descriptions of the written files, relative to `out`.
 
     Raises:
-      ValueError: for a sheet that this generator has not, before anything is written; for labels,
-        directions or values that do not fit.
-      FileNotFoundError: if a file that is asked for is not there.
+      ValueError: for a sheet that this generator cannot draw, before anything is written; for
+        labels, directions or values that do not fit.
+      FileNotFoundError: if a file to be read is not there.
       OSError: if a file cannot be read or written.
     """
-    desk = _Desk(sampler, config, pathlib.Path(out), say)
+    renderer = _SheetRenderer(sampler, config, pathlib.Path(out), say)
     for name in config.sheet:
-        desk.generator.require(name)
+        renderer.generator.require(name)
     if config.label_samples:
-        desk.label_samples()
+        renderer.label_samples()
     for name in config.sheet:
-        getattr(desk, name)()
-    return desk.written
+        getattr(renderer, name)()
+    return renderer.written
 
 
-class _Desk:
-    """Sheets by name, and what was written."""
+class _SheetRenderer:
+    """Renders the sheets of a configuration, each by the method of its name."""
 
     def __init__(
         self, sampler: Sampler, config: EditConfig, out: pathlib.Path, say: Callable[[str], None]
@@ -71,32 +71,32 @@ class _Desk:
         count = self.config.label_samples
         if count > labels.MAX_SAMPLES:
             raise ValueError(f'label_samples={count}: expected at most {labels.MAX_SAMPLES}')
-        z, own = self._samples(count)
+        z, classes = self._samples(count)
         path = labels.write_samples(
-            self.out / 'label_samples', self.generator, z, own, self._about_samples()
+            self.out / 'label_samples', self.generator, z, classes, self._about_samples()
         )
         self.written.append(f'{count} samples to label in {path.relative_to(self.out)}')
 
     def mixing(self) -> None:
         config, count = self.config, self.generator.num_styles
-        taken = {
+        styles = {
             name: sheets.layers(name, count) for name in config.mixing_layers or sheets.bands(count)
         }
         w = self.generator.codes(*self._samples(config.rows + config.columns))
         plain = self.generator.draw(w[:, None])[:, 0]
         edges = {'left': plain[: config.rows], 'top': plain[config.rows :]}
-        for name, layers in taken.items():
+        for name, layers in styles.items():
             cells = sheets.mix(self.generator, w[: config.rows], w[config.rows :], layers)
             self._save_sheet(f'mixing_{name}', cells, **edges)
 
     def interpolate_z(self) -> None:
-        start, end, own = self._pairs()
-        cells = paths.through_z(self.generator, start, end, own, self.config.frames)
+        start, end, classes = self._pairs()
+        cells = paths.through_z(self.generator, start, end, classes, self.config.frames)
         self._save_path('interpolate_z', cells)
 
     def interpolate_w(self) -> None:
-        start, end, own = self._pairs()
-        ends = [self.generator.codes(z, own) for z in (start, end)]
+        start, end, classes = self._pairs()
+        ends = [self.generator.codes(z, classes) for z in (start, end)]
         cells = self.generator.draw(paths.straight(*ends, self.config.frames))
         self._save_path('interpolate_w', cells)
 
@@ -109,12 +109,12 @@ class _Desk:
     def truncation(self) -> None:
         space = self.generator.space
         columns = self.config.truncations or _TRUNCATIONS[space]
-        z, own = self._samples(self.config.rows)
+        z, classes = self._samples(self.config.rows)
         if space == 'w':
-            codes = paths.towards_average(self.generator, self.generator.codes(z, own), columns)
+            codes = paths.towards_average(self.generator, self.generator.codes(z, classes), columns)
         else:
             codes = paths.truncated(z, columns)
-        self._save_sheet('truncation', self.generator.draw(codes, own))
+        self._save_sheet('truncation', self.generator.draw(codes, classes))
         self.say(f'Columns of truncation.png: {", ".join(f"{value:g}" for value in columns)}.')
 
     def direction(self) -> None:
@@ -122,20 +122,20 @@ class _Desk:
         direction, name = self._find_direction()
         direction.save(self.out / f'{name}.npz')
         self.written.append(f'{name}.npz')
-        z, own = self._samples(config.rows)
-        codes = self.generator.codes(z, own)
+        z, classes = self._samples(config.rows)
+        codes = self.generator.codes(z, classes)
         moved = direction.moved(codes, config.strengths)
-        self._save_sheet(name, self.generator.draw(moved, own))
+        self._save_sheet(name, self.generator.draw(moved, classes))
         if len(set(config.strengths)) > 1:
             path = np.linspace(min(config.strengths), max(config.strengths), config.frames)
-            cells = self.generator.draw(direction.moved(codes, path), own)
+            cells = self.generator.draw(direction.moved(codes, path), classes)
             self._save_animation(name, cells)
 
     def _find_direction(self) -> tuple[directions.Direction, str]:
-        """The direction that is asked for, and the name of its files."""
+        """The requested direction, and the name of its files."""
         config, space = self.config, self.generator.space
         size = self.sampler.gan.latent_dim if space == 'z' else len(self.generator.average)
-        # Files that are not there should not cost the time that labelling takes.
+        # A missing file is noticed before labels are made, which takes long.
         others = [directions.load(path, space, size) for path in config.orthogonal_to]
         if config.direction is not None:
             name = pathlib.Path(config.direction).stem
@@ -145,56 +145,58 @@ class _Desk:
             name = f'direction_{config.target_class}'
             if config.against is not None:
                 name += f'_against_{config.against}'
-            codes, found = self._labelled()
-            kept, positive = labels.two_sides(found, config.target_class, config.against)
+            codes, shown = self._labelled()
+            kept, positive = labels.split(shown, config.target_class, config.against)
             codes = codes[kept]
             direction = directions.fit(codes, positive, space, seed=config.seed)
             about = direction.about
             self.say(
                 f'Of {about["held_out"]:,} samples held out, {name} tells '
-                f'{about["accuracy"]:.1%} right (50% by chance); it is fitted to '
+                f'{about["accuracy"]:.1%} correctly (50% by chance); it is fitted to '
                 f'{about["num_samples"] - about["held_out"]:,}.'
             )
-            found_by = {
+            origin = {
                 'network': self.generator.name,
                 'target': config.target_class,
                 'against': config.against,
                 **self._about_samples(),
             }
-            direction = dataclasses.replace(direction, about={**about, **found_by})
+            direction = dataclasses.replace(direction, about={**about, **origin})
         if others:
             before, direction = direction, direction.without(others, codes)
             name += '_orthogonal'
             cosine = float(before.normal @ direction.normal)
-            self.say(f'What is left of it has a cosine of {cosine:.3f} with all of it.')
+            self.say(f'Made orthogonal, it has a cosine of {cosine:.3f} with what it was.')
         return direction, name
 
     def _labelled(self) -> tuple[np.ndarray, np.ndarray]:
-        """Points of the space, and what their images show."""
+        """Points of the space, and the labels of their images."""
         config, generator = self.config, self.generator
         if config.labels is not None:
-            indices, found = labels.read(config.labels)
+            indices, shown = labels.read(config.labels)
             labels.check_samples(config.labels, self._about_samples())
-            z, own = self._samples(int(indices.max()) + 1)
-            own = None if own is None else own[indices]
-            return generator.codes(z[indices], own), found
+            z, classes = self._samples(int(indices.max()) + 1)
+            classes = None if classes is None else classes[indices]
+            return generator.codes(z[indices], classes), shown
         if config.classifier is not None:
             from osgan_jax import distillation
 
             classifier = distillation.load(config.classifier)
             self.say(f'Labelling {config.num_samples:,} samples with {classifier.architecture}.')
-            z, own = self._samples(config.num_samples)
-            return generator.codes(z, own), labels.by_classifier(generator, classifier, z, own)
-        classes = self.sampler.gan.num_classes
-        if not classes or generator.space == 'z':
-            reason = 'z does not depend on them' if classes else 'it was trained without any'
+            z, classes = self._samples(config.num_samples)
+            return generator.codes(z, classes), labels.by_classifier(
+                generator, classifier, z, classes
+            )
+        count = self.sampler.gan.num_classes
+        if not count or generator.space == 'z':
+            reason = 'z does not depend on them' if count else 'it was trained without any'
             raise ValueError(
                 f"this run's own labels say nothing of its latents, {reason}: give --labels (see "
                 '--label_samples), --classifier or --direction'
             )
-        own = labels.own(config.num_samples, classes, config.target_class, config.against)
+        shown = labels.balanced(config.num_samples, count, config.target_class, config.against)
         z = self.sampler.latents(config.num_samples, config.seed)
-        return generator.codes(z, own), own
+        return generator.codes(z, shown), shown
 
     def _samples(self, count: int) -> tuple[Array, Array | None]:
         """Latents and labels of the first samples, those of `experiments.sample`."""
@@ -208,7 +210,7 @@ class _Desk:
         return z[0::2], z[1::2], self.sampler.labels(rows, self.config.label)
 
     def _about_samples(self) -> dict[str, int | None]:
-        """What decides which image a sample is."""
+        """The values that determine which image a sample is."""
         return {
             'step': self.sampler.step,
             'seed': self.config.seed,
