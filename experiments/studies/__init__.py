@@ -1,5 +1,5 @@
-"""What studies of many runs share.
+"""Studies of many runs.
 
-`runner` trains and scores the cells of a study, `records` keeps what each came to, `tables` and
-`figures` show it. A study is defined where it is launched: `experiments.table1` and `table2`.
+`runner` trains and scores the cells of a study, `records` keeps their results, `tables` and
+`figures` show them. A study is defined beside its launcher: `experiments.table1` and `table2`.
 """

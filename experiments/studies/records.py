@@ -1,4 +1,4 @@
-"""The cells of a study, the record that each leaves, and the results read from these."""
+"""The cells of a study, their records in files, and the results read from these."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ class Cell:
     """One run of a study.
 
     Attributes:
-      row: names of what is compared, such as ('lsgan', 'one_stage').
+      row: names of the row of the table, such as ('lsgan', 'one_stage').
       seed: seed of the run.
     """
 
@@ -34,7 +34,7 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What is known of a cell.
+    """The result of a cell.
 
     Attributes:
       cell: the cell.
@@ -43,7 +43,7 @@ class Result:
       step: steps made.
       seconds: seconds of training, without evaluations.
       metrics: scores of the last checkpoint, by name.
-      about: what the scores were measured with.
+      about: facts that the scores depend on, see `osgan_jax.evaluation.evaluators`.
       evaluations: lines of the cell's evaluations.jsonl.
       samples: the cell's last sample grid.
       image_size: pixels.
@@ -125,12 +125,12 @@ def failed_record(error: Exception, budget: float | None) -> Record:
 
 
 def load(cell: Cell, workdir: pathlib.Path, is_scored: Callable[[Record], bool]) -> dict[str, Any]:
-    """What a cell's directory holds, as fields of a `Result`.
+    """Reads the fields of a cell's `Result` from its directory.
 
     Args:
       cell: the cell.
       workdir: the study's directory.
-      is_scored: whether a record's scores are those asked for; without, the cell is missing.
+      is_scored: whether a record has the scores asked for; a cell without them counts as missing.
     """
     from osgan_jax.evaluation import score_log
 

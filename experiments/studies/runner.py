@@ -21,12 +21,12 @@ from osgan_jax.runtime import stopping
 
 @dataclasses.dataclass
 class Progress:
-    """How a study tells a person, and hears from one.
+    """How a study prints its progress and learns of signals.
 
     Attributes:
       say: prints a line.
       check: raises `stopping.Abandoned` after a signal; work that takes long calls it.
-      current: what is under way.
+      current: name of the work under way.
     """
 
     say: Callable[[str], None]
@@ -35,7 +35,7 @@ class Progress:
 
 
 class Study(abc.ABC):
-    """What is compared, and how a cell is trained and scored.
+    """The definition of a study: its cells, and how one is trained and scored.
 
     Attributes:
       cells: cells in the order they are run.
@@ -47,7 +47,7 @@ class Study(abc.ABC):
 
     @abc.abstractmethod
     def prepare(self, progress: Progress) -> Mapping[Cell, Any]:
-        """Does everything that precedes the first cell.
+        """Makes everything that the first cell needs.
 
         Returns:
           The resolved configuration of every cell.
@@ -78,7 +78,7 @@ class Study(abc.ABC):
 
 
 def run(study: Study, *, say: Callable[[str], None] = print) -> list[Result]:
-    """Trains and scores what is left of a study; tables are written after every cell.
+    """Trains and scores the cells that are left; tables are written after every cell.
 
     A cell whose numbers are no longer finite is recorded as failed, and the others are run.
 
@@ -87,7 +87,7 @@ def run(study: Study, *, say: Callable[[str], None] = print) -> list[Result]:
       say: called with a line after every cell.
 
     Returns:
-      What `study.tabulate` returns.
+      The results that `study.tabulate` returns.
 
     Raises:
       ValueError: for cells that cannot be trained, or that were trained with another configuration.
@@ -182,12 +182,12 @@ def write_texts(workdir: pathlib.Path, texts: Mapping[str, str]) -> None:
 
 
 def conclude(study: Study, results: Sequence[Result], files: Sequence[str], advice: str) -> None:
-    """Prints a study's table and what became of its cells.
+    """Prints a study's table and how many cells finished.
 
     Args:
       study: the study.
       results: the results of its cells, perhaps among others.
-      files: names of what was written, the table's Markdown first.
+      files: names of the written files, the table's Markdown first.
       advice: how to try failed cells again.
 
     Raises:

@@ -45,7 +45,7 @@ def row(columns: Iterable[str]) -> str:
 
 
 def head(columns: Sequence[str], names: int) -> list[str]:
-    """The first two lines of a Markdown table whose first `names` columns are no numbers."""
+    """The first two lines of a Markdown table; all but the first `names` columns are numbers."""
     return [row(columns), row(['---'] * names + ['---:'] * (len(columns) - names))]
 
 
@@ -55,27 +55,27 @@ def paragraphs(notes: Iterable[str]) -> list[str]:
 
 
 def cells_note(results: Sequence[Result], setting: str) -> str:
-    """How many cells finished and failed, and how all were trained."""
+    """The numbers of cells that finished and failed, and the setting of all."""
     failed = sum(r.status == 'failed' for r in results)
     text = f'{len(finished(results))} of {len(results)} cells finished'
     return f'{text}{f", {failed} failed" if failed else ""}. {setting}'.strip()
 
 
 def failures(results: Iterable[Result]) -> list[str]:
-    """Lines on the cells that failed, after an empty one; none if none did."""
+    """Lines on failed cells, after an empty one; empty without any."""
     lines = [f'* {r.cell.name} failed: {r.reason}' for r in results if r.status == 'failed']
     return ['', *lines] if lines else []
 
 
 def seeds(group: Sequence[Result]) -> str:
-    """How many of a row's seeds finished and failed."""
+    """The numbers of a row's seeds that finished and failed."""
     done, failed = len(finished(group)), sum(r.status == 'failed' for r in group)
     text = f'{done}' if done == len(group) else f'{done} of {len(group)}'
     return f'{text}, {failed} failed' if failed else text
 
 
 def extent(values: Iterable[float | None], show: Callable[[float], str] = '{:,.0f}'.format) -> str:
-    """The least and the greatest number, or the one that they are shown as; - for none."""
+    """The least and the greatest number, as one if both look alike; - for none."""
     values = [value for value in values if value is not None]
     if not values:
         return '-'

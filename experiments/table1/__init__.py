@@ -1,5 +1,5 @@
 """The paper's Table 1 and Figure 4: methods and schemes over seeds.
 
-`study` says what is trained and how it is scored, `report` makes the tables, `figures` the curves
-and the sample sheet; `published` holds the paper's own numbers.
+`study` defines the cells, their training and their scores, `report` makes the tables, `figures` the
+curves and the sample sheet; `published` holds the paper's own numbers.
 """

@@ -1,5 +1,5 @@
-"""The paper's Table 2, and what it does not give: what each accuracy costs.
+"""The paper's Table 2, and the cost of each accuracy, which the paper does not give.
 
-`plans` says what is trained and for how long, `study` how it is trained and measured; `report` and
+`plans` decides the configuration of each cell, `study` trains and measures it, `report` and
 `figures` show the results.
 """

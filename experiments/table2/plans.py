@@ -1,4 +1,4 @@
-"""What Table 2 compares, and how long each of its cells is trained.
+"""The configurations of Table 2's cells.
 
 Cells are equal in updates of the student, or each makes the same fraction of its published rounds;
 either decides the number of rounds, along which rates decay. A limit in seconds comes on top: it
@@ -85,7 +85,7 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class Teacher:
-    """What students take over from their teacher.
+    """The facts of a teacher that its students need.
 
     Attributes:
       config: the teacher's resolved configuration.

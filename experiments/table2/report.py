@@ -67,7 +67,7 @@ _COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Result(records.Result):
-    """What is known of the teacher or of a student.
+    """The result of the teacher or of a student.
 
     Its metrics are the accuracy on the test part, 0 to 1, and the FLOPs of all rounds; its
     evaluations also have the student's `updates` so far.
@@ -103,7 +103,7 @@ class Result(records.Result):
 
     @property
     def flops(self) -> float | None:
-        """FLOPs of all rounds; None where nobody counted."""
+        """FLOPs of all rounds; None if they were not counted."""
         return self.metrics.get('flops')
 
     @property
@@ -237,7 +237,7 @@ def _accuracies(name: str, group: Sequence[Result]) -> str:
 
 
 def _costs(groups: Mapping[str, Sequence[Result]], teacher: float) -> list[str]:
-    """For each cost a table of what it took to reach shares of the teacher's accuracy."""
+    """A table for each cost of reaching shares of the teacher's accuracy."""
     lines = [
         "## Cost of reaching a share of the teacher's accuracy",
         '',

@@ -194,7 +194,7 @@ class Table2(runner.Study):
         return {cell: plans.plan(self._settings, cell, teacher) for cell in cells}
 
     def _run(self, config: TeacherConfig | DistillConfig) -> runs.Run:
-        """What config.json says of a run with that configuration."""
+        """The run that a configuration describes."""
         dataset = self._dataset
         uses_data = isinstance(config, TeacherConfig) or config.algorithm == 'kd'
         count = len(dataset) if uses_data else 0
@@ -240,7 +240,7 @@ class Table2(runner.Study):
         return {'step': step, **cost, 'accuracy': accuracy, **measure.about}
 
     def _result(self, cell: Cell, plan: Plan) -> Result:
-        """What is known of a student; accuracies on other images do not count."""
+        """The result of a student; accuracies on other images do not count."""
         known = records.load(cell, self.workdir, self.is_scored)
         updates = learners.updates_a_round(plan.config)
         known['evaluations'] = [

@@ -1,4 +1,4 @@
-"""A trained classifier: read back from a run, and measured."""
+"""Trained classifiers, as a run holds them, and their accuracy."""
 
 import dataclasses
 import os
@@ -27,8 +27,8 @@ class Classifier:
     """A teacher or a student as a checkpoint holds it.
 
     Attributes:
-      run: what it was trained with; a `TeacherConfig` or a `DistillConfig`.
-      step: the checkpoint's.
+      run: its run, with a `TeacherConfig` or a `DistillConfig`.
+      step: step of the checkpoint.
       module: linen module `(standardised images [N, H, W, C], train) -> Judged`.
       variables: its parameters and statistics.
     """
@@ -55,11 +55,11 @@ class Classifier:
 
 
 def load(workdir: str | os.PathLike[str], step: int | None = None) -> Classifier:
-    """Reads a run of `experiments.teacher` or `experiments.distill`; it may still be training.
+    """Reads the classifier of a run of `experiments.teacher` or `distill`, which may still train.
 
     Args:
       workdir: the run's directory.
-      step: which checkpoint; None is the newest good one.
+      step: step of the checkpoint; None for the newest good one.
 
     Raises:
       FileNotFoundError: if there is no run.
@@ -93,10 +93,10 @@ def digest(variables: PyTree) -> str:
 
 
 class Accuracy:
-    """The share of a dataset's images that a classifier gets right.
+    """The share of a dataset's images that a classifier assigns to the right class.
 
     Attributes:
-      count: images.
+      count: number of images.
       about: dataset, split and number of images, for records.
     """
 
@@ -130,7 +130,7 @@ class Accuracy:
         self._right = right
 
     def __call__(self, variables: PyTree, check: Callable[[], None] | None = None) -> float:
-        """From 0 to 1; what `check`, called before each batch, raises ends it."""
+        """The accuracy, 0 to 1; `check` is called before each batch, and may raise."""
         total, rows = 0, min(_ROWS, self.count)
         for start in range(0, self.count, rows):
             if check is not None:
@@ -138,7 +138,7 @@ class Accuracy:
             images, labels = self._images[start : start + rows], self._labels[start : start + rows]
             missing = rows - len(images)
             if missing:
-                # No label is -1: what fills up the last batch is never right.
+                # No class is -1: the rows that fill up the last batch are never right.
                 images = np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
                 labels = np.pad(labels, (0, missing), constant_values=-1)
             total += int(self._right(variables, images, labels))

@@ -92,7 +92,7 @@ def classifier(
 def student(
     config: TeacherConfig | DistillConfig, num_classes: int, axis_name: str | None
 ) -> Learner:
-    """That classifier with its optimiser."""
+    """The classifier of a resolved configuration, with its optimiser."""
     distills = isinstance(config, DistillConfig)
     optimizer = _optimizer(
         config,
@@ -125,7 +125,7 @@ def generator(config: DistillConfig, axis_name: str | None) -> Learner:
 def create(
     config: TeacherConfig | DistillConfig, student: Learner, generator: Learner | None
 ) -> State:
-    """A fresh state."""
+    """The initial state."""
 
     def initialise(key):
         key_s, key_g, key = jax.random.split(key, 3)
@@ -168,7 +168,7 @@ def _optimizer(
     if distills and config.clip_norm:
         parts.append(optax.clip_by_global_norm(config.clip_norm))
     if weight_decay:
-        # Of all parameters, and within the momentum, as the recipes' framework has it.
+        # On all parameters and within the momentum, as in the recipes' framework.
         parts.append(optax.add_decayed_weights(weight_decay))
     schedule = config.schedule if distills else 'steps'
     if schedule == 'cosine':
