@@ -69,10 +69,10 @@ class Table2(runner.Study):
         for cell, config in configs.items():
             runner.check_saved(self.workdir / cell.name, self._run(config))
         self._teachers_result = self._result_of_teacher(progress)
-        # Students of one architecture have the same parameters.
+        networks = {learners.architecture(config): config for config in configs.values()}
         self._parameters = {
-            learners.architecture(config): model.num_parameters(self._shapes(config)['params'])
-            for config in configs.values()
+            name: model.num_parameters(self._shapes(config)['params'])
+            for name, config in networks.items()
         }
         return configs
 
@@ -221,19 +221,14 @@ class Table2(runner.Study):
         )
 
     def _evaluation(
-        self,
-        directory: pathlib.Path,
-        step: int,
-        progress: runner.Progress,
-        classifier: Classifier | None = None,
+        self, directory: pathlib.Path, step: int, progress: runner.Progress
     ) -> dict[str, Any]:
         """A checkpoint's accuracy on the test part, measured now where training did not."""
         lines = [line for line in score_log.read(directory) if line['step'] == step]
         for line in lines:
             if line['fingerprint'] == self._about['fingerprint']:
                 return line
-        if classifier is None:
-            classifier = classifiers.load(directory, step)
+        classifier = classifiers.load(directory, step)
         measure = Accuracy(classifier.module, self._test, classifier.run.config)
         cost = {name: lines[0].get(name) if lines else None for name in ('seconds', 'flops')}
         accuracy = measure(classifier.variables, progress.check)
@@ -261,7 +256,7 @@ class Table2(runner.Study):
 
     def _result_of_teacher(self, progress: runner.Progress) -> Result:
         teacher, config = self._teacher, self._teacher_config
-        line = self._evaluation(self._teacher_dir, teacher.step, progress, teacher)
+        line = self._evaluation(self._teacher_dir, teacher.step, progress)
         return Result(
             Cell((TEACHER,), config.seed),
             status='finished',

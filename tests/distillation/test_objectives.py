@@ -36,7 +36,7 @@ def test_kl_is_the_sum_over_classes(temperature):
     np.testing.assert_allclose(objectives.kl(TEACHER, TEACHER, temperature), 0, atol=1e-6)
 
 
-def test_losses_are_torchs():
+def test_losses_equal_torchs():
     torch = pytest.importorskip('torch')
     functional = torch.nn.functional
     t, s = torch.tensor(TEACHER), torch.tensor(STUDENT, requires_grad=True)
@@ -56,7 +56,7 @@ def test_losses_are_torchs():
     np.testing.assert_allclose(gradient, s.grad, atol=1e-6)
 
 
-def test_attention_is_torchs():
+def test_attention_equals_torchs():
     torch = pytest.importorskip('torch')
     shapes = [(3, 4, 4, 6), (3, 2, 2, 8)]
     teacher = [RNG.normal(size=shape).astype(np.float32) for shape in shapes]

@@ -50,7 +50,7 @@ def test_two_frames_are_a_loop(tmp_path):
     assert read(path)[2] == [100, 100]
 
 
-def test_what_cannot_be_animated_is_refused(tmp_path):
+def test_bad_animations_are_refused(tmp_path):
     pictures = animation.frames(cells())
     for some, fps, message in [
         (pictures[:1], 10, 'expected 2 pictures'),

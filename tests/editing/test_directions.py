@@ -37,7 +37,7 @@ def test_a_known_direction_is_found(share):
     np.testing.assert_array_equal(again.normal, found.normal)
 
 
-def test_labels_by_chance_are_told_by_chance():
+def test_random_labels_give_chance_accuracy():
     codes = latents()
     rare = np.random.default_rng(5).random(len(codes)) < 0.1
     # Saying always the same would be right in 90% of the samples.
@@ -93,7 +93,7 @@ def test_a_direction_is_read_back(tmp_path):
             directions.load(path, space, size)
 
 
-def test_what_is_no_direction_is_refused(tmp_path):
+def test_files_without_a_direction_are_refused(tmp_path):
     path = tmp_path / 'direction.npz'
     with pytest.raises(FileNotFoundError, match=r'direction\.npz'):
         directions.load(path, 'w', 16)
@@ -107,7 +107,7 @@ def test_what_is_no_direction_is_refused(tmp_path):
         directions.load(path, 'w', 16)
 
 
-def test_what_cannot_be_fitted_is_refused():
+def test_bad_samples_are_refused():
     codes = latents(20)
     with pytest.raises(ValueError, match='4 samples are of the label asked for and 16 are not'):
         directions.fit(codes, np.arange(20) < 4, 'w')

@@ -129,7 +129,7 @@ def test_chunks_do_not_show(style):
 
 
 @pytest.mark.parametrize('name', ['coarse', '2-3', '1-1'])
-def test_mixed_styles_are_from_whom_they_should_be(style, name):
+def test_mixed_styles_come_from_rows_and_columns(style, name):
     sampler, generator = style
     w = generator.codes(*(sampler.latents(5, 1), sampler.labels(5)))
     rows, columns = w[:2], w[2:]

@@ -108,7 +108,7 @@ def test_samples_are_split_by_label():
         labels.split(np.ones(4, int), 1)
 
 
-def test_own_labels_are_half_the_target():
+def test_balanced_labels_are_half_the_target():
     np.testing.assert_array_equal(labels.balanced(8, 4, 1), [1, 0, 1, 2, 1, 3, 1, 0])
     np.testing.assert_array_equal(labels.balanced(4, 4, 1, 3), [1, 3, 1, 3])
     for arguments, message in [

@@ -1,5 +1,6 @@
 """The runner of studies, on a study whose cells take no time."""
 
+import json
 import pathlib
 import signal
 import types
@@ -87,6 +88,11 @@ def test_every_cell_is_run_and_the_tables_follow(tmp_path):
     ]
     assert study.said[0].startswith('cell 1 of 4: a-0 score 0; about')
     assert study.said[-1] == 'cell 4 of 4: b-c-7 score 7'
+    record = json.loads((tmp_path / 'a-7' / 'cell.json').read_text())
+    assert record == {
+        'status': 'finished', 'reason': '', 'budget': None, 'step': 4, 'seconds': 1.0,
+        'metrics': {'score': 7}, 'about': {'fingerprint': 'x'}, 'asked': ['score'],
+    }  # fmt: skip
 
 
 def test_finished_cells_are_skipped_until_more_is_asked(tmp_path):

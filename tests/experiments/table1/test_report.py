@@ -47,7 +47,7 @@ FOUR = [
 ]  # fmt: skip
 
 
-def test_arrow_is_the_papers():
+def test_arrows_are_as_in_the_paper():
     assert report.arrow(1.0, 2.0) == '↓'
     assert report.arrow(2.0, 1.0) == '↑'
     assert report.arrow(1.0, 1.0) == report.arrow(None, 1.0) == report.arrow(1.0, None) == ''
@@ -186,7 +186,7 @@ def evaluations(scores, rate=10.0, **fields):
     ]
 
 
-def test_figure_is_written_of_what_there_is(tmp_path):
+def test_a_figure_needs_evaluations(tmp_path):
     path = tmp_path / 'figure4.png'
     assert not figures.save_figure([MISSING], path, 'digits')
     assert not path.exists()

@@ -122,7 +122,7 @@ def test_teacher_and_cells_are_trained_and_the_tables_written(stage, tmp_path):
     assert 'left' not in stage.said[-1]
 
 
-def test_finished_cells_are_passed_over(stage, tmp_path):
+def test_finished_cells_are_skipped(stage, tmp_path):
     stage.run(tmp_path)
     stage.trained.clear()
     stage.traced.clear()
@@ -143,7 +143,7 @@ def test_a_stop_in_the_teachers_training_says_so(stage, tmp_path):
     assert stopped.value.signum == signal.SIGTERM
 
 
-def test_without_a_teacher_there_are_no_others(stage, tmp_path):
+def test_a_failed_teacher_ends_the_study(stage, tmp_path):
     stage.fails = {'teacher'}
     with pytest.raises(trainer.NonFiniteError):
         stage.run(tmp_path)
@@ -181,7 +181,7 @@ def test_another_configuration_is_refused_before_anything_is_trained(stage, tmp_
     assert stage.trained == []
 
 
-def test_what_cannot_be_trained_does_not_cost_a_teacher(stage, tmp_path, monkeypatch):
+def test_impossible_cells_are_refused_before_the_teacher_is_trained(stage, tmp_path, monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr(teachers, 'train_teacher', stage.train_teacher)
     with pytest.raises(ValueError, match='stages'):
