@@ -8,7 +8,7 @@ from experiments.studies import records, runner
 from experiments.studies.records import Cell, Record, Result
 from experiments.table1 import figures, report
 from osgan_jax import data, reporting
-from osgan_jax.engine import runs
+from osgan_jax.engine import messages, runs
 from osgan_jax.evaluation import evaluators, score_log
 from osgan_jax.gan import methods, model, trainer
 from osgan_jax.gan.config import SCHEMES, TrainConfig
@@ -94,20 +94,11 @@ class Table1(runner.Study):
     def prepare(self, progress: runner.Progress) -> dict[Cell, TrainConfig]:
         """Prepares the extractor; a classifier may have to be trained first."""
         progress.current = 'preparing the extractor'
-
-        def report_step(done: int, total: int) -> None:
-            progress.check()
-            if done == 1:
-                progress.say(
-                    f'Training the classifier that scores samples of {self._dataset.name}: '
-                    f'{total:,} steps.'
-                )
-
         self._extractor = evaluators.extractor_for(
             self._dataset,
             inception_weights=self._shared.inception_weights,
-            progress=report_step,
-            warn=_warn,
+            progress=messages.countdown('Training a classifier to score by, step', progress.check),
+            warn=messages.warn,
             convention=self._shared.convention,
         )
         return self._configs
@@ -134,8 +125,8 @@ class Table1(runner.Study):
             metrics=self._metrics,
             num_samples=self._num_samples,
             seed=_SEED,
-            warn=_warn,
-            real_progress=lambda done, total: progress.check(),
+            warn=messages.warn,
+            real_progress=messages.countdown('Reading the real images, image', progress.check),
         )
         result = trainer.train(configure(self._shared, cell), directory, dataset=self._dataset)
         step = int(result.state.step)
@@ -216,7 +207,3 @@ def _setting(resolved: Sequence[TrainConfig]) -> str:
         f'Each: {length}, batch {config.batch_size}, {config.network} of {config.image_size} '
         f'pixels{width}, {config.precision}, {text}.'
     )
-
-
-def _warn(message: str) -> None:
-    print(f'warning: {message}', flush=True)

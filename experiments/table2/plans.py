@@ -6,7 +6,6 @@ ends a cell wherever its schedule then is.
 """
 
 import dataclasses
-import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,7 +19,7 @@ from osgan_jax.distillation.config import (
     resolve_student,
     resolve_teacher,
 )
-from osgan_jax.engine.config import declarations
+from osgan_jax.engine.config import Declaration, declarations
 
 SUPERVISED = 'supervised'
 TEACHER = 'teacher'
@@ -186,15 +185,15 @@ def parse_recipes(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
         if row not in (TEACHER, *ROWS):
             raise ValueError(f'recipe={text}: expected a row of {", ".join((TEACHER, *ROWS))}')
         kind = TeacherConfig if row in (TEACHER, SUPERVISED) else DistillConfig
-        fields = [
-            each.name
-            for each in declarations(kind).values()
-            if each.name not in FIXED_FIELDS and each.flag
-        ]
+        fields = {
+            field: declaration
+            for field, declaration in declarations(kind).items()
+            if field not in FIXED_FIELDS and declaration.flag
+        }
         if name not in fields:
             raise ValueError(f'recipe={text}: expected a field of {", ".join(fields)}')
         try:
-            found.setdefault(row, {})[name] = _value(typing.get_type_hints(kind)[name], value)
+            found.setdefault(row, {})[name] = _value(fields[name], value)
         except ValueError as error:
             raise ValueError(f'recipe={text}: {error}') from error
     return found
@@ -262,15 +261,11 @@ def _resolve(config, teacher: Teacher):
     )
 
 
-def _value(hint: Any, text: str) -> Any:
-    kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
-    # The arguments of `tuple[float, ...]` are not alternatives.
-    kind = kinds[0] if kinds and typing.get_origin(hint) is not tuple else hint
-    if typing.get_origin(kind) is tuple:
-        item = typing.get_args(kind)[0]
-        return tuple(item(part) for part in text.split(','))
-    if kind is bool:
+def _value(declaration: Declaration, text: str) -> Any:
+    if declaration.many:
+        return tuple(map(declaration.kind, text.split(',')))
+    if declaration.kind is bool:
         if text not in ('true', 'false'):
             raise ValueError(f'expected true or false, got {text!r}')
         return text == 'true'
-    return kind(text)
+    return declaration.kind(text)
