@@ -1,4 +1,4 @@
-"""A generator in the form that edits ask for: points of its latent space in, images out.
+"""A generator in the form that edits need: points of its latent space in, images out.
 
 A StyleGAN2 is edited in w, what its mapping network makes of z and labels; every other generator
 in z itself.
@@ -18,7 +18,7 @@ from osgan_jax.networks import stylegan2
 
 Array = jax.Array
 
-# Pixels and images that are computed at once: 32 images of 256 pixels, 2 of 1024.
+# The most pixels and images computed at once: 32 images of 256 pixels, 2 of 1024.
 _PIXELS = 2**21
 _ROWS = 256
 
@@ -51,11 +51,11 @@ class EditableGenerator:
         self._rows = rows or max(1, min(_ROWS, _PIXELS // (height * width)))
         self._generate = jax.jit(lambda v, z, labels: module.apply(v, z, labels, train=False))
         self._map = jax.jit(lambda v, z, labels: module.apply(v, z, labels, method='mapping'))
-        self._synthesise = jax.jit(lambda v, ws: module.apply(v, ws, method='synthesis'))
+        self._synthesize = jax.jit(lambda v, ws: module.apply(v, ws, method='synthesis'))
 
     @property
     def num_styles(self) -> int:
-        """L, how many style vectors an image takes; only in w."""
+        """L, the number of style vectors of an image; only in w."""
         return stylegan2.num_styles(self.gan.image_shape[0])
 
     @property
@@ -81,14 +81,14 @@ class EditableGenerator:
         if sheet == 'interpolate_classes':
             reason = 'it was trained without labels'
             if self.gan.num_classes:
-                reason = 'its labels are no points to move between'
+                reason = 'there is nothing between its labels'
         raise ValueError(
             f'{sheet} cannot be drawn of this {self.name}, {reason}: choose among '
             f'{", ".join(self.sheets())}'
         )
 
     def label_tables(self) -> list[tuple]:
-        """Where the parameters hold a row a label, as paths of `jax.tree_util`."""
+        """Paths, of `jax.tree_util`, of the parameters that hold a row per label."""
         leaves = jax.tree_util.tree_leaves_with_path(self.variables['params'])
         return [
             path
@@ -113,18 +113,18 @@ class EditableGenerator:
         Args:
           z: latents.
           labels: None if unconditional.
-          then: what is made of each chunk of images `[n, H, W, C]`, float32, about in [-1, 1];
-            results have n rows. By default images for people, uint8.
+          then: a function of each chunk of images `[n, H, W, C]`, float32, about in [-1, 1], to
+            n rows; by default to uint8 images.
 
         Returns:
-          `[N, ...]`, what `then` made.
+          The rows `[N, ...]` that `then` returned.
         """
         draw = lambda *rows: then(self._generate(self.variables, *rows))  # noqa: E731
         return _in_chunks(draw, self._rows, z, labels)
 
-    def synthesise(self, ws: Array) -> np.ndarray:
+    def synthesize(self, ws: Array) -> np.ndarray:
         """Images `[N, H, W, C]`, uint8, of style vectors `[N, L, D]`; only in w."""
-        draw = lambda rows: reporting.to_uint8(self._synthesise(self.variables, rows))  # noqa: E731
+        draw = lambda rows: reporting.to_uint8(self._synthesize(self.variables, rows))  # noqa: E731
         return _in_chunks(draw, self._rows, ws)
 
     def draw(self, codes: Array, labels: Array | None = None) -> np.ndarray:
@@ -132,8 +132,8 @@ class EditableGenerator:
 
         Args:
           codes: `[R, C, D]`.
-          labels: `[R]`, one a row; None if unconditional. They are in w already, so that only
-            generators without w read them.
+          labels: `[R]`, one a row; None if unconditional. Only generators without w read them, for
+            w contains them.
 
         Returns:
           `[R, C, H, W, ch]`, uint8.
@@ -143,7 +143,7 @@ class EditableGenerator:
         if self.space == 'w':
             # One vector for all layers, repeated a chunk at a time.
             draw = lambda w: reporting.to_uint8(  # noqa: E731
-                self._synthesise(self.variables, jnp.repeat(w[:, None], self.num_styles, 1))
+                self._synthesize(self.variables, jnp.repeat(w[:, None], self.num_styles, 1))
             )
             images = _in_chunks(draw, self._rows, flat)
         else:
@@ -152,12 +152,12 @@ class EditableGenerator:
 
 
 def _in_chunks(function: Callable[..., Any], size: int, *arrays: Any) -> np.ndarray:
-    """Applies a function to `size` rows at a time, None being passed on as it is."""
+    """Applies a function to `size` rows at a time; None is passed on."""
     count = arrays[0].shape[0]
     size = min(count, size)
     parts = []
     for start in range(0, count, size):
-        # The last chunk is filled up with the first rows and cut afterwards.
+        # The last chunk is filled up with the first rows, which are cut off afterwards.
         rows = np.arange(start, start + size) % count
         parts.append(np.asarray(function(*(None if a is None else a[rows] for a in arrays))))
     return np.concatenate(parts)[:count]

@@ -64,7 +64,7 @@ def mix(
     count = generator.num_styles
     chosen = np.isin(np.arange(count), taken)[:, None]
     images = [
-        generator.synthesise(np.where(chosen, columns[:, None], row[None, None])) for row in rows
+        generator.synthesize(np.where(chosen, columns[:, None], row[None, None])) for row in rows
     ]
     return np.stack(images)
 
