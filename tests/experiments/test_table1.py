@@ -1,16 +1,11 @@
 """experiments.table1 as a person runs it: a tiny grid, run again, and killed and resumed."""
 
-import csv
-import os
 import signal
-import subprocess
-import sys
 import time
 
-import numpy as np
 import pytest
 
-from tests.support import ROOT
+from tests.support.tables import contents, launch, rows, start, write_images
 
 GRID = [
     '--dataset=npz',
@@ -27,35 +22,11 @@ GRID = [
 FILES = ['figure4.png', 'samples.png', 'table1.csv', 'table1.md']
 
 
-def start(workdir, *flags):
-    return subprocess.Popen(
-        [sys.executable, '-m', 'experiments.table1', f'--workdir={workdir}', *flags],
-        cwd=ROOT,
-        env={**os.environ, 'PYTHONPATH': str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def launch(workdir, *flags):
-    process = start(workdir, *flags)
-    out, err = process.communicate(timeout=300)
-    return process.returncode, out, err
-
-
-def rows(workdir):
-    return list(csv.DictReader((workdir / 'table1.csv').read_text().splitlines()))
-
-
 @pytest.fixture(scope='module')
 def images(tmp_path_factory):
     """Sixty images whose brightness tells their class: a classifier of them trains in moments."""
     path = tmp_path_factory.mktemp('data') / 'small.npz'
-    rng = np.random.default_rng(0)
-    labels = np.arange(60) % 4
-    pixels = rng.integers(0, 60, (60, 16, 16, 1)) + 60 * labels[:, None, None, None]
-    np.savez(path, images=pixels.astype(np.uint8), labels=labels)
+    write_images(path, 60, 16)
     return f'--data_dir={path}'
 
 
@@ -71,7 +42,7 @@ def images(tmp_path_factory):
     ],
 )
 def test_bad_flags_end_in_one_sentence(tmp_path, images, flags, message):
-    code, out, err = launch(tmp_path / 'grid', *GRID, images, *flags)
+    code, out, err = launch('table1', tmp_path / 'grid', *GRID, images, *flags)
     assert code == 1
     assert message in err
     assert 'Traceback' not in err + out
@@ -82,22 +53,22 @@ def test_bad_flags_end_in_one_sentence(tmp_path, images, flags, message):
 @pytest.mark.slow  # six processes that compile
 def test_grid_runs_once_and_resumes_what_was_killed(tmp_path, images):
     flags = [*GRID, images, '--num_steps=4', '--eval_every=2', '--metrics=fid,kid,pr']
-    code, out, err = launch(tmp_path, *flags)
+    code, out, err = launch('table1', tmp_path, *flags)
     assert code == 0, err
     assert err == ''
     assert out.count('\ncell ') == 4
     assert '| LSGAN (asym) | one_stage |' in out
-    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == FILES
-    done = rows(tmp_path)
+    assert sorted(contents(tmp_path)) == FILES
+    done = rows(tmp_path / 'table1.csv')
     assert [row['status'] for row in done] == ['finished'] * 4
     assert all(row['step'] == '4' and float(row['classifier_fd']) > 0 for row in done)
     assert {'classifier_kd', 'classifier_precision', 'classifier_recall'} <= set(done[0])
 
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
-    code, out, err = launch(tmp_path, *flags)
+    before = contents(tmp_path)
+    code, out, err = launch('table1', tmp_path, *flags)
     assert (code, err) == (0, '')
     assert '\ncell ' not in out
-    assert {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()} == before
+    assert contents(tmp_path) == before
 
     # More steps: killed in the first cell, asked to stop in another, and then left alone.
     flags[flags.index('--num_steps=4')] = '--num_steps=400'
@@ -106,7 +77,7 @@ def test_grid_runs_once_and_resumes_what_was_killed(tmp_path, images):
         (signal.SIGKILL, 'lsgan-one_stage-0'),
         (signal.SIGTERM, 'wgan-one_stage-0'),
     ):
-        process = start(tmp_path, *flags)
+        process = start('table1', tmp_path, *flags)
         log = tmp_path / cell / 'metrics.jsonl'
         deadline = time.monotonic() + 120
         while len(log.read_text().splitlines()) < 8 and time.monotonic() < deadline:
@@ -116,17 +87,18 @@ def test_grid_runs_once_and_resumes_what_was_killed(tmp_path, images):
         assert process.returncode == (-signum if signum == signal.SIGKILL else 128 + signum), err
     assert 'Stopped (wgan-one_stage-0, 2 of 4 cells done)' in out
     assert 'same command' in out
-    code, out, err = launch(tmp_path, *flags)
+    code, out, err = launch('table1', tmp_path, *flags)
     assert (code, err) == (0, '')
-    assert [row['step'] for row in rows(tmp_path)] == ['400'] * 4
+    assert 'resumed' in out
+    assert [row['step'] for row in rows(tmp_path / 'table1.csv')] == ['400'] * 4
 
 
 @pytest.mark.slow  # trains until the losses are no longer finite
 def test_a_cell_that_diverges_is_in_the_table_and_the_exit_code(tmp_path, images):
     flags = [*GRID, images, '--num_steps=30', '--learning_rate_d=1e30', '--learning_rate_g=1e30']
-    code, out, err = launch(tmp_path, *flags, '--schemes=one_stage')
+    code, out, err = launch('table1', tmp_path, *flags, '--schemes=one_stage')
     assert code == 1
     assert 'lsgan-one_stage-0' in err
     assert 'Traceback' not in err + out
-    assert [row['status'] for row in rows(tmp_path)].count('failed') >= 1
+    assert [row['status'] for row in rows(tmp_path / 'table1.csv')].count('failed') >= 1
     assert 'not finite' in out or 'became' in out

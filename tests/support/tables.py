@@ -1,0 +1,47 @@
+"""Launching the tables as a person does, on images that are learnt in moments."""
+
+import csv
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+
+from tests.support import ROOT
+
+
+def start(module: str, workdir: pathlib.Path, *flags: str) -> subprocess.Popen:
+    """Starts `experiments.<module>`."""
+    return subprocess.Popen(
+        [sys.executable, '-m', f'experiments.{module}', f'--workdir={workdir}', *flags],
+        cwd=ROOT,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def launch(module: str, workdir: pathlib.Path, *flags: str) -> tuple[int, str, str]:
+    """Runs `experiments.<module>` to its end; returns exit code, stdout and stderr."""
+    process = start(module, workdir, *flags)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def rows(path: pathlib.Path) -> list[dict[str, str]]:
+    """The rows of a CSV file."""
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+def contents(workdir: pathlib.Path) -> dict[str, bytes]:
+    """The files directly in a directory."""
+    return {path.name: path.read_bytes() for path in workdir.iterdir() if path.is_file()}
+
+
+def write_images(path: pathlib.Path, count: int, size: int, seed: int = 0) -> None:
+    """Writes an .npz of images whose brightness tells their class, one of four."""
+    rng, labels = np.random.default_rng(seed), np.arange(count) % 4
+    pixels = rng.integers(0, 60, (count, size, size, 1)) + 60 * labels[:, None, None, None]
+    np.savez(path, images=pixels.astype(np.uint8), labels=labels)
