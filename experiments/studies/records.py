@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from osgan_jax.evaluation import score_log
 from osgan_jax.io import atomic
 
 _FILE = 'cell.json'
@@ -132,8 +133,6 @@ def load(cell: Cell, workdir: pathlib.Path, is_scored: Callable[[Record], bool])
       workdir: the study's directory.
       is_scored: whether a record has the scores asked for; a cell without them counts as missing.
     """
-    from osgan_jax.evaluation import score_log
-
     directory = workdir / cell.name
     record, known = read(directory), {}
     if record is not None and record['status'] == 'failed':
