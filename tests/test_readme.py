@@ -69,7 +69,7 @@ def test_pictures_exist():
 
 
 # Optional libraries, and the one module that may import them when it is imported itself.
-OPTIONAL = {'torch': ('peer', ROOT / 'osgan_jax' / 'benchmarking' / 'torch_peer.py')}
+OPTIONAL = {'torch': ('peer', ROOT / 'experiments' / 'benchmark' / 'torch_peer.py')}
 
 
 def declared(extra=None):

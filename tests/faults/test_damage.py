@@ -238,7 +238,7 @@ def test_those_who_read_a_damaged_run(workdir, whole, caplog):
         caplog.clear()
         found = read(workdir)
         assert found.step == 2
-        assert f'{newest(workdir)} is damaged (it is no directory)' in caplog.text
+        assert f'{newest(workdir)} is damaged (it is not a directory)' in caplog.text
     chex.assert_trees_all_equal(sampling.Sampler(workdir).variables, good.variables)
     cut(workdir / 'checkpoints' / '2')
     for read in (sampling.Sampler, teachers.load):

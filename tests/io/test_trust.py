@@ -25,23 +25,23 @@ ATTRIBUTES = {
 }
 ALLOWED = {
     # Only through a subclass that can look up nothing but its own stand-ins.
-    ('osgan_jax/weights/torch_files.py', 'import pickle'),
-    ('osgan_jax/weights/torch_files.py', 'import pickletools'),
-    ('osgan_jax/weights/torch_files.py', 'pickle.Unpickler'),
+    ('osgan_jax/io/torch_files.py', 'import pickle'),
+    ('osgan_jax/io/torch_files.py', 'import pickletools'),
+    ('osgan_jax/io/torch_files.py', 'pickle.Unpickler'),
     # The name of an error.
-    ('osgan_jax/weights/__init__.py', 'import pickle'),
-    ('osgan_jax/weights/__init__.py', 'pickle.UnpicklingError'),
+    ('osgan_jax/io/weights.py', 'import pickle'),
+    ('osgan_jax/io/weights.py', 'pickle.UnpicklingError'),
     # Members are read, in memory, after their sizes were held against the file's; none is written.
-    ('osgan_jax/weights/__init__.py', 'import zipfile'),
-    ('osgan_jax/weights/checks.py', 'import zipfile'),
-    ('osgan_jax/weights/npz.py', 'import zipfile'),
-    ('osgan_jax/weights/torch_files.py', 'import zipfile'),
-    ('osgan_jax/metrics/stored.py', 'import zipfile'),
+    ('osgan_jax/io/weights.py', 'import zipfile'),
+    ('osgan_jax/io/checks.py', 'import zipfile'),
+    ('osgan_jax/io/npz.py', 'import zipfile'),
+    ('osgan_jax/io/torch_files.py', 'import zipfile'),
+    ('osgan_jax/io/checked_npz.py', 'import zipfile'),
     ('osgan_jax/data/archive.py', 'import zipfile'),
     # A setting of the allocator.
     ('osgan_jax/runtime/settings.py', 'import ctypes'),
     # Arrays alone, whose claims are checked first (osgan_jax.engine.checkpoints.reading).
-    ('osgan_jax/checkpoints/quiet_orbax.py', 'import orbax.checkpoint'),
+    ('osgan_jax/engine/checkpoints/quiet_orbax.py', 'import orbax.checkpoint'),
 }
 
 

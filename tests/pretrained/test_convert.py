@@ -82,7 +82,7 @@ def test_run(method, files, tmp_path):
     paths, tensors = files(method)
     workdir = tmp_path / 'run'
     run, state = convert.convert(paths[::-1], config(method), workdir)
-    assert runs.read(workdir) == run
+    assert runs.read(workdir, TrainConfig) == run
     assert (run.num_classes, run.num_examples) == (classes, 0)
     assert run.config.image_size == size
     assert run.config.conditional == bool(classes)

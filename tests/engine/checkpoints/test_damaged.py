@@ -20,7 +20,7 @@ def truncate(directory):
 
 
 def lose_data(directory):
-    max(files_of(directory / 'arrays'), key=lambda p: p.stat().st_size).unlink()
+    shutil.rmtree(directory / 'arrays' / 'd')
 
 
 def lose_manifest(directory):
@@ -156,7 +156,7 @@ def test_what_lies_in_the_place_of_the_only_checkpoint_is_no_fresh_start(tmp_pat
     for read_only in (True, False):
         with checkpoints.Checkpoints(tmp_path, read_only=read_only) as saved:
             assert saved.latest_step() == 1
-            with pytest.raises(checkpoints.CheckpointError, match=r'none of the 1 .*no directory'):
+            with pytest.raises(checkpoints.CheckpointError, match=r'none of .*not a directory'):
                 saved.restore(make_state())
 
 

@@ -231,7 +231,7 @@ def test_fetch_replaces_what_was_cut_short(tmp_path, published):
 def test_fetch_refuses_another_file(tmp_path, published):
     other = tmp_path / 'other'
     other.write_bytes(CONTENT[:-1])
-    with pytest.raises(ValueError, match='other is damaged or another file, and was removed'):
+    with pytest.raises(ValueError, match='other is damaged or another one, and was removed'):
         extracting.fetch(tmp_path / 'cache', url=other.as_uri())
     assert not list((tmp_path / 'cache').iterdir())
 

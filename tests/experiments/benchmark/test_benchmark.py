@@ -121,9 +121,9 @@ def test_peak_is_a_rate():
     ('fields', 'message'),
     [
         ({'repeats': 0}, 'repeats=0'),
-        ({'scheme': ('three_stage',)}, "got 'three_stage'"),
-        ({'scheme': ()}, 'got nothing'),
-        ({'precision': ('float16',)}, "got 'float16'"),
+        ({'scheme': ('three_stage',)}, "scheme='three_stage': expected some of one_stage"),
+        ({'scheme': ()}, 'scheme: expected at least one'),
+        ({'precision': ('float16',)}, "precision='float16': expected some of float32"),
     ],
 )
 def test_wrong_flags_are_refused(fields, message):
