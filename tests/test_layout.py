@@ -24,7 +24,6 @@ OTHER_TESTS = {'support', 'faults', 'experiments', 'examples'}
 
 # To be mended.
 _CIRCLES = [
-    ['osgan_jax.data.digits', 'osgan_jax.data.digits_builder'],
     ['experiments.table2.figures', 'experiments.table2.report'],
 ]
 _UPWARD = {

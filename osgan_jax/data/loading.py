@@ -1,15 +1,12 @@
 """From a name to a dataset."""
 
 import dataclasses
-import logging
 import os
-import pathlib
 
 import numpy as np
 
 from osgan_jax.data import archive, catalogue, digits, folder, tfds_source
 from osgan_jax.data.dataset import Dataset, MemorySource, Source
-from osgan_jax.io import storage
 
 # Datasets of small images are kept decoded when they take less than this many bytes.
 MAX_MEMORY = 2 * 2**30
@@ -32,7 +29,7 @@ def load(
         a config and a version: `tfds:lsun/bedroom:3.1.0`.
       split: which part; tfds's slices such as `train[:10%]` work where tfds reads.
       data_dir: the folder of images (`folder`, `ffhq`), the file (`npz`), or the root of tfds
-        datasets, by default tfds's own, or for `digits` a folder in the user's cache.
+        datasets, by default tfds's own. `digits` needs none, and does not look at it.
       image_size: height and width in pixels; by default the dataset's. The shorter side is
         resized to it (bilinear, antialiased), then the centre is cropped.
       channels: 1 or 3; by default the dataset's. Grey is repeated, colour is turned to luma.
@@ -71,10 +68,9 @@ def load(
 
 
 def _open_digits(name, entry, *, split, data_dir, image_size, channels, upscale) -> Dataset:
-    if split not in digits.SPLITS:
-        raise ValueError(f'digits: unknown split {split!r}, choose one of {_list(digits.SPLITS)}')
-    _check_size(name, (8, 8), image_size, upscale)
-    source = _digits_source(split, data_dir, image_size, channels)
+    del entry, data_dir
+    stored, labels = digits.arrays(split)
+    _check_size(name, stored.shape[1:3], image_size, upscale)
     return Dataset(
         name=name,
         split=split,
@@ -82,34 +78,8 @@ def _open_digits(name, entry, *, split, data_dir, image_size, channels, upscale)
         channels=channels,
         num_classes=10,
         class_names=tuple('0123456789'),
-        source=source,
+        source=archive.ArraySource(stored, labels, image_size=image_size, channels=channels),
     )
-
-
-def _digits_source(split, data_dir, image_size, channels) -> Source:
-    """Reads digits through tfds where it is installed, else from scikit-learn: the same images."""
-    root = storage.cache_dir() / 'tfds' if data_dir is None else pathlib.Path(data_dir).expanduser()
-    try:
-        directory = digits.prepare(root)
-        prepared = tfds_source.Prepared(
-            directory, 'image', ('label',), (8, 8, 1), tuple('0123456789')
-        )
-        return tfds_source.TfdsSource(
-            prepared, split, image_size=image_size, channels=channels, upscale=True
-        )
-    except ImportError as error:
-        if data_dir is not None:
-            raise ValueError(
-                f'digits: --data_dir needs tensorflow-datasets ({error}); leave it out to read '
-                'them from scikit-learn'
-            ) from None
-    except OSError as error:
-        if data_dir is not None:
-            raise ValueError(f'digits cannot be written to --data_dir={root}: {error}') from None
-        logging.getLogger(__name__).warning(
-            'digits cannot be written to %s (%s): read from scikit-learn instead', root, error
-        )
-    return archive.ArraySource(*digits.arrays(split), image_size=image_size, channels=channels)
 
 
 def _open_tfds(name, entry, *, split, data_dir, image_size, channels, upscale) -> Dataset:
@@ -203,7 +173,3 @@ def _check_size(name: str, shape: tuple[int, int], image_size: int, upscale: boo
 def _check_whole(split: str, what: str) -> None:
     if split not in ('train', 'all'):
         raise ValueError(f"{what} has one split, 'train', got {split!r}")
-
-
-def _list(items) -> str:
-    return ', '.join(items)

@@ -13,8 +13,7 @@ import importlib.util
 import os
 import sys
 
-from osgan_jax.data import catalogue, digits, tfds_source
-from osgan_jax.io import storage
+from osgan_jax.data import catalogue, tfds_source
 
 
 def prepare(name: str, data_dir: str | os.PathLike | None = None) -> str:
@@ -28,10 +27,12 @@ def prepare(name: str, data_dir: str | os.PathLike | None = None) -> str:
       ValueError: unknown name, one that needs no preparing, or a missing library.
     """
     entry = catalogue.entry(name)
-    if entry.kind not in ('digits', 'tfds'):
+    if entry.kind == 'digits':
+        raise ValueError(f'{name} needs no preparing: scikit-learn brings them')
+    if entry.kind != 'tfds':
         raise ValueError(f'{name} needs no preparing: give its path as --data_dir')
     # Asked before anything is downloaded. Others, named as tfds:NAME, may do without TensorFlow.
-    needs = ['tensorflow'] if name in catalogue.CATALOGUE and entry.kind == 'tfds' else []
+    needs = ['tensorflow'] if name in catalogue.CATALOGUE else []
     if entry.tfds_name.startswith('lsun/'):
         needs.append('tensorflow_io')
     missing = [module for module in needs if importlib.util.find_spec(module) is None]
@@ -43,8 +44,6 @@ def prepare(name: str, data_dir: str | os.PathLike | None = None) -> str:
         )
     root = os.path.expanduser(os.fspath(data_dir)) if data_dir else None
     try:
-        if entry.kind == 'digits':
-            return digits.prepare(root or storage.cache_dir() / 'tfds')
         tfds_source.check_known(entry.tfds_name)
         import tensorflow_datasets as tfds
 

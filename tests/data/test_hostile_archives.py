@@ -2,7 +2,6 @@
 
 import io
 import json
-import pathlib
 import shutil
 import zipfile
 
@@ -10,8 +9,8 @@ import numpy as np
 import pytest
 
 from osgan_jax import data
-from osgan_jax.data import archive, digits, prepare
-from tests.support import hostile
+from osgan_jax.data import archive, images
+from tests.support import hostile, prepared
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
 
@@ -155,9 +154,19 @@ def test_a_small_file_among_larger_ones(tmp_path):
 
 
 @pytest.fixture(scope='module')
-def prepared(tmp_path_factory):
+def mnist(tmp_path_factory):
+    """The root of a dataset of 40 images of ten classes, under a name that tfds knows."""
     root = tmp_path_factory.mktemp('tfds')
-    digits.prepare(root)
+    noise = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
+    prepared.write(
+        root,
+        'mnist',
+        lambda features: {
+            'image': features.Image(shape=(8, 8, 3), encoding_format='png'),
+            'label': features.ClassLabel(num_classes=10),
+        },
+        [{'image': images.to_png(each), 'label': row % 10} for row, each in enumerate(noise)],
+    )
     return root
 
 
@@ -195,13 +204,13 @@ def _as_tfrecord(folder):
 
 def _lie(folder):
     path = folder / 'dataset_info.json'
-    path.write_text(path.read_text().replace('"1500"', '"1600"'))
+    path.write_text(path.read_text().replace('"40"', '"50"'))
 
 
 HALF = {
     # What a killed preparation leaves.
     'killed': (
-        lambda folder: folder.rename(folder.with_name('incomplete.ABCDEF_1.0.0')),
+        lambda folder: folder.rename(folder.with_name('incomplete.ABCDEF_1.2.3')),
         'is not prepared in .* prepare it once with: ',
     ),
     'nothing': (lambda folder: [path.unlink() for path in folder.iterdir()], 'is not prepared in'),
@@ -221,44 +230,24 @@ HALF = {
 
 
 @pytest.mark.parametrize('kind', HALF)
-def test_tfds_half_prepared(tmp_path, prepared, capfd, kind):
+def test_tfds_half_prepared(tmp_path, mnist, capfd, kind):
     hurt, message = HALF[kind]
     root = tmp_path / 'root'
-    shutil.copytree(prepared, root)
-    hurt(root / 'digits' / digits.VERSION)
+    shutil.copytree(mnist, root)
+    hurt(root / 'mnist' / prepared.VERSION)
     with pytest.raises((ValueError, FileNotFoundError), match=message) as error:
-        list(data.load('tfds:digits', data_dir=root))
+        list(data.load('tfds:mnist', data_dir=root))
     assert str(error.value).isprintable()
     assert str(root) in str(error.value)
     assert capfd.readouterr() == ('', '')
 
 
-@pytest.mark.parametrize(
-    ('name', 'message'),
-    [('no info', 'holds only a part of them: delete that folder'), ('empty info', 'delete that')],
-)
-def test_digits_half_prepared(tmp_path, prepared, capsys, monkeypatch, name, message):
-    root = tmp_path / 'tfds'
-    shutil.copytree(prepared, root)
-    HALF[name][0](root / 'digits' / digits.VERSION)
-    with pytest.raises(ValueError, match=message):
-        data.load('digits', data_dir=root)
-    if name == 'no info':
-        # Where nobody named a folder, digits need none.
-        monkeypatch.setenv('OSGAN_JAX_DATA', str(tmp_path))
-        assert len(data.load('digits')) == 1500
-        assert prepare.main(['--dataset=digits', f'--data_dir={root}']) == 1
-        error = capsys.readouterr().err
-        assert message in error
-        assert error.count('\n') == 1
-
-
-def test_tfds_labels_out_of_range(tmp_path, prepared):
+def test_tfds_labels_out_of_range(tmp_path, mnist):
     root = tmp_path / 'root'
-    shutil.copytree(prepared, root)
-    features = pathlib.Path(root, 'digits', digits.VERSION, 'features.json')
+    shutil.copytree(mnist, root)
+    features = root / 'mnist' / prepared.VERSION / 'features.json'
     features.write_text(features.read_text().replace('"10"', '"5"'))
-    dataset = data.load('tfds:digits', data_dir=root)
+    dataset = data.load('tfds:mnist', data_dir=root)
     assert dataset.num_classes == 5
     assert dataset[4]['label'] == 4
     with pytest.raises(

@@ -1,16 +1,13 @@
-import multiprocessing
-import os
 import pickle
-import signal
 import sys
-import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from osgan_jax import data
-from osgan_jax.data import catalogue, digits, images, loading, prepare, tfds_source
+from osgan_jax.data import catalogue, images, loading, prepare, tfds_source
+from tests.support import prepared
 
 
 def test_names_and_descriptions():
@@ -72,105 +69,13 @@ def test_digits_without_resizing_are_the_raw_levels():
     assert max(row['image'].max() for row in dataset) == 255
 
 
-def test_digits_are_the_same_without_tfds(monkeypatch):
-    with_tfds = data.load('digits', split='test')
-    assert isinstance(with_tfds.source._encoded, tfds_source.TfdsSource)
+def test_digits_need_no_folder(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'tensorflow_datasets', None)
-    without = data.load('digits', split='test')
-    assert not isinstance(without.source._encoded, tfds_source.TfdsSource)
-    for left, right in zip(with_tfds, without, strict=True):
-        np.testing.assert_array_equal(left['image'], right['image'])
-        assert left['label'] == right['label']
-    with pytest.raises(ValueError, match='--data_dir needs tensorflow-datasets'):
-        data.load('digits', data_dir='anywhere')
-
-
-def test_digits_prepare_quietly_where_asked(tmp_path, capfd):
-    dataset = data.load('digits', data_dir=tmp_path)
-    assert (tmp_path / 'digits' / digits.VERSION / 'dataset_info.json').exists()
-    assert capfd.readouterr() == ('', '')
-    assert len(data.load('digits', data_dir=tmp_path)) == len(dataset)
-
-
-def test_digits_where_nothing_can_be_written(tmp_path, monkeypatch, caplog):
-    (tmp_path / 'file').touch()
-    with pytest.raises(ValueError, match='digits cannot be written to --data_dir='):
-        data.load('digits', data_dir=tmp_path / 'file')
-    monkeypatch.setenv('OSGAN_JAX_DATA', str(tmp_path / 'file'))
-    assert len(data.load('digits')) == 1500
-    assert 'read from scikit-learn instead' in caplog.text
-
-
-def test_damaged_files_say_what_to_delete(tmp_path):
-    directory = digits.prepare(tmp_path)
-    (records,) = (tmp_path / 'digits' / digits.VERSION).glob('*train*')
-    records.write_bytes(records.read_bytes()[:70_000])
-    with pytest.raises(ValueError, match=rf'files in {directory} are damaged.*delete that folder'):
-        data.load('digits', data_dir=tmp_path)
-
-
-def test_two_processes_prepare_digits_at_once(tmp_path):
-    spawn = multiprocessing.get_context('spawn')
-    with spawn.Pool(2) as pool:
-        found = pool.map(digits.prepare, [tmp_path, tmp_path], chunksize=1)
-    assert found == [str(tmp_path / 'digits' / digits.VERSION)] * 2
-    assert len(data.load('digits', data_dir=tmp_path)) == 1500
-
-
-def test_the_loser_of_a_race_takes_what_the_winner_made(tmp_path, monkeypatch):
-    from osgan_jax.data import digits_builder
-
-    real = digits_builder.Digits.download_and_prepare
-
-    def beaten(builder, **options):
-        monkeypatch.setattr(digits_builder.Digits, 'download_and_prepare', real)
-        digits.prepare(tmp_path)
-        # What renaming onto a folder that is not empty raises.
-        raise OSError(39, 'Directory not empty')
-
-    monkeypatch.setattr(digits_builder.Digits, 'download_and_prepare', beaten)
-    assert len(data.load('digits', data_dir=tmp_path)) == 1500
-
-
-def test_preparing_digits_survives_being_killed(tmp_path):
-    spawn = multiprocessing.get_context('spawn')
-    process = spawn.Process(target=digits.prepare, args=(tmp_path,))
-    process.start()
-    deadline = time.monotonic() + 60
-    # As soon as tfds has begun to write.
-    while not list(tmp_path.glob('digits/*')) and process.is_alive():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
-    assert len(data.load('digits', data_dir=tmp_path)) == 1500
+    dataset = data.load('digits', data_dir=tmp_path / 'none')
+    np.testing.assert_array_equal(dataset[5]['image'], data.load('digits')[5]['image'])
 
 
 # Any tfds dataset.
-
-
-def build(tmp_path, name, features, examples, **options):
-    """Prepares a tfds dataset without TensorFlow; `examples` have images as PNG bytes."""
-    import tensorflow_datasets as tfds
-
-    info = {'features': tfds.features.FeaturesDict(features(tfds.features)), **options}
-    with tfds.core.registered.skip_registration():
-
-        class Builder(tfds.core.GeneratorBasedBuilder):
-            VERSION = tfds.core.Version('1.2.3')
-
-            def _info(self):
-                return tfds.core.DatasetInfo(builder=self, disable_shuffling=True, **info)
-
-            def _split_generators(self, dl_manager):
-                return {'train': iter(enumerate(examples)), 'test': iter(enumerate(examples[:2]))}
-
-            def _generate_examples(self):
-                raise NotImplementedError
-
-    Builder.name = name
-    builder = Builder(data_dir=os.fspath(tmp_path), file_format='array_record')
-    builder.download_and_prepare(file_format='array_record')
 
 
 def picture(value, height=20, width=30):
@@ -181,7 +86,7 @@ def test_any_tfds_dataset(tmp_path, capfd):
     examples = [
         {'id': str(index), 'picture': picture(index), 'kind': index % 2} for index in range(6)
     ]
-    build(
+    prepared.write(
         tmp_path,
         'pictures',
         lambda features: {
@@ -222,7 +127,7 @@ def test_celeb_a_is_labelled_by_gender(tmp_path):
         }
         for index in range(4)
     ]
-    build(
+    prepared.write(
         tmp_path,
         'celeb_a',
         lambda features: {
@@ -244,7 +149,7 @@ def test_small_tfds_images_are_kept_in_memory_unless_too_many(tmp_path, monkeypa
         {'image': images.to_png(np.full((28, 28, 1), index, np.uint8)), 'label': index}
         for index in range(10)
     ]
-    build(
+    prepared.write(
         tmp_path,
         'mnist',
         lambda features: {
@@ -266,14 +171,14 @@ def test_small_tfds_images_are_kept_in_memory_unless_too_many(tmp_path, monkeypa
 
 
 def test_tfds_without_an_image(tmp_path):
-    build(tmp_path, 'words', lambda features: {'text': features.Text()}, [{'text': 'a'}])
+    prepared.write(tmp_path, 'words', lambda features: {'text': features.Text()}, [{'text': 'a'}])
     with pytest.raises(ValueError, match='got no images among its features text'):
         data.load('tfds:words', data_dir=tmp_path)
 
 
 def test_tfds_images_that_are_damaged_are_named(tmp_path):
     examples = [{'image': picture(0)}, {'image': picture(1)[:60]}]
-    build(tmp_path, 'broken', lambda features: {'image': features.Image()}, examples)
+    prepared.write(tmp_path, 'broken', lambda features: {'image': features.Image()}, examples)
     dataset = data.load('tfds:broken', data_dir=tmp_path)
     assert dataset.num_classes == 0
     with pytest.raises(ValueError, match=r'image 1 of split train in .*/broken/1.2.3: '):
@@ -307,14 +212,10 @@ def test_tfds_missing(monkeypatch):
 # Preparing.
 
 
-def test_prepare_digits(tmp_path, capsys):
-    assert prepare.main(['--dataset=digits', f'--data_dir={tmp_path}']) == 0
-    assert capsys.readouterr().out.endswith(f'digits is ready in {tmp_path}/digits/1.0.0\n')
-
-
 @pytest.mark.parametrize(
     ('name', 'message'),
     [
+        ('digits', 'digits needs no preparing'),
         ('folder', 'folder needs no preparing'),
         ('nope', 'unknown dataset'),
         ('tfds:nope', 'has no dataset'),
