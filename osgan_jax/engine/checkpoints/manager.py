@@ -27,7 +27,6 @@ from typing import Any, NamedTuple
 import jax
 
 from osgan_jax.engine.checkpoints import errors, leaves, manifest, quiet_orbax, reading
-from osgan_jax.runtime import stopping
 
 _DIRECTORY = 'checkpoints'
 _DAMAGED = 'checkpoints_damaged'
@@ -60,7 +59,6 @@ class Checkpoints:
       CheckpointError: the directory cannot be created.
     """
 
-    @stopping.deferred()
     def __init__(
         self,
         workdir: str | os.PathLike[str],
@@ -134,7 +132,6 @@ class Checkpoints:
         """The newest step, or None where nothing was saved."""
         return max(self.steps(), default=None)
 
-    @stopping.deferred()
     def save(
         self,
         step: int,
@@ -193,7 +190,6 @@ class Checkpoints:
             self.wait()
         return True
 
-    @stopping.deferred()
     def restore(self, like_state: Any, step: int | None = None, *, whole: bool = True) -> Restored:
         """Reads a checkpoint back, bit-identical, PRNG keys included.
 
@@ -277,7 +273,6 @@ class Checkpoints:
                 why = str(error)
         raise errors.CheckpointError(f'no metadata can be read from {self.directory}: {why}.')
 
-    @stopping.deferred()
     def wait(self) -> None:
         """Blocks until the save under way is complete on disk.
 
@@ -288,7 +283,6 @@ class Checkpoints:
             with self._errors_of_saving():
                 self._manager.wait_until_finished()
 
-    @stopping.deferred()
     def close(self) -> None:
         """Waits, then frees the threads. Safe to call twice.
 
