@@ -6,10 +6,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := runs/demo
-# Two processes: the tests are many small compilations, and two cores are common.
-PYTEST := $(BIN)/python -m pytest -q -n 2
+# Two processes: the tests are many small compilations, and two cores are common. A file stays in one
+# of them, so that what its tests share is made once.
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist=loadfile
+# Only for comparisons in the tests; the CPU's build alone, for the usual one takes gigabytes.
+TORCH := torch==2.13.0+cpu
 
-.PHONY: demo test test-slow lint format requirements clean
+.PHONY: demo test-core test test-slow coverage lint format requirements clean
 
 # Trains LSGAN in one stage on the embedded digits: two to four minutes of training on two cores.
 demo: $(READY)
@@ -19,12 +22,21 @@ demo: $(READY)
 	$(BIN)/python -m experiments.sample --workdir=$(DEMO) --grid=80 --interpolate=10
 	@echo "Look at $(DEMO)/generated/grid.png and interpolations.png, and at $(DEMO)/curves.png"
 
-# The fast tests; make test-slow runs all of them.
-test: $(READY)
+# Three tiers. Losses, the one pass, steps, data, checkpoints and the loop, without another process ...
+test-core: $(READY)
+	$(PYTEST) -m 'not slow and not process' tests/core tests/data tests/engine tests/gan/test_updates.py
+
+# ... all that is not slow, ...
+test: $(VENV)/.torch
 	$(PYTEST) -m 'not slow'
 
-test-slow: $(READY)
+# ... and everything.
+test-slow: $(VENV)/.torch
 	$(PYTEST)
+
+# The lines that the fast tests reach.
+coverage: $(VENV)/.torch
+	$(PYTEST) -m 'not slow' --cov=osgan_jax --cov=experiments --cov-report=term-missing:skip-covered
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -42,6 +54,10 @@ $(READY): requirements.txt setup.cfg pyproject.toml
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e . || { echo "error: the package itself could not be installed from $(CURDIR)" >&2; exit 1; }
 	@touch $(READY)
 
+$(VENV)/.torch: $(READY)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check '$(TORCH)' 2>/dev/null || echo "There is no $(TORCH) to be had: the comparisons with it are skipped."
+	@touch $(VENV)/.torch
+
 # Resolves setup.cfg anew and pins what comes out.
 requirements:
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11, 3.12 or 3.13 is needed" >&2; exit 1; }
@@ -51,4 +67,4 @@ requirements:
 	mv requirements.new requirements.txt
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .cache build *.egg-info .pytest_cache .ruff_cache .hypothesis

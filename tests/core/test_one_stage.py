@@ -406,6 +406,7 @@ def test_one_stage_saves_the_arithmetic_it_claims():
     assert one < shared < 0.9 * two_steps
 
 
+@pytest.mark.process
 def test_import_costs_jax_alone():
     heavy = ['flax', 'optax', 'orbax', 'tensorflow_datasets', 'grain', 'chex', 'matplotlib', 'PIL']
     code = (

@@ -106,6 +106,7 @@ def test_small_images_in_it_are_refused_by_name(folder_of_all):
     assert str(error.value).isprintable()
 
 
+@pytest.mark.process
 def test_what_cannot_be_opened_at_once_does_not_hang(tmp_path):
     program = (
         'import os, sys\n'

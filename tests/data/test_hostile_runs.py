@@ -47,6 +47,7 @@ def config(root, **fields):
     return small.make_config(**values, sample_every=10, **fields)
 
 
+@pytest.mark.process
 @pytest.mark.slow
 def test_five_bad_files_in_a_hundred_and_any_number_of_workers(tmp_path, monkeypatch, capsys):
     fill(tmp_path / 'root', 38)
@@ -73,6 +74,7 @@ def test_five_bad_files_in_a_hundred_and_any_number_of_workers(tmp_path, monkeyp
         assert other[2] == first[2]
 
 
+@pytest.mark.process
 @pytest.mark.slow
 @pytest.mark.parametrize(('how', 'num_workers'), [('gone', 0), ('cut', 2)])
 def test_a_file_that_goes_bad_during_training(tmp_path, monkeypatch, how, num_workers):

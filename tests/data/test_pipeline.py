@@ -202,6 +202,7 @@ def test_grain_reads_what_memory_gathers(photos):
     assert count == 3 * 4
 
 
+@pytest.mark.process
 def test_worker_processes_change_nothing_and_a_state_moves_between_their_numbers(photos):
     dataset = data.load('folder', data_dir=photos, image_size=12, flip=True)
     with data.batches(dataset, 5, seed=4) as threaded:
@@ -223,6 +224,7 @@ def test_worker_processes_change_nothing_and_a_state_moves_between_their_numbers
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize('num_workers', [0, 1])
 def test_an_unreadable_image_is_an_error_of_its_own_kind_and_can_be_retried(tmp_path, num_workers):
     for name in 'abcd':
@@ -253,6 +255,7 @@ def main(arguments):
 GUARDED = "if __name__ == '__main__':\n    "
 
 
+@pytest.mark.process
 @pytest.mark.parametrize('how', ['script', 'module', 'absl'])
 def test_worker_processes_from_a_program_that_does_not_even_close(photos, tmp_path, how):
     start = 'from absl import app\n    app.run(main)' if how == 'absl' else 'main(sys.argv)'
@@ -264,6 +267,7 @@ def test_worker_processes_from_a_program_that_does_not_even_close(photos, tmp_pa
     assert float(done.stdout) == pytest.approx(float(expected), rel=1e-6)
 
 
+@pytest.mark.process
 def test_a_program_without_guard_is_told_so(photos, tmp_path):
     (tmp_path / 'program.py').write_text(SCRIPT + 'main(sys.argv)')
     done = run(tmp_path, ['program.py'], photos)
@@ -271,6 +275,7 @@ def test_a_program_without_guard_is_told_so(photos, tmp_path):
     assert "under `if __name__ == '__main__':`" in done.stderr
 
 
+@pytest.mark.process
 def test_worker_processes_end_when_the_program_is_killed(photos, tmp_path):
     program = SCRIPT.replace(
         'print(',
@@ -313,6 +318,7 @@ def run(folder, arguments, photos):
     )
 
 
+@pytest.mark.process
 def test_training_from_arrays_needs_neither_grain_nor_tfds():
     program = (
         'import sys\n'

@@ -128,6 +128,7 @@ def test_resuming_from_its_state_gives_the_next_unconsumed_batch():
         np.testing.assert_array_equal(next(resumed)['image'], value)
 
 
+@pytest.mark.process
 def test_a_program_that_never_closes_ends():
     program = (
         'import numpy as np\n'

@@ -89,6 +89,7 @@ with checkpoints.lock(sys.argv[1]), checkpoints.Checkpoints(sys.argv[1]) as save
 """
 
 
+@pytest.mark.process
 def test_kill_during_a_save_leaves_the_one_before(tmp_path):
     child = subprocess.Popen(
         [sys.executable, '-c', KILLED, str(tmp_path)], stdout=subprocess.PIPE, text=True
@@ -139,6 +140,7 @@ def remount(path, options):
     subprocess.run(['mount', '-o', f'remount,{options}', str(path)], check=True)
 
 
+@pytest.mark.process
 def test_a_disk_that_is_full(tmp_path):
     def fill():
         for step in range(2, 5):
@@ -163,6 +165,7 @@ def is_busy(thread):
     return not thread.daemon and frame is not None and frame.f_code.co_name != '_worker'
 
 
+@pytest.mark.process
 def test_a_disk_that_is_read_only(tmp_path):
     state = {'x': jnp.zeros(3)}
     with checkpoints.Checkpoints(tmp_path / 'run') as saved:

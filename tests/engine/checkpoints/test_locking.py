@@ -34,6 +34,7 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.process
 def test_lock_of_another_process(tmp_path):
     path = tmp_path / '.lock'
     path.write_bytes(b'process 7 on\n\x1b[31m\xff far away' + b'x' * 10_000)
