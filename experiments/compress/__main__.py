@@ -36,12 +36,13 @@ the paper's Tables 2 to 4; it needs no teacher and trains nothing.
 from absl import flags
 
 from experiments import cli
+from experiments.compress.published import STUDIED
 from osgan_jax.compression.config import CompressConfig
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'directory of the run; created')
 _REPORT = flags.DEFINE_bool('report', False, 'print sizes and times of generators instead')
 _REPORT_NETWORK = flags.DEFINE_enum(
-    'report_network', 'stylegan2', ['stylegan2', 'biggan'], 'whose generators to report'
+    'report_network', 'stylegan2', list(STUDIED), 'whose generators to report'
 )
 _REPORT_SIZE = flags.DEFINE_integer(
     'report_size', None, 'pixels; default 256 for stylegan2, 128 for biggan', upper_bound=cli.MOST

@@ -27,6 +27,27 @@ class Printed(NamedTuple):
     fid: float | None = None
 
 
+class Studied(NamedTuple):
+    """A network whose generators the paper compresses.
+
+    Attributes:
+      image_size: pixels, by default.
+      multipliers: channel multipliers, as text.
+      num_classes: labels, 0 for an unconditional network.
+    """
+
+    image_size: int
+    multipliers: tuple[str, ...]
+    num_classes: int = 0
+
+
+STUDIED = {
+    'stylegan2': Studied(256, ('1', '1/2', '1/4', '1/8')),
+    'biggan': Studied(128, ('1', '1/2', '1/3', '1/4'), num_classes=1000),
+}
+"""By network; BigGAN with ImageNet's labels."""
+
+
 PRINTED: dict[tuple[str, int], dict[str, Printed]] = {
     ('stylegan2', 1024): {
         '1': Printed(30.37, 142.02, 1.49, 129.4, 145.0, 2.84),

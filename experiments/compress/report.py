@@ -12,16 +12,12 @@ import numpy as np
 
 from experiments.benchmark import report as benchmark_report
 from experiments.benchmark import turns
-from experiments.compress.published import PRINTED, Printed
+from experiments.compress.published import PRINTED, STUDIED, Printed
 from osgan_jax import networks
 from osgan_jax.gan import model
 from osgan_jax.gan.config import parse_multiplier
 from osgan_jax.io import atomic
-from osgan_jax.networks import biggan, inference, stylegan2
-
-MULTIPLIERS = {'stylegan2': ('1', '1/2', '1/4', '1/8'), 'biggan': ('1', '1/2', '1/3', '1/4')}
-_SIZES = {'stylegan2': 256, 'biggan': 128}
-_IMAGENET_CLASSES = 1000
+from osgan_jax.networks import inference
 
 
 def run(
@@ -33,7 +29,7 @@ def run(
     out: str | os.PathLike[str] | None = None,
 ) -> None:
     """Measures, prints and, with `out`, writes a report; see `measure`."""
-    size = image_size or _SIZES[network]
+    size = image_size or STUDIED[network].image_size
     rows = measure(network, size, batch_size=batch_size, repeats=repeats)
     print(table(network, size, rows, batch_size=batch_size, repeats=repeats), flush=True)
     if out is not None:
@@ -56,7 +52,7 @@ def measure(
     """Counts, and times by turns, the generators of all multipliers.
 
     Args:
-      network: 'stylegan2' or 'biggan', at its published width; biggan with ImageNet's labels.
+      network: one of `published.STUDIED`, at its published width.
       image_size: pixels.
       batch_size: images drawn at a time.
       repeats: timed draws of each, after one that is not counted; 0 times nothing.
@@ -69,21 +65,29 @@ def measure(
     Raises:
       ValueError: for another network, or a size that it has not.
     """
-    if network not in MULTIPLIERS:
-        raise ValueError(f'network={network!r}: expected one of {", ".join(MULTIPLIERS)}')
+    if network not in STUDIED:
+        raise ValueError(f'network={network!r}: expected one of {", ".join(STUDIED)}')
+    spec = networks.get(network)
     rows, runners = [], {}
-    for multiplier in MULTIPLIERS[network]:
-        pair = _build(network, image_size, multiplier)
-        latent_dim = networks.latent_dim(network, image_size)
-        z, labels = jnp.zeros((batch_size, latent_dim)), jnp.zeros(batch_size, jnp.int32)
+    for multiplier in STUDIED[network].multipliers:
+        options = spec.complete(
+            networks.NetworkOptions(
+                image_size,
+                channels=3,
+                channel_multiplier=parse_multiplier(multiplier),
+                num_classes=STUDIED[network].num_classes,
+            )
+        )
+        pair = spec.build(options)
+        z, labels = jnp.zeros((batch_size, options.latent_dim)), jnp.zeros(batch_size, jnp.int32)
         images = jnp.zeros((batch_size, image_size, image_size, 3))
         rows.append(
             {
                 'channel_multiplier': multiplier,
                 'generator': _count(pair.generator, z, labels),
                 'discriminator': _count(pair.discriminator, images, labels),
-                'macs_true': _macs(network, image_size, multiplier, 'true'),
-                'macs_paper': _macs(network, image_size, multiplier, 'paper'),
+                'macs_true': spec.macs(options, 'true'),
+                'macs_paper': spec.macs(options, 'paper'),
             }
         )
         if repeats:
@@ -134,30 +138,6 @@ def table(
 
 def _figure(value: float | None, form: str) -> str:
     return '-' if value is None else form.format(value)
-
-
-def _build(network: str, image_size: int, multiplier: str) -> networks.Pair:
-    return networks.build(
-        network,
-        image_size=image_size,
-        channels=3,
-        channel_multiplier=parse_multiplier(multiplier),
-        latent_dim=networks.latent_dim(network, image_size),
-        num_classes=_IMAGENET_CLASSES if network == 'biggan' else 0,
-        discriminator_norm=networks.NORMS[network],
-    )
-
-
-def _macs(network: str, image_size: int, multiplier: str, convention: str) -> int:
-    share = parse_multiplier(multiplier)
-    if network == 'stylegan2':
-        return stylegan2.macs(image_size, float(share), convention=convention)
-    return biggan.macs(
-        image_size,
-        round(96 * share),
-        latent_dim=biggan.latent_dim(image_size),
-        convention=convention,
-    )
 
 
 def _count(module: Any, inputs: jax.Array, labels: jax.Array) -> int:

@@ -19,7 +19,7 @@ def apply(module: nn.Module, variables: PyTree, *args: Any, **options: Any):
     """Applies a network and keeps what its blocks give.
 
     Args:
-      module: biggan's or stylegan2's generator or discriminator.
+      module: a generator or discriminator of a network that `has_blocks`.
       variables: its own.
       *args: its inputs.
       **options: of `module.apply` but `mutable` and `capture_intermediates`; with `train=True` new

@@ -12,9 +12,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from osgan_jax import networks
 from osgan_jax.compression import features
 from osgan_jax.compression.config import CompressConfig
 from osgan_jax.compression.teachers import Teacher
+from osgan_jax.gan.model import GAN
 from osgan_jax.gan.updates import Terms
 
 Array = jax.Array
@@ -71,7 +73,7 @@ def guidance(teacher: Teacher, weight: float):
 
 def _imitate_g(teacher, out, net, params_g, stats_g, adapters, inputs, key) -> Array:
     """Features, and images, of the same z and noise (Eq. 7)."""
-    student = without_mixing(net.gan.generator)
+    student = without_mixing(net.gan)
     rngs = {'style': key}
     own, own_features = features.apply(
         student, {'params': params_g, **stats_g}, inputs.z, inputs.labels, train=True, rngs=rngs
@@ -135,11 +137,11 @@ def _teacher_fakes(teacher, net, params_d, stats_d, adapters, inputs, fake, key)
     return value - jax.lax.stop_gradient(value * (1 - 1 / net.collectives.size))
 
 
-def without_mixing(generator: nn.Module) -> nn.Module:
-    """The generator with one z a sample, for comparisons between two of them."""
-    if hasattr(generator, 'mixing_probability'):
-        return generator.clone(mixing_probability=0.0)
-    return generator
+def without_mixing(gan: GAN) -> nn.Module:
+    """G with one z a sample, for comparisons between two generators."""
+    if 'style_mixing' in gan.network.options:
+        return gan.generator.clone(style_mixing=0.0)
+    return gan.generator
 
 
 def create_adapters(config: CompressConfig, teacher: Teacher, gan, state, key: Array) -> PyTree:
@@ -150,10 +152,11 @@ def create_adapters(config: CompressConfig, teacher: Teacher, gan, state, key: A
     """
     if config.objective not in ('g_inter', 'd_inter'):
         return {}
-    if config.network not in ('biggan', 'stylegan2'):
+    if not gan.network.has_blocks:
+        having = [name for name in networks.names() if networks.get(name).has_blocks]
         raise ValueError(
-            f'objective={config.objective}: {config.network} has no blocks to compare; biggan and '
-            'stylegan2 have'
+            f'objective={config.objective}: {config.network} has no blocks to compare; '
+            f'{" and ".join(having)} have'
         )
     labels = jnp.zeros(2, jnp.int32) if gan.num_classes else None
     if config.objective == 'g_inter':

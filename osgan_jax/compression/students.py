@@ -74,7 +74,7 @@ class CompressJob(GANJob):
 
     def build_step(self) -> tuple[Any, Update]:
         """A fresh student and the step of both stages."""
-        self.check_rows(self.teacher.gan.discriminator)
+        self.check_rows(self.teacher.run.config.minibatch_deviation)
         config = self.run.config
         state = stages.create(config, self.gan, self.teacher)
         update = stages.make_update(config, self.gan, self.teacher, state, self.collectives)

@@ -14,7 +14,6 @@ import numpy as np
 from osgan_jax import reporting
 from osgan_jax.editing.config import SHEETS
 from osgan_jax.gan.model import GAN
-from osgan_jax.networks import stylegan2
 
 Array = jax.Array
 
@@ -45,8 +44,8 @@ class EditableGenerator:
         self.variables = variables
         # Statistics shared over devices belong to training; inference reads the running ones.
         self._module = module = gan.generator.clone(axis_name=None)
-        self.space = 'w' if isinstance(module, stylegan2.Generator) else 'z'
-        self.name = type(module).__module__.rpartition('.')[-1]
+        self.space = 'w' if gan.network.has_styles else 'z'
+        self.name = gan.network.name
         height, width, _ = gan.image_shape
         self._rows = rows or max(1, min(_ROWS, _PIXELS // (height * width)))
         self._generate = jax.jit(lambda v, z, labels: module.apply(v, z, labels, train=False))
@@ -56,7 +55,7 @@ class EditableGenerator:
     @property
     def num_styles(self) -> int:
         """L, the number of style vectors of an image; only in w."""
-        return stylegan2.num_styles(self.gan.image_shape[0])
+        return self.gan.generator.num_styles
 
     @property
     def average(self) -> Array:

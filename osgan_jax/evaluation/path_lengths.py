@@ -50,6 +50,7 @@ class PathLength:
         parts = path_length.parts_of(
             self._gan.generator,
             variables,
+            has_styles=self._gan.network.has_styles,
             latent_dim=self._gan.latent_dim,
             num_classes=self._gan.num_classes,
         )
@@ -109,8 +110,7 @@ def path_length_of(
     if num_pairs < 1:
         raise ValueError(f'num_pairs={num_pairs}: expected at least 1')
     space, place = which.split('_')
-    parts = path_length.parts_of(gan.generator, None, latent_dim=gan.latent_dim)
-    if space == 'w' and parts.mapping is None:
+    if space == 'w' and not gan.network.has_styles:
         raise ValueError(f'path_length={which}: this generator has no w; ask for z_end or z_full')
 
     def compare(images: jax.Array) -> jax.Array:

@@ -181,6 +181,7 @@ def resolve(
     """
     method = get(config.method)
     paper = rates(config.method, config.scheme, config.dataset)
+    network = networks.get(config.network or method.network)
     config = fill(config, recipe(config.method, config.batch_size))
     if config.batch_size > num_examples:
         raise ValueError(
@@ -196,14 +197,14 @@ def resolve(
     if config.dataset not in (*_PAPER_DATASETS, *_EPOCHS):
         default_steps = max(default_steps, _LEAST_STEPS)
     default_steps = _round_up(default_steps, config.steps_per_call)
-    network = config.network or method.network
+    norm = method.discriminator_norm
     defaults = {
         'num_steps': default_steps,
         'loss': method.loss,
-        'network': network,
+        'network': network.name,
         'image_size': image_size,
         'channels': channels,
-        'discriminator_norm': networks.NORMS.get(network, method.discriminator_norm),
+        'discriminator_norm': norm if norm in network.norms else network.norms[0],
         'conditional': method.conditional,
         'learning_rate_g': paper.generator,
         'learning_rate_d': paper.discriminator,
@@ -212,7 +213,7 @@ def resolve(
         'weight_clip': method.weight_clip,
     }
     config = fill(config, defaults)
-    config = fill(config, _of_network(config))
+    config = fill(config, _of_network(network, config))
     if config.conditional and num_classes < 2:
         raise ValueError(
             f'{config.method} is conditional but {config.dataset} has no labels: choose a labelled '
@@ -226,15 +227,12 @@ def resolve(
     return config
 
 
-def _of_network(config: TrainConfig) -> dict[str, Any]:
+def _of_network(network: networks.NetworkSpec, config: TrainConfig) -> dict[str, Any]:
     """Defaults that depend on the network."""
-    defaults: dict[str, Any] = {
-        'latent_dim': networks.latent_dim(config.network, config.image_size)
-    }
-    if config.network == 'stylegan2':
+    defaults = {'latent_dim': network.latent_dim(config.image_size), **network.options}
+    if 'minibatch_deviation' in defaults and config.scheme == 'one_stage':
         # Samples of a group see each other: there is no ratio a sample.
-        defaults['minibatch_deviation'] = 0 if config.scheme == 'one_stage' else 4
-        defaults['style_mixing'] = 0.9
+        defaults['minibatch_deviation'] = 0
     return defaults
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from osgan_jax import networks
 from osgan_jax.core import diffaugment, losses, one_stage
 from osgan_jax.core.regularizers import Penalties
 from osgan_jax.gan.config import TrainConfig, parse_multiplier
@@ -22,6 +23,7 @@ class GAN:
     """Networks, objective and optimisers of one run.
 
     Attributes:
+      network: what the two modules declare of themselves.
       generator: linen module `(z [N, Z], labels, train) -> images [N, H, W, C]` in [-1, 1].
       discriminator: linen module `(images, labels, train) -> logits [N]`.
       loss: the objective.
@@ -37,6 +39,7 @@ class GAN:
       augment: what D sees all images through, of `osgan_jax.core.diffaugment.POLICIES`.
     """
 
+    network: networks.NetworkSpec
     generator: nn.Module
     discriminator: nn.Module
     loss: losses.AdversarialLoss
@@ -102,35 +105,21 @@ def build(config: TrainConfig, *, num_classes: int, steps_per_epoch: int, axis_n
     Raises:
       ValueError: for a network, norm, image size, loss or option that does not exist.
     """
-    from osgan_jax import networks
-
     num_classes = num_classes if config.conditional else 0
-    pair = networks.build(
-        config.network,
-        image_size=config.image_size,
-        channels=config.channels,
-        width=config.width,
-        channel_multiplier=parse_multiplier(config.channel_multiplier),
-        latent_dim=config.latent_dim,
-        num_classes=num_classes,
-        discriminator_norm=config.discriminator_norm,
-        minibatch_deviation=config.minibatch_deviation,
-        style_mixing=config.style_mixing,
-        remat=config.remat,
-        dtype=jnp.bfloat16 if config.precision == 'bfloat16' else jnp.float32,
-        axis_name=axis_name,
+    options = networks.NetworkOptions(
+        **{
+            **_common_fields(config, networks.NetworkOptions),
+            'channel_multiplier': parse_multiplier(config.channel_multiplier),
+            'num_classes': num_classes,
+            'dtype': jnp.bfloat16 if config.precision == 'bfloat16' else jnp.float32,
+            'axis_name': axis_name,
+        }
     )
+    pair = networks.build(config.network, options)
     diffaugment.check(config.augment)
-    penalties = Penalties(
-        r1=config.r1,
-        r2=config.r2,
-        gradient_penalty=config.gradient_penalty,
-        penalty_every=config.penalty_every,
-        path_length=config.path_length,
-        path_length_every=config.path_length_every,
-        orthogonal=config.orthogonal,
-    )
+    penalties = Penalties(**_common_fields(config, Penalties))
     return GAN(
+        network=networks.get(config.network),
         generator=pair.generator,
         discriminator=pair.discriminator,
         loss=losses.get(config.loss, **parse_options(config.loss_options)),
@@ -234,6 +223,12 @@ def parse_options(options: tuple[str, ...]) -> dict[str, float | bool]:
                 f'loss_options={option!r}: expected name=number or name=true|false'
             ) from error
     return values
+
+
+def _common_fields(config: TrainConfig, kind: type) -> dict[str, Any]:
+    """The values of a configuration's fields that a dataclass has by the same names."""
+    names = (field.name for field in dataclasses.fields(kind))
+    return {name: getattr(config, name) for name in names if hasattr(config, name)}
 
 
 def _split(variables: PyTree) -> tuple[PyTree, PyTree]:

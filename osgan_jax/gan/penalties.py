@@ -118,7 +118,7 @@ def _of_generator(net, state: TrainState, inputs) -> tuple[TrainState, PyTree]:
 
         def objective(params_g):
             variables = {'params': params_g, **state.stats_g}
-            if hasattr(generator, 'draw_styles'):
+            if net.gan.network.has_styles:
                 (latents, noise_keys), _ = generator.apply(
                     variables,
                     inputs.z,

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from osgan_jax import data, networks
+from osgan_jax import data
 from osgan_jax.engine import messages, runner, runs
 from osgan_jax.engine.job import Job, Update
 from osgan_jax.engine.nonfinite import NonFiniteError
@@ -104,7 +104,7 @@ class GANJob(Job):
             steps_per_epoch=self.run.steps_per_epoch,
             axis_name=self.collectives.axis_name,
         )
-        self.check_rows(self.gan.discriminator)
+        self.check_rows(config.minibatch_deviation)
         state, update = self.build_step()
         self._sizes = [human(model.num_parameters(p)) for p in (state.params_g, state.params_d)]
         return state, update
@@ -118,11 +118,20 @@ class GANJob(Job):
         )
         return state, update
 
-    def check_rows(self, discriminator: Any) -> None:
-        """Raises ValueError unless a discriminator takes a device's part of a batch."""
+    def check_rows(self, group: int | None) -> None:
+        """Raises ValueError unless a D's groups divide the images that a device judges at a time.
+
+        Args:
+          group: samples in a group of D's minibatch standard deviation; 0 or None for none.
+        """
         config = self.run.config
         rows = config.batch_size // len(self.devices) // config.accumulate
-        networks.check_rows(discriminator, rows)
+        group = min(group or 0, rows)
+        if group and rows % group:
+            raise ValueError(
+                f'groups of {group} (minibatch_deviation) do not divide the {rows} images that a '
+                'device judges at a time: choose another --batch_size'
+            )
 
     def flops(self, compiled: float | None) -> float | None:
         """The compiler's count, where it counts every part of a step once."""

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 
 from osgan_jax.layers import attention, norms, pooling, spectral
 from osgan_jax.networks import inputs
+from osgan_jax.networks.registry import NetworkOptions, NetworkSpec, Pair
 
 Array = jax.Array
 
@@ -319,3 +320,37 @@ def macs(
             total += pixels * after * (2 * (after // 8) + 2 * (after // 2))
             total += pixels * (pixels // 4) * (after // 8 + after // 2)
     return total + grid * grid * 9 * features[-1] * channels
+
+
+def _build(options: NetworkOptions) -> Pair:
+    shared = {**options.shared(), 'remat': options.remat}
+    width = options.multiplied_width()
+    return Pair(
+        Generator(latent_dim=options.latent_dim, width=width, **shared),
+        # DGL-GAN compresses the generator alone.
+        Discriminator(width=options.width, **shared),
+    )
+
+
+def _macs(options: NetworkOptions, convention: str) -> int:
+    return macs(
+        options.image_size,
+        options.multiplied_width(),
+        channels=options.channels,
+        latent_dim=options.latent_dim,
+        num_classes=options.num_classes,
+        convention=convention,
+    )
+
+
+SPEC = NetworkSpec(
+    name='biggan',
+    build=_build,
+    image_sizes=IMAGE_SIZES,
+    width=96,
+    norms=('spectral',),
+    latent_dim=latent_dim,
+    options={'remat': False},
+    has_blocks=True,
+    macs=_macs,
+)

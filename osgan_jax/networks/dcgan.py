@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from osgan_jax.layers import modules, norms
 from osgan_jax.networks import inputs
+from osgan_jax.networks.registry import NetworkOptions, NetworkSpec, Pair
 
 IMAGE_SIZES = (16, 32, 64, 128, 256)
 
@@ -158,3 +159,16 @@ class Discriminator(nn.Module):
             x = nn.leaky_relu(x, 0.2)
         layer = modules.Conv(1, (4, 4), padding='valid')
         return norms.wrap_spectral(layer, x, self.norm, train=train)[:, 0, 0, 0]
+
+
+def _build(options: NetworkOptions) -> Pair:
+    width, shared = options.multiplied_width(), options.shared()
+    return Pair(
+        Generator(latent_dim=options.latent_dim, width=width, **shared),
+        Discriminator(norm=options.discriminator_norm, width=width, **shared),
+    )
+
+
+SPEC = NetworkSpec(
+    name='dcgan', build=_build, image_sizes=IMAGE_SIZES, width=128, norms=norms.NAMES
+)

@@ -6,6 +6,8 @@ from typing import Any, Protocol
 import flax.linen as nn
 import jax
 
+from osgan_jax.networks.registry import NetworkSpec
+
 Generate = Callable[[Any, jax.Array, jax.Array | None], jax.Array]
 
 
@@ -22,6 +24,7 @@ def compile_generator(generator: nn.Module) -> Generate:
 class Generative(Protocol):
     """A generator and its shapes, as `osgan_jax.gan.model.GAN` has them."""
 
+    network: NetworkSpec
     generator: nn.Module
     latent_dim: int
     image_shape: tuple[int, int, int]

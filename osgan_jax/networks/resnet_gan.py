@@ -15,8 +15,7 @@ import jax.numpy as jnp
 
 from osgan_jax.layers import modules, norms, pooling
 from osgan_jax.networks import inputs
-
-IMAGE_SIZES = (32, 64)
+from osgan_jax.networks.registry import NetworkOptions, NetworkSpec, Pair
 
 # Multiples of the width: the generator's 4x4 grid and its blocks, and the discriminator's blocks
 # as (channels, whether the block halves the grid).
@@ -106,7 +105,7 @@ class Generator(nn.Module):
     """Maps `z` to images in [-1, 1].
 
     Attributes:
-      image_size: Height and width of the images, one of `IMAGE_SIZES`.
+      image_size: Height and width of the images, 32 or 64.
       channels: Channels of the images.
       width: Unit of the numbers of channels.
       latent_dim: Size of `z`.
@@ -205,7 +204,7 @@ class Discriminator(nn.Module):
     """Maps images to logits.
 
     Attributes:
-      image_size: Height and width of the images, one of `IMAGE_SIZES`.
+      image_size: Height and width of the images, 32 or 64.
       channels: Channels of the images.
       width: Unit of the numbers of channels.
       num_classes: Number of labels, 0 if unconditional.
@@ -256,3 +255,16 @@ class Discriminator(nn.Module):
             embedding = norms.wrap_spectral(embed, labels, self.norm, train=train)
             logits = logits + (x * embedding).sum(-1)
         return logits
+
+
+def _build(options: NetworkOptions) -> Pair:
+    width, shared = options.multiplied_width(), options.shared()
+    return Pair(
+        Generator(latent_dim=options.latent_dim, width=width, **shared),
+        Discriminator(norm=options.discriminator_norm, width=width, **shared),
+    )
+
+
+SPEC = NetworkSpec(
+    name='resnet_gan', build=_build, image_sizes=tuple(_GENERATOR), width=64, norms=norms.NAMES
+)

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from osgan_jax.layers import style
 from osgan_jax.networks import inputs, style_blocks
+from osgan_jax.networks.registry import NetworkOptions, NetworkSpec, Pair
 
 Array = jax.Array
 
@@ -126,7 +127,7 @@ class Generator(nn.Module):
       base_channels: Channels times half the grid, below the cap.
       max_channels: The cap of the channels, the 4x4 constant's among them.
       mapping_layers: Of the mapping network.
-      mixing_probability: Share of samples that take the styles of two z in training.
+      style_mixing: Share of samples that take the styles of two z in training.
       num_classes: Number of labels, 0 if unconditional.
       dtype: Dtype of the computation; the mapping network runs in float32.
       axis_name: Mapped axis over which the average of w is shared.
@@ -141,7 +142,7 @@ class Generator(nn.Module):
     base_channels: int = BASE_CHANNELS
     max_channels: int = MAX_CHANNELS
     mapping_layers: int = MAPPING_LAYERS
-    mixing_probability: float = 0.9
+    style_mixing: float = 0.9
     num_classes: int = 0
     dtype: Any = jnp.float32
     axis_name: str | None = None
@@ -184,6 +185,11 @@ class Generator(nn.Module):
         """
         return self.synthesis(*self.draw_styles(z, labels, train=train))
 
+    @property
+    def num_styles(self) -> int:
+        """L, how many style vectors an image takes."""
+        return num_styles(self.image_size)
+
     def draw_styles(
         self, z: Array, labels: Array | None = None, *, train: bool
     ) -> tuple[Array, Array | None]:
@@ -207,7 +213,7 @@ class Generator(nn.Module):
         bits = jax.lax.bitcast_convert_type(jnp.asarray(z[:, 0], jnp.float32), jnp.uint32)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(self.make_rng('style'), bits)
         noise_keys, mixing_keys = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
-        if train and self.mixing_probability > 0:
+        if train and self.style_mixing > 0:
             own_keys, other_keys = jnp.moveaxis(jax.vmap(jax.random.split)(mixing_keys), 1, 0)
             other = jax.vmap(lambda key: jax.random.normal(key, z.shape[1:]))(other_keys)
             ws = self.mix(ws, self.mapping(other, labels), own_keys)
@@ -231,13 +237,13 @@ class Generator(nn.Module):
         Returns:
           `[N, L, w_dim]`.
         """
-        count = num_styles(self.image_size)
+        count = self.num_styles
         near = self.average.value + truncation * (w - self.average.value)
         moved = jnp.arange(count) < (count if cutoff is None else cutoff)
         return jnp.where(moved[None, :, None], near[:, None], w[:, None])
 
     def mix(self, ws: Array, other: Array, key: Array) -> Array:
-        """Style mixing: a second w from a random layer on, at `mixing_probability`.
+        """Style mixing: a second w from a random layer on, at the probability `style_mixing`.
 
         Args:
           ws: `[N, L, w_dim]`.
@@ -253,7 +259,7 @@ class Generator(nn.Module):
         def choose(key):
             key_layer, key_choice = jax.random.split(key)
             first = jax.random.randint(key_layer, (1,), 1, count)
-            return first, jax.random.bernoulli(key_choice, self.mixing_probability, (1,))
+            return first, jax.random.bernoulli(key_choice, self.style_mixing, (1,))
 
         first, mixed = jax.vmap(choose)(_one_a_sample(key, n))
         second = mixed & (jnp.arange(count) >= first)
@@ -376,3 +382,49 @@ class Discriminator(nn.Module):
             None, labels
         )
         return jnp.sum(verdicts * target, axis=1) / math.sqrt(last)
+
+
+def _channel_rule(options: NetworkOptions) -> dict[str, Any]:
+    """The numbers of channels; the width caps them, and they keep their published proportions."""
+    return {
+        'channel_multiplier': float(options.channel_multiplier),
+        'base_channels': BASE_CHANNELS // MAX_CHANNELS * options.width,
+        'max_channels': options.width,
+    }
+
+
+def _build(options: NetworkOptions) -> Pair:
+    shared = {**options.shared(), **_channel_rule(options), 'remat': options.remat}
+    return Pair(
+        Generator(
+            latent_dim=options.latent_dim,
+            w_dim=options.latent_dim,
+            style_mixing=options.style_mixing,
+            **shared,
+        ),
+        Discriminator(stddev_group=options.minibatch_deviation, **shared),
+    )
+
+
+def _macs(options: NetworkOptions, convention: str) -> int:
+    return macs(
+        options.image_size,
+        channels=options.channels,
+        w_dim=options.latent_dim,
+        convention=convention,
+        **_channel_rule(options),
+    )
+
+
+SPEC = NetworkSpec(
+    name='stylegan2',
+    build=_build,
+    image_sizes=IMAGE_SIZES,
+    width=MAX_CHANNELS,
+    norms=('none',),
+    latent_dim=lambda image_size: LATENT_DIM,
+    options={'minibatch_deviation': 4, 'style_mixing': 0.9, 'remat': False},
+    has_styles=True,
+    has_blocks=True,
+    macs=_macs,
+)

@@ -286,7 +286,7 @@ def test_what_a_generator_imitates(style_teacher, imitated):
 
     @jax.jit
     def reference(params_g, adapters):
-        generator = gan.generator.clone(mixing_probability=0.0)
+        generator = gan.generator.clone(style_mixing=0.0)
         options = {'rngs': {'style': key}}
 
         def loss(params, adapters):

@@ -144,7 +144,7 @@ def test_another_teacher_is_refused_on_resuming(student, tmp_path):
         ({'teacher': '/nowhere'}, '/nowhere holds no run'),
         ({'objective': 'gradual'}, 'the teacher is to be a student itself'),
         ({'objective': 'g_inter'}, 'dcgan has no blocks to compare'),
-        ({'channel_multiplier': '1/3'}, 'would have 2.66667 channels a unit'),
+        ({'channel_multiplier': '1/3'}, 'would become 2.66667 channels a unit'),
         ({'stage_one_kimg': 0.0, 'stage_two_kimg': 0.0}, 'nothing to train'),
         ({'batch_size': 64}, 'batch_size=64 is more than the 40 images'),
         ({'minibatch_deviation': 2}, 'dcgan has no minibatch_deviation'),

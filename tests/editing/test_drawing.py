@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from osgan_jax import editing, reporting
+from osgan_jax import editing, networks, reporting
 from osgan_jax.editing import paths, render, sheets
 from osgan_jax.gan import model, sampling
 from osgan_jax.networks import biggan, dcgan, resnet_gan, stylegan2
@@ -34,6 +34,7 @@ class HandMade(sampling.Sampler):
         module = MODULES[name](classes)
         size = module.image_size
         self.gan = model.GAN(
+            network=networks.get(name),
             generator=module.clone(axis_name='devices'),
             discriminator=None,
             loss=None,

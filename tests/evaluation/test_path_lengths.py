@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from osgan_jax import networks
 from osgan_jax.engine import checkpoints, runs
 from osgan_jax.evaluation import path_lengths, score_log
 from osgan_jax.evaluation.features import lpips
@@ -38,6 +39,7 @@ def by_hand(name):
     """A GAN without a run, as on several devices."""
     module = MODULES[name]
     return model.GAN(
+        network=networks.get(name),
         generator=module.clone(axis_name='devices'),
         discriminator=None,
         loss=None,

@@ -92,7 +92,8 @@ def runs(launcher, tmp_path_factory):
         assert done.code == 0, done.err
     rng = np.random.default_rng(0)
     pair = networks.build(
-        'stylegan2', image_size=8, channels=3, width=4, latent_dim=6, discriminator_norm='none'
+        'stylegan2',
+        networks.NetworkOptions(image_size=8, channels=3, width=4, latent_dim=6),
     )
     for network, name in zip(pair, 'GD', strict=True):
         shapes = stylegan2.tensor_shapes(network)

@@ -190,17 +190,14 @@ def count(module, *inputs):
 
 
 def counts(name, size, multiplier, num_classes=0):
-    norm = networks.NORMS[name]
-    pair = networks.build(
-        name,
+    options = networks.NetworkOptions(
         image_size=size,
         channels=3,
         channel_multiplier=config.parse_multiplier(multiplier),
-        latent_dim=networks.latent_dim(name, size),
         num_classes=num_classes,
-        discriminator_norm=norm,
     )
-    z = jnp.zeros((2, networks.latent_dim(name, size)))
+    pair = networks.build(name, options)
+    z = jnp.zeros((2, networks.get(name).latent_dim(size)))
     labels = (jnp.zeros(2, jnp.int32),) if num_classes else ()
     images = jnp.zeros((2, size, size, 3))
     return count(pair.generator, z, *labels), count(pair.discriminator, images, *labels)
@@ -240,15 +237,10 @@ def test_multiplied_biggan_keeps_its_discriminator():
 @pytest.mark.parametrize(('name', 'size', 'blocks'), [('stylegan2', 16, 2), ('biggan', 32, 4)])
 def test_remat_computes_blocks_again(name, size, blocks):
     # The CPU's compiler merges both computations again: memory shows on accelerators alone.
-    pair = networks.build(
-        name,
-        image_size=size,
-        channels=1,
-        width=2,
-        latent_dim=8,
-        discriminator_norm=networks.NORMS[name],
-        remat=True,
+    options = networks.NetworkOptions(
+        image_size=size, channels=1, width=2, latent_dim=8, remat=True
     )
+    pair = networks.build(name, options)
 
     def barriers(module):
         images = jnp.zeros((4, size, size, 1))

@@ -74,7 +74,7 @@ def fill(shapes, seed=0):
 
 def test_biggan_at_128_pixels():
     gan, scheme = build(128, 1000, method='biggan', scheme='one_stage')
-    assert networks.latent_dim('biggan', 128) == gan.latent_dim == 120
+    assert networks.get('biggan').latent_dim(128) == gan.latent_dim == 120
     shapes = jax.eval_shape(lambda: model.create(gan, 0))
     names = ('params_g', 'params_d', 'stats_g', 'stats_d')
     filled = {name: fill(getattr(shapes, name)) for name in names}

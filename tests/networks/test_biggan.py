@@ -249,9 +249,12 @@ def test_what_cannot_be_generated():
 
 def test_built_by_name():
     pair = networks.build(
-        'biggan', image_size=32, channels=1, latent_dim=8, discriminator_norm='spectral'
+        'biggan',
+        networks.NetworkOptions(image_size=32, channels=1, latent_dim=8),
     )
     assert pair.generator.width == 96
     assert shapes(pair.discriminator, jnp.zeros((2, 32, 32, 1)))
-    with pytest.raises(ValueError, match='--discriminator_norm=spectral'):
-        networks.build('biggan', image_size=32, channels=1, discriminator_norm='group')
+    with pytest.raises(ValueError, match="biggan is made with 'spectral'"):
+        networks.build(
+            'biggan', networks.NetworkOptions(image_size=32, channels=1, discriminator_norm='group')
+        )

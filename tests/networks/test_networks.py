@@ -12,20 +12,22 @@ from osgan_jax.networks import dcgan
 
 BATCH, LATENT, CLASSES = 3, 6, 4
 # biggan and stylegan2, each with one normalisation, have tests of their own.
-NAMES = [name for name in networks.names() if name not in networks.NORMS]
+NAMES = [name for name in networks.names() if len(networks.get(name).norms) > 1]
 KEY = jax.random.key(0)
 
 
 def _build(name, image_size, channels=1, num_classes=0, norm='group', width=4, **kwargs):
     return networks.build(
         name,
-        image_size=image_size,
-        channels=channels,
-        width=width,
-        latent_dim=LATENT,
-        num_classes=num_classes,
-        discriminator_norm=norm,
-        **kwargs,
+        networks.NetworkOptions(
+            image_size=image_size,
+            channels=channels,
+            width=width,
+            latent_dim=LATENT,
+            num_classes=num_classes,
+            discriminator_norm=norm,
+            **kwargs,
+        ),
     )
 
 
@@ -115,7 +117,9 @@ def test_images_are_bounded_and_logits_finite(name, dtype):
     ],
 )
 def test_dcgan_parameter_counts(latent_dim, channels, generator, discriminator):
-    pair = networks.build('dcgan', image_size=64, channels=channels, latent_dim=latent_dim)
+    pair = networks.build(
+        'dcgan', networks.NetworkOptions(image_size=64, channels=channels, latent_dim=latent_dim)
+    )
     assert _count(pair.generator, jnp.zeros((1, latent_dim))) == generator
     assert _count(pair.discriminator, jnp.zeros((1, 64, 64, channels))) == discriminator
 
@@ -147,7 +151,10 @@ def test_resnet_generator_parameter_count(image_size, first, blocks, num_classes
         expected += _conv(1, before, features)
         before = features
     expected += 2 * before + _conv(3, before, 3)
-    pair = networks.build('resnet_gan', image_size=image_size, channels=3, num_classes=num_classes)
+    pair = networks.build(
+        'resnet_gan',
+        networks.NetworkOptions(image_size, channels=3, latent_dim=128, num_classes=num_classes),
+    )
     labels = jnp.zeros((1,), jnp.int32)
     assert _count(pair.generator, jnp.zeros((1, 128)), labels) == expected
 
@@ -177,10 +184,12 @@ def test_resnet_discriminator_parameter_count(image_size, blocks, num_classes):
     expected += outputs + 1 + num_classes * outputs
     pair = networks.build(
         'resnet_gan',
-        image_size=image_size,
-        channels=3,
-        num_classes=num_classes,
-        discriminator_norm='spectral',
+        networks.NetworkOptions(
+            image_size=image_size,
+            channels=3,
+            num_classes=num_classes,
+            discriminator_norm='spectral',
+        ),
     )
     images = jnp.zeros((1, image_size, image_size, 3))
     assert _count(pair.discriminator, images, jnp.zeros((1,), jnp.int32)) == expected
@@ -274,7 +283,7 @@ def test_missing_or_misshapen_inputs(name):
     [
         ({'name': 'vgg'}, 'unknown network'),
         ({'image_size': 48}, '48-pixel'),
-        ({'norm': 'weight'}, 'unknown normalisation'),
+        ({'norm': 'weight'}, "discriminator_norm='weight': dcgan is made with 'group', "),
         ({'width': 0}, 'width'),
         ({'channels': 0}, 'channels'),
         ({'num_classes': -1}, 'num_classes'),
@@ -286,5 +295,7 @@ def test_build_errors(change, match):
 
 
 def test_default_widths():
-    assert networks.build('dcgan', image_size=64, channels=3).generator.width == 128
-    assert networks.build('resnet_gan', image_size=32, channels=3).discriminator.width == 64
+    default = {name: networks.get(name).width for name in NAMES}
+    assert default == {'dcgan': 128, 'resnet_gan': 64}
+    pair = networks.build('dcgan', networks.NetworkOptions(image_size=64, channels=3))
+    assert pair.generator.width == pair.discriminator.width == 128

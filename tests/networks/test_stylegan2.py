@@ -102,7 +102,7 @@ def test_training_averages_w_and_mixes_styles(small):
 
 def test_a_second_style_from_a_random_layer_on(small):
     module, variables, _ = small
-    module = module.clone(mixing_probability=0.75)
+    module = module.clone(style_mixing=0.75)
     n, count = 4000, stylegan2.num_styles(32)
     ws = jnp.zeros((n, count, 12))
     mixed = module.apply(variables, ws, jnp.ones((n, 12)), jax.random.key(0), method='mix')
@@ -120,7 +120,7 @@ def test_a_second_style_from_a_random_layer_on(small):
 
 def test_without_mixing_training_draws_noise_alone(small):
     module, variables, z = small
-    module = module.clone(mixing_probability=0.0)
+    module = module.clone(style_mixing=0.0)
     rngs = {'style': jax.random.key(3)}
     images, _ = module.apply(variables, z, train=True, mutable=['batch_stats'], rngs=rngs)
     np.testing.assert_allclose(

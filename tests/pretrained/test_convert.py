@@ -29,12 +29,13 @@ def pair(method):
     size, width, latent_dim, classes = SHAPES[method]
     return networks.build(
         method,
-        image_size=size,
-        channels=3,
-        width=width,
-        latent_dim=latent_dim,
-        num_classes=classes,
-        discriminator_norm=networks.NORMS[method],
+        networks.NetworkOptions(
+            image_size=size,
+            channels=3,
+            width=width,
+            latent_dim=latent_dim,
+            num_classes=classes,
+        ),
     )
 
 

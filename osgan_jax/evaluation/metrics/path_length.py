@@ -80,6 +80,7 @@ def parts_of(
     generator: nn.Module,
     variables: Any,
     *,
+    has_styles: bool,
     latent_dim: int,
     num_classes: int = 0,
     noise: str = 'pair',
@@ -89,9 +90,10 @@ def parts_of(
     It runs in inference mode and in float32, whatever it was trained in.
 
     Args:
-      generator: with methods `mapping`, `styles` and `synthesis` it has a w, as
-        `networks.stylegan2.Generator`; any other goes from z to images in one.
+      generator: linen module.
       variables: as `TrainState.sampling_variables()` gives them.
+      has_styles: whether it has a w, see `osgan_jax.networks.NetworkSpec`; any other generator goes
+        from z to images in one.
       latent_dim: Z.
       num_classes: labels, 0 if unconditional.
       noise: of StyleGAN2's layers. 'pair' draws it for each pair, the same for both images;
@@ -104,7 +106,7 @@ def parts_of(
         raise ValueError(f'noise={noise!r}: expected one of {", ".join(NOISES)}')
     # Statistics shared over devices belong to training; inference reads the running ones.
     generator = generator.clone(axis_name=None, dtype=jnp.float32)
-    if not all(hasattr(generator, name) for name in ('mapping', 'styles', 'synthesis')):
+    if not has_styles:
 
         def whole(variables, z, labels, keys):
             del keys

@@ -345,7 +345,7 @@ def style():
 
 def test_stylegan2_parts(style):
     module, variables = style
-    parts = path_length.parts_of(module, variables, latent_dim=Z)
+    parts = path_length.parts_of(module, variables, has_styles=True, latent_dim=Z)
     synthesis = jax.jit(lambda w, keys: parts.synthesis(variables, w, None, keys))
     z = jax.random.normal(jax.random.key(1), (3, Z))
     w = parts.mapping(variables, z, None)
@@ -372,7 +372,7 @@ def test_stylegan2_parts(style):
 def test_stylegan2_with_much_noise(style, space):
     """Were noise not the same for both images, lengths would be of the order of 1e12."""
     module, variables = style
-    parts = path_length.parts_of(module, variables, latent_dim=Z)
+    parts = path_length.parts_of(module, variables, has_styles=True, latent_dim=Z)
     result = path_length.path_length(
         parts, squares, num_pairs=8, space=space, batch_size=8, epsilon=1e-3
     )
@@ -386,7 +386,7 @@ def test_lower_precision_is_not_lost_in(style):
     module, variables = style
     quiet = jax.tree.map(lambda x: x * 0 if x.shape == () else x, variables)
     coarse = module.clone(dtype=jnp.bfloat16)
-    parts = path_length.parts_of(coarse, quiet, latent_dim=Z, noise='fixed')
+    parts = path_length.parts_of(coarse, quiet, has_styles=True, latent_dim=Z, noise='fixed')
     result = path_length.path_length(parts, squares, num_pairs=4, batch_size=4, seed=1)
 
     def images(w):
@@ -407,7 +407,7 @@ def test_a_generator_without_w():
     module = dcgan.Generator(latent_dim=Z, image_size=16, channels=1, width=4, dtype=jnp.bfloat16)
     variables = jax.jit(lambda: module.init(jax.random.key(0), jnp.zeros((2, Z)), train=False))()
     # It runs in float32 all the same.
-    parts = path_length.parts_of(module, variables, latent_dim=Z)
+    parts = path_length.parts_of(module, variables, has_styles=False, latent_dim=Z)
     with pytest.raises(ValueError, match=r"space='w': this generator has no w; use space='z'"):
         path_length.path_length(parts, squares, num_pairs=2)
     near, far = seen(parts, 3, seed=1, space='z', epsilon=1.0)
@@ -451,7 +451,9 @@ def test_bad_arguments():
         with pytest.raises(ValueError, match=message):
             path_length.path_length(linear(MATRIX), squares, **{'num_pairs': 4, **arguments})
     with pytest.raises(ValueError, match="noise='none': expected one of pair, fixed"):
-        path_length.parts_of(stylegan2.Generator(8), {}, latent_dim=Z, noise='none')
+        path_length.parts_of(
+            stylegan2.Generator(8), {}, has_styles=True, latent_dim=Z, noise='none'
+        )
     with pytest.raises(ValueError, match=r'expected one distance a pair, \(4,\), got \(\)'):
         path_length.path_length(
             linear(MATRIX), lambda a, b: squares(a, b).sum(), num_pairs=4, batch_size=16

@@ -54,7 +54,10 @@ class Ours:
         return (judge(self.real), judge(fake)), None
 
 
-PAIR = networks.build('dcgan', image_size=SIZE, channels=CHANNELS, width=WIDTH, latent_dim=LATENT)
+PAIR = networks.build(
+    'dcgan',
+    networks.NetworkOptions(image_size=SIZE, channels=CHANNELS, width=WIDTH, latent_dim=LATENT),
+)
 
 
 @pytest.fixture(scope='module')
@@ -97,7 +100,7 @@ def gradients(network):
 @pytest.mark.parametrize(('channels', 'width', 'latent_dim'), [(1, 12, 100), (3, 8, 7)])
 def test_parameter_counts_are_ours(image_size, channels, width, latent_dim):
     arguments = {'image_size': image_size, 'channels': channels, 'width': width}
-    pair = networks.build('dcgan', **arguments, latent_dim=latent_dim)
+    pair = networks.build('dcgan', networks.NetworkOptions(**arguments, latent_dim=latent_dim))
     z = jnp.zeros((1, latent_dim))
     images = jnp.zeros((1, image_size, image_size, channels))
     ours_g, ours_d = (

@@ -1,12 +1,13 @@
 """Sizes and times of generators by multiplier, beside the paper's."""
 
+import dataclasses
 import json
 
 import pytest
 
 from experiments.compress import report
-from experiments.compress.published import PRINTED
-from osgan_jax import networks
+from experiments.compress.published import PRINTED, STUDIED, Studied
+from osgan_jax.networks import biggan
 
 
 @pytest.mark.parametrize(
@@ -36,20 +37,9 @@ def test_counts(network, size, generators, macs):
 
 
 def test_times_and_file(monkeypatch, tmp_path, capsys):
-    def narrow(network, image_size, multiplier):
-        return networks.build(
-            network,
-            image_size=image_size,
-            channels=3,
-            width=24,
-            channel_multiplier=report.parse_multiplier(multiplier),
-            latent_dim=8,
-            discriminator_norm='spectral',
-        )
-
-    monkeypatch.setattr(report, '_build', narrow)
-    monkeypatch.setattr(report.networks, 'latent_dim', lambda *unused: 8)
-    monkeypatch.setitem(report.MULTIPLIERS, 'biggan', ('1', '1/4'))
+    narrow = dataclasses.replace(biggan.SPEC, width=24, latent_dim=lambda image_size: 8)
+    monkeypatch.setattr(biggan, 'SPEC', narrow)
+    monkeypatch.setitem(STUDIED, 'biggan', Studied(32, ('1', '1/4')))
     report.run('biggan', 32, batch_size=2, repeats=1, out=tmp_path / 'report.json')
     body = json.loads((tmp_path / 'report.json').read_text())
     assert [row['channel_multiplier'] for row in body['rows']] == ['1', '1/4']

@@ -1,0 +1,213 @@
+"""The networks that a GAN can be made of, one entry each.
+
+A network of one's own is one more `register(NetworkSpec(...))`; `--network=NAME` is valid from then
+on. This module imports neither jax nor flax, for `--help` lists the names: a network that comes
+with the library is imported when it is asked for.
+"""
+
+import dataclasses
+import fractions
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+# Each is a module beside this one, with a `SPEC`.
+_BUILT_IN = ('dcgan', 'resnet_gan', 'biggan', 'stylegan2')
+
+
+class Pair(NamedTuple):
+    """A generator and a discriminator, two linen modules."""
+
+    generator: Any
+    discriminator: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkOptions:
+    """What a pair of networks is built from; None stands for the network's own default.
+
+    Fields that a configuration has too go by the same name there.
+
+    Attributes:
+      image_size: Height and width of the images, pixels.
+      channels: Channels of the images, 1 or 3.
+      width: Unit of the numbers of channels.
+      channel_multiplier: Share of the channels that is kept, in (0, 1].
+      latent_dim: Size of `z`.
+      num_classes: Number of labels of class-conditional networks, 0 for unconditional ones.
+      discriminator_norm: Normalisation in D, one of the network's `norms`.
+      minibatch_deviation: Samples in a group of D's minibatch standard deviation, 0 for none.
+      style_mixing: Share of samples that take the styles of two `z`, in [0, 1].
+      remat: Whether blocks are computed again in the backward pass rather than kept.
+      dtype: Dtype of the computation; parameters, images and logits are float32.
+      axis_name: Mapped axis over which BatchNorm shares its statistics; None for each device's own.
+    """
+
+    image_size: int
+    channels: int
+    width: int | None = None
+    channel_multiplier: fractions.Fraction | float = 1
+    latent_dim: int | None = None
+    num_classes: int = 0
+    discriminator_norm: str | None = None
+    minibatch_deviation: int | None = None
+    style_mixing: float | None = None
+    remat: bool = False
+    dtype: Any = np.float32
+    axis_name: str | None = None
+
+    def shared(self) -> dict[str, Any]:
+        """The fields that both modules of most networks take, as keyword arguments."""
+        names = ('image_size', 'channels', 'num_classes', 'dtype', 'axis_name')
+        return {name: getattr(self, name) for name in names}
+
+    def multiplied_width(self) -> int:
+        """The width times the channel multiplier.
+
+        Raises:
+          ValueError: if that is not a whole number.
+        """
+        exact = self.width * self.channel_multiplier
+        width = round(exact)
+        if width < 1 or abs(width - exact) > 1e-6:
+            raise ValueError(
+                f'channel_multiplier={self.channel_multiplier}: a width of {self.width} would '
+                f'become {float(exact):g} channels a unit; choose one that leaves a whole number'
+            )
+        return width
+
+
+# Options that few networks take, with the values that ask for nothing.
+_OPTIONAL = {'minibatch_deviation': None, 'style_mixing': None, 'remat': False}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NetworkSpec:
+    """A network: how it is built, and what it declares of itself.
+
+    Its generator maps `(z [N, latent_dim], labels [N] or None, train)` to images `[N, H, W, C]` in
+    [-1, 1], its discriminator `(images, labels, train)` to logits `[N]`; both float32 whatever the
+    dtype. With `train=True` the collection `batch_stats` is mutable. Both modules have the
+    attributes `dtype` and `axis_name`.
+
+    Attributes:
+      name: its name in `--network`.
+      build: makes the two modules of options none of which is open, but those that the network
+        does not take.
+      image_sizes: the sizes it is defined for, pixels.
+      width: its default width.
+      norms: normalisations that D may have; the first is the default where a method's is not among
+        them.
+      latent_dim: the default size of `z`, a function of the image size.
+      options: those of 'minibatch_deviation', 'style_mixing' and 'remat' that it takes, with their
+        defaults. A D with minibatch deviation mixes samples, which one-stage training with an
+        asymmetric loss excludes; G has an attribute `style_mixing` if it takes that.
+      has_styles: whether G has a latent space w: methods `mapping`, `styles`, `draw_styles` and
+        `synthesis`, the property `num_styles` and the variable `w_average` in `batch_stats`, as
+        `stylegan2.Generator` documents them.
+      has_blocks: whether the features of both networks can be compared by grid: submodules
+        `block_0`, `block_1` and so on return feature maps `[N, h, w, C]`, alone or first.
+      macs: `(options, convention)` to the multiplications with an addition that G makes for an
+        image; None where nobody has counted.
+    """
+
+    name: str
+    build: Callable[[NetworkOptions], Pair]
+    image_sizes: Sequence[int]
+    width: int
+    norms: Sequence[str]
+    latent_dim: Callable[[int], int] = lambda image_size: 100
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    has_styles: bool = False
+    has_blocks: bool = False
+    macs: Callable[[NetworkOptions, str], int] | None = None
+
+    def complete(self, options: NetworkOptions) -> NetworkOptions:
+        """The options with this network's defaults in the place of None.
+
+        Raises:
+          ValueError: for an image size or normalisation that the network is not defined for, an
+            option that it does not take, or a number out of range.
+        """
+        if options.image_size not in self.image_sizes:
+            sizes = ', '.join(map(str, self.image_sizes))
+            raise ValueError(
+                f'{self.name} has no {options.image_size}-pixel networks: use one of {sizes}'
+            )
+        for name, absent in _OPTIONAL.items():
+            if getattr(options, name) != absent and name not in self.options:
+                having = [each for each in names() if name in get(each).options]
+                raise ValueError(
+                    f'{self.name} has no {name}: leave it out, or use {" or ".join(having)}'
+                )
+        defaults = {
+            'width': self.width,
+            'latent_dim': self.latent_dim(options.image_size),
+            'discriminator_norm': self.norms[0],
+            **self.options,
+        }
+        unset = {name: value for name, value in defaults.items() if getattr(options, name) is None}
+        options = dataclasses.replace(options, **unset)
+        if options.discriminator_norm not in self.norms:
+            raise ValueError(
+                f'discriminator_norm={options.discriminator_norm!r}: {self.name} is made with '
+                f'{", ".join(map(repr, self.norms))}'
+            )
+        if not 0 < options.channel_multiplier <= 1:
+            raise ValueError(
+                f'channel_multiplier={options.channel_multiplier}: expected a number in (0, 1]'
+            )
+        for name, least in {'width': 1, 'channels': 1, 'latent_dim': 1, 'num_classes': 0}.items():
+            if getattr(options, name) < least:
+                raise ValueError(
+                    f'expected {name} of {least} or more, got {getattr(options, name)}'
+                )
+        return options
+
+
+_REGISTERED: dict[str, NetworkSpec] = {}
+
+
+def register(spec: NetworkSpec) -> None:
+    """Adds a network.
+
+    Raises:
+      ValueError: if its name is taken, or it takes an option that there is not.
+    """
+    if spec.name in names():
+        raise ValueError(f'there is a network {spec.name!r} already: choose another name')
+    if unknown := set(spec.options) - set(_OPTIONAL):
+        raise ValueError(
+            f'network {spec.name!r} takes {sorted(unknown)}: expected some of {sorted(_OPTIONAL)}'
+        )
+    _REGISTERED[spec.name] = spec
+
+
+def names() -> tuple[str, ...]:
+    """The names of all networks."""
+    return (*_BUILT_IN, *_REGISTERED)
+
+
+def get(name: str) -> NetworkSpec:
+    """The network of a name.
+
+    Raises:
+      ValueError: for an unknown name.
+    """
+    if name in _BUILT_IN:
+        return importlib.import_module(f'osgan_jax.networks.{name}').SPEC
+    if name not in _REGISTERED:
+        raise ValueError(f'unknown network {name!r}: use one of {", ".join(names())}')
+    return _REGISTERED[name]
+
+
+def build(name: str, options: NetworkOptions) -> Pair:
+    """Builds a generator and a discriminator that fit each other.
+
+    Raises:
+      ValueError: for an unknown name, and as `NetworkSpec.complete`.
+    """
+    spec = get(name)
+    return spec.build(spec.complete(options))
