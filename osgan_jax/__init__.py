@@ -1,19 +1,24 @@
 """Train GANs in one stage: both networks' gradients from one pass through the discriminator.
 
-The library's heart is `one_stage_grads`; `losses` holds the objectives. Importing this package
-costs jax and nothing heavier: data, checkpoint, metric and plotting libraries load where used.
+The library's heart is `one_stage_grads`; `losses` holds the objectives, `gan.train` is the whole
+trainer. What is here is imported when it is first used: `--help` needs nothing of it, the heart
+and the objectives cost jax, and data, checkpoint, metric and plotting libraries load where used.
 """
 
-from osgan_jax.core import losses
-from osgan_jax.core.losses import AdversarialLoss
-from osgan_jax.core.one_stage import (
-    Grads,
-    Info,
-    check_samplewise,
-    one_stage_grads,
-    shared_forward_grads,
-    split_cotangent,
-)
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from osgan_jax.core import losses
+    from osgan_jax.core.losses import AdversarialLoss
+    from osgan_jax.core.one_stage import (
+        Grads,
+        Info,
+        check_samplewise,
+        one_stage_grads,
+        shared_forward_grads,
+        split_cotangent,
+    )
 
 __version__ = '0.1.0'
 
@@ -27,3 +32,18 @@ __all__ = [
     'shared_forward_grads',
     'split_cotangent',
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name where it is first used."""
+    if name == 'gan':
+        value = importlib.import_module('osgan_jax.gan')
+    elif name == 'losses':
+        value = importlib.import_module('osgan_jax.core.losses')
+    elif name in __all__:
+        home = 'losses' if name == 'AdversarialLoss' else 'one_stage'
+        value = getattr(importlib.import_module(f'osgan_jax.core.{home}'), name)
+    else:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    globals()[name] = value
+    return value

@@ -34,7 +34,7 @@ def make_cells(
       ValueError: for an unknown or repeated name, or none at all.
     """
     if not names:
-        names = [n for n, method in methods.METHODS.items() if labelled or not method.conditional]
+        names = [n for n, method in methods.TABLE1.items() if labelled or not method.conditional]
     for name in names:
         methods.get(name)
     for scheme in schemes:

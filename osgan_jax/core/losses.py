@@ -12,11 +12,14 @@ logarithm of a rounded probability: -log(sigmoid(s)) is softplus(-s), and so on.
 """
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+from osgan_jax.core import loss_names
 
 Array = jax.Array
 LossFunction = Callable[..., Array]
@@ -303,22 +306,24 @@ def _check_paired(s_real: Array, s_fake: Array) -> None:
         )
 
 
-_LOSSES: dict[str, Callable[..., AdversarialLoss]] = {
-    'minimax': minimax,
-    'wasserstein': wasserstein,
-    'non_saturating': non_saturating,
-    'least_squares': least_squares,
-    'geometric': geometric,
-    'relativistic': relativistic,
-    'fisher': fisher,
-    'boundary_seeking': boundary_seeking,
-    'hinge': hinge,
-}
+def register(name: str, factory: Callable[..., AdversarialLoss]) -> None:
+    """Adds an objective, so that `get` and `--loss` know it.
+
+    Args:
+      name: its name.
+      factory: returns the objective; its parameters are the objective's hyperparameters.
+
+    Raises:
+      ValueError: if the name is taken.
+    """
+    if name in names():
+        raise ValueError(f'there is a loss {name!r} already: choose another name')
+    loss_names.REGISTERED[name] = factory
 
 
 def names() -> tuple[str, ...]:
     """Names that `get` accepts, in the order of Table S1."""
-    return tuple(_LOSSES)
+    return loss_names.names()
 
 
 def get(name: str, **hyperparameters: Any) -> AdversarialLoss:
@@ -335,11 +340,12 @@ def get(name: str, **hyperparameters: Any) -> AdversarialLoss:
     Raises:
       ValueError: for an unknown name, an unknown hyperparameter or a value out of range.
     """
-    if name not in _LOSSES:
-        raise ValueError(f'unknown loss {name!r}: expected one of {", ".join(_LOSSES)}')
-    factory = _LOSSES[name]
-    known = set(factory.__kwdefaults__ or ())
-    unknown = sorted(set(hyperparameters) - known)
+    if name not in names():
+        raise ValueError(f'unknown loss {name!r}: expected one of {", ".join(names())}')
+    # A built-in objective is the function of its name above.
+    factory = loss_names.REGISTERED.get(name) or globals()[name]
+    known = inspect.signature(factory).parameters
+    unknown = sorted(set(hyperparameters) - set(known))
     if unknown:
         takes = ', '.join(sorted(known)) if known else 'none'
         raise ValueError(f'{name}: unknown hyperparameter {", ".join(unknown)} (it takes: {takes})')

@@ -1,21 +1,24 @@
-"""The ten methods of Table 1 as presets, and what the paper trained them with; StyleGAN2, BigGAN.
+"""The methods: presets of everything that a configuration leaves open.
 
-Rates: the authors' published configurations give DCGAN (asym) and WGAN on CelebA and DCGAN (asym)
-on MNIST; the other rows take DCGAN's, the backbone's. Discriminators are normalised alike under
-every scheme (GroupNorm), so that a comparison of schemes compares nothing else; the authors'
-two-stage runs used BatchNorm, which is `--discriminator_norm=batch`.
+They are the ten rows of the paper's Table 1, StyleGAN2 and BigGAN. A method of one's own is one
+more `register(name, Method(...))`; `--method=NAME` is valid from then on.
+
+Rates: the authors' published configurations give those of DCGAN (asym) and WGAN on CelebA, and of
+DCGAN (asym) on MNIST; the other rows take DCGAN's, whose networks they share. Discriminators are
+normalised alike under every scheme (GroupNorm), so that schemes are compared on the same networks;
+the authors' two-stage runs used BatchNorm, which is `--discriminator_norm=batch`.
 """
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from osgan_jax import networks
-from osgan_jax.engine.config import fill, otherwise
+from osgan_jax.engine.config import declarations, fill, otherwise
 from osgan_jax.gan.config import TrainConfig
 
 
 class Rates(NamedTuple):
-    """Learning rates and what multiplies them after some epochs."""
+    """Learning rates, and the factor that lowers both after some epochs."""
 
     generator: float
     discriminator: float
@@ -23,18 +26,21 @@ class Rates(NamedTuple):
 
 
 class Method(NamedTuple):
-    """One row of Table 1, or a network with its own recipe.
+    """What a method decides.
 
     Attributes:
-      title: what the paper calls it.
+      title: the method's name in the paper.
       loss: name in `osgan_jax.losses`.
       network: name in `osgan_jax.networks`.
-      discriminator_norm: D's normalisation.
+      discriminator_norm: D's normalisation, where the network may have it.
       conditional: whether both networks take the label.
-      weight_clip: bound on D's weights after each step, 0 for none.
+      weight_clip: bound on the absolute values of D's weights after each step, 0 for none.
       one_stage: rates of one_stage and shared_forward, whose updates are alike.
       two_stage: rates of two_stage.
-      recipe: fields of the configuration whose defaults are others than most methods'.
+      one_stage_on: other rates of one_stage and shared_forward, by dataset.
+      recipe: the method's own defaults of fields of the configuration, by name.
+      ema_half_life: images after which a state counts half in the average of G, where the recipe
+        has no `ema_decay`; 0 for no average.
     """
 
     title: str
@@ -45,10 +51,12 @@ class Method(NamedTuple):
     weight_clip: float = 0.0
     one_stage: Rates = Rates(2e-4, 1e-4, 0.5)
     two_stage: Rates = Rates(2e-4, 4e-5, 0.5)
+    one_stage_on: Mapping[str, Rates] = {}
     recipe: Mapping[str, Any] = {}
+    ema_half_life: int = 0
 
 
-METHODS: dict[str, Method] = {
+TABLE1: dict[str, Method] = {
     'dcgan_sym': Method('DCGAN (sym)', 'minimax'),
     'cgan': Method('CGAN (sym)', 'minimax', conditional=True),
     'wgan': Method(
@@ -58,7 +66,7 @@ METHODS: dict[str, Method] = {
         one_stage=Rates(1e-4, 1.35e-5, 0.1),
         two_stage=Rates(2e-4, 2e-4, 0.1),
     ),
-    'dcgan': Method('DCGAN (asym)', 'non_saturating'),
+    'dcgan': Method('DCGAN (asym)', 'non_saturating', one_stage_on={'mnist': Rates(2e-4, 5e-5)}),
     'lsgan': Method('LSGAN (asym)', 'least_squares'),
     'geogan': Method('GeoGAN (asym)', 'geometric'),
     'relgan': Method('RelGAN (asym)', 'relativistic'),
@@ -66,15 +74,15 @@ METHODS: dict[str, Method] = {
     'bgan': Method('BGAN (asym)', 'boundary_seeking'),
     'sngan': Method('SNGAN (asym)', 'hinge', discriminator_norm='spectral'),
 }
+"""The ten rows of the paper's Table 1."""
 
-# Half of what StyleGAN2 averages is of the last 10,000 images.
-_STYLEGAN2_HALF_LIFE = 10_000
 _STYLEGAN2_RATES = Rates(2e-3, 2e-3)
 _BIGGAN_RATES = Rates(1e-4, 4e-4)
 
-# What DGL-GAN compresses, trained as their authors do; rates are alike in all schemes. BigGAN's
-# batch of 2,048 is more than one machine holds: the default is an eighth of it.
-LARGE: dict[str, Method] = {
+_METHODS: dict[str, Method] = {
+    **TABLE1,
+    # The networks that DGL-GAN compresses, trained as their authors train them; the rates are those
+    # of all schemes.
     'stylegan2': Method(
         'StyleGAN2 (asym)',
         'non_saturating',
@@ -91,6 +99,7 @@ LARGE: dict[str, Method] = {
             'path_length': 2.0,
             'path_length_every': 4,
         },
+        ema_half_life=10_000,
     ),
     'biggan': Method(
         'BigGAN (asym)',
@@ -101,6 +110,7 @@ LARGE: dict[str, Method] = {
         one_stage=_BIGGAN_RATES,
         two_stage=_BIGGAN_RATES,
         recipe={
+            # An eighth of the published batch, which one machine does not hold.
             'batch_size': 256,
             'beta1': 0.0,
             'beta2': 0.999,
@@ -115,43 +125,60 @@ LARGE: dict[str, Method] = {
 _PAPER_DATASETS = ('celeb_a', 'lsun_church', 'ffhq')
 _PAPER_DECAY_EPOCHS = (10, 15)
 _EPOCHS = {'mnist': 20}
-_MNIST_DCGAN_ONE_STAGE = Rates(2e-4, 5e-5)
 _DEFAULT_EPOCHS = 30
 _LEAST_STEPS = 2000
 
 
+def register(name: str, method: Method) -> None:
+    """Adds a method.
+
+    Raises:
+      ValueError: if the name is taken, or the recipe names a field that a configuration has not.
+    """
+    if name in _METHODS:
+        raise ValueError(f'there is a method {name!r} already: choose another name')
+    if unknown := sorted(set(method.recipe) - set(declarations(TrainConfig))):
+        raise ValueError(f'the recipe of method {name!r} has unknown fields: {", ".join(unknown)}')
+    _METHODS[name] = method
+
+
+def names() -> tuple[str, ...]:
+    """The names of all methods, Table 1's first."""
+    return tuple(_METHODS)
+
+
 def get(name: str) -> Method:
-    """The preset called `name`.
+    """The method of a name.
 
     Raises:
       ValueError: for an unknown name.
     """
-    known = METHODS | LARGE
-    if name not in known:
-        raise ValueError(f'method={name!r}: expected one of {", ".join(known)}')
-    return known[name]
+    if name not in _METHODS:
+        raise ValueError(f'method={name!r}: expected one of {", ".join(_METHODS)}')
+    return _METHODS[name]
 
 
-def recipe(method: str, batch_size: int | None = None) -> dict[str, Any]:
+def recipe(name: str, batch_size: int | None = None) -> dict[str, Any]:
     """Defaults of the fields of a configuration that depend on the method alone.
 
     Args:
-      method: its name.
-      batch_size: images a step, where it is not the method's own.
+      name: the method's.
+      batch_size: images a step; None for the method's own.
     """
-    fields = {**otherwise(TrainConfig), **get(method).recipe}
-    if method == 'stylegan2':
+    method = get(name)
+    fields = {**otherwise(TrainConfig), **method.recipe}
+    if method.ema_half_life and 'ema_decay' not in method.recipe:
         images = batch_size or fields['batch_size']
-        fields['ema_decay'] = 0.5 ** (images / _STYLEGAN2_HALF_LIFE)
+        fields['ema_decay'] = 0.5 ** (images / method.ema_half_life)
     return fields
 
 
-def rates(method: str, scheme: str, dataset: str) -> Rates:
-    """The paper's rates for a method, or the nearest it gives."""
-    if (method, dataset) == ('dcgan', 'mnist') and scheme != 'two_stage':
-        return _MNIST_DCGAN_ONE_STAGE
-    preset = get(method)
-    return preset.two_stage if scheme == 'two_stage' else preset.one_stage
+def rates(name: str, scheme: str, dataset: str) -> Rates:
+    """The paper's rates for a method, or the nearest that it gives."""
+    method = get(name)
+    if scheme == 'two_stage':
+        return method.two_stage
+    return method.one_stage_on.get(dataset, method.one_stage)
 
 
 def resolve(
@@ -162,18 +189,18 @@ def resolve(
     num_classes: int,
     num_examples: int,
 ) -> TrainConfig:
-    """Fills every field that was left open, from the method and the opened dataset.
+    """Fills every open field from the method, the network and the opened dataset.
 
     Args:
-      config: what was asked for.
-      image_size: of the opened dataset, pixels.
-      channels: of the opened dataset.
-      num_classes: of the opened dataset, 0 where it has no labels.
-      num_examples: of the opened dataset, images an epoch.
+      config: the configuration as it was asked for.
+      image_size: height and width of the dataset's images, pixels.
+      channels: channels of the dataset's images.
+      num_classes: labels of the dataset, 0 for none.
+      num_examples: images an epoch.
 
     Returns:
-      A configuration with no field at None but `data_dir`, `width` and `num_devices`, where None
-      stands for the library's or the machine's own, and those of parts that the network has not.
+      A configuration in which None is left in `data_dir`, `width` and `num_devices`, where it
+      stands for the library's or the machine's own, and in options that the network does not take.
 
     Raises:
       ValueError: for an unknown method, a conditional method on a dataset without labels, or a

@@ -84,8 +84,8 @@ def test_every_field_has_help():
 
 
 def test_table_1_has_ten_methods_with_losses_and_networks_that_exist():
-    assert len(methods.METHODS) == 10
-    for method in methods.METHODS.values():
+    assert len(methods.TABLE1) == 10
+    for method in methods.TABLE1.values():
         assert method.loss in losses.names()
         assert method.network in networks.names()
         # Table 1 writes (sym) or (asym) behind each name.

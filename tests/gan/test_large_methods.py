@@ -102,7 +102,7 @@ def test_what_is_asked_for_stands():
     assert (resolved.minibatch_deviation, resolved.style_mixing) == (2, 0.0)
 
 
-@pytest.mark.parametrize('method', methods.METHODS)
+@pytest.mark.parametrize('method', methods.TABLE1)
 def test_table_1_has_no_penalties_and_its_old_optimiser(method):
     resolved = resolve(method=method)
     assert (resolved.beta1, resolved.beta2, resolved.adam_epsilon) == (0.5, 0.999, 1e-8)
