@@ -3,6 +3,8 @@
 import ast
 import configparser
 import dataclasses
+import importlib.util
+import pkgutil
 import re
 import subprocess
 import sys
@@ -66,6 +68,23 @@ def test_flags_and_datasets_exist():
 def test_pictures_exist():
     for path in re.findall(r'\]\((docs/[^)]+)\)', README):
         assert (ROOT / path).stat().st_size > 0
+
+
+PAGES = [*ROOT.glob('*.md'), *(ROOT / 'docs').glob('*.md'), ROOT / 'benchmarks' / 'README.md']
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_file_and_name_of_the_code_exists(page):
+    text = page.read_text()
+    folders = 'osgan_jax|experiments|tests|docs|examples|benchmarks'
+    for path in re.findall(rf'\b((?:{folders})/[\w/.]*\w)', text):
+        assert (ROOT / path).exists(), path
+    for name in re.findall(r'`(test_\w+\.py)`', text):
+        assert list((ROOT / 'tests').rglob(name)), name
+    for name in re.findall(r'\b(osgan_jax(?:\.\w+)+)', text):
+        assert pkgutil.resolve_name(name) is not None
+    for name in re.findall(r'\b(experiments\.\w+)', text):
+        assert importlib.util.find_spec(name), name
 
 
 # Optional libraries, and the one module that may import them when it is imported itself.
