@@ -5,6 +5,7 @@ joins what the student's own backward pass gives, and costs a pass through the t
 that compare features, or show D other images, have gradients of their own in every scheme.
 """
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -16,8 +17,9 @@ from osgan_jax import networks
 from osgan_jax.compression import features
 from osgan_jax.compression.config import CompressConfig
 from osgan_jax.compression.teachers import Teacher
-from osgan_jax.gan.model import GAN
-from osgan_jax.gan.updates import Terms
+from osgan_jax.gan.model import GAN, TrainState
+from osgan_jax.gan.step_context import Inputs, StepContext
+from osgan_jax.gan.terms import ImageTerm, Term, TermInputs, Terms
 
 Array = jax.Array
 PyTree = Any
@@ -26,115 +28,132 @@ PyTree = Any
 _GUIDED = ('dgl', 'gdgl', 'from_scratch', 'gradual', 'uncompressed')
 
 
-def terms(config: CompressConfig, teacher: Teacher, optimizer: Any) -> Terms:
+def terms(
+    config: CompressConfig, teacher: Teacher, optimizer: optax.GradientTransformation
+) -> Terms:
     """The terms of an objective in Stage II.
 
     Args:
-      config: resolved.
-      teacher: whose `variables` the update is given as constants.
-      optimizer: trains the adapters, where there are any.
+      config: resolved configuration.
+      teacher: the teacher; the update takes its `variables` as constants.
+      optimizer: optimiser of the adapters, where there are any.
     """
     objective, weight = config.objective, config.weight
-    of_d = {
-        'd_inter': lambda *args: weight * _imitate_d(teacher, *args),
-        'd_out': lambda *args: weight * _imitate_logits(teacher, *args),
-        'ggl': lambda *args: weight * _teacher_fakes(teacher, *args),
-        'gdgl': lambda *args: weight * _teacher_fakes(teacher, *args),
+    of_generator = {
+        'g_inter': functools.partial(_imitate_generator, 'out' in config.imitated),
     }
+    of_discriminator = {
+        'd_inter': _imitate_features,
+        'd_out': _imitate_logits,
+        'ggl': _reject_teacher_fakes,
+        'gdgl': _reject_teacher_fakes,
+    }
+
+    def weighted(term) -> Term | None:
+        return term and (lambda *args: weight * term(teacher, *args))
+
     return Terms(
-        auxiliary=guidance(teacher, weight) if objective in _GUIDED else None,
-        generator=(
-            (lambda *args: weight * _imitate_g(teacher, 'out' in config.imitated, *args))
-            if objective == 'g_inter'
-            else None
-        ),
-        discriminator=of_d.get(objective),
+        images=guidance(teacher, weight) if objective in _GUIDED else None,
+        generator=weighted(of_generator.get(objective)),
+        discriminator=weighted(of_discriminator.get(objective)),
         optimizer=optimizer,
     )
 
 
-def guidance(teacher: Teacher, weight: float):
-    """`weight * Adv(G, teacher D)`, of fake images as D sees them (Eq. 3)."""
+def guidance(teacher: Teacher, weight: float) -> ImageTerm:
+    """`weight * Adv(G, teacher D)`, of fake images as D takes them (Eq. 3)."""
 
-    def auxiliary(net, inputs):
-        def judge(images):
-            return teacher.judge(net.constants, images, inputs.labels).astype(jnp.float32)
+    def value(context: StepContext, inputs: Inputs, fake: Array) -> Array:
+        real, fake = context.augment_both(inputs, fake)
+        # Real logits enter relativistic losses alone; otherwise nobody computes them.
+        s_real, s_fake = (
+            teacher.discriminate(context.constants, images, inputs.labels).astype(jnp.float32)
+            for images in (real, fake)
+        )
+        loss = context.loss
+        return weight * loss.generator(jax.lax.stop_gradient(s_real), s_fake, loss.init())
 
-        def value(fake):
-            # Real logits enter relativistic losses alone; otherwise nobody computes them.
-            s_real = jax.lax.stop_gradient(judge(net.seen(inputs.real, inputs, 0)))
-            s_fake = judge(net.seen(fake, inputs, 1))
-            return weight * net.loss.generator(s_real, s_fake, net.loss.init())
-
-        return value
-
-    return auxiliary
+    return value
 
 
-def _imitate_g(teacher, out, net, params_g, stats_g, adapters, inputs, key) -> Array:
+def _imitate_generator(
+    with_images: bool,
+    teacher: Teacher,
+    context: StepContext,
+    params: PyTree,
+    adapters: PyTree,
+    given: TermInputs,
+) -> Array:
     """Features, and images, of the same z and noise (Eq. 7)."""
-    student = without_mixing(net.gan)
-    rngs = {'style': key}
-    own, own_features = features.apply(
-        student, {'params': params_g, **stats_g}, inputs.z, inputs.labels, train=True, rngs=rngs
+    z, labels, rngs = given.inputs.z, given.inputs.labels, {'style': given.key}
+    student = without_mixing(context.gan)
+    images, student_features = features.apply(
+        student, {'params': params, **given.stats}, z, labels, train=True, rngs=rngs
     )
-    theirs, their_features = features.apply(
-        teacher.gan.generator,
-        net.constants['generator'],
-        inputs.z,
-        inputs.labels,
-        train=False,
-        rngs=rngs,
+    targets, teacher_features = features.apply(
+        teacher.gan.generator, context.constants['generator'], z, labels, train=False, rngs=rngs
     )
-    total = features.distance(own_features, their_features, adapters, net.share)
-    if out:
-        far = jnp.abs(own - jax.lax.stop_gradient(theirs))
-        total += net.share(jnp.mean(far, axis=(1, 2, 3)))
+    total = features.distance(student_features, teacher_features, adapters, context.mean_share)
+    if with_images:
+        distance = jnp.abs(images - jax.lax.stop_gradient(targets))
+        total += context.mean_share(jnp.mean(distance, axis=(1, 2, 3)))
     return total
 
 
-def _imitate_d(teacher, net, params_d, stats_d, adapters, inputs, fake, key) -> Array:
+def _imitate_features(
+    teacher: Teacher, context: StepContext, params: PyTree, adapters: PyTree, given: TermInputs
+) -> Array:
     """Features of the same images, real and fake (Eq. 8)."""
+    labels = given.inputs.labels
+    variables = {'params': params, **given.stats}
     total = jnp.zeros(())
-    for kind, images in enumerate((inputs.real, fake)):
-        seen = net.seen(images, inputs, kind)
-        variables = {'params': params_d, **stats_d}
-        _, own = features.apply(net.gan.discriminator, variables, seen, inputs.labels, train=True)
-        _, theirs = features.apply(
+    for images in context.augment_both(given.inputs, given.fake):
+        _, student_features = features.apply(
+            context.gan.discriminator, variables, images, labels, train=True
+        )
+        _, teacher_features = features.apply(
             teacher.gan.discriminator,
-            net.constants['discriminator'],
-            seen,
-            inputs.labels,
+            context.constants['discriminator'],
+            images,
+            labels,
             train=False,
         )
-        total += features.distance(own, theirs, adapters, net.share)
+        total += features.distance(student_features, teacher_features, adapters, context.mean_share)
     return total
 
 
-def _imitate_logits(teacher, net, params_d, stats_d, adapters, inputs, fake, key) -> Array:
-    """Cross entropy between the two verdicts on real and on fake images (Eq. 9)."""
+def _imitate_logits(
+    teacher: Teacher, context: StepContext, params: PyTree, adapters: PyTree, given: TermInputs
+) -> Array:
+    """Cross-entropy between the two discriminators' probabilities (Eq. 9)."""
     del adapters
+    labels = given.inputs.labels
     total = jnp.zeros(())
-    for kind, images in enumerate((inputs.real, fake)):
-        seen = net.seen(images, inputs, kind)
-        own, _ = net.judge(params_d, stats_d, seen, inputs.labels)
-        theirs = jax.nn.sigmoid(teacher.judge(net.constants, seen, inputs.labels))
-        total += net.share(optax.sigmoid_binary_cross_entropy(own, jax.lax.stop_gradient(theirs)))
+    for images in context.augment_both(given.inputs, given.fake):
+        logits, _ = context.apply_discriminator(params, given.stats, images, labels)
+        targets = jax.nn.sigmoid(teacher.discriminate(context.constants, images, labels))
+        total += context.mean_share(
+            optax.sigmoid_binary_cross_entropy(logits, jax.lax.stop_gradient(targets))
+        )
     return total
 
 
-def _teacher_fakes(teacher, net, params_d, stats_d, adapters, inputs, fake, key) -> Array:
+def _reject_teacher_fakes(
+    teacher: Teacher, context: StepContext, params: PyTree, adapters: PyTree, given: TermInputs
+) -> Array:
     """L_D's share of the teacher generator's images as further fakes (Eq. 13)."""
-    del adapters, fake
-    images = teacher.generate(net.constants, inputs.z, inputs.labels, key)
-    images = net.seen(jax.lax.stop_gradient(images), inputs, 1)
-    s_fake, _ = net.judge(params_d, stats_d, images, inputs.labels)
-    real = net.seen(inputs.real, inputs, 0)
-    s_real, _ = net.judge(params_d, stats_d, real, inputs.labels)
+    del adapters
+    inputs = given.inputs
+    fake = teacher.generate(context.constants, inputs.z, inputs.labels, given.key)
+    s_real, s_fake = (
+        context.apply_discriminator(params, given.stats, images, inputs.labels)[0]
+        for images in context.augment_both(inputs, jax.lax.stop_gradient(fake))
+    )
     # The real images have had their share in Adv(G, D). The loss is that of all devices, and so
     # is a share of it for each.
-    value = net.loss.discriminator(jax.lax.stop_gradient(s_real), s_fake, net.loss.init())
-    return value - jax.lax.stop_gradient(value * (1 - 1 / net.collectives.size))
+    loss = context.loss
+    value = loss.discriminator(jax.lax.stop_gradient(s_real), s_fake, loss.init())
+    return value - jax.lax.stop_gradient(value * (1 - 1 / context.collectives.size))
 
 
 def without_mixing(gan: GAN) -> nn.Module:
@@ -144,7 +163,9 @@ def without_mixing(gan: GAN) -> nn.Module:
     return gan.generator
 
 
-def create_adapters(config: CompressConfig, teacher: Teacher, gan, state, key: Array) -> PyTree:
+def create_adapters(
+    config: CompressConfig, teacher: Teacher, gan: GAN, state: TrainState, key: Array
+) -> PyTree:
     """The adapters of g_inter and d_inter, `{}` for other objectives.
 
     Raises:

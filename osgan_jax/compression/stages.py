@@ -1,13 +1,16 @@
 """Algorithm 1: Stage I without the teacher, Stage II with it, and when the second begins.
 
 The paper sets the lengths of both stages by hand and leaves open how they might set themselves
-(its section 5). Here Stage II may begin by itself: every few steps both discriminators judge the
-same images, and once the student's margin between the mean logits of real and fake ones, averaged
-over looks, has reached the teacher's (Figure 4 shows it below), Stage II begins. A teacher that is
-fooled, its margin 0 or below, as BigGAN's is by early students (Figure 6b), is not to teach yet.
+(its section 5). Here Stage II may begin by itself. Every few steps both discriminators score the
+same images. A discriminator's margin is the mean logit of real images minus that of fake ones,
+averaged over these scores. Stage II begins once the student's margin has reached the teacher's
+(Figure 4 shows it below). A teacher that is fooled, its margin 0 or below, as BigGAN's is by early
+students (Figure 6b), does not teach yet.
 """
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import flax.struct
@@ -18,25 +21,33 @@ from osgan_jax.compression import objectives
 from osgan_jax.compression.config import CompressConfig
 from osgan_jax.compression.teachers import Teacher
 from osgan_jax.core.collectives import ONE_DEVICE, Collectives
-from osgan_jax.gan import model, updates
+from osgan_jax.gan import model, optimisers, updates
 from osgan_jax.gan.model import GAN, TrainState
-from osgan_jax.gan.step_context import Applied
+from osgan_jax.gan.step_context import (
+    STAGE_D,
+    STAGE_SCORES,
+    Batch,
+    Inputs,
+    Metrics,
+    PartResult,
+    StepContext,
+)
+from osgan_jax.gan.terms import Objective
 
 Array = jax.Array
 PyTree = Any
+Update = Callable[['CompressState', Batch, PyTree], tuple['CompressState', Metrics]]
 
-# Steps between looks at both discriminators' scores, and how looks are averaged.
-LOOK_EVERY = 16
-_LOOK_DECAY = 0.9
-_FEWEST_LOOKS = 8
+# Steps between scores, and how their margins are averaged.
+SCORE_EVERY = 16
+_MARGIN_DECAY = 0.9
+_FEWEST_SCORES = 8
 _NEVER = 2**31 - 1
-# A stage of a step for drawing, beside those of the schemes and penalties.
-_STAGE_LOOK = 4
 
 
 @flax.struct.dataclass
 class CompressState(TrainState):
-    """A GAN's state, and what its teacher adds.
+    """The state of a GAN, and of its compression.
 
     Attributes:
       adapters: 1x1 kernels from the student's features to the teacher's, `{}` without.
@@ -46,7 +57,7 @@ class CompressState(TrainState):
       stage_two_at: the step at which Stage II begins or began, int32.
       scores: newest mean logits, `teacher_real` and `teacher_fake`, and averaged margins `margin`
         (the student's) and `teacher_margin`.
-      looks: how many looks they were taken from, int32.
+      looks: number of times that scores were taken, int32.
     """
 
     adapters: PyTree = None
@@ -86,21 +97,21 @@ def make_update(
     teacher: Teacher,
     state: CompressState,
     collectives: Collectives = ONE_DEVICE,
-):
+) -> Update:
     """The update of both stages.
 
     Args:
-      config: resolved.
+      config: resolved configuration.
       gan: the student.
       teacher: its teacher.
       state: any state of the student.
-      collectives: of the devices it will be mapped over.
+      collectives: collectives of the devices that the update is mapped over.
 
     Returns:
       `(state, batch, constants) -> (state, metrics)`, constants being `teacher.variables`. Metrics
-      are those of `osgan_jax.gan.updates` and `stage` (1 or 2), `teacher_real`, `teacher_fake`,
-      `margin` and `teacher_margin`, of the newest look. Under single_fixed no discriminator learns
-      in Stage II, and loss and logits of D are the teacher's.
+      are those of `osgan_jax.gan.updates` and `stage` (1 or 2), and the newest `teacher_real`,
+      `teacher_fake`, `margin` and `teacher_margin`. Under single_fixed no discriminator learns in
+      Stage II, and loss and logits of D are the teacher's.
 
     Raises:
       ValueError: as `osgan_jax.gan.updates.make_update`; under single_updated also for one_stage
@@ -109,23 +120,32 @@ def make_update(
     step_one = updates.make_update(
         gan, config.scheme, state, collectives, accumulate=config.accumulate
     )
-    step_two = None
-    if config.objective != 'baseline':
-        step_two = _stage_two(config, gan, teacher, state, collectives)
+    if config.objective == 'baseline':
+        step_two = None
+    elif config.objective == 'single_fixed':
+        step_two = _make_fixed(config, gan, teacher, collectives)
+    elif config.objective == 'single_updated':
+        step_two = _make_updated(config, gan, teacher, state, collectives)
+    else:
+        step_two = functools.partial(
+            step_one, terms=objectives.terms(config, teacher, gan.optimizer_g)
+        )
 
-    def update(state: CompressState, batch, constants):
-        net = Applied(gan, collectives, parts=config.accumulate, constants=constants)
+    def update(
+        state: CompressState, batch: Batch, constants: PyTree
+    ) -> tuple[CompressState, Metrics]:
+        context = StepContext(gan, collectives, parts=config.accumulate, constants=constants)
         state = jax.lax.cond(
-            state.step % LOOK_EVERY == 0,
-            lambda state: _look(config, net, teacher, state, batch),
+            state.step % SCORE_EVERY == 0,
+            lambda state: _score(config, context, teacher, state, batch),
             lambda state: state,
             state,
         )
-        # Not by a weight of 0: Stage I is not to pay for the teacher.
         in_two = state.step >= state.stage_two_at
         if step_two is None:
             new, metrics = step_one(state, batch)
         else:
+            # A branch, not a weight of 0: Stage I does not pay for the teacher.
             new, metrics = jax.lax.cond(
                 in_two,
                 lambda state: step_two(state, batch, constants),
@@ -137,57 +157,49 @@ def make_update(
     return update
 
 
-def _stage_two(config, gan, teacher, state, collectives):
-    """A step of Stage II, with the metrics of a step of Stage I."""
-    if config.objective == 'single_fixed':
-        return _fixed(config, gan, teacher, collectives)
-    if config.objective == 'single_updated':
-        return _updated(config, gan, teacher, state, collectives)
-    return updates.make_update(
-        gan,
-        config.scheme,
-        state,
-        collectives,
-        accumulate=config.accumulate,
-        terms=objectives.terms(config, teacher, gan.optimizer_g),
-    )
-
-
-def _fixed(config, gan, teacher, collectives):
+def _make_fixed(
+    config: CompressConfig, gan: GAN, teacher: Teacher, collectives: Collectives
+) -> Update:
     """Adv(G, teacher D) alone, and no discriminator that learns (Eq. 5)."""
     guidance = objectives.guidance(teacher, 1.0)
 
     def step(state, batch, constants):
-        net = Applied(gan, collectives, parts=config.accumulate, constants=constants)
-        key = net.key(state, 0)
+        context = StepContext(gan, collectives, parts=config.accumulate, constants=constants)
+        key = context.key(state, STAGE_D)
+        inputs = context.draw_inputs(state, batch, STAGE_D)
 
-        def part(stats_g, inputs):
-            def objective(params_g):
-                fake, stats = net.generate(params_g, stats_g, inputs, key)
-                return guidance(net, inputs)(fake), (fake, stats)
+        def differentiate_part(stats_g: PyTree, inputs: Inputs) -> PartResult:
+            def loss_g(params_g):
+                fake, stats = context.apply_generator(params_g, stats_g, inputs, key)
+                return guidance(context, inputs, fake), (fake, stats)
 
-            (loss_g, (fake, stats)), grads = jax.value_and_grad(objective, has_aux=True)(
-                state.params_g
-            )
-            s_real, s_fake = (
-                teacher.judge(constants, net.seen(images, inputs, kind), inputs.labels)
-                for kind, images in enumerate((inputs.real, fake))
-            )
-            loss_d = net.loss.discriminator(s_real, s_fake, state.loss_state)
-            return stats, (grads, loss_g, loss_d), (s_real, s_fake)
+            gradient = jax.value_and_grad(loss_g, has_aux=True)
+            (value, (fake, stats)), grads = gradient(state.params_g)
+            logits = [
+                teacher.discriminate(constants, images, inputs.labels)
+                for images in context.augment_both(inputs, fake)
+            ]
+            loss_d = context.loss.discriminator(*logits, state.loss_state)
+            return PartResult(stats, (Objective(value, grads), loss_d), logits)
 
-        inputs = net.inputs(state, batch, 0)
-        stats_g, (grads, loss_g, loss_d), logits = net.in_parts(part, state.stats_g, inputs)
-        new = net.step_g(state, grads, stats_g, inputs)
-        metrics = net.metrics(new, loss_d, loss_g, *logits)
+        stats_g, means, logits = context.accumulate(differentiate_part, state.stats_g, inputs)
+        objective, loss_d = means
+        state = optimisers.update_generator(context, state, objective.grads, stats_g, inputs)
+        metrics = context.metrics(state, loss_d, objective.loss, *logits)
         if config.scheme == 'one_stage':
             metrics |= {'gamma': jnp.zeros(()), 'floored': jnp.zeros(())}
-        return new.replace(step=state.step + 1), metrics
+        return state.replace(step=state.step + 1), metrics
 
     return step
 
 
-def _updated(config, gan, teacher, state, collectives):
+def _make_updated(
+    config: CompressConfig,
+    gan: GAN,
+    teacher: Teacher,
+    state: CompressState,
+    collectives: Collectives,
+) -> Update:
     """The student's G against the teacher's discriminator, which goes on learning (Eq. 6)."""
     discriminator = teacher.gan.discriminator.clone(axis_name=collectives.axis_name)
     guided = dataclasses.replace(gan, discriminator=discriminator)
@@ -201,7 +213,7 @@ def _updated(config, gan, teacher, state, collectives):
     )
 
     def step(state, batch, constants):
-        del constants  # where the guide began
+        del constants  # the guide is part of the state
         new, metrics = step_guided(swap(state), batch)
         guide = {'params': new.params_d, 'stats': new.stats_d, 'opt': new.opt_d}
         own = {'params_d': state.params_d, 'stats_d': state.stats_d, 'opt_d': state.opt_d}
@@ -210,37 +222,47 @@ def _updated(config, gan, teacher, state, collectives):
     return step
 
 
-def _look(config, net, teacher, state: CompressState, batch) -> CompressState:
-    """Both discriminators' scores of the same images, and whether Stage II is to begin."""
-    key = net.key(state, _STAGE_LOOK)
-    inputs = net.inputs(state, batch, _STAGE_LOOK)
+def _score(
+    config: CompressConfig,
+    context: StepContext,
+    teacher: Teacher,
+    state: CompressState,
+    batch: Batch,
+) -> CompressState:
+    """The state with both discriminators' scores of the same images; Stage II may begin by them."""
+    key = context.key(state, STAGE_SCORES)
+    inputs = context.draw_inputs(state, batch, STAGE_SCORES)
 
-    def part(unused, inputs):
-        fake, _ = net.generate(state.params_g, state.stats_g, inputs, key)
-        logits = []
-        for kind, images in enumerate((inputs.real, fake)):
-            seen = net.seen(images, inputs, kind)
-            logits.append(net.judge(state.params_d, state.stats_d, seen, inputs.labels)[0])
-            logits.append(teacher.judge(net.constants, seen, inputs.labels))
-        return unused, (), tuple(logits)
+    def score_part(unused: PyTree, inputs: Inputs) -> PartResult:
+        fake, _ = context.apply_generator(state.params_g, state.stats_g, inputs, key)
+        both, labels = context.augment_both(inputs, fake), inputs.labels
+        own = [
+            context.apply_discriminator(state.params_d, state.stats_d, images, labels)[0]
+            for images in both
+        ]
+        of_teacher = [teacher.discriminate(context.constants, images, labels) for images in both]
+        return PartResult(unused, (), (own, of_teacher))
 
-    _, _, logits = net.in_parts(part, (), inputs)
-    real, teacher_real, fake, teacher_fake = (
-        jnp.mean(net.collectives.whole(values.astype(jnp.float32))) for values in logits
+    logits = context.accumulate(score_part, (), inputs).samples
+    (real, fake), (teacher_real, teacher_fake) = jax.tree.map(
+        lambda values: context.mean(values.astype(jnp.float32)), logits
     )
-    # Of the first look all, later less: an average without a start at zero.
-    share = jnp.maximum(1 - _LOOK_DECAY, 1 / (state.looks + 1.0))
+    # The first margin counts in full, later ones less: an average that does not start at zero.
+    share = jnp.maximum(1 - _MARGIN_DECAY, 1 / (state.looks + 1.0))
+
+    def averaged(name, margin):
+        return state.scores[name] + share * (margin - state.scores[name])
+
     scores = {
         'teacher_real': teacher_real,
         'teacher_fake': teacher_fake,
-        'margin': state.scores['margin'] + share * (real - fake - state.scores['margin']),
-        'teacher_margin': state.scores['teacher_margin']
-        + share * (teacher_real - teacher_fake - state.scores['teacher_margin']),
+        'margin': averaged('margin', real - fake),
+        'teacher_margin': averaged('teacher_margin', teacher_real - teacher_fake),
     }
     looks = state.looks + 1
     at = state.stage_two_at
     if config.auto_stage_two and config.objective != 'baseline':
         caught_up = scores['margin'] >= scores['teacher_margin']
-        begins = (looks >= _FEWEST_LOOKS) & (scores['teacher_margin'] > 0) & caught_up
+        begins = (looks >= _FEWEST_SCORES) & (scores['teacher_margin'] > 0) & caught_up
         at = jnp.where(begins, jnp.minimum(at, state.step), at)
     return state.replace(scores=scores, looks=looks, stage_two_at=at)

@@ -36,7 +36,7 @@ class Teacher:
     step: int
     variables: PyTree = dataclasses.field(repr=False)
 
-    def judge(self, variables: PyTree, images: Array, labels: Array | None) -> Array:
+    def discriminate(self, variables: PyTree, images: Array, labels: Array | None) -> Array:
         """Logits `[n]` of the teacher's discriminator, its statistics left as they are."""
         return self.gan.discriminator.apply(variables['discriminator'], images, labels, train=False)
 

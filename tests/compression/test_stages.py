@@ -1,6 +1,7 @@
 """Steps of both stages, each objective against its terms written out."""
 
 import dataclasses
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +11,10 @@ import pytest
 
 from osgan_jax.compression import config as configs
 from osgan_jax.compression import objectives, stages, teachers
+from osgan_jax.core import one_stage
 from osgan_jax.core.collectives import collectives_over
 from osgan_jax.engine import runs
-from osgan_jax.gan import methods, model
+from osgan_jax.gan import methods, model, step_context
 from osgan_jax.runtime import parallel
 from tests.support import models, small
 
@@ -334,8 +336,8 @@ def test_stage_two_begins_when_it_should(plain_teacher):
 
 
 def test_stage_two_begins_by_itself(plain_teacher, monkeypatch):
-    monkeypatch.setattr(stages, 'LOOK_EVERY', 2)
-    monkeypatch.setattr(stages, '_FEWEST_LOOKS', 2)
+    monkeypatch.setattr(stages, 'SCORE_EVERY', 2)
+    monkeypatch.setattr(stages, '_FEWEST_SCORES', 2)
     judge = plain_teacher.variables['discriminator']['params']
     judge = {**judge, 'Embed_0': jax.tree.map(jnp.zeros_like, judge['Embed_0'])}
 
@@ -369,7 +371,7 @@ def test_stage_two_begins_by_itself(plain_teacher, monkeypatch):
 @pytest.mark.slow
 def test_scores_are_those_of_the_same_images(plain_teacher):
     _, gan, state, step = build(plain_teacher)
-    written = Written(gan, state, plain_teacher, stage=stages._STAGE_LOOK)
+    written = Written(gan, state, plain_teacher, stage=step_context.STAGE_SCORES)
     fake = written.generate(state.params_g)
     params_d = copy(state.params_d)
     _, metrics = step(state)
@@ -379,6 +381,15 @@ def test_scores_are_those_of_the_same_images(plain_teacher):
     np.testing.assert_allclose(metrics['teacher_fake'], fake_by_teacher, rtol=1e-4, atol=1e-6)
     margin = written.judge(params_d, written.real).mean() - written.judge(params_d, fake).mean()
     np.testing.assert_allclose(metrics['margin'], margin, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(('objective', 'checks'), [('dgl', 1), ('single_updated', 2)])
+def test_each_discriminator_is_checked_once(plain_teacher, monkeypatch, objective, checks):
+    monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+    check = mock.Mock(wraps=one_stage.check_samplewise)
+    monkeypatch.setattr(one_stage, 'check_samplewise', check)
+    build(plain_teacher, objective=objective)
+    assert check.call_count == checks
 
 
 @pytest.mark.slow
@@ -480,5 +491,5 @@ def test_methods_resolve_students(plain_teacher):
 def test_objectives_without_a_teacher_have_no_terms(plain_teacher):
     config, *_ = build(plain_teacher, objective='d_out')
     terms = objectives.terms(config, plain_teacher, None)
-    assert (terms.auxiliary, terms.generator) == (None, None)
+    assert (terms.images, terms.generator) == (None, None)
     assert terms.discriminator is not None

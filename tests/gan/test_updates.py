@@ -1,6 +1,7 @@
 """One step of each scheme, against separate computations, across devices, compiled once."""
 
 import dataclasses
+from unittest import mock
 
 import chex
 import jax
@@ -10,8 +11,8 @@ import optax
 import pytest
 from flax import linen as nn
 
-from osgan_jax.core import collectives, losses
-from osgan_jax.gan import config, methods, model, schemes, updates
+from osgan_jax.core import collectives, losses, one_stage
+from osgan_jax.gan import config, methods, model, simultaneous, updates
 from osgan_jax.runtime import parallel
 from tests.support import models, small
 
@@ -222,7 +223,7 @@ def test_rates_fall_after_the_epochs_asked_for():
 
 def test_gamma_metrics_leave_the_floor_out():
     gamma = jnp.array([-1.0, -3.0, 2.0**40, -(2.0**40)])
-    metrics = schemes._gamma_metrics(gamma)
+    metrics = simultaneous.gamma_metrics(gamma)
     np.testing.assert_allclose(metrics['gamma'], -2.0)
     np.testing.assert_allclose(metrics['floored'], 0.5)
 
@@ -303,3 +304,22 @@ def test_accelerators_keep_a_batch_mixing_discriminators_halves_apart(monkeypatc
     monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
     on_gpu, _ = small.run_steps(**fields)
     assert models.relative_error(trained(on_gpu), trained(apart)) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ('backend', 'method', 'scheme', 'checks'),
+    [
+        ('gpu', 'lsgan', 'one_stage', 1),
+        ('gpu', 'wgan', 'one_stage', 1),
+        ('gpu', 'lsgan', 'two_stage', 1),
+        ('gpu', 'lsgan', 'shared_forward', 0),
+        ('cpu', 'lsgan', 'one_stage', 1),
+        ('cpu', 'wgan', 'one_stage', 0),
+    ],
+)
+def test_the_discriminator_is_checked_at_most_once(monkeypatch, backend, method, scheme, checks):
+    monkeypatch.setattr(jax, 'default_backend', lambda: backend)
+    check = mock.Mock(wraps=one_stage.check_samplewise)
+    monkeypatch.setattr(one_stage, 'check_samplewise', check)
+    small.build(method=method, scheme=scheme)
+    assert check.call_count == checks

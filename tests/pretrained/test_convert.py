@@ -105,7 +105,7 @@ def test_run(method, files, tmp_path):
     equal(teacher.variables['discriminator'], judge)
     images = np.random.default_rng(0).normal(size=(4, size, size, 3))
     expected = jax.jit(functools.partial(discriminator.apply, train=False))(judge, images, labels)
-    found = jax.jit(teacher.judge)(teacher.variables, images, labels)
+    found = jax.jit(teacher.discriminate)(teacher.variables, images, labels)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
     with checkpoints.Checkpoints(workdir, read_only=True) as saved:

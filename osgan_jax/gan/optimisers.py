@@ -1,0 +1,114 @@
+"""Steps of D's and G's optimisers, with their penalties.
+
+A penalty of every k-th step, k above 1, is an optimiser step of its own with k times the weight
+(Karras et al. 2020, https://arxiv.org/abs/1912.04958, appendix B); `osgan_jax.gan.model` slows the
+optimisers down accordingly. With k = 1 its gradient joins the objective's.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from osgan_jax.core import regularizers
+from osgan_jax.gan import penalties
+from osgan_jax.gan.model import TrainState
+from osgan_jax.gan.step_context import Inputs, StepContext
+
+PyTree = Any
+
+
+def apply_gradients(
+    optimizer: optax.GradientTransformation, grads: PyTree, opt_state: PyTree, params: PyTree
+) -> tuple[PyTree, PyTree]:
+    """Returns parameters and the optimiser's state after a step."""
+    updates, opt_state = optimizer.update(grads, opt_state, params)
+    return optax.apply_updates(params, updates), opt_state
+
+
+def update_discriminator(
+    context: StepContext, state: TrainState, grads: PyTree, stats: PyTree, inputs: Inputs
+) -> TrainState:
+    """Updates D: a step of its optimiser, its penalties, then the bound on its weights.
+
+    Args:
+      context: networks and devices.
+      state: state before the update.
+      grads: gradients of L_D; their sum over devices is the whole batch's.
+      stats: D's new statistics.
+      inputs: inputs of the pass that gave the gradients; penalties differentiate there.
+
+    Returns:
+      The state with a new D.
+    """
+    gan = context.gan
+
+    def descend(state: TrainState, grads: PyTree) -> TrainState:
+        params, opt = apply_gradients(gan.optimizer_d, grads, state.opt_d, state.params_d)
+        return state.replace(params_d=params, opt_d=opt)
+
+    every = gan.penalties.discriminator_every
+    grads = context.collectives.sum(grads)
+    if every == 1:
+        state, of_penalties = penalties.of_discriminator(context, state, inputs)
+        grads = optax.tree.add(grads, of_penalties)
+    state = descend(state, grads).replace(stats_d=stats)
+    state = _every_kth_step(
+        every, lambda state: descend(*penalties.of_discriminator(context, state, inputs)), state
+    )
+    if gan.weight_clip:
+        bound = gan.weight_clip
+        clipped = jax.tree.map(lambda p: jnp.clip(p, -bound, bound), state.params_d)
+        state = state.replace(params_d=clipped)
+    return state
+
+
+def update_generator(
+    context: StepContext, state: TrainState, grads: PyTree, stats: PyTree, inputs: Inputs
+) -> TrainState:
+    """Updates G: a step of its optimiser, its penalties, then its average.
+
+    Args, returns: as `update_discriminator`, of G.
+    """
+    gan = context.gan
+
+    def descend(state: TrainState, grads: PyTree) -> TrainState:
+        params, opt = apply_gradients(gan.optimizer_g, grads, state.opt_g, state.params_g)
+        return state.replace(params_g=params, opt_g=opt)
+
+    every = gan.penalties.generator_every
+    grads = context.collectives.sum(grads)
+    if weight := gan.penalties.orthogonal:
+        of_weights = jax.grad(regularizers.orthogonal)(state.params_g)
+        grads = optax.tree.add_scale(grads, weight, of_weights)
+    if every == 1:
+        state, of_penalties = penalties.of_generator(context, state, inputs)
+        grads = optax.tree.add(grads, of_penalties)
+    state = descend(state, grads).replace(stats_g=stats)
+    state = _every_kth_step(
+        every, lambda state: descend(*penalties.of_generator(context, state, inputs)), state
+    )
+    return _average(context, state) if gan.ema_decay else state
+
+
+def _every_kth_step(
+    every: int, update: Callable[[TrainState], TrainState], state: TrainState
+) -> TrainState:
+    """Applies `update` at every k-th step, k above 1."""
+    if every <= 1:
+        return state
+    return jax.lax.cond(state.step % every == 0, update, lambda state: state, state)
+
+
+def _average(context: StepContext, state: TrainState) -> TrainState:
+    """Moves the average of G towards G."""
+    gan, t = context.gan, state.step.astype(jnp.float32)
+    if gan.ema_start:
+        decay = jnp.where(state.step < gan.ema_start, 0.0, gan.ema_decay)
+    else:
+        # The usual warm-up: early averages follow, later ones remember.
+        decay = jnp.minimum(gan.ema_decay, (1 + t) / (10 + t))
+    now = {'params': state.params_g, **state.stats_g}
+    return state.replace(ema_g=optax.incremental_update(now, state.ema_g, 1 - decay))

@@ -1,0 +1,103 @@
+"""A step that updates G and D together, from the same parameters: one_stage, shared_forward."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from osgan_jax.core import one_stage
+from osgan_jax.gan.model import TrainState
+from osgan_jax.gan.optimisers import update_discriminator, update_generator
+from osgan_jax.gan.step_context import STAGE_D, Batch, Inputs, Metrics, PartResult, StepContext
+from osgan_jax.gan.terms import Objective, TermInputs, Terms, differentiate
+
+Array = jax.Array
+
+
+class _Both(NamedTuple):
+    """The statistics, or the objectives, of both networks."""
+
+    g: Any
+    d: Any
+
+
+class _Samples(NamedTuple):
+    """Logits and gamma of each sample, `[n]`."""
+
+    s_real: Array
+    s_fake: Array
+    gamma: Array | None
+
+
+def step(
+    context: StepContext,
+    terms: Terms,
+    state: TrainState,
+    batch: Batch,
+    *,
+    grads_of: Callable[..., tuple[one_stage.Grads, one_stage.Info]],
+) -> tuple[TrainState, Metrics]:
+    """A step of both networks; the state after it, and metrics.
+
+    `grads_of` is `one_stage.one_stage_grads`, which passes forward, splits the cotangents and pulls
+    them back, or `one_stage.shared_forward_grads`.
+    """
+    key = context.key(state, STAGE_D)
+    inputs = context.draw_inputs(state, batch, STAGE_D)
+
+    def differentiate_part(stats: _Both, inputs: Inputs) -> PartResult:
+        def generate(params_g):
+            return context.apply_generator(params_g, stats.g, inputs, key)
+
+        def discriminate(params_d, fake):
+            return context.discriminate(params_d, stats.d, inputs, fake)
+
+        grads, info = grads_of(
+            context.loss,
+            generate,
+            discriminate,
+            state.params_g,
+            state.params_d,
+            state.loss_state,
+            auxiliary=terms.auxiliary(context, inputs),
+        )
+        given_g = TermInputs(stats.g, inputs, key)
+        given_d = TermInputs(stats.d, inputs, key, info.fake)
+        term_g = differentiate(terms.generator, context, state, state.params_g, given_g)
+        term_d = differentiate(terms.discriminator, context, state, state.params_d, given_d)
+        return PartResult(
+            stats=_Both(info.aux_generator, info.aux_discriminator),
+            means=_Both(
+                Objective(info.loss_g, grads.generator, term_g),
+                Objective(info.loss_d, grads.discriminator, term_d),
+            ),
+            samples=_Samples(info.s_real, info.s_fake, info.gamma),
+        )
+
+    stats = _Both(state.stats_g, state.stats_d)
+    stats, objectives, samples = context.accumulate(differentiate_part, stats, inputs)
+    state, objective_d = terms.add(context, state, objectives.d)
+    state, objective_g = terms.add(context, state, objectives.g)
+    state = update_discriminator(context, state, objective_d.grads, stats.d, inputs)
+    state = update_generator(context, state, objective_g.grads, stats.g, inputs)
+
+    logits = samples.s_real, samples.s_fake
+    metrics = context.metrics(state, objective_d.loss, objective_g.loss, *logits)
+    if grads_of is one_stage.one_stage_grads:
+        metrics |= gamma_metrics(context.collectives.whole(samples.gamma))
+    loss_state = context.loss.update(state.loss_state, *logits)
+    return state.replace(step=state.step + 1, loss_state=loss_state), metrics
+
+
+def gamma_metrics(gamma: Array) -> Metrics:
+    """The mean of gamma `[n]` over samples whose carrier is above its floor, and the others' share.
+
+    At the floor |gamma| is 2^40 by construction and would be all that a mean shows.
+    """
+    floored = jnp.abs(gamma) > 0.5 / one_stage.CARRIER_FLOOR
+    count = jnp.maximum(jnp.sum(~floored), 1)
+    return {
+        'gamma': jnp.sum(jnp.where(floored, 0, gamma)) / count,
+        'floored': jnp.mean(floored.astype(jnp.float32)),
+    }
