@@ -1,150 +1,217 @@
-"""What every experiment module shares: flags from a configuration, and one-sentence errors."""
+"""What every experiment module shares: a command made of configurations, and one-sentence errors.
 
+The flags of a module are the fields of its configurations, so that `osgan_jax.engine.config.field`
+says all there is to say of a flag. `command` turns a function of those configurations into the
+module's `main`:
+
+    @cli.command(Workdir, TrainConfig)
+    def main(where: Workdir, config: TrainConfig) -> None:
+        ...
+
+    if __name__ == '__main__':
+        sys.exit(main())
+
+A test calls `main([flag, ...])` in its own process: what absl's flags were before, they are after.
+Nothing here imports jax before the flags have been read: --help and a wrong flag need not wait.
+"""
+
+import contextlib
 import dataclasses
 import os
 import re
 import sys
 import traceback
 import typing
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from absl import app, flags, logging
+from absl.testing import flagsaver
 
-from osgan_jax.engine import config
+from experiments import flag_help
+from osgan_jax.engine.config import REQUIRED, Config, Declaration, declarations, field
 
 # What jax says where an accelerator, or the machine, has no memory left.
 _EXHAUSTED = re.compile('RESOURCE_EXHAUSTED|Out of memory')
-# What devices count to, and their seeds.
-MOST, MOST_SEED = 2**31 - 1, 2**32 - 1
-
-_DEBUG = flags.DEFINE_bool('debug', False, 'show the traceback of an error')
-_COMPILATION_CACHE = flags.DEFINE_string(
-    'compilation_cache',
-    None,
-    "directory that keeps compiled programs for later runs; default in the user's cache; off: none",
-)
+_HELP = {'help', 'helpshort', 'helpfull', 'h', '?'}
 
 
-def define_flags(config_class: type, defaults: dict[str, Any] | None = None) -> None:
-    """Defines one flag a field of a dataclass whose fields carry `help` and `choices`.
+@dataclasses.dataclass(frozen=True)
+class Workdir(Config):
+    """Where a run is."""
 
-    Args:
-      config_class: the dataclass.
-      defaults: other defaults than the dataclass's.
-    """
-    for field in _flag_fields(config_class):
-        default = (defaults or {}).get(field.name, field.default)
-        if field.many:
-            default = None if default is None else [str(value) for value in default]
-            flags.DEFINE_list(field.name, default, field.help)
-        elif field.choices:
-            flags.DEFINE_enum(field.name, default, field.choices, field.help)
-        else:
-            _DEFINE[field.kind](field.name, default, field.help)
+    workdir: str = field(REQUIRED, 'directory of the run; created')
 
 
-def config_from_flags(config_class: type) -> Any:
-    """The dataclass filled from the flags that `define_flags` defined.
+@dataclasses.dataclass(frozen=True)
+class Processes(Config):
+    """How several processes meet: how a run is launched, not what it is, and not saved with it."""
 
-    With --deterministic it also asks for that, before anything uses jax.
+    coordinator: str | None = field(
+        None,
+        'host:port of process 0, to train with several; auto asks the cluster',
+        group='processes',
+    )
+    num_processes: int | None = field(None, 'processes that train together', group='processes')
+    process_id: int | None = field(None, 'number of this process, from 0', group='processes')
+    peer_timeout: int = field(
+        120,
+        'seconds to wait for all processes at the start; later, seconds of silence of one after '
+        'which the others end too, with a non-zero exit code',
+        group='processes',
+        at_least=1,
+        at_most=10**6,
+    )
 
-    Raises:
-      ValueError: for a value that the dataclass refuses, a list of something else than it takes, or
-        as `osgan_jax.runtime.settings.request_determinism`.
-    """
-    values = {}
-    for field in _flag_fields(config_class):
-        value = getattr(flags.FLAGS, field.name)
-        if field.many and value is not None:
-            try:
-                value = tuple(field.kind(text) for text in value)
-            except ValueError as error:
-                raise ValueError(f'{field.name}: {error}') from error
-        values[field.name] = value
-    configuration = config_class(**values)
-    if values.get('deterministic'):
-        from osgan_jax.runtime import settings
+    def join(self) -> None:
+        """Meets the other processes; to be called before jax is used.
 
-        settings.request_determinism()
-    return configuration
+        Raises:
+          ValueError: for flags that do not fit together.
+        """
+        from osgan_jax.runtime import processes
+
+        processes.join(
+            self.coordinator, self.num_processes, self.process_id, peer_timeout=self.peer_timeout
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Common(Config):
+    """The flags of every module."""
+
+    debug: bool = field(False, 'show the traceback of an error', group='other')
+    compilation_cache: str | None = field(
+        None,
+        'directory that keeps compiled programs for later runs, or off for none; by default in the '
+        "user's cache",
+        group='other',
+    )
+
+
+def command(*config_classes: type) -> Callable[[Callable[..., int | None]], 'Command']:
+    """Makes a function the command of its module; see `Command`."""
+    return lambda function: Command(function, config_classes)
 
 
 def without(config_class: type, names: Collection[str]) -> type:
-    """A dataclass of the fields of another that are flags, but for some.
+    """A configuration of the fields of another that are flags, but for some.
 
     For modules that make many configurations: what these have in common.
 
     Args:
-      config_class: the dataclass.
+      config_class: the configuration.
       names: fields to leave out.
     """
+    flagged = [each.name for each in declarations(config_class).values() if each.flag]
+    return only(config_class, [name for name in flagged if name not in names])
+
+
+def only(config_class: type, names: Collection[str], required: Collection[str] = ()) -> type:
+    """A configuration of some fields of another, in their order.
+
+    Args:
+      config_class: the configuration.
+      names: fields to keep.
+      required: those that have no default here.
+    """
     hints = typing.get_type_hints(config_class)
-    kept = [each.name for each in _flag_fields(config_class) if each.name not in names]
     fields = [
-        (each.name, hints[each.name], _copy(each))
+        (each.name, hints[each.name], _field_like(each, each.name in required))
         for each in dataclasses.fields(config_class)
-        if each.name in kept
+        if each.name in names
     ]
-    return dataclasses.make_dataclass(f'Shared{config_class.__name__}', fields, frozen=True)
+    name = f'Part{config_class.__name__}'
+    # Fields without a default come first.
+    fields.sort(key=lambda part: part[2].default is not REQUIRED)
+    return dataclasses.make_dataclass(name, fields, bases=(Config,), frozen=True)
 
 
-def _copy(field: dataclasses.Field) -> dataclasses.Field:
-    return dataclasses.field(default=field.default, metadata=field.metadata)
+def _field_like(each: dataclasses.Field, required: bool) -> dataclasses.Field:
+    default = REQUIRED if required else each.default
+    return dataclasses.field(default=default, metadata=each.metadata)
 
 
-def define_process_flags() -> None:
-    """Defines the flags by which several processes meet.
+class Command:
+    """A module's `main`: reads flags, calls a function with configurations, reports errors.
 
-    They say how a run is launched, not what it is: unlike a configuration's they are not saved.
+    Attributes:
+      function: what is called with the configurations.
+      fields: the declarations of all flags, by name.
+      argv: the flags as they were typed, of the newest call.
     """
-    flags.DEFINE_string(
-        'coordinator', None, 'host:port of process 0, to train with several; auto asks the cluster'
-    )
-    flags.DEFINE_integer('num_processes', None, 'processes that train together', upper_bound=MOST)
-    flags.DEFINE_integer('process_id', None, 'which of them this is, from 0')
-    flags.DEFINE_integer(
-        'peer_timeout',
-        120,
-        'seconds to wait for all processes at the start; later, seconds of silence of one after '
-        'which the others end too, with a non-zero exit code',
-        lower_bound=1,
-        upper_bound=10**6,
-    )
 
+    argv: Sequence[str] = ()
 
-def join_processes() -> None:
-    """Meets the other processes that the flags speak of; to be called before jax is used.
+    def __init__(self, function: Callable[..., int | None], config_classes: Sequence[type]):
+        """Initialises the command.
 
-    Raises:
-      ValueError: for flags that do not fit together.
-    """
-    from osgan_jax.runtime import processes
+        Args:
+          function: takes an instance of each class, returns an exit code or None for 0. The
+            docstring of its module is the first part of --help.
+          config_classes: configurations whose fields are the flags.
+        """
+        self.function = function
+        self._config_classes = (*config_classes, _Common)
+        self.fields: Mapping[str, Declaration] = {
+            name: each
+            for config_class in self._config_classes
+            for name, each in declarations(config_class).items()
+            if each.flag
+        }
 
-    values = flags.FLAGS
-    processes.join(
-        values.coordinator,
-        values.num_processes,
-        values.process_id,
-        peer_timeout=values.peer_timeout,
-    )
+    def __call__(self, argv: Sequence[str] | None = None) -> int:
+        """Runs the command; what goes wrong becomes one sentence on stderr and exit code 1.
 
+        Args:
+          argv: the flags; by default those that the process was started with.
+        """
+        words = sys.argv if argv is None else [self.function.__module__, *argv]
+        try:
+            self.argv = words[1:]
+            with _defined(self.fields.values()):
+                app.run(self._run, argv=words, flags_parser=self._parse)
+        except SystemExit as ended:
+            return ended.code or 0
+        raise AssertionError('absl returned without an exit code')
 
-def _flag_fields(config_class: type) -> list[config.Declaration]:
-    """The fields that a person may set; others are decided when the run starts."""
-    return [each for each in config.declarations(config_class).values() if each.flag]
+    def help(self, full: bool = False) -> str:
+        """The text of --help, or of --helpfull, which has absl's own flags too."""
+        text = flag_help.describe(self.function.__globals__['__doc__'], self.fields.values())
+        if full:
+            theirs = [
+                each for each in flags.FLAGS.flags_by_module_dict() if each.startswith('absl')
+            ]
+            text += ''.join(map(flags.FLAGS.module_help, sorted(theirs)))
+        return text
 
+    def _parse(self, argv: list[str]) -> list[str]:
+        asked = {each.lstrip('-') for each in argv[1:] if each.startswith('-')} & _HELP
+        if asked:
+            print(self.help(full='helpfull' in asked), flush=True)
+            sys.exit(0)
+        try:
+            return flags.FLAGS(argv)
+        except flags.Error as error:
+            # absl's words on --flagfile begin with a shout.
+            said = _sentence(error).removeprefix('ERROR:: ')
+            sys.exit(_fail(f'{said} (--help lists the flags)'))
+        except UnicodeDecodeError as error:
+            sys.exit(_fail(f'a --flagfile is to be text of flags, one a line: {_sentence(error)}'))
 
-def run(main: Callable[[], int | None]) -> None:
-    """Parses the flags and runs `main`; what goes wrong becomes one sentence and exit code 1."""
-
-    def guarded(argv: list[str]) -> int:
+    def _run(self, argv: list[str]) -> int:
         if len(argv) > 1:
             return _fail(f'unexpected argument {argv[1]!r}: flags are written --name=value')
         # Libraries log their inner life at INFO; a person wants the run's own words.
         logging.set_verbosity(logging.WARNING)
         try:
-            code = _outcome(main)
+            *configs, common = map(_from_flags, self._config_classes)
+        except ValueError as error:
+            if flags.FLAGS.debug:
+                raise
+            return _fail(_sentence(error))
+        try:
+            code = _outcome(self.function, configs, common)
         except Exception:
             # --debug, or what nobody foresaw.
             if not _has_peers():
@@ -158,12 +225,61 @@ def run(main: Callable[[], int | None]) -> None:
             processes.leave(code)
         return code
 
-    app.run(guarded, flags_parser=_parse)
+
+@contextlib.contextmanager
+def _defined(fields: Collection[Declaration]) -> Iterator[None]:
+    """Has the flags of fields among absl's; afterwards all others are what they were before."""
+    before = flagsaver.save_flag_values()
+    for each in fields:
+        _define(each)
+    try:
+        yield
+    finally:
+        for each in fields:
+            delattr(flags.FLAGS, each.name)
+        # Libraries that were imported meanwhile have defined their own, and go on using them.
+        flagsaver.restore_flag_values({**flagsaver.save_flag_values(), **before})
 
 
-def _outcome(main: Callable[[], int | None]) -> int:
-    """Runs `main` and returns the exit code."""
-    # Imported here: `--help` and a wrong flag need not wait for jax.
+def _define(each: Declaration) -> None:
+    default = None if each.default is REQUIRED else each.default
+    if each.many:
+        define = flags.DEFINE_multi_string if each.repeated else flags.DEFINE_list
+        texts = None if default is None else [str(value) for value in default]
+        define(each.name, texts, each.help)
+    elif each.choices:
+        flags.DEFINE_enum(each.name, default, each.choices, each.help)
+    else:
+        _DEFINE[each.kind](each.name, default, each.help)
+    if each.default is REQUIRED:
+        flags.mark_flag_as_required(each.name)
+
+
+def _from_flags(config_class: type) -> Any:
+    """A configuration with the values of the flags.
+
+    Raises:
+      ValueError: for a value that the configuration refuses, or a list of something else than it
+        takes.
+    """
+    values = {}
+    for each in declarations(config_class).values():
+        if not each.flag:
+            continue
+        value = flags.FLAGS[each.name].value
+        if each.many and value is not None:
+            try:
+                value = tuple(each.kind(text) for text in value)
+            except ValueError as error:
+                raise ValueError(f'{each.name}: {error}') from error
+        values[each.name] = value
+    return config_class(**values)
+
+
+def _outcome(
+    function: Callable[..., int | None], configs: Sequence[Config], common: _Common
+) -> int:
+    """Calls a command's function with its configurations and returns the exit code."""
     import jax
 
     from osgan_jax.engine import checkpoints
@@ -171,10 +287,13 @@ def _outcome(main: Callable[[], int | None]) -> int:
     from osgan_jax.runtime import processes, settings
 
     settings.keep_pages()
-    if _COMPILATION_CACHE.value != 'off' and not settings.keep_compiled(_COMPILATION_CACHE.value):
+    directory = common.compilation_cache
+    if directory != 'off' and not settings.keep_compiled(directory):
         print('warning: no directory for compiled programs can be written (--compilation_cache)')
     try:
-        return main() or 0
+        if any(getattr(each, 'deterministic', False) for each in configs):
+            settings.request_determinism()
+        return function(*configs) or 0
     except trainer.Stopped as stopped:
         if processes.is_first():
             print(stopped, flush=True)
@@ -188,13 +307,13 @@ def _outcome(main: Callable[[], int | None]) -> int:
         checkpoints.CheckpointError,
         processes.PeerError,
     ) as error:
-        if _DEBUG.value:
+        if common.debug:
             raise
         return _fail(processes.speaker() + _sentence(error))
     # Products of flags may be more than devices count to, let alone hold.
     except (MemoryError, OverflowError, jax.errors.JaxRuntimeError) as error:
         too_much = isinstance(error, MemoryError | OverflowError) or _EXHAUSTED.search(str(error))
-        if _DEBUG.value or not too_much:
+        if common.debug or not too_much:
             raise
         return _fail(
             f'{processes.speaker()}there is not enough memory: ask for smaller batches, fewer '
@@ -203,7 +322,7 @@ def _outcome(main: Callable[[], int | None]) -> int:
 
 
 def _greatest_numbers() -> str:
-    """The two greatest numbers that were asked for, to say after what is too much."""
+    """The two greatest numbers among the flags that were given, to say what is too much."""
     given = {
         f'--{name}={value}': int(value)
         for name in flags.FLAGS
@@ -220,17 +339,6 @@ def _has_peers() -> bool:
     import jax
 
     return jax.distributed.is_initialized()
-
-
-def _parse(argv: list[str]) -> list[str]:
-    try:
-        return flags.FLAGS(argv)
-    except flags.Error as error:
-        # absl's words on --flagfile begin with a shout.
-        said = _sentence(error).removeprefix('ERROR:: ')
-        sys.exit(_fail(f'{said} (--help lists the flags)'))
-    except UnicodeDecodeError as error:
-        sys.exit(_fail(f'a --flagfile is to be text of flags, one a line: {_sentence(error)}'))
 
 
 def _fail(message: str) -> int:

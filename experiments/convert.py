@@ -1,4 +1,4 @@
-"""Makes a run out of StyleGAN2's or BigGAN's published weights.
+r"""Makes a run out of StyleGAN2's or BigGAN's published weights.
 
     python -m experiments.convert --weights=G.npz,D.npz --method=stylegan2 --dataset=ffhq \
         --workdir=runs/official
@@ -26,10 +26,10 @@ are; those with half of its channels below a grid of 64, or fewer layers, are re
 """
 
 import dataclasses
-
-from absl import flags
+import sys
 
 from experiments import cli
+from osgan_jax.engine.config import REQUIRED, Config, field
 from osgan_jax.gan.config import TrainConfig
 
 # What else a run is made with is as published, or found in the weights.
@@ -37,37 +37,37 @@ _SHARED = (
     *('method', 'dataset', 'data_dir', 'split', 'upscale', 'seed', 'precision'),
     *('image_size', 'width', 'channel_multiplier', 'latent_dim'),
 )
-_Shared = cli.without(
-    TrainConfig, [each.name for each in dataclasses.fields(TrainConfig) if each.name not in _SHARED]
-)
-
-_WORKDIR = flags.DEFINE_string('workdir', None, 'directory of the run; created', required=True)
-_WEIGHTS = flags.DEFINE_list('weights', None, 'files of G and D, or one of both', required=True)
-_GENERATOR_ONLY = flags.DEFINE_bool(
-    'generator_only', False, 'do without the weights of D: nothing can be compressed under it'
-)
-cli.define_flags(_Shared, {'method': None, 'dataset': None})
-flags.mark_flags_as_required(['method', 'dataset'])
+_Shared = cli.only(TrainConfig, _SHARED, required=('method', 'dataset'))
 
 
-def main() -> None:
+@dataclasses.dataclass(frozen=True)
+class Weights(Config):
+    """The files to read."""
+
+    weights: tuple[str, ...] = field(REQUIRED, 'files of G and D, or one of both')
+    generator_only: bool = field(
+        False, 'do without the weights of D: nothing can be compressed under it'
+    )
+
+
+@cli.command(cli.Workdir, Weights, _Shared)
+def main(where: cli.Workdir, files: Weights, shared: Config) -> None:
     """Converts what the flags name."""
     from osgan_jax.gan import model
     from osgan_jax.pretrained import convert
 
-    values = dataclasses.asdict(cli.config_from_flags(_Shared))
     run, written = convert.convert(
-        _WEIGHTS.value,
-        TrainConfig(**values),
-        _WORKDIR.value,
-        generator_only=_GENERATOR_ONLY.value,
+        files.weights,
+        TrainConfig(**dataclasses.asdict(shared)),
+        where.workdir,
+        generator_only=files.generator_only,
     )
     judge = f'D {model.num_parameters(written.params_d):,} parameters'
-    if _GENERATOR_ONLY.value:
+    if files.generator_only:
         judge = 'D as it is initialised: compress nothing under it'
     classes = f'{run.num_classes} classes' if run.num_classes else 'no labels'
     print(
-        f'Wrote config.json and a checkpoint of step 0 to {_WORKDIR.value}: {run.config.method} of '
+        f'Wrote config.json and a checkpoint of step 0 to {where.workdir}: {run.config.method} of '
         f'{run.config.image_size} pixels, {classes}, G '
         f'{model.num_parameters(written.params_g):,} parameters, {judge}.',
         flush=True,
@@ -75,4 +75,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    sys.exit(main())

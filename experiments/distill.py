@@ -1,4 +1,4 @@
-"""Distils a teacher into a smaller student, with data or without: the paper's Section 4.4.
+r"""Distils a teacher into a smaller student, with data or without: the paper's Section 4.4.
 
     python -m experiments.distill --algorithm=one_stage --teacher=runs/teacher \
         --num_steps=2000 --workdir=runs/student
@@ -22,27 +22,23 @@ same command again resumes; Ctrl-C saves first. A student is a teacher like any 
 --teacher.
 """
 
-from absl import flags
+import sys
 
 from experiments import cli
 from osgan_jax.distillation.config import DistillConfig
 
-_WORKDIR = flags.DEFINE_string('workdir', None, 'directory of the run; created', required=True)
-cli.define_flags(DistillConfig)
-cli.define_process_flags()
 
-
-def main() -> None:
+@cli.command(cli.Workdir, DistillConfig, cli.Processes)
+def main(where: cli.Workdir, config: DistillConfig, peers: cli.Processes) -> None:
     """Distils what the flags say."""
     from osgan_jax import distillation
     from osgan_jax.runtime import processes
 
-    config = cli.config_from_flags(DistillConfig)
-    cli.join_processes()
-    distillation.distill(config, _WORKDIR.value)
+    peers.join()
+    distillation.distill(config, where.workdir)
     if processes.is_first():
-        print(f'Done: accuracies, samples and checkpoints are in {_WORKDIR.value}.', flush=True)
+        print(f'Done: accuracies, samples and checkpoints are in {where.workdir}.', flush=True)
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    sys.exit(main())

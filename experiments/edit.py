@@ -1,4 +1,4 @@
-"""Edits images with the generator of a training run.
+r"""Edits images with the generator of a training run.
 
     python -m experiments.edit --workdir=runs/ffhq --sheet=mixing,interpolate_w,truncation
 
@@ -37,31 +37,36 @@ moved by --strengths, in standard deviations of w along it, and direction_3.webp
 2,000 digits that a classifier labels.
 """
 
+import dataclasses
 import pathlib
-
-from absl import flags
+import sys
 
 from experiments import cli
 from osgan_jax.editing.config import EditConfig
-
-_WORKDIR = flags.DEFINE_string('workdir', None, 'directory of the training run', required=True)
-_OUT = flags.DEFINE_string('out', None, 'where to write; default WORKDIR/edits')
-_STEP = flags.DEFINE_integer('step', None, 'checkpoint; default the newest good one')
-cli.define_flags(EditConfig)
+from osgan_jax.engine.config import REQUIRED, Config, field
 
 
-def main() -> None:
+@dataclasses.dataclass(frozen=True)
+class Run(Config):
+    """The checkpoint to edit with, and where the sheets go."""
+
+    workdir: str = field(REQUIRED, 'directory of the training run')
+    out: str | None = field(None, 'directory to write to; by default WORKDIR/edits', group='output')
+    step: int | None = field(None, "the checkpoint's step; the newest good one by default")
+
+
+@cli.command(Run, EditConfig)
+def main(run: Run, config: EditConfig) -> None:
     """Draws what the flags ask for."""
     from osgan_jax import editing
     from osgan_jax.compression.config import KINDS
     from osgan_jax.gan import sampling
 
-    config = cli.config_from_flags(EditConfig)
-    sampler = sampling.Sampler(_WORKDIR.value, _STEP.value, KINDS)
-    out = pathlib.Path(_OUT.value or pathlib.Path(_WORKDIR.value) / 'edits')
+    sampler = sampling.Sampler(run.workdir, run.step, KINDS)
+    out = pathlib.Path(run.out or pathlib.Path(run.workdir) / 'edits')
     written = editing.edit(sampler, config, out, say=lambda text: print(text, flush=True))
     print(f'Wrote {", ".join(written)} to {out}, from step {sampler.step}.', flush=True)
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    sys.exit(main())

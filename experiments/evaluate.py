@@ -1,4 +1,4 @@
-"""Scores checkpoints of a training run against its dataset, and how smooth its generator is.
+r"""Scores checkpoints of a training run against its dataset, and how smooth its generator is.
 
     python -m experiments.evaluate --workdir=runs/lsgan --metrics=fid,kid,is,pr
 
@@ -24,84 +24,108 @@ are w_end. --path_length_crop compares the middle of aligned faces alone, and na
 all of which go through VGG16: work for a GPU, unless images are small or pairs fewer.
 """
 
+import dataclasses
 import pathlib
 import sys
 import time
 
-from absl import flags
-
 from experiments import cli
-
-_WORKDIR = flags.DEFINE_string('workdir', None, 'directory of the training run', required=True)
-_METRICS = flags.DEFINE_list(
-    'metrics', ['fid', 'kid', 'is', 'pr'], 'some of fid, kid, is, pr; or none'
-)
-_STEP = flags.DEFINE_integer('step', None, 'checkpoint; default the newest good one')
-_ALL = flags.DEFINE_bool('all', False, 'every checkpoint')
-_BEST = flags.DEFINE_bool('best', False, 'the checkpoint in WORKDIR/best')
-_AGAIN = flags.DEFINE_bool('again', False, 'also what was scored before')
-_NUM_SAMPLES = flags.DEFINE_integer(
-    'num_samples', 10_000, 'images drawn', lower_bound=2, upper_bound=cli.MOST
-)
-_SEED = flags.DEFINE_integer(
-    'seed', 0, 'seed of the latents', lower_bound=0, upper_bound=cli.MOST_SEED
-)
-_WEIGHTS = flags.DEFINE_string('inception_weights', None, 'file of Inception weights, or fetch')
-_CONVENTION = flags.DEFINE_enum(
-    'convention', 'torch', ['torch', 'tf1', 'clean'], "how the Inception network's input is made"
-)
-_PATH_LENGTH = flags.DEFINE_list(
-    'path_length', [], 'perceptual path lengths: some of w_end, w_full, z_end, z_full'
-)
-_PATH_LENGTH_CROP = flags.DEFINE_bool(
-    'path_length_crop', False, 'path lengths of the middle of aligned faces'
-)
-_PATH_LENGTH_PAIRS = flags.DEFINE_integer(
-    'path_length_pairs',
-    50_000,
-    'pairs of images of a path length',
-    lower_bound=1,
-    upper_bound=cli.MOST,
-)
-_LPIPS_WEIGHTS = flags.DEFINE_list(
-    'lpips_weights', [], "files of VGG16's and LPIPS's weights, for path lengths"
-)
-_SPLIT = flags.DEFINE_string('split', None, "part of the dataset; default the run's")
-_DATA_DIR = flags.DEFINE_string('data_dir', None, "where the dataset lies; default the run's")
-_CACHE_DIR = flags.DEFINE_string('cache_dir', None, "where statistics are kept; default the user's")
+from osgan_jax.engine.config import MAX_SEED, REQUIRED, Config, field
+from osgan_jax.gan.config import CONVENTIONS
 
 
-def main() -> None:
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig(Config):
+    """The checkpoints to score, and by what."""
+
+    workdir: str = field(REQUIRED, 'directory of the training run')
+    step: int | None = field(None, "the checkpoint's step; the newest good one by default")
+    all: bool = field(False, 'score every checkpoint')
+    best: bool = field(False, 'score the checkpoint in WORKDIR/best')
+    again: bool = field(False, 'score anew what was scored before')
+    seed: int = field(0, 'seed of the latents', at_least=0, at_most=MAX_SEED)
+    metrics: tuple[str, ...] = field(
+        ('fid', 'kid', 'is', 'pr'),
+        'scores against the dataset; none for an empty list',
+        group='evaluation',
+        names='osgan_jax.evaluation.metrics.registry:names',
+    )
+    num_samples: int = field(
+        10_000, 'images drawn from the generator', group='evaluation', at_least=2
+    )
+    inception_weights: str | None = field(
+        None,
+        'file of Inception weights, or fetch to download it; by default features come from a '
+        'classifier that is trained on the dataset',
+        group='evaluation',
+    )
+    convention: str = field(
+        'torch',
+        'which implementation of FID the input of the Inception network follows',
+        group='evaluation',
+        choices=CONVENTIONS,
+    )
+    path_length: tuple[str, ...] = field(
+        (),
+        'perceptual path lengths to measure',
+        group='evaluation',
+        choices=('w_end', 'w_full', 'z_end', 'z_full'),
+    )
+    path_length_crop: bool = field(
+        False, 'compare the middle of aligned faces alone', group='evaluation'
+    )
+    path_length_pairs: int = field(
+        50_000, 'pairs of images for a path length', group='evaluation', at_least=1
+    )
+    lpips_weights: tuple[str, ...] = field(
+        (), "files of VGG16's and LPIPS's weights, for path lengths", group='evaluation'
+    )
+    split: str | None = field(None, "part of the dataset; the run's by default", group='data')
+    data_dir: str | None = field(
+        None, "directory or file of the dataset; the run's by default", group='data'
+    )
+    cache_dir: str | None = field(
+        None,
+        "directory that keeps statistics of datasets; by default in the user's cache",
+        group='data',
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if sum([self.all, self.best, self.step is not None]) > 1:
+            raise ValueError('--step, --all and --best exclude each other')
+        if not self.metrics and not self.path_length:
+            raise ValueError('--metrics and --path_length are both empty: give what to score')
+
+
+@cli.command(EvaluateConfig)
+def main(asked: EvaluateConfig) -> None:
     """Scores what the flags ask for."""
     from osgan_jax.compression.config import KINDS
     from osgan_jax.engine import checkpoints
     from osgan_jax.evaluation import score_log
     from osgan_jax.gan import sampling
 
-    workdir = pathlib.Path(_WORKDIR.value)
-    if sum([_ALL.value, _BEST.value, _STEP.value is not None]) > 1:
-        raise ValueError('--step, --all and --best exclude each other')
-    if not _METRICS.value and not _PATH_LENGTH.value:
-        raise ValueError('--metrics and --path_length are both empty: give what to score')
-    source = workdir / 'best' if _BEST.value else workdir
+    workdir = pathlib.Path(asked.workdir)
+    source = workdir / 'best' if asked.best else workdir
     run = sampling.read(source, KINDS)
-    steps = [_STEP.value]
-    if _ALL.value:
+    steps = [asked.step]
+    if asked.all:
         with checkpoints.Checkpoints(source, read_only=True) as saved:
             steps = saved.steps()
     # What is not there should not cost a classifier.
     sampler = sampling.Sampler(source, steps[0] if steps else None, KINDS)
-    if not _ALL.value:
+    if not asked.all:
         steps = [sampler.step]
-    paths = _path_lengths(sampler.gan)
-    scorers = [_scores(sampler.gan, run.config)] if _METRICS.value else []
-    _say_cost(workdir, steps, paths)
+    paths = _path_lengths(asked, sampler.gan)
+    scorers = [_scores(asked, sampler.gan, run.config)] if asked.metrics else []
+    _say_cost(asked, steps, paths)
     for step in steps:
         if step != sampler.step:
             sampler = sampling.Sampler(source, step, KINDS)
         for evaluator in (*scorers, *paths):
             known = _known(score_log.read(workdir), step, evaluator)
-            if known is not None and not _AGAIN.value:
+            if known is not None and not asked.again:
                 print(f'{_line(step, known)} (scored before; --again scores anew)', flush=True)
                 continue
             values = evaluator(sampler.variables)
@@ -114,24 +138,24 @@ def main() -> None:
     print(f'Written: {workdir / score_log.FILE} and {path}')
 
 
-def _scores(gan, config):
+def _scores(asked: EvaluateConfig, gan, config):
     """What scores samples against the dataset, as the flags ask."""
     from osgan_jax import data
     from osgan_jax.evaluation import evaluators
 
     dataset = data.load(
         config.dataset,
-        split=_SPLIT.value or config.split,
-        data_dir=_DATA_DIR.value or config.data_dir,
+        split=asked.split or config.split,
+        data_dir=asked.data_dir or config.data_dir,
         image_size=config.image_size,
         channels=config.channels,
         upscale=config.upscale,
     )
     extractor = evaluators.extractor_for(
         dataset,
-        inception_weights=_WEIGHTS.value,
-        convention=_CONVENTION.value,
-        cache_dir=_CACHE_DIR.value,
+        inception_weights=asked.inception_weights,
+        convention=asked.convention,
+        cache_dir=asked.cache_dir,
         progress=_Progress('training the classifier, step'),
     )
     if extractor.name != 'inception':
@@ -143,45 +167,45 @@ def _scores(gan, config):
         gan,
         dataset,
         extractor,
-        metrics=_METRICS.value,
-        num_samples=_NUM_SAMPLES.value,
-        seed=_SEED.value,
-        cache_dir=_CACHE_DIR.value,
+        metrics=asked.metrics,
+        num_samples=asked.num_samples,
+        seed=asked.seed,
+        cache_dir=asked.cache_dir,
         progress=_Progress('image'),
     )
 
 
-def _path_lengths(gan):
+def _path_lengths(asked: EvaluateConfig, gan):
     """What measures the path lengths that the flags ask for."""
     from osgan_jax.evaluation import path_lengths
 
-    if not _PATH_LENGTH.value:
+    if not asked.path_length:
         return []
-    distance = path_lengths.distance_for(_LPIPS_WEIGHTS.value)
+    distance = path_lengths.distance_for(asked.lpips_weights)
     return [
         path_lengths.path_length_of(
             gan,
             distance,
             which,
-            crop=_PATH_LENGTH_CROP.value,
-            num_pairs=_PATH_LENGTH_PAIRS.value,
-            seed=_SEED.value,
+            crop=asked.path_length_crop,
+            num_pairs=asked.path_length_pairs,
+            seed=asked.seed,
             progress=_Progress(f'path length {which}, pair'),
         )
-        for which in dict.fromkeys(_PATH_LENGTH.value)
+        for which in dict.fromkeys(asked.path_length)
     ]
 
 
-def _say_cost(workdir: pathlib.Path, steps, paths) -> None:
+def _say_cost(asked: EvaluateConfig, steps, paths) -> None:
     """Says how many images the path lengths will take that are not known yet."""
     from osgan_jax.evaluation import score_log
 
-    entries = score_log.read(workdir)
+    entries = score_log.read(asked.workdir)
     count = sum(
-        _AGAIN.value or _known(entries, step, path) is None for step in steps for path in paths
+        asked.again or _known(entries, step, path) is None for step in steps for path in paths
     )
     if count:
-        about, pairs = paths[0].about, _PATH_LENGTH_PAIRS.value
+        about, pairs = paths[0].about, asked.path_length_pairs
         print(
             f'Path lengths to measure: {count}, each of {pairs:,} pairs; '
             f'{2 * pairs * count:,} images are drawn, and compared by {about["distance"]} '
@@ -229,4 +253,4 @@ class _Progress:
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    sys.exit(main())

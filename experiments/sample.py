@@ -1,4 +1,4 @@
-"""Draws images from a checkpoint of a training run.
+r"""Draws images from a checkpoint of a training run.
 
     python -m experiments.sample --workdir=runs/lsgan --count=16 --interpolate=4
 
@@ -7,66 +7,69 @@ interpolations.png, a row a pair of latents. Takes seconds. A run that is still 
 sampled; --step chooses an older checkpoint, --label one class of a conditional run.
 """
 
+import dataclasses
 import pathlib
-
-from absl import flags
+import sys
 
 from experiments import cli
-
-_WORKDIR = flags.DEFINE_string('workdir', None, 'directory of the training run', required=True)
-_OUT = flags.DEFINE_string('out', None, 'where to write; default WORKDIR/generated')
-_STEP = flags.DEFINE_integer('step', None, 'checkpoint; default the newest good one')
-_SEED = flags.DEFINE_integer(
-    'seed', 0, 'seed of the latents', lower_bound=0, upper_bound=cli.MOST_SEED
-)
-_GRID = flags.DEFINE_integer(
-    'grid', 64, 'images in grid.png, 0 for none', lower_bound=0, upper_bound=cli.MOST
-)
-_COUNT = flags.DEFINE_integer('count', 0, 'separate PNG files', lower_bound=0, upper_bound=cli.MOST)
-_INTERPOLATE = flags.DEFINE_integer(
-    'interpolate', 0, 'rows of interpolations.png', lower_bound=0, upper_bound=cli.MOST
-)
-_STEPS = flags.DEFINE_integer(
-    'steps', 10, 'images a row of interpolations', lower_bound=2, upper_bound=cli.MOST
-)
-_LABEL = flags.DEFINE_integer('label', None, 'class of all images; default every class in turn')
+from osgan_jax.engine.config import MAX_SEED, REQUIRED, Config, field
 
 
-def main() -> None:
-    """Writes what the flags ask for."""
+@dataclasses.dataclass(frozen=True)
+class SampleConfig(Config):
+    """The images to draw, and of which checkpoint."""
+
+    workdir: str = field(REQUIRED, 'directory of the training run')
+    out: str | None = field(
+        None, 'directory to write to; by default WORKDIR/generated', group='output'
+    )
+    step: int | None = field(None, "the checkpoint's step; the newest good one by default")
+    seed: int = field(0, 'seed of the latents', at_least=0, at_most=MAX_SEED)
+    grid: int = field(64, 'images in grid.png; 0 for none', group='output', at_least=0)
+    count: int = field(0, 'images to write as separate PNG files', group='output', at_least=0)
+    interpolate: int = field(
+        0, 'rows of interpolations.png; 0 for none', group='output', at_least=0
+    )
+    steps: int = field(10, 'images in a row of interpolations.png', group='output', at_least=2)
+    label: int | None = field(None, 'class of all images; by default every class in turn')
+
+
+@cli.command(SampleConfig)
+def main(asked: SampleConfig) -> None:
+    """Draws the images and writes them."""
     import jax.numpy as jnp
 
     from osgan_jax import reporting
     from osgan_jax.compression.config import KINDS
     from osgan_jax.gan import sampling
 
-    sampler = sampling.Sampler(_WORKDIR.value, _STEP.value, KINDS)
-    out = pathlib.Path(_OUT.value or pathlib.Path(_WORKDIR.value) / 'generated')
+    sampler = sampling.Sampler(asked.workdir, asked.step, KINDS)
+    out = pathlib.Path(asked.out or pathlib.Path(asked.workdir) / 'generated')
     scale = reporting.visible_scale(sampler.run.config.image_size)
 
     def generate(count: int):
-        labels = sampler.labels(count, _LABEL.value)
-        return sampler.images(sampler.latents(count, _SEED.value), labels)
+        labels = sampler.labels(count, asked.label)
+        return sampler.images(sampler.latents(count, asked.seed), labels)
 
     written = []
-    if _GRID.value:
+    if asked.grid:
         columns = None
-        if sampler.gan.num_classes and _LABEL.value is None:
-            columns = min(sampler.gan.num_classes, 16, _GRID.value)
-        image = reporting.grid(generate(_GRID.value), columns=columns, scale=scale)
+        if sampler.gan.num_classes and asked.label is None:
+            columns = min(sampler.gan.num_classes, 16, asked.grid)
+        image = reporting.grid(generate(asked.grid), columns=columns, scale=scale)
         reporting.save_png(out / 'grid.png', image)
         written.append('grid.png')
-    if _COUNT.value:
-        for index, image in enumerate(generate(_COUNT.value)):
+    if asked.count:
+        for index, image in enumerate(generate(asked.count)):
             reporting.save_png(out / f'image_{index:05d}.png', image)
-        written.append(f'{_COUNT.value} separate images')
-    if _INTERPOLATE.value:
-        ends = sampler.latents(2 * _INTERPOLATE.value, _SEED.value)
-        path = sampling.interpolate(ends, _STEPS.value)
+        written.append(f'{asked.count} separate images')
+    if asked.interpolate:
+        ends = sampler.latents(2 * asked.interpolate, asked.seed)
+        path = sampling.interpolate(ends, asked.steps)
         # One label a row: classes are not points on a line.
-        labels = sampler.labels(_INTERPOLATE.value, _LABEL.value)
-        labels = None if labels is None else jnp.repeat(labels, _STEPS.value)
-        image = reporting.grid(sampler.images(path, labels), columns=_STEPS.value, scale=scale)
+        labels = sampler.labels(asked.interpolate, asked.label)
+        labels = None if labels is None else jnp.repeat(labels, asked.steps)
+        image = reporting.grid(sampler.images(path, labels), columns=asked.steps, scale=scale)
         reporting.save_png(out / 'interpolations.png', image)
         written.append('interpolations.png')
     if not written:
@@ -75,4 +78,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Trains a classifier on data: a teacher for experiments.distill.
+r"""Trains a classifier on data: a teacher for experiments.distill.
 
     python -m experiments.teacher --dataset=digits --num_steps=1500 --workdir=runs/teacher
 
@@ -16,27 +16,23 @@ checkpoints/, and evaluations.jsonl and evaluations.png, the accuracy on the tes
 --dataset=npz --data_dir=train.npz --test_data_dir=test.npz --test_split=train.
 """
 
-from absl import flags
+import sys
 
 from experiments import cli
 from osgan_jax.distillation.config import TeacherConfig
 
-_WORKDIR = flags.DEFINE_string('workdir', None, 'directory of the run; created', required=True)
-cli.define_flags(TeacherConfig)
-cli.define_process_flags()
 
-
-def main() -> None:
+@cli.command(cli.Workdir, TeacherConfig, cli.Processes)
+def main(where: cli.Workdir, config: TeacherConfig, peers: cli.Processes) -> None:
     """Trains what the flags say."""
     from osgan_jax import distillation
     from osgan_jax.runtime import processes
 
-    config = cli.config_from_flags(TeacherConfig)
-    cli.join_processes()
-    distillation.train_teacher(config, _WORKDIR.value)
+    peers.join()
+    distillation.train_teacher(config, where.workdir)
     if processes.is_first():
-        print(f'Done: accuracies, curves and checkpoints are in {_WORKDIR.value}.', flush=True)
+        print(f'Done: accuracies, curves and checkpoints are in {where.workdir}.', flush=True)
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    sys.exit(main())

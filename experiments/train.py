@@ -1,4 +1,4 @@
-"""Trains a GAN in one stage, two stages, or with a shared forward pass.
+r"""Trains a GAN in one stage, two stages, or with a shared forward pass.
 
     python -m experiments.train --method=lsgan --scheme=one_stage --dataset=digits \
         --width=32 --num_steps=2000 --workdir=runs/lsgan
@@ -19,27 +19,23 @@ where process 0 runs on HOST and PORT is free there; under Slurm, Open MPI, Clou
 be resumed with another number of them.
 """
 
-from absl import flags
+import sys
 
 from experiments import cli
 from osgan_jax.gan.config import TrainConfig
 
-_WORKDIR = flags.DEFINE_string('workdir', None, 'directory of the run; created', required=True)
-cli.define_flags(TrainConfig)
-cli.define_process_flags()
 
-
-def main() -> None:
+@cli.command(cli.Workdir, TrainConfig, cli.Processes)
+def main(where: cli.Workdir, config: TrainConfig, peers: cli.Processes) -> None:
     """Trains what the flags say."""
     from osgan_jax.gan import trainer
     from osgan_jax.runtime import processes
 
-    config = cli.config_from_flags(TrainConfig)
-    cli.join_processes()
-    trainer.train(config, _WORKDIR.value)
+    peers.join()
+    trainer.train(config, where.workdir)
     if processes.is_first():
-        print(f'Done: samples, curves and checkpoints are in {_WORKDIR.value}.', flush=True)
+        print(f'Done: samples, curves and checkpoints are in {where.workdir}.', flush=True)
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    sys.exit(main())

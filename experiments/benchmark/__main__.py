@@ -1,4 +1,4 @@
-"""Times training steps of every scheme on random images, taking turns in one process.
+r"""Times training steps of every scheme on random images, taking turns in one process.
 
     python -m experiments.benchmark --image_size=64 --width=64 --batch_size=32
 
@@ -33,45 +33,18 @@ import pathlib
 import sys
 from typing import Any
 
-from absl import flags
-
 from experiments import cli
-from experiments.benchmark.config import BenchmarkConfig
+from experiments.benchmark.config import BenchmarkConfig, OtherConfig
 from osgan_jax.io import atomic
-
-_OUT = flags.DEFINE_string('out', None, 'JSON file to write, and a PNG beside it')
-_LOOP = flags.DEFINE_integer(
-    'loop', 0, 'steps to train, to see what the loop adds to them; 0: none', upper_bound=cli.MOST
-)
-_PIPELINE = flags.DEFINE_bool('pipeline', False, 'measure the input pipeline alone')
-_DATASET = flags.DEFINE_string('dataset', 'digits', 'for --loop and --pipeline; or synthetic')
-_DATA_DIR = flags.DEFINE_string('data_dir', None, 'where that dataset lies')
-_DISTILL = flags.DEFINE_list(
-    'distill', [], 'TEACHER:STUDENT pairs, whose rounds of distillation are timed instead of steps'
-)
-_ALGORITHMS = flags.DEFINE_list(
-    'algorithms', ['one_stage', 'dfad', 'zskt', 'kd'], 'for --distill; the first is the unit'
-)
-_GENERATOR_WIDTH = flags.DEFINE_integer(
-    'generator_width',
-    128,
-    "for --distill: channels of the generator's first grids",
-    lower_bound=2,
-    upper_bound=cli.MOST,
-)
-_NUM_WORKERS = flags.DEFINE_integer(
-    'num_workers', 0, 'processes that read and decode it', upper_bound=cli.MOST
-)
-cli.define_flags(BenchmarkConfig)
 
 _MOST_DEVICES = 1024  # that a CPU plays
 
 
-def main() -> None:
+@cli.command(BenchmarkConfig, OtherConfig)
+def main(config: BenchmarkConfig, other: OtherConfig) -> None:
     """Measures, prints and writes."""
     import jax
 
-    config = cli.config_from_flags(BenchmarkConfig)
     if config.num_devices:
         # On CPU there are as many devices as one asks for.
         if max(config.num_devices) > _MOST_DEVICES:
@@ -83,10 +56,10 @@ def main() -> None:
     from experiments.benchmark.peak import measure_peak
     from experiments.benchmark.rounds import check_rounds, measure_rounds
 
-    distilled = _distilled(config)
+    distilled = _distilled(config, other)
     cases = [] if distilled else config.cases()
     for case in distilled:
-        check_rounds(case, _ALGORITHMS.value)
+        check_rounds(case, other.algorithms)
     for case in cases:
         steps.check(case, config.scheme, peer=config.peer)
     machine = report.machine()
@@ -103,17 +76,17 @@ def main() -> None:
     grown = report.growth(rows)
     if grown:
         print('\n' + grown, flush=True)
-    feeding = _feeding(rows) if _LOOP.value or _PIPELINE.value else []
+    feeding = _feeding(other, rows) if other.loop or other.pipeline else []
     rounds = []
     for case in distilled:
-        timings = measure_rounds(case, _ALGORITHMS.value, repeats=config.repeats)
+        timings = measure_rounds(case, other.algorithms, repeats=config.repeats)
         rounds.append((case, timings))
         peak = peaks[case.precision]
         print('\n' + report.rounds_table(case, timings, peak), flush=True)
-    if _OUT.value:
+    if other.out:
         body = {
             'date': datetime.date.today().isoformat(),
-            'command': ['python', '-m', 'experiments.benchmark', *sys.argv[1:]],
+            'command': ['python', '-m', 'experiments.benchmark', *main.argv],
             'machine': machine,
             'peak_flops': peaks,
             'config': dataclasses.asdict(config),
@@ -123,26 +96,22 @@ def main() -> None:
         }
         charted = [(report.name(case), timings) for case, timings in rows]
         charted += [(case.name, timings) for case, timings in rounds]
-        _write(pathlib.Path(_OUT.value), body, charted)
+        _write(pathlib.Path(other.out), body, charted)
 
 
-def _distilled(config: BenchmarkConfig) -> list[Any]:
+def _distilled(config: BenchmarkConfig, other: OtherConfig) -> list[Any]:
     """The cases of --distill: all pairs, batch sizes, precisions and numbers of devices.
 
     Raises:
       ValueError: for a pair that is none.
     """
     from experiments.benchmark.rounds import RoundCase
-    from osgan_jax import distillation
 
     cases = []
-    for pair in _DISTILL.value:
+    for pair in other.distill:
         teacher, _, student = pair.partition(':')
         if not teacher or not student:
             raise ValueError(f'distill={pair!r}: expected TEACHER:STUDENT, as resnet34:resnet18')
-        for unknown in set(_ALGORITHMS.value) - set(distillation.ALGORITHMS):
-            known = ', '.join(distillation.ALGORITHMS)
-            raise ValueError(f'algorithms={unknown!r}: expected some of {known}')
         for batch_size, precision, num_devices in itertools.product(
             config.batch_size, config.precision, config.num_devices or (None,)
         ):
@@ -154,15 +123,15 @@ def _distilled(config: BenchmarkConfig) -> list[Any]:
                     channels=1 if teacher.startswith('lenet') else 3,
                     precision=precision,
                     num_devices=num_devices,
-                    generator_width=_GENERATOR_WIDTH.value,
+                    generator_width=other.generator_width,
                 )
             )
-    if cases and not _ALGORITHMS.value:
+    if cases and not other.algorithms:
         raise ValueError('algorithms: expected at least one')
     return cases
 
 
-def _feeding(rows) -> list[dict[str, Any]]:
+def _feeding(other: OtherConfig, rows) -> list[dict[str, Any]]:
     """Measures loop and pipeline for each case, prints and returns what was found."""
     from experiments.benchmark import loop, pipeline, report
 
@@ -170,16 +139,16 @@ def _feeding(rows) -> list[dict[str, Any]]:
     found = []
     for case, timings in rows:
         with pipeline.open_dataset(
-            _DATASET.value,
-            data_dir=_DATA_DIR.value,
+            other.dataset,
+            data_dir=other.data_dir,
             image_size=case.image_size,
             channels=case.channels,
         ) as dataset:
             entry: dict[str, Any] = {'case': report.name(case)}
             entry['dataset'] = dataset.name
-            case = dataclasses.replace(case, num_workers=_NUM_WORKERS.value)
-            if _LOOP.value:
-                timing = loop.measure_loop(case, dataset, num_steps=_LOOP.value)
+            case = dataclasses.replace(case, num_workers=other.num_workers)
+            if other.loop:
+                timing = loop.measure_loop(case, dataset, num_steps=other.loop)
                 entry['loop'] = {**dataclasses.asdict(timing), 'idle': timing.idle}
                 print(
                     f'{entry["case"]}, on {dataset.name}: {1e3 * timing.loop_seconds:.1f} ms a '
@@ -187,9 +156,9 @@ def _feeding(rows) -> list[dict[str, Any]]:
                     f'{timing.idle:.1%} of the time',
                     flush=True,
                 )
-            if _PIPELINE.value:
+            if other.pipeline:
                 rate = pipeline.measure_pipeline(
-                    dataset, batch_size=case.batch_size, num_workers=_NUM_WORKERS.value
+                    dataset, batch_size=case.batch_size, num_workers=other.num_workers
                 )
                 entry['pipeline'] = dataclasses.asdict(rate)
                 taken = case.batch_size / timings[0].seconds
@@ -215,4 +184,4 @@ def _write(path: pathlib.Path, body: dict[str, Any], rows) -> None:
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    sys.exit(main())

@@ -1,10 +1,11 @@
-"""What to measure: every field a flag of `experiments.benchmark`, most of them lists."""
+"""What `experiments.benchmark` measures: every field is a flag, most of them lists."""
 
 import dataclasses
 import itertools
 from collections.abc import Sequence
 from typing import Any
 
+from osgan_jax.distillation.config import ALGORITHMS
 from osgan_jax.engine.config import MAX_SEED, PRECISIONS, Config, field
 from osgan_jax.gan.config import TrainConfig
 
@@ -102,3 +103,45 @@ class BenchmarkConfig(Config):
                 )
             )
         return cases
+
+
+@dataclasses.dataclass(frozen=True)
+class OtherConfig(Config):
+    """The other things to measure, and the file to write."""
+
+    out: str | None = field(None, 'JSON file to write, and a PNG beside it', group='output')
+    loop: int = field(
+        0,
+        'steps to train, to see how much time the loop adds to them; 0 for none, else at least 30',
+        at_least=0,
+    )
+    pipeline: bool = field(False, 'measure the input pipeline alone')
+    dataset: str = field(
+        'digits',
+        'dataset of --loop and --pipeline, or synthetic for JPEG files of 178x218 pixels',
+        group='data',
+        names='osgan_jax.data:names',
+    )
+    data_dir: str | None = field(
+        None, 'directory or file of that dataset', group='data', decided_by='dataset'
+    )
+    num_workers: int = field(
+        0,
+        'processes that read and decode images for --loop and --pipeline',
+        group='data',
+        at_least=0,
+    )
+    distill: tuple[str, ...] = field(
+        (), 'TEACHER:STUDENT pairs, whose rounds of distillation are timed instead of steps'
+    )
+    algorithms: tuple[str, ...] = field(
+        ('one_stage', 'dfad', 'zskt', 'kd'),
+        'algorithms that take turns with --distill; the first is the unit',
+        choices=ALGORITHMS,
+    )
+    generator_width: int = field(
+        128,
+        "channels of the generator's first grids, with --distill",
+        group='networks',
+        at_least=2,
+    )

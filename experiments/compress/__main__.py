@@ -1,4 +1,4 @@
-"""Trains a narrower GAN under a trained one's discriminator: DGL-GAN, in one stage or two.
+r"""Trains a narrower GAN under a trained one's discriminator: DGL-GAN, in one stage or two.
 
     python -m experiments.compress --teacher=runs/stylegan2 --channel_multiplier=1/2 --weight=0.1 \
         --stage_one_kimg=64 --stage_two_kimg=64 --scheme=one_stage --workdir=runs/half
@@ -33,55 +33,63 @@ prints parameters, multiplications and measured times of generators by channel m
 the paper's Tables 2 to 4; it needs no teacher and trains nothing.
 """
 
-from absl import flags
+import dataclasses
+import sys
 
 from experiments import cli
 from experiments.compress.published import STUDIED
 from osgan_jax.compression.config import CompressConfig
-
-_WORKDIR = flags.DEFINE_string('workdir', None, 'directory of the run; created')
-_REPORT = flags.DEFINE_bool('report', False, 'print sizes and times of generators instead')
-_REPORT_NETWORK = flags.DEFINE_enum(
-    'report_network', 'stylegan2', list(STUDIED), 'whose generators to report'
-)
-_REPORT_SIZE = flags.DEFINE_integer(
-    'report_size', None, 'pixels; default 256 for stylegan2, 128 for biggan', upper_bound=cli.MOST
-)
-_REPORT_BATCH = flags.DEFINE_integer(
-    'report_batch', 1, 'images drawn at a time', lower_bound=1, upper_bound=cli.MOST
-)
-_REPORT_REPEATS = flags.DEFINE_integer(
-    'report_repeats', 5, 'timed draws, 0 for no times', lower_bound=0, upper_bound=cli.MOST
-)
-_REPORT_OUT = flags.DEFINE_string('report_out', None, 'JSON file for the report, besides printing')
-cli.define_flags(CompressConfig)
-cli.define_process_flags()
+from osgan_jax.engine.config import Config, field
 
 
-def main() -> None:
+@dataclasses.dataclass(frozen=True)
+class ReportConfig(Config):
+    """The report to print instead of training, and where a run would be."""
+
+    workdir: str | None = field(None, 'directory of the run; created (required but with --report)')
+    report: bool = field(False, 'print sizes and times of generators instead', group='output')
+    report_network: str = field(
+        'stylegan2',
+        'network whose generators to report',
+        group='output',
+        choices=tuple(STUDIED),
+    )
+    report_size: int | None = field(
+        None,
+        'height and width of images, in pixels; by default 256 for stylegan2, 128 for biggan',
+        group='output',
+    )
+    report_batch: int = field(1, 'images drawn at a time', group='output', at_least=1)
+    report_repeats: int = field(5, 'timed draws; 0 for no times', group='output', at_least=0)
+    report_out: str | None = field(
+        None, 'JSON file for the report, besides printing it', group='output'
+    )
+
+
+@cli.command(ReportConfig, CompressConfig, cli.Processes)
+def main(asked: ReportConfig, config: CompressConfig, peers: cli.Processes) -> None:
     """Trains what the flags say, or reports."""
-    if _REPORT.value:
+    if asked.report:
         from experiments.compress import report
 
         report.run(
-            _REPORT_NETWORK.value,
-            _REPORT_SIZE.value,
-            batch_size=_REPORT_BATCH.value,
-            repeats=_REPORT_REPEATS.value,
-            out=_REPORT_OUT.value,
+            asked.report_network,
+            asked.report_size,
+            batch_size=asked.report_batch,
+            repeats=asked.report_repeats,
+            out=asked.report_out,
         )
         return
-    if _WORKDIR.value is None:
+    if asked.workdir is None:
         raise ValueError('give --workdir, the directory of the run (or --report)')
     from osgan_jax import compression
     from osgan_jax.runtime import processes
 
-    config = cli.config_from_flags(CompressConfig)
-    cli.join_processes()
-    compression.compress(config, _WORKDIR.value)
+    peers.join()
+    compression.compress(config, asked.workdir)
     if processes.is_first():
-        print(f'Done: samples, curves and checkpoints are in {_WORKDIR.value}.', flush=True)
+        print(f'Done: samples, curves and checkpoints are in {asked.workdir}.', flush=True)
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    sys.exit(main())

@@ -166,14 +166,6 @@ def check_once(name: str, values: Sequence[Any]) -> None:
         raise ValueError(f'{name}={list(values)}: expected at least one, and each once')
 
 
-def parse_seeds(texts: Sequence[str]) -> list[int]:
-    """The values of --seeds."""
-    try:
-        return [int(text) for text in texts]
-    except ValueError as error:
-        raise ValueError(f'seeds: {error}') from error
-
-
 def write_texts(workdir: pathlib.Path, texts: Mapping[str, str]) -> None:
     """Writes files of a study, by name, each atomically."""
     for name, text in texts.items():

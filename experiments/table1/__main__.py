@@ -1,4 +1,4 @@
-"""Trains and scores a grid of methods, schemes and seeds: the paper's Table 1 and Figure 4.
+r"""Trains and scores a grid of methods, schemes and seeds: the paper's Table 1 and Figure 4.
 
     python -m experiments.table1 --dataset=digits --methods=dcgan_sym,wgan,lsgan \
         --schemes=one_stage,two_stage --seeds=0,1,2 --width=16 --batch_size=64 --budget=60 \
@@ -24,11 +24,11 @@ called classifier_fd and so on, for they are not FID.
 
 import dataclasses
 import pathlib
-
-from absl import flags
+import sys
 
 from experiments import cli
-from osgan_jax.gan.config import TrainConfig
+from osgan_jax.engine.config import MAX_SEED, REQUIRED, Config, field
+from osgan_jax.gan.config import SCHEMES, TrainConfig
 
 # What tells cells apart, what a method decides, and what has another flag here.
 _NOT_SHARED = (
@@ -38,33 +38,52 @@ _NOT_SHARED = (
 )
 _Shared = cli.without(TrainConfig, _NOT_SHARED)
 
-_WORKDIR = flags.DEFINE_string('workdir', None, 'directory of the grid; created', required=True)
-_METHODS = flags.DEFINE_list('methods', None, 'rows; default all that the dataset can have')
-_SCHEMES = flags.DEFINE_list('schemes', ['one_stage', 'two_stage'], 'compared in each row')
-_SEEDS = flags.DEFINE_list('seeds', ['0', '1', '2'], 'runs of each method and scheme')
-_BUDGET = flags.DEFINE_float(
-    'budget', None, 'seconds of training a cell, instead of --num_steps', lower_bound=0.0
-)
-_METRICS = flags.DEFINE_list('metrics', ['fid', 'kid'], 'some of fid, kid, is, pr')
-_NUM_SAMPLES = flags.DEFINE_integer(
-    'num_samples', 10_000, 'images a cell is scored on', lower_bound=2, upper_bound=cli.MOST
-)
-cli.define_flags(_Shared)
+
+@dataclasses.dataclass(frozen=True)
+class GridConfig(Config):
+    """The cells of the grid, and how they are scored."""
+
+    workdir: str = field(REQUIRED, 'directory of the grid; created')
+    methods: tuple[str, ...] = field(
+        (),
+        'rows of the table; by default all that the dataset can have',
+        names='osgan_jax.gan.methods:names',
+    )
+    schemes: tuple[str, ...] = field(
+        ('one_stage', 'two_stage'), 'schemes to compare in each row', choices=SCHEMES
+    )
+    seeds: tuple[int, ...] = field(
+        (0, 1, 2),
+        'seeds of the runs of each method and scheme',
+        at_least=0,
+        at_most=MAX_SEED,
+    )
+    budget: float | None = field(
+        None, 'seconds of training for each cell, instead of --num_steps', at_least=0
+    )
+    metrics: tuple[str, ...] = field(
+        ('fid', 'kid'),
+        'scores of a cell',
+        group='evaluation',
+        names='osgan_jax.evaluation.metrics.registry:names',
+    )
+    num_samples: int = field(
+        10_000, 'images on which a cell is scored', group='evaluation', at_least=2
+    )
 
 
-def main() -> int:
+@cli.command(GridConfig, _Shared)
+def main(grid: GridConfig, common: Config) -> int:
     """Runs the grid; returns 0, or raises ValueError if a cell failed."""
     from experiments.studies import runner
     from experiments.table1 import study
     from osgan_jax import data
     from osgan_jax.evaluation.metrics import registry
 
-    unknown = [name for name in _METRICS.value if name not in registry.names()]
-    if unknown or not _METRICS.value:
+    unknown = [name for name in grid.metrics if name not in registry.names()]
+    if unknown or not grid.metrics:
         raise ValueError(f'metrics={unknown}: expected some of {", ".join(registry.names())}')
-    seeds = runner.parse_seeds(_SEEDS.value)
-    values = dataclasses.asdict(cli.config_from_flags(_Shared))
-    shared = TrainConfig(**values, max_seconds=_BUDGET.value)
+    shared = TrainConfig(**dataclasses.asdict(common), max_seconds=grid.budget)
     dataset = data.load(
         shared.dataset,
         split=shared.split,
@@ -75,14 +94,12 @@ def main() -> int:
         upscale=shared.upscale,
     )
     table = study.Table1(
-        study.make_cells(
-            _METHODS.value or (), _SCHEMES.value, seeds, labelled=dataset.num_classes > 1
-        ),
+        study.make_cells(grid.methods, grid.schemes, grid.seeds, labelled=dataset.num_classes > 1),
         shared,
-        pathlib.Path(_WORKDIR.value),
+        pathlib.Path(grid.workdir),
         dataset,
-        metrics=_METRICS.value,
-        num_samples=_NUM_SAMPLES.value,
+        metrics=grid.metrics,
+        num_samples=grid.num_samples,
     )
     advice = (
         'Remove their directories to try them again, with --learning_rate_d or another '
@@ -93,4 +110,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Distils a teacher in every way, over seeds: the paper's Table 2, with what it costs.
+r"""Distils a teacher in every way, over seeds: the paper's Table 2, with what it costs.
 
     python -m experiments.table2 --dataset=digits --teacher_steps=1000 --student_updates=3000 \
         --generator_width=16 --batch_size=64 --seeds=0,1,2 --workdir=runs/table2
@@ -33,12 +33,11 @@ make a cell anew, remove its directory. Data in files: --dataset=npz --data_dir=
 
 import dataclasses
 import pathlib
-import typing
-
-from absl import flags
+import sys
 
 from experiments import cli
 from osgan_jax.distillation.config import DistillConfig, TeacherConfig
+from osgan_jax.engine.config import MAX_SEED, REQUIRED, Config, declarations, field
 
 # What tells cells apart, what is one row's alone, and what has another flag here.
 _NOT_SHARED = (
@@ -52,69 +51,92 @@ _TEACHERS = (
     *('num_workers', 'num_devices', 'steps_per_call', 'log_every', 'save_every', 'keep'),
     *('flip', 'crop'),
 )
-
-_WORKDIR = flags.DEFINE_string('workdir', None, 'directory of the table; created', required=True)
-_ALGORITHMS = flags.DEFINE_list(
-    'algorithms', ['kd', 'zskt', 'dfad', 'one_stage'], 'rows; also one_stage_kl, supervised'
-)
-_SEEDS = flags.DEFINE_list('seeds', ['0', '1', '2'], 'students of each algorithm')
-_TEACHER = flags.DEFINE_string(
-    'teacher', None, 'workdir of experiments.teacher; default: one is trained in WORKDIR/teacher'
-)
-_TEACHER_NETWORK = flags.DEFINE_string(
-    'teacher_network', None, 'default resnet34 for colour images, lenet5 for grey ones'
-)
-_TEACHER_SEED = flags.DEFINE_integer(
-    'teacher_seed', 0, 'of the teacher that is trained', upper_bound=cli.MOST_SEED
-)
-_TEACHER_STEPS = flags.DEFINE_integer(
-    'teacher_steps', None, 'its updates; default 200 epochs', upper_bound=cli.MOST
-)
-_IMAGE_SIZE = flags.DEFINE_integer(
-    'image_size', None, "pixels; default the dataset's", upper_bound=cli.MOST
-)
-_CHANNELS = flags.DEFINE_integer(
-    'channels', None, "1 or 3; default the dataset's", upper_bound=cli.MOST
-)
-_STUDENT_UPDATES = flags.DEFINE_integer(
-    'student_updates', None, 'that every student makes', upper_bound=cli.MOST
-)
-_FRACTION = flags.DEFINE_float(
-    'fraction', None, 'of its published rounds that every student makes instead; default 1'
-)
-_BUDGET = flags.DEFINE_float(
-    'budget', None, 'seconds of training after which a cell is ended', lower_bound=0.0
-)
-_EVAL_UPDATES = flags.DEFINE_integer(
-    'eval_updates',
-    None,
-    "student's updates between evaluations; default a twentieth of them all",
-    upper_bound=cli.MOST,
-)
-_RECIPE = flags.DEFINE_multi_string(
-    'recipe', [], 'ROW.FIELD=VALUE, a field of one row or of the teacher alone'
-)
-cli.define_flags(_Shared)
+# Its own flags, by what a teacher's configuration calls them.
+_OWN = {'teacher_network': 'network', 'teacher_seed': 'seed', 'teacher_steps': 'num_steps'}
 
 
-def main() -> int:
+@dataclasses.dataclass(frozen=True)
+class TableConfig(Config):
+    """The cells of the table, and how long each is trained."""
+
+    workdir: str = field(REQUIRED, 'directory of the table; created')
+    algorithms: tuple[str, ...] = field(
+        ('kd', 'zskt', 'dfad', 'one_stage'),
+        'rows: algorithms of experiments.distill, one_stage_kl and supervised',
+    )
+    seeds: tuple[int, ...] = field(
+        (0, 1, 2), 'seeds of the students of each row', at_least=0, at_most=MAX_SEED
+    )
+    teacher: str | None = field(
+        None,
+        'workdir of the teacher, a run of experiments.teacher; by default one is trained in '
+        'WORKDIR/teacher',
+    )
+    student_updates: int | None = field(None, 'updates that every student makes', at_least=1)
+    fraction: float | None = field(
+        None,
+        'share of its published rounds that every student makes instead; 1 by default',
+        above=0,
+    )
+    budget: float | None = field(
+        None, 'seconds of training after which a cell ends; no limit by default', at_least=0
+    )
+    eval_updates: int | None = field(
+        None,
+        "a student's updates between evaluations; by default a twentieth of them all",
+        group='evaluation',
+        at_least=1,
+    )
+    recipe: tuple[str, ...] = field(
+        (), 'ROW.FIELD=VALUE, a field of one row or of the teacher alone', repeated=True
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedTeacherConfig(Config):
+    """The teacher that is trained, where --teacher names none."""
+
+    teacher_network: str | None = field(
+        None,
+        "the teacher's architecture; by default resnet34 for colour images, lenet5 for grey ones",
+        group='networks',
+        names='osgan_jax.networks.classifier_names:names',
+        decided_by='dataset',
+    )
+    teacher_seed: int = field(0, "the teacher's seed", at_least=0, at_most=MAX_SEED)
+    teacher_steps: int | None = field(
+        None, "the teacher's updates; 200 epochs by default", at_least=1
+    )
+    image_size: int | None = field(
+        None,
+        'height and width of images, in pixels',
+        group='data',
+        at_least=1,
+        decided_by='dataset',
+    )
+    channels: int | None = field(
+        None, 'channels of images, 1 or 3', group='data', decided_by='dataset'
+    )
+
+
+@cli.command(TableConfig, TrainedTeacherConfig, _Shared)
+def main(asked: TableConfig, trained: TrainedTeacherConfig, common: Config) -> int:
     """Runs the table; returns 0, or raises ValueError if a cell failed."""
     from experiments.studies import runner
     from experiments.table2 import plans, study
 
-    seeds = runner.parse_seeds(_SEEDS.value)
-    values = dataclasses.asdict(cli.config_from_flags(_Shared))
+    shared = DistillConfig(**dataclasses.asdict(common), max_seconds=asked.budget)
     settings = plans.Settings(
-        shared=DistillConfig(**values, max_seconds=_BUDGET.value),
-        teacher=_teacher(values),
-        teacher_dir=_TEACHER.value,
-        student_updates=_STUDENT_UPDATES.value,
-        fraction=_FRACTION.value,
-        eval_updates=_EVAL_UPDATES.value,
-        recipes=plans.parse_recipes(_RECIPE.value),
+        shared=shared,
+        teacher=_teacher(asked.teacher, trained, shared),
+        teacher_dir=asked.teacher,
+        student_updates=asked.student_updates,
+        fraction=asked.fraction,
+        eval_updates=asked.eval_updates,
+        recipes=plans.parse_recipes(asked.recipe),
     )
-    cells = plans.make_cells(_ALGORITHMS.value, seeds)
-    table = study.Table2(cells, settings, pathlib.Path(_WORKDIR.value))
+    cells = plans.make_cells(asked.algorithms, asked.seeds)
+    table = study.Table2(cells, settings, pathlib.Path(asked.workdir))
     advice = (
         'Remove their directories to try them again, with another --recipe in another --workdir'
     )
@@ -122,25 +144,22 @@ def main() -> int:
     return 0
 
 
-def _teacher(values: dict[str, typing.Any]) -> TeacherConfig:
+def _teacher(
+    workdir: str | None, trained: TrainedTeacherConfig, shared: DistillConfig
+) -> TeacherConfig:
     """How the teacher is trained, if there is none yet."""
-    own = {
-        'network': _TEACHER_NETWORK,
-        'seed': _TEACHER_SEED,
-        'num_steps': _TEACHER_STEPS,
-        'image_size': _IMAGE_SIZE,
-        'channels': _CHANNELS,
-    }
-    if _TEACHER.value is not None:
-        given = [f'--{flag.name}' for flag in own.values() if flag.present]
+    values = dataclasses.asdict(trained)
+    if workdir is not None:
+        defaults = declarations(TrainedTeacherConfig)
+        given = [f'--{name}' for name, value in values.items() if value != defaults[name].default]
         if given:
             raise ValueError(f'{", ".join(given)}: the teacher of --teacher is trained already')
         return TeacherConfig()
-    own = {name: flag.value for name, flag in own.items()}
-    if values['dataset'] is not None:
-        own['dataset'] = values['dataset']
-    return TeacherConfig(**own, **{name: values[name] for name in _TEACHERS})
+    if shared.dataset is not None:
+        values['dataset'] = shared.dataset
+    own = {_OWN.get(name, name): value for name, value in values.items()}
+    return TeacherConfig(**own, **{name: getattr(shared, name) for name in _TEACHERS})
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    sys.exit(main())

@@ -2,13 +2,19 @@
 
 `train_teacher` trains a classifier on data; `distill` trains a smaller one to do what that one
 does, with data (`kd`) or on the images of a generator that seeks out where the two disagree
-(`zskt`, `dfad`, `one_stage`); `load` reads either back.
+(`zskt`, `dfad`, `one_stage`); `load` reads either back. Configurations cost no jax; the rest loads
+where it is used.
 """
 
-from osgan_jax.distillation.classifiers import Classifier, load
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from osgan_jax.distillation.config import ALGORITHMS, DistillConfig, TeacherConfig
-from osgan_jax.distillation.students import distill
-from osgan_jax.distillation.teachers import train_teacher
+
+if TYPE_CHECKING:
+    from osgan_jax.distillation.classifiers import Classifier, load
+    from osgan_jax.distillation.students import distill
+    from osgan_jax.distillation.teachers import train_teacher
 
 __all__ = [
     'ALGORITHMS',
@@ -19,3 +25,16 @@ __all__ = [
     'load',
     'train_teacher',
 ]
+
+_HOMES = {
+    'Classifier': 'classifiers',
+    'load': 'classifiers',
+    'distill': 'students',
+    'train_teacher': 'teachers',
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(importlib.import_module(f'{__name__}.{_HOMES[name]}'), name)

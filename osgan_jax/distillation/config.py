@@ -33,7 +33,7 @@ _RECIPES: dict[str, dict[str, Any]] = {
     'kd': {'batch_size': 128, 'decay_at': (0.4, 0.8)},
 }
 
-_NETWORKS = 'osgan_jax.networks.classifiers:names'
+_NETWORKS = 'osgan_jax.networks.classifier_names:names'
 _DATASET = 'a dataset by name, folder or npz (images of your own in --data_dir), or tfds:NAME'
 
 

@@ -3,13 +3,19 @@
 `EditableGenerator` is a generator and its variables in the form that edits need; `sheets` lays
 images out, `paths` leads from one image or class to another, `directions` finds directions to move
 latents along, `labels` holds what people or classifiers see in samples, `animation` writes moving
-pictures. `edit` makes files of all this from a run and an `EditConfig`.
+pictures. `edit` makes files of all this from a run and an `EditConfig`. The configuration costs no
+jax; the rest loads where it is used.
 """
 
-from osgan_jax.editing import animation, directions, labels, paths, sheets
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from osgan_jax.editing.config import EditConfig
-from osgan_jax.editing.generators import EditableGenerator
-from osgan_jax.editing.render import edit
+
+if TYPE_CHECKING:
+    from osgan_jax.editing import animation, directions, labels, paths, sheets
+    from osgan_jax.editing.generators import EditableGenerator
+    from osgan_jax.editing.render import edit
 
 __all__ = [
     'EditConfig',
@@ -21,3 +27,12 @@ __all__ = [
     'paths',
     'sheets',
 ]
+
+_HOMES = {'EditableGenerator': 'generators', 'edit': 'render'}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    module = importlib.import_module(f'{__name__}.{_HOMES.get(name, name)}')
+    return getattr(module, name) if name in _HOMES else module

@@ -8,6 +8,7 @@ workdir. This module imports neither jax nor flax: `--help` needs it.
 
 import dataclasses
 import functools
+import importlib
 import json
 import types
 import typing
@@ -66,10 +67,18 @@ class Declaration:
     decided_by: tuple[str, ...]
     may_change: bool
     flag: bool
+    repeated: bool
     name: str = ''
     default: Any = None
     kind: type = str
     many: bool = False
+
+    def values(self) -> tuple[str, ...]:
+        """The possible values, where they have names; otherwise none."""
+        if not self.names:
+            return self.choices
+        module, _, function = self.names.partition(':')
+        return tuple(getattr(importlib.import_module(module), function)())
 
     def check(self, value: Any) -> None:
         """Raises ValueError unless the field may have the value, or each item of a tuple."""
@@ -128,6 +137,7 @@ def field(
     decided_by: str | tuple[str, ...] = (),
     may_change: bool = False,
     flag: bool = True,
+    repeated: bool = False,
 ) -> Any:
     """Declares a field of a configuration.
 
@@ -137,7 +147,8 @@ def field(
       group: one of `GROUPS`, under which `--help` lists the flag.
       choices: the possible values, where they are few.
       names: instead of choices, where the possible values are found: 'module:function', a function
-        that returns them. Whoever uses the value checks it.
+        that returns them, in a module that imports neither jax nor numpy: `--help` calls it.
+        Whoever uses the value checks it.
       at_least: the least number.
       above: a number that the value must exceed.
       at_most: the greatest number; by default what int32 holds.
@@ -147,6 +158,7 @@ def field(
       decided_by: what decides an open field: 'method', 'network', 'dataset' and so on.
       may_change: whether a resumed run may have another value.
       flag: whether a person may set it; otherwise it is decided when the run starts.
+      repeated: of a tuple of texts that may hold commas: the flag is given once for each of them.
     """
     declaration = Declaration(
         help=help,
@@ -162,6 +174,7 @@ def field(
         decided_by=(decided_by,) if isinstance(decided_by, str) else decided_by,
         may_change=may_change,
         flag=flag,
+        repeated=repeated,
     )
     return dataclasses.field(default=default, metadata={'declaration': declaration})
 

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from osgan_jax.layers import modules, norms, pooling
+from osgan_jax.networks import classifier_names
 
 Array = jax.Array
 
@@ -171,9 +172,7 @@ _MODULES = {
 }
 
 
-def names() -> tuple[str, ...]:
-    """Returns the names that `build` knows."""
-    return tuple(_MODULES)
+names = classifier_names.names
 
 
 def build(

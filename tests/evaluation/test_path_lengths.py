@@ -1,9 +1,5 @@
 """Path lengths of a run's generator: against direct calls, their records, and from the flags."""
 
-import os
-import subprocess
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +12,7 @@ from osgan_jax.evaluation.features import lpips
 from osgan_jax.evaluation.metrics import path_length
 from osgan_jax.gan import model
 from osgan_jax.networks import dcgan, stylegan2
-from tests.support import ROOT, small
+from tests.support import launching, small
 
 Z, CLASSES = 6, 3
 MODULES = {
@@ -183,20 +179,8 @@ def test_records_keep_apart_what_does_not_compare(tmp_path):
 
 # From the flags.
 
+
 # Flags are of a process: two modules that define the same ones cannot be in this one.
-STUBBED = """
-import jax, jax.numpy as jnp
-from osgan_jax.evaluation.features import lpips
-apply = jax.tree_util.Partial(lambda a, b: jnp.sum(jnp.square(a - b), axis=(1, 2, 3)))
-def distance(*paths):
-    assert paths == ('vgg16.pth', 'vgg.pth'), paths
-    return lpips.Distance('squares', 'f00df00d', apply)
-lpips.distance = distance
-from experiments import cli, evaluate
-cli.run(evaluate.main)
-"""
-
-
 @pytest.fixture(scope='module')
 def workdir(tmp_path_factory):
     """A run of two checkpoints whose dataset is not there any more."""
@@ -211,54 +195,58 @@ def workdir(tmp_path_factory):
     return path
 
 
-def run(workdir, *flags, start=('-c', STUBBED)):
-    return subprocess.run(
-        [sys.executable, *start, f'--workdir={workdir}', *flags],
-        cwd=ROOT,
-        env={**os.environ, 'PYTHONPATH': str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+@pytest.fixture
+def run(workdir, monkeypatch):
+    """Calls experiments.evaluate, by a distance that needs no weights."""
+    apply = jax.tree_util.Partial(lambda a, b: jnp.sum(jnp.square(a - b), axis=(1, 2, 3)))
+
+    def distance(*paths):
+        assert paths == ('vgg16.pth', 'vgg.pth')
+        return lpips.Distance('squares', 'f00df00d', apply)
+
+    def call(*flags):
+        return launching.call('evaluate', f'--workdir={workdir}', *flags)
+
+    monkeypatch.setattr(lpips, 'distance', distance)
+    return call
 
 
 FLAGS = ('--metrics=', '--path_length_pairs=20', '--lpips_weights=vgg16.pth,vgg.pth')
 
 
-def test_path_lengths_alone_need_no_dataset(workdir):
+def test_path_lengths_alone_need_no_dataset(workdir, run):
     known = line(step=2, ppl_z_end=7.0, distance='squares', fingerprint='f00df00d', num_pairs=20)
     del known['ppl_w_end']
     known['space'] = 'z'
     score_log.write(workdir, known)
-    done = run(workdir, *FLAGS, '--path_length=z_end,z_full', '--step=2')
-    assert done.returncode == 0, done.stderr
+    done = run(*FLAGS, '--path_length=z_end,z_full', '--step=2')
+    assert done.code == 0, done.err
     # What is known costs nothing.
     cost = (
         'to measure: 1, each of 20 pairs; 40 images are drawn, and compared by squares (f00df00d)'
     )
-    assert cost in done.stdout
-    assert 'step 2: ppl_z_end 7 (scored before; --again scores anew)' in done.stdout
-    assert 'classifier' not in done.stdout
+    assert cost in done.out
+    assert 'step 2: ppl_z_end 7 (scored before; --again scores anew)' in done.out
+    assert 'classifier' not in done.out
     first, second = score_log.read(workdir)
     assert first == known
     value = second['ppl_z_full']
     assert value > 0
-    assert f'step 2: ppl_z_full {value:.4g}\n' in done.stdout
+    assert f'step 2: ppl_z_full {value:.4g}\n' in done.out
     del known['ppl_z_end']
     assert second == {**known, 'ppl_z_full': value, 'sampling': 'full'}
 
 
 @pytest.mark.slow
-def test_crops_of_every_checkpoint(workdir):
-    done = run(workdir, *FLAGS, '--path_length=z_end', '--path_length_crop', '--all', '--seed=5')
-    assert done.returncode == 0, done.stderr
-    assert 'to measure: 2, each of 20 pairs; 80 images' in done.stdout
+def test_crops_of_every_checkpoint(workdir, run):
+    done = run(*FLAGS, '--path_length=z_end', '--path_length_crop', '--all', '--seed=5')
+    assert done.code == 0, done.err
+    assert 'to measure: 2, each of 20 pairs; 80 images' in done.out
     entries = [entry for entry in score_log.read(workdir) if entry['seed'] == 5]
     assert [(entry['step'], entry['crop']) for entry in entries] == [(1, True), (2, True)]
     for entry in entries:
         value = f'{entry["ppl_z_end_crop"]:.4g}'
-        assert f'step {entry["step"]}: ppl_z_end_crop {value}\n' in done.stdout
+        assert f'step {entry["step"]}: ppl_z_end_crop {value}\n' in done.out
 
 
 @pytest.mark.parametrize(
@@ -273,12 +261,12 @@ def test_crops_of_every_checkpoint(workdir):
         pytest.param((), '--metrics and --path_length are both empty', marks=pytest.mark.slow),
     ],
 )
-def test_wrong_flags_are_one_sentence(workdir, flags, sentence):
-    done = run(workdir, *FLAGS, *flags)
-    assert done.returncode == 1
-    assert done.stderr.startswith('error: ')
-    assert len(done.stderr.splitlines()) == 1
-    assert sentence in done.stderr
+def test_wrong_flags_are_one_sentence(run, flags, sentence):
+    done = run(*FLAGS, *flags)
+    assert done.code == 1
+    assert done.err.startswith('error: ')
+    assert len(done.err.splitlines()) == 1
+    assert sentence in done.err
 
 
 @pytest.mark.slow
@@ -293,8 +281,8 @@ def test_with_weights_of_full_width(workdir, tmp_path):
     np.savez(tmp_path / 'vgg.npz', **linear)
     weights = f'--lpips_weights={tmp_path / "vgg16.npz"},{tmp_path / "vgg.npz"}'
     flags = (*FLAGS[:2], weights, '--path_length=z_full', '--seed=6')
-    done = run(workdir, *flags, start=('-m', 'experiments.evaluate'))
-    assert done.returncode == 0, done.stderr
+    done = launching.call('evaluate', f'--workdir={workdir}', *flags)
+    assert done.code == 0, done.err
     [entry] = [e for e in score_log.read(workdir) if e['seed'] == 6]
     assert entry['ppl_z_full'] > 0
     assert (

@@ -1,13 +1,10 @@
 """The experiment modules as a person runs them: flags in, files or one sentence out."""
 
-import os
-import subprocess
-import sys
-
 import pytest
+from absl import flags
 from PIL import Image
 
-from tests.support import ROOT
+from tests.support import commands, launching
 
 SMALL = [
     '--image_size=16',
@@ -19,40 +16,28 @@ SMALL = [
 ]
 
 
-def launch(module, *flags):
-    return subprocess.run(
-        [sys.executable, '-m', f'experiments.{module}', *flags],
-        cwd=ROOT,
-        env={**os.environ, 'PYTHONPATH': str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
     workdir = tmp_path_factory.mktemp('run')
-    done = launch('train', f'--workdir={workdir}', f'--data_dir={workdir}/data', *SMALL)
-    assert done.returncode == 0, done.stderr
+    done = launching.run('train', f'--workdir={workdir}', f'--data_dir={workdir}/data', *SMALL)
+    assert done.code == 0, done.err
     return workdir, done
 
 
 def test_train_says_what_it_does_and_leaves_clean_streams(run):
     _, done = run
-    assert 'least_squares' in done.stdout
-    assert 'Done' in done.stdout
+    assert 'least_squares' in done.out
+    assert 'Done' in done.out
     # Nothing but the run's own words: no library's log lines.
-    assert done.stderr == ''
+    assert done.err == ''
 
 
 def test_sample_writes_grid_images_and_interpolations(run):
     workdir, _ = run
-    done = launch(
+    done = launching.call(
         'sample', f'--workdir={workdir}', '--grid=4', '--count=3', '--interpolate=2', '--steps=5'
     )
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     names = sorted(p.name for p in (workdir / 'generated').iterdir())
     images = [f'image_{i:05d}.png' for i in range(3)]
     assert names == ['grid.png', *images, 'interpolations.png']
@@ -63,9 +48,8 @@ def test_sample_writes_grid_images_and_interpolations(run):
 
 
 @pytest.mark.parametrize(
-    ('module', 'flags', 'message'),
+    ('module', 'argv', 'message'),
     [
-        ('train', ['--nosuch=1'], "Unknown command line flag 'nosuch'"),
         ('train', ['--num_steps=x'], 'num_steps'),
         ('train', ['--scheme=three'], 'scheme'),
         ('train', ['--method=gan'], "method='gan': expected one of dcgan_sym"),
@@ -79,35 +63,57 @@ def test_sample_writes_grid_images_and_interpolations(run):
         ('sample', [], 'holds no run'),
     ],
 )
-def test_bad_flags_end_in_one_sentence(tmp_path, module, flags, message):
+def test_bad_flags_end_in_one_sentence(tmp_path, module, argv, message):
     workdir = tmp_path / 'run'
     small = SMALL if module == 'train' else []
-    done = launch(module, f'--workdir={workdir}', *small, *flags)
-    assert done.returncode != 0
-    assert message in done.stderr
-    assert 'Traceback' not in done.stderr + done.stdout
-    assert done.stderr.count('error:') == 1
-    assert len(done.stderr.strip().splitlines()) == 1
+    done = launching.call(module, f'--workdir={workdir}', *small, *argv)
+    assert done.code != 0
+    assert message in done.err
+    assert 'Traceback' not in done.err + done.out
+    assert done.err.count('error:') == 1
+    assert len(done.err.strip().splitlines()) == 1
     assert not workdir.exists()
 
 
-def test_workdir_is_asked_for():
-    done = launch('train')
-    assert done.returncode != 0
-    assert '--workdir' in done.stderr
+@pytest.mark.parametrize('module', commands.MODULES)
+def test_a_wrong_flag_ends_every_process_in_one_sentence(module):
+    done = launching.run(module, '--nosuch')
+    assert done.code == 1
+    assert done.out == ''
+    assert done.err == "error: Unknown command line flag 'nosuch' (--help lists the flags)\n"
+
+
+@pytest.mark.parametrize('module', sorted(set(commands.MODULES) - {'benchmark', 'compress'}))
+def test_workdir_is_asked_for(module):
+    done = launching.call(module)
+    assert done.code == 1
+    assert '--workdir' in done.err
+
+
+def test_flags_are_afterwards_what_they_were_before():
+    before = {name: flags.FLAGS[name].value for name in flags.FLAGS}
+    for module in ('sample', 'train', 'sample'):
+        assert launching.call(module, '--workdir=run', '--seed=-1', '--verbosity=1').code == 1
+    assert {name: flags.FLAGS[name].value for name in flags.FLAGS} == before
+
+
+def test_flags_may_stand_in_a_file(tmp_path):
+    (tmp_path / 'flags').write_text('--workdir=/nowhere\n--seed=3\n')
+    done = launching.call('sample', f'--flagfile={tmp_path}/flags')
+    assert (done.code, done.out) == (1, '')
+    assert done.err.startswith('error: /nowhere holds no run')
 
 
 def test_a_workdir_that_cannot_be_written_is_one_sentence(tmp_path):
     blocked = tmp_path / 'file'
     blocked.write_text('not a directory')
-    done = launch('train', f'--workdir={blocked}/run', f'--data_dir={tmp_path}', *SMALL)
-    assert done.returncode == 1
-    assert str(blocked) in done.stderr
-    assert 'Traceback' not in done.stderr
+    done = launching.call('train', f'--workdir={blocked}/run', f'--data_dir={tmp_path}', *SMALL)
+    assert done.code == 1
+    assert str(blocked) in done.err
+    assert 'Traceback' not in done.err
     assert blocked.read_text() == 'not a directory'
 
 
 def test_debug_shows_the_traceback(tmp_path):
-    done = launch('train', f'--workdir={tmp_path}/run', '--method=gan', '--debug')
-    assert done.returncode != 0
-    assert 'Traceback' in done.stderr
+    with pytest.raises(ValueError, match="method='gan': expected one of"):
+        launching.call('train', f'--workdir={tmp_path}/run', '--method=gan', '--debug')

@@ -1,27 +1,9 @@
 """experiments.compress as a person runs it."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 
 from osgan_jax.gan import trainer
-from tests.support import ROOT, small
-
-
-def launch(*flags):
-    # Slower machine code that compiles sooner, as for all tests.
-    env = {**os.environ, 'XLA_FLAGS': '--xla_backend_optimization_level=0'}
-    return subprocess.run(
-        [sys.executable, '-m', 'experiments.compress', *flags],
-        cwd=ROOT,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+from tests.support import launching, small
 
 
 @pytest.mark.slow
@@ -37,17 +19,17 @@ def test_a_teacher_a_student_and_the_same_again(tmp_path):
         '--stage_two_kimg=0.016',
         '--num_devices=1',
     ]
-    first = launch(*flags)
-    assert first.returncode == 0, first.stderr
+    first = launching.call('compress', *flags)
+    assert first.code == 0, first.err
     for words in ('dgl, 1/2 of the channels', '2 steps without the teacher', 'Done: '):
-        assert words in first.stdout
-    again = launch(*flags)
-    assert again.returncode == 0, again.stderr
-    assert 'Already at step 4' in again.stdout
-    other = launch(*flags, '--weight=0.3')
-    assert other.returncode == 1
-    assert 'weight is 0.1 there and 0.3 now' in other.stderr
-    assert len(other.stderr.splitlines()) == 1
+        assert words in first.out
+    again = launching.call('compress', *flags)
+    assert again.code == 0, again.err
+    assert 'Already at step 4' in again.out
+    other = launching.call('compress', *flags, '--weight=0.3')
+    assert other.code == 1
+    assert 'weight is 0.1 there and 0.3 now' in other.err
+    assert len(other.err.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -59,8 +41,8 @@ def test_a_teacher_a_student_and_the_same_again(tmp_path):
 )
 def test_one_sentence_and_nothing_left(tmp_path, flags, message):
     workdir = tmp_path / 'run'
-    done = launch(*[flag.replace('WORKDIR', str(workdir)) for flag in flags])
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    done = launching.call('compress', *[flag.replace('WORKDIR', str(workdir)) for flag in flags])
+    assert done.code == 1
+    assert message in done.err
+    assert len(done.err.splitlines()) == 1
     assert not workdir.exists()

@@ -1,60 +1,43 @@
 """experiments.teacher and experiments.distill as a person runs them."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
-from tests.support import ROOT
-
-
-def launch(module, *flags):
-    # Slower machine code that compiles sooner, as for all tests.
-    env = {**os.environ, 'XLA_FLAGS': '--xla_backend_optimization_level=0'}
-    return subprocess.run(
-        [sys.executable, '-m', f'experiments.{module}', *flags],
-        cwd=ROOT,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+from tests.support import launching
 
 
 @pytest.fixture(scope='module')
 def taught(tmp_path_factory):
     workdir = tmp_path_factory.mktemp('runs') / 'teacher'
-    done = launch(
+    done = launching.call(
         'teacher', '--batch_size=50', '--num_steps=60', '--num_devices=1', f'--workdir={workdir}'
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ''
+    assert done.code == 0, done.err
+    assert done.err == ''
     for words in ('lenet5, 61.7 k parameters', 'digits (test)', 'accuracy', 'Done: '):
-        assert words in done.stdout
+        assert words in done.out
     return workdir
 
 
 def test_a_student_learns_without_data_and_goes_on(taught, tmp_path):
     command = ['distill', f'--teacher={taught}', f'--workdir={tmp_path}', '--num_steps=4']
     command += ['--batch_size=8', '--generator_width=4', '--num_devices=1']
-    first = launch(*command)
-    assert first.returncode == 0, first.stderr
-    assert first.stderr == ''
+    first = launching.call(*command)
+    assert first.code == 0, first.err
+    assert first.err == ''
     for words in ('one_stage', 'lenet5_half, 15.7 k parameters', '1 of the generator', 'Done: '):
-        assert words in first.stdout
+        assert words in first.out
     lines = (tmp_path / 'evaluations.jsonl').read_text().splitlines()
     accuracies = [json.loads(line) for line in lines]
     assert [line['step'] for line in accuracies] == [1, 2, 3, 4]
-    again = launch(*command)
-    assert again.returncode == 0, again.stderr
-    assert 'Already at step 4' in again.stdout
-    other = launch(*command, '--disagreement=kl')
-    assert other.returncode == 1
-    assert "disagreement is 'l1' there and 'kl' now" in other.stderr
-    assert len(other.stderr.splitlines()) == 1
+    again = launching.call(*command)
+    assert again.code == 0, again.err
+    assert 'Already at step 4' in again.out
+    other = launching.call(*command, '--disagreement=kl')
+    assert other.code == 1
+    assert "disagreement is 'l1' there and 'kl' now" in other.err
+    assert len(other.err.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -75,8 +58,8 @@ def test_a_student_learns_without_data_and_goes_on(taught, tmp_path):
 def test_one_sentence_and_nothing_left(taught, tmp_path, module, flags, message):
     workdir = tmp_path / 'run'
     flags = [flag.replace('TAUGHT', str(taught)) for flag in flags]
-    done = launch(module, f'--workdir={workdir}', *flags)
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    done = launching.call(module, f'--workdir={workdir}', *flags)
+    assert done.code == 1
+    assert message in done.err
+    assert len(done.err.splitlines()) == 1
     assert not (workdir / 'config.json').exists()

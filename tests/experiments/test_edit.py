@@ -1,14 +1,10 @@
 """experiments.edit on a run made here."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 from PIL import Image
 
 from osgan_jax.gan import trainer
-from tests.support import ROOT, small
+from tests.support import launching, small
 
 
 @pytest.fixture(scope='module')
@@ -20,30 +16,19 @@ def workdir(tmp_path_factory):
     return folder
 
 
-def _run(*flags) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, '-m', 'experiments.edit', *map(str, flags)],
-        cwd=ROOT,
-        env={**os.environ, 'PYTHONPATH': str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-
 @pytest.mark.slow
 def test_from_a_run_to_a_direction_by_hand(workdir):
     shape = ('--rows=2', '--columns=3', '--frames=4', '--fps=8')
-    done = _run(
+    done = launching.call(
+        'edit',
         f'--workdir={workdir}',
         '--sheet=interpolate_z,truncation',
         '--label_samples=40',
         '--truncations=0.5,inf',
         *shape,
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ''
+    assert done.code == 0, done.err
+    assert done.err == ''
     out = workdir / 'edits'
     names = {'interpolate_z.png', 'interpolate_z.webp', 'truncation.png', 'label_samples'}
     assert {path.name for path in out.iterdir()} == names
@@ -60,23 +45,24 @@ def test_from_a_run_to_a_direction_by_hand(workdir):
     labels = out / 'label_samples' / 'labels.csv'
     assert labels.read_text().startswith('index,label\n0,\n')
     labels.write_text('\n'.join(lines))
-    done = _run(
+    done = launching.call(
+        'edit',
         f'--workdir={workdir}',
         '--sheet=direction',
         f'--labels={labels}',
         '--strengths=-2,2',
         *shape,
     )
-    assert done.returncode == 0, done.stderr
-    assert 'direction_1 tells' in done.stdout
+    assert done.code == 0, done.err
+    assert 'direction_1 tells' in done.out
     names |= {'direction_1.npz', 'direction_1.png', 'direction_1.webp'}
     assert {path.name for path in out.iterdir()} == names
 
 
 def test_without_a_run_it_ends_in_one_sentence():
-    done = _run('--workdir=/nowhere', '--sheet=truncation')
-    assert done.returncode == 1
-    assert done.stderr == (
+    done = launching.call('edit', '--workdir=/nowhere', '--sheet=truncation')
+    assert done.code == 1
+    assert done.err == (
         'error: /nowhere holds no run (no config.json): give the --workdir of a training run\n'
     )
 
@@ -102,8 +88,8 @@ def test_without_a_run_it_ends_in_one_sentence():
     ],
 )
 def test_wrong_flags_are_one_sentence(workdir, flags, sentence):
-    done = _run(f'--workdir={workdir}', *flags)
-    assert done.returncode == 1
-    assert done.stderr.startswith('error: ')
-    assert len(done.stderr.splitlines()) == 1
-    assert sentence in done.stderr
+    done = launching.call('edit', f'--workdir={workdir}', *flags)
+    assert done.code == 1
+    assert done.err.startswith('error: ')
+    assert len(done.err.splitlines()) == 1
+    assert sentence in done.err

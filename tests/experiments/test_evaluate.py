@@ -1,15 +1,12 @@
 """experiments.evaluate on a run made here, with a classifier of its dataset."""
 
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from osgan_jax.gan import trainer
-from tests.support import ROOT, small
+from tests.support import launching, small
 
 
 @pytest.fixture(scope='module')
@@ -32,24 +29,12 @@ def workdir(tmp_path_factory):
     return folder / 'run'
 
 
-def _run(*flags) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, '-m', 'experiments.evaluate', *map(str, flags)],
-        cwd=ROOT,
-        env={**os.environ, 'PYTHONPATH': str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-
 @pytest.mark.slow
 def test_every_checkpoint_is_scored_once(workdir, tmp_path):
     flags = (f'--workdir={workdir}', '--num_samples=32', f'--cache_dir={tmp_path}')
-    done = _run(*flags, '--all', '--metrics=fid,kid,is')
-    assert done.returncode == 0, done.stderr
-    assert 'compare only with numbers of the same one' in done.stdout
+    done = launching.call('evaluate', *flags, '--all', '--metrics=fid,kid,is')
+    assert done.code == 0, done.err
+    assert 'compare only with numbers of the same one' in done.out
     lines = (workdir / 'evaluations.jsonl').read_text().splitlines()
     entries = [json.loads(line) for line in lines]
     assert [entry['step'] for entry in entries] == [2, 4]
@@ -59,12 +44,12 @@ def test_every_checkpoint_is_scored_once(workdir, tmp_path):
         assert entry['num_samples'] == 32
     assert (workdir / 'evaluations.png').exists()
     # Again: nothing is scored anew; a further metric is added to its line.
-    done = _run(*flags, '--metrics=fid')
-    assert done.returncode == 0, done.stderr
-    assert 'step 4' in done.stdout
-    assert 'scored before' in done.stdout
-    done = _run(*flags, '--metrics=pr', '--step=2')
-    assert 'scored before' not in done.stdout
+    done = launching.call('evaluate', *flags, '--metrics=fid')
+    assert done.code == 0, done.err
+    assert 'step 4' in done.out
+    assert 'scored before' in done.out
+    done = launching.call('evaluate', *flags, '--metrics=pr', '--step=2')
+    assert 'scored before' not in done.out
     entries = [json.loads(x) for x in (workdir / 'evaluations.jsonl').read_text().splitlines()]
     assert [('classifier_recall' in entry) for entry in entries] == [True, False]
     assert 'classifier_fd' in entries[0]
@@ -80,8 +65,8 @@ def test_every_checkpoint_is_scored_once(workdir, tmp_path):
     ],
 )
 def test_what_is_not_there_is_one_sentence(workdir, flags, sentence):
-    done = _run(f'--workdir={workdir}', *flags)
-    assert done.returncode == 1
-    assert done.stderr.startswith('error: ')
-    assert len(done.stderr.splitlines()) == 1
-    assert sentence in done.stderr
+    done = launching.call('evaluate', f'--workdir={workdir}', *flags)
+    assert done.code == 1
+    assert done.err.startswith('error: ')
+    assert len(done.err.splitlines()) == 1
+    assert sentence in done.err

@@ -168,7 +168,7 @@ def test_wrong_flags_end_in_one_sentence(launcher, flags, inputs, module):
         ('train', '--decay_epochs=1,9999999999', 'at most 2147483647'),
         ('train', '--learning_rate_d=1e308', 'expected a finite number, of float32'),
         ('distill', '--temperature=inf', 'expected a finite number, of float32'),
-        ('sample', '--seed=4294967296', 'flag --seed=4294967296'),
+        ('sample', '--seed=4294967296', 'seed=4294967296: expected a number'),
     ],
 )
 def test_what_was_found(launcher, flags, inputs, module, flag, sentence):

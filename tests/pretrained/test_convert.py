@@ -2,9 +2,6 @@
 
 import dataclasses
 import functools
-import os
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -17,7 +14,7 @@ from osgan_jax.gan import sampling, trainer
 from osgan_jax.gan.config import TrainConfig
 from osgan_jax.networks import inference
 from osgan_jax.pretrained import biggan, convert, stylegan2
-from tests.support import ROOT
+from tests.support import launching
 
 CONVERTERS = {'stylegan2': stylegan2, 'biggan': biggan}
 # Size, width, size of z and classes.
@@ -219,34 +216,24 @@ def test_what_is_refused(files, tmp_path):
 # The command.
 
 
-def _launch(module, *flags):
-    return subprocess.run(
-        [sys.executable, '-m', f'experiments.{module}', *map(str, flags)],
-        cwd=ROOT,
-        env={**os.environ, 'PYTHONPATH': str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-
 @pytest.mark.slow
 def test_command(files, tmp_path):
     paths, _ = files('stylegan2')
     workdir = tmp_path / 'run'
     flags = ('--method=stylegan2', '--dataset=digits', '--width=4', '--latent_dim=6')
     weights = f'--weights={paths[0]},{paths[1]}'
-    done = _launch('convert', weights, *flags, '--image_size=8', f'--workdir={workdir}')
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ''
-    assert 'stylegan2 of 8 pixels, no labels, G ' in done.stdout
-    done = _launch('sample', f'--workdir={workdir}', '--grid=4')
-    assert done.returncode == 0, done.stderr
+    done = launching.call('convert', weights, *flags, '--image_size=8', f'--workdir={workdir}')
+    assert done.code == 0, done.err
+    assert done.err == ''
+    assert 'stylegan2 of 8 pixels, no labels, G ' in done.out
+    done = launching.call('sample', f'--workdir={workdir}', '--grid=4')
+    assert done.code == 0, done.err
     assert (workdir / 'generated' / 'grid.png').exists()
-    done = _launch('edit', f'--workdir={workdir}', '--sheet=mixing', '--rows=1', '--columns=2')
-    assert done.returncode == 0, done.stderr
-    done = _launch(
+    done = launching.call(
+        'edit', f'--workdir={workdir}', '--sheet=mixing', '--rows=1', '--columns=2'
+    )
+    assert done.code == 0, done.err
+    done = launching.call(
         'compress',
         f'--teacher={workdir}',
         f'--workdir={tmp_path / "half"}',
@@ -258,10 +245,10 @@ def test_command(files, tmp_path):
         '--num_samples=4',
         '--num_devices=1',
     )
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     # In one sentence.
-    done = _launch('convert', weights, *flags, f'--workdir={workdir}')
-    assert done.returncode == 1
-    assert done.stderr.startswith('error: ')
-    assert done.stderr.count('\n') == 1
-    assert 'holds a run already' in done.stderr
+    done = launching.call('convert', weights, *flags, f'--workdir={workdir}')
+    assert done.code == 1
+    assert done.err.startswith('error: ')
+    assert done.err.count('\n') == 1
+    assert 'holds a run already' in done.err

@@ -98,7 +98,7 @@ class Launcher:
         return Done(answer['code'], *read, answer['seconds'], answer['cpu'], answer['memory'])
 
     def flags(self, module: str) -> list[dict[str, Any]]:
-        """The flags of a module as absl has them: name, kind, choices, default and least value."""
+        """The flags of a module: name, kind and choices of each."""
         done = self.run(_DESCRIBE, [module], self._folder)
         assert done.code == 0, done.err
         return json.loads(done.out)
@@ -163,26 +163,16 @@ def _become(request: dict[str, Any]) -> None:
 
 
 def _describe(module: str) -> list[dict[str, Any]]:
-    from absl import flags
-
-    from experiments import cli  # noqa: F401 (defines flags that all modules have)
-
-    # What absl and libraries define is not the module's.
-    theirs = set(flags.FLAGS) - {'compilation_cache'}
-    runpy.run_module(f'experiments.{module}')
-    found = []
-    for name in sorted(set(flags.FLAGS) - theirs):
-        flag = flags.FLAGS[name]
-        found.append(
-            {
-                'name': name,
-                'kind': 'multi' if isinstance(flag, flags.MultiFlag) else flag.flag_type(),
-                'choices': list(getattr(flag.parser, 'enum_values', ())),
-                'default': flag.default,
-                'least': getattr(flag.parser, 'lower_bound', None),
-            }
-        )
-    return found
+    fields = runpy.run_module(f'experiments.{module}')['main'].fields.values()
+    return [
+        {
+            'name': each.name,
+            'kind': 'list' if each.many and not each.repeated else each.kind.__name__,
+            'choices': each.choices,
+        }
+        for each in sorted(fields, key=lambda each: each.name)
+        if each.name != 'debug'
+    ]
 
 
 def _import_everything() -> None:

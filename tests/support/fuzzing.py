@@ -166,10 +166,10 @@ def value(rng: random.Random, flag: dict[str, Any]) -> str:
         return _mostly(rng, _WHOLE, _NO_WHOLE)
     if kind == 'float':
         return _mostly(rng, _REAL, _NO_REAL)
-    if flag['choices']:
+    if flag['choices'] and kind != 'list':
         return _mostly(rng, flag['choices'], ('', 'nosuch', flag['choices'][0].upper()))
     words = _WORDS.get(name, ())
-    if kind == 'comma separated list of strings':
+    if kind == 'list':
         others = (_PATHS, _WHOLE, _REAL, _TEXTS)
         pools = [words or rng.choice(others), words or rng.choice(others), rng.choice(others)]
         return ','.join(rng.choice(rng.choice(pools)) for _ in range(rng.randint(1, 2)))

@@ -1,9 +1,11 @@
-"""Real runs of experiment modules, each in a process of its own, and what they leave on disk.
+"""Experiment modules as commands, in this process or one of their own, and what runs leave on disk.
 
 Nothing in here looks into a run: moments are recognised by what a run writes, and two finished
 runs are compared file by file. Checkpoints are read by orbax alone, not by the code under test.
 """
 
+import contextlib
+import io
 import json
 import os
 import pathlib
@@ -11,11 +13,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import orbax.checkpoint as ocp
 
-from tests.support import ROOT, small
+from tests.support import ROOT, commands, small
 
 SECONDS = 120.0
 """How long anything awaited may take, on a slow and busy machine."""
@@ -37,6 +40,36 @@ FIELDS = {
     'keep': 2,
 }
 """Flags of a run of experiments.train that makes hundreds of steps in seconds."""
+
+
+class Done(NamedTuple):
+    """What became of a command: its exit code, and what it wrote to stdout and stderr."""
+
+    code: int
+    out: str
+    err: str
+
+
+def call(module: str, *flags: object) -> Done:
+    """Calls `main` of `experiments.<module>` with flags, in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = commands.find(module)([str(flag) for flag in flags])
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def run(module: str, *flags: object) -> Done:
+    """Runs `python -m experiments.<module>` with flags, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, '-m', f'experiments.{module}', *map(str, flags)],
+        cwd=ROOT,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
 
 
 def start(module: str, workdir: pathlib.Path, **fields) -> subprocess.Popen:

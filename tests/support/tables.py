@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 
-from tests.support import ROOT
+from tests.support import ROOT, launching
 
 
 def start(module: str, workdir: pathlib.Path, *flags: str) -> subprocess.Popen:
@@ -23,11 +23,9 @@ def start(module: str, workdir: pathlib.Path, *flags: str) -> subprocess.Popen:
     )
 
 
-def launch(module: str, workdir: pathlib.Path, *flags: str) -> tuple[int, str, str]:
-    """Runs `experiments.<module>` to its end; returns exit code, stdout and stderr."""
-    process = start(module, workdir, *flags)
-    out, err = process.communicate(timeout=300)
-    return process.returncode, out, err
+def launch(module: str, workdir: pathlib.Path, *flags: str) -> launching.Done:
+    """Calls `experiments.<module>` in this process."""
+    return launching.call(module, f'--workdir={workdir}', *flags)
 
 
 def rows(path: pathlib.Path) -> list[dict[str, str]]:

@@ -6,9 +6,10 @@ records and plots know it from then on.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:  # names cost neither numpy nor jax
+    import numpy as np
 
 MAX_FEATURES = 10_000
 """Images of either set whose features are kept, for kernel distances and neighborhoods."""
@@ -25,8 +26,8 @@ class FakeStatistics:
     """
 
     moments: Any = None
-    pooled: np.ndarray | None = None
-    logits: np.ndarray | None = None
+    pooled: 'np.ndarray | None' = None
+    logits: 'np.ndarray | None' = None
 
 
 @dataclasses.dataclass(frozen=True)

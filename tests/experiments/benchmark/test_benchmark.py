@@ -2,10 +2,7 @@
 
 import dataclasses
 import json
-import os
 import re
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -16,7 +13,7 @@ from experiments.benchmark import loop, peak, pipeline, report, rounds, steps
 from experiments.benchmark.config import SCHEMES, BenchmarkConfig
 from experiments.benchmark.turns import StepTiming
 from osgan_jax.gan import config, updates
-from tests.support import ROOT, small
+from tests.support import launching, small
 
 
 @pytest.fixture(scope='module')
@@ -215,27 +212,16 @@ def test_synthetic_files_have_the_faces_shape():
         assert len(dataset) == 2048
 
 
-def _run(*flags: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, '-m', 'experiments.benchmark', *flags],
-        cwd=ROOT,
-        env={**os.environ, 'PYTHONPATH': str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-
 @pytest.mark.slow
 def test_module_prints_tables_and_writes_json_and_chart(tmp_path):
     out = tmp_path / 'new' / 'result.json'
-    done = _run(
+    done = launching.run(
+        'benchmark',
         *('--image_size=16', '--width=4', '--batch_size=4,8', '--num_devices=2', '--repeats=1'),
         *('--scheme=one_stage,two_stage_eager', f'--out={out}', '--loop=30', '--pipeline'),
     )
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()
     rows = [line.split()[0] for line in lines if re.match(r'(one|two)_stage', line)]
     assert rows == ['one_stage', 'two_stage_eager'] * 2
     assert sum('the device idles' in line for line in lines) == 2
@@ -253,9 +239,9 @@ def test_module_prints_tables_and_writes_json_and_chart(tmp_path):
 
 
 def test_module_refuses_in_one_sentence():
-    done = _run('--network=resnet_gan', '--image_size=16')
-    assert done.returncode == 1
-    assert done.stderr == 'error: resnet_gan has no 16-pixel networks: use one of 32, 64\n'
+    done = launching.call('benchmark', '--network=resnet_gan', '--image_size=16')
+    assert done.code == 1
+    assert done.err == 'error: resnet_gan has no 16-pixel networks: use one of 32, 64\n'
 
 
 @pytest.mark.slow
