@@ -29,7 +29,7 @@ class Classifier:
     Attributes:
       run: its run, with a `TeacherConfig` or a `DistillConfig`.
       step: step of the checkpoint.
-      module: linen module `(standardised images [N, H, W, C], train) -> Judged`.
+      module: linen module `(standardised images [N, H, W, C], train) -> Outputs`.
       variables: its parameters and statistics.
     """
 

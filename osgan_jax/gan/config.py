@@ -1,7 +1,7 @@
 """The configuration of a GAN's training run.
 
-`osgan_jax.gan.methods.resolve` decides open fields (None) when the run starts; what it decided is
-written to the workdir.
+`osgan_jax.gan.methods.resolve` fills open fields (None) when the run starts, and the workdir keeps
+the result.
 """
 
 import dataclasses
@@ -16,10 +16,10 @@ CONVENTIONS = ('torch', 'tf1', 'clean')
 
 
 def parse_multiplier(text: str) -> fractions.Fraction:
-    """A channel multiplier as a number, from '1/2', '0.5' or '1'.
+    """Parses a channel multiplier, such as '1/2', '0.5' or '1'.
 
     Raises:
-      ValueError: for anything but a number above 0 and up to 1.
+      ValueError: for a text that is not a number above 0 and up to 1.
     """
     try:
         value = fractions.Fraction(text)
@@ -83,8 +83,8 @@ class TrainConfig(RunConfig):
     )
     accumulate: int = field(
         1,
-        'parts into which a batch is split to save memory; BatchNorm in G then takes its '
-        'statistics from a part',
+        'parts that a batch is split into to save memory; BatchNorm in G then normalises by the '
+        'statistics of a part',
         at_least=1,
     )
 
@@ -141,15 +141,15 @@ class TrainConfig(RunConfig):
     )
     minibatch_deviation: int | None = field(
         None,
-        "samples in a group of the minibatch standard deviation in stylegan2's D; 0 for none; by "
-        'default 4, and 0 in one_stage, which needs a D that treats samples one by one',
+        "samples in a group of the minibatch standard deviation in stylegan2's D, 0 for none; 4 by "
+        'default, and 0 in one_stage, which needs a D that treats samples one by one',
         group='networks',
         at_least=0,
         decided_by=('network', 'scheme'),
     )
     style_mixing: float | None = field(
         None,
-        'share of the samples of stylegan2 that take styles from two z; 0.9 by default',
+        'share of the samples of stylegan2 that mix the styles of two z; 0.9 by default',
         group='networks',
         at_least=0,
         at_most=1,
@@ -202,7 +202,7 @@ class TrainConfig(RunConfig):
     )
     adam_epsilon: float | None = field(
         None,
-        "what is added to Adam's denominator",
+        "term added to Adam's denominator",
         group='optimizer',
         at_least=0,
         decided_by='method',
@@ -258,7 +258,7 @@ class TrainConfig(RunConfig):
     )
     r2: float | None = field(
         None,
-        "R2's gamma: the same at fake images",
+        "R2's gamma: as R1, at fake images",
         group='penalties',
         at_least=0,
         decided_by='method',
@@ -274,7 +274,7 @@ class TrainConfig(RunConfig):
     )
     penalty_every: int | None = field(
         None,
-        "steps between D's penalties, each of which counts that many times",
+        "steps between D's penalties, whose weights are multiplied by that number",
         group='penalties',
         at_least=1,
         decided_by='method',
@@ -290,7 +290,7 @@ class TrainConfig(RunConfig):
     )
     path_length_every: int | None = field(
         None,
-        "steps between G's path length penalties, each of which counts that many times",
+        "steps between G's path length penalties, whose weights are multiplied by that number",
         group='penalties',
         at_least=1,
         decided_by='method',
@@ -306,8 +306,7 @@ class TrainConfig(RunConfig):
     )
     augment: tuple[str, ...] = field(
         (),
-        'augmentations through which D sees real and fake images: some of color, translation, '
-        'cutout',
+        'augmentations of the real and fake images that D sees: some of color, translation, cutout',
         group='penalties',
     )
 
@@ -323,15 +322,15 @@ class TrainConfig(RunConfig):
     )
     eval_samples: int = field(
         2048,
-        'images that an evaluation draws; its time is in proportion',
+        'images that an evaluation draws; its time is proportional to them',
         group='evaluation',
         at_least=2,
         may_change=True,
     )
     inception_weights: str | None = field(
         None,
-        'file of Inception weights with which to evaluate by FID, or fetch to download it; by '
-        'default features come from a classifier that is trained on the dataset',
+        'file of Inception weights, to evaluate by FID, or fetch to download it; by default '
+        'features come from a classifier that is trained on the dataset',
         group='evaluation',
         may_change=True,
     )
@@ -344,7 +343,7 @@ class TrainConfig(RunConfig):
     )
     collapse_alarm: bool = field(
         True,
-        'warn when samples have long been far more alike than real images',
+        'warn when samples have long been far more alike than real images are',
         group='output',
         may_change=True,
     )

@@ -1,4 +1,4 @@
-"""What is trained (`GAN`), and everything that changes while it is (`TrainState`)."""
+"""The networks, objective and optimisers of a run (`GAN`), and its state (`TrainState`)."""
 
 import dataclasses
 from typing import Any
@@ -23,7 +23,7 @@ class GAN:
     """Networks, objective and optimisers of one run.
 
     Attributes:
-      network: what the two modules declare of themselves.
+      network: the specification of the two modules.
       generator: linen module `(z [N, Z], labels, train) -> images [N, H, W, C]` in [-1, 1].
       discriminator: linen module `(images, labels, train) -> logits [N]`.
       loss: the objective.
@@ -31,12 +31,12 @@ class GAN:
       optimizer_d: D's optax transformation.
       latent_dim: Z.
       image_shape: `(H, W, C)`.
-      num_classes: labels, 0 for unconditional networks.
-      weight_clip: bound on D's weights after each step, 0 for none (WGAN: 0.01).
-      ema_decay: decay of the average of G, 0 for none.
-      ema_start: step from which on it is an average; until then it is G itself.
-      penalties: what the objective has added, and how often.
-      augment: what D sees all images through, of `osgan_jax.core.diffaugment.POLICIES`.
+      num_classes: number of labels, 0 for unconditional networks.
+      weight_clip: bound on the absolute values of D's weights after each step, 0 for none.
+      ema_decay: decay per step of the average of G, 0 for no average.
+      ema_start: step from which G is averaged; until then the average is G itself.
+      penalties: weights and intervals of the penalties.
+      augment: augmentations of all images that D sees, of `osgan_jax.core.diffaugment.POLICIES`.
     """
 
     network: networks.NetworkSpec
@@ -57,17 +57,17 @@ class GAN:
 
 @flax.struct.dataclass
 class TrainState:
-    """Everything a step changes; all of it is checkpointed.
+    """Everything that a step changes; all of it is checkpointed.
 
     Attributes:
-      step: updates made, int32 scalar.
+      step: number of updates so far, int32 scalar.
       params_g: G's parameters.
       params_d: D's parameters.
       stats_g: G's other collections, `{'batch_stats': ...}` or `{}`.
-      stats_d: D's, likewise.
+      stats_d: D's other collections, likewise.
       opt_g: G's optimiser state.
       opt_d: D's optimiser state.
-      loss_state: the objective's own state, None where it has none.
+      loss_state: the objective's own state, None for most objectives.
       ema_g: averaged `{'params': ..., **stats_g}` of G, None without averaging.
       key: PRNG key of the run; step t draws from `fold_in(key, t)`.
       penalties: newest values of lazy penalties by name, `penalty_d`, `penalty_g` and the running
@@ -87,23 +87,24 @@ class TrainState:
     penalties: Any = None
 
     def sampling_variables(self) -> PyTree:
-        """G's variables to sample from: the average where there is one."""
+        """G's variables for sampling: the average where there is one."""
         if self.ema_g is not None:
             return self.ema_g
         return {'params': self.params_g, **self.stats_g}
 
 
 def build(config: TrainConfig, *, num_classes: int, steps_per_epoch: int, axis_name=None) -> GAN:
-    """The GAN that a resolved configuration describes.
+    """Builds the GAN that a resolved configuration describes.
 
     Args:
       config: resolved (`osgan_jax.gan.methods.resolve`).
-      num_classes: of the dataset; used where the configuration is conditional.
-      steps_per_epoch: for the schedule of the learning rates.
-      axis_name: mapped axis over which BatchNorm is synchronised; None on one device.
+      num_classes: labels of the dataset, used where the configuration is conditional.
+      steps_per_epoch: steps of an epoch, after some of which learning rates decay.
+      axis_name: mapped axis over which BatchNorm shares its statistics; None on one device.
 
     Raises:
-      ValueError: for a network, norm, image size, loss or option that does not exist.
+      ValueError: for an unknown network, norm, loss or option, or an image size that the network is
+        not defined for.
     """
     num_classes = num_classes if config.conditional else 0
     options = networks.NetworkOptions(
@@ -141,7 +142,7 @@ def build(config: TrainConfig, *, num_classes: int, steps_per_epoch: int, axis_n
 
 
 def create(gan: GAN, seed: int) -> TrainState:
-    """A fresh state: parameters, statistics and optimisers at step 0."""
+    """The state at step 0: fresh parameters, statistics and optimisers."""
 
     def initialise(key):
         key_g, key_d, key = jax.random.split(key, 3)
@@ -170,7 +171,7 @@ def create(gan: GAN, seed: int) -> TrainState:
 
 
 def is_samplewise(gan: GAN, state: TrainState) -> bool:
-    """Whether D treats samples one by one, found by `osgan_jax.check_samplewise`."""
+    """Whether D treats samples one by one, see `osgan_jax.check_samplewise`."""
     try:
         check_samplewise(gan, state)
     except ValueError:
@@ -183,8 +184,7 @@ def check_samplewise(gan: GAN, state: TrainState) -> None:
     n = 4
     images = jax.random.normal(jax.random.key(0), (2 * n, *gan.image_shape))
     labels = jnp.arange(2 * n) % gan.num_classes if gan.num_classes else None
-    # Statistics shared over devices exist only inside the mapped update; the question is the same
-    # on one device.
+    # The axis of shared statistics exists only inside the mapped update; one device suffices here.
     discriminator = gan.discriminator.clone(axis_name=None)
 
     def discriminate(params, fake):
@@ -201,12 +201,12 @@ def check_samplewise(gan: GAN, state: TrainState) -> None:
 
 
 def num_parameters(params: PyTree) -> int:
-    """How many numbers a pytree of parameters holds."""
+    """The number of parameters in a pytree."""
     return sum(x.size for x in jax.tree.leaves(params))
 
 
 def parse_options(options: tuple[str, ...]) -> dict[str, float | bool]:
-    """`('slope=0.2', 'linear_generator=true')` as keyword arguments.
+    """Parses `('slope=0.2', 'linear_generator=true')` to keyword arguments.
 
     Raises:
       ValueError: for an option that is not `name=number` or `name=true|false`.

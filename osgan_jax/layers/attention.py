@@ -1,7 +1,7 @@
 """Self-attention over an image's pixels (Zhang et al. 2019, https://arxiv.org/abs/1805.08318).
 
-As BigGAN has it (Brock et al. 2019, https://arxiv.org/abs/1809.11096): keys and values are pooled
-to half the grid.
+BigGAN's form (Brock et al. 2019, https://arxiv.org/abs/1809.11096): keys and values are pooled to
+half the grid.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ Array = jax.Array
 
 
 class SelfAttention(nn.Module):
-    """Adds to each pixel what it attends to, times a gain that starts at 0.
+    """Adds to each pixel the values that it attends to, times a gain that starts at 0.
 
     Attributes:
       dtype: Dtype of the computation; the softmax is float32.
@@ -38,6 +38,6 @@ class SelfAttention(nn.Module):
         value = pooling.max_pool(conv(x, c // 2, 'value')).reshape(n, -1, c // 2)
         scores = jnp.einsum('npc,nqc->npq', query, key, preferred_element_type=jnp.float32)
         weights = jnp.asarray(jax.nn.softmax(scores), self.dtype)
-        seen = jnp.einsum('npq,nqc->npc', weights, value).reshape(n, h, w, c // 2)
+        attended = jnp.einsum('npq,nqc->npc', weights, value).reshape(n, h, w, c // 2)
         gain = self.param('gain', nn.initializers.zeros, ())
-        return x + jnp.asarray(gain, self.dtype) * conv(seen, c, 'out')
+        return x + jnp.asarray(gain, self.dtype) * conv(attended, c, 'out')

@@ -8,11 +8,10 @@ convolution of which it is the adjoint (the convention of PyTorch, and of
 
 A strided convolution is bilinear in image and kernel, so three functions are closed under
 differentiation: `down(x, k)`, its adjoint in the image `up(y, k)`, and its adjoint in the kernel
-`correlate(x, y)`. Each has the two others as its derivative. Writing the rules down, in place of
-leaving them to the compiler's transposition of a general convolution, matters on CPU: there the
-kernel gradient of a transposed convolution, as derived automatically, runs an order of magnitude
-below the speed of the same sum written as a strided convolution's. Rules built of functions that
-have rules themselves can be differentiated any number of times.
+`correlate(x, y)`. The derivatives of each are the two others, so that all orders of derivatives
+exist. The rules are written out because of CPUs, where the automatically derived kernel gradient of
+a transposed convolution is an order of magnitude slower than the same sum written as a strided
+convolution's.
 """
 
 import contextlib
@@ -90,7 +89,7 @@ def resolve_padding(
       `((top, bottom), (left, right))`.
 
     Raises:
-      ValueError: if `padding` is another string or holds a negative number.
+      ValueError: for another string or a negative number.
     """
     if padding == 'valid':
         return ((0, 0), (0, 0))
@@ -115,7 +114,7 @@ def conv(
     padding: str | int | Padding = 'half',
     implementation: str | None = None,
 ) -> jax.Array:
-    """Strided convolution (cross-correlation, as deep learning has it).
+    """Strided convolution (cross-correlation, as usual in deep learning).
 
     Args:
       x: Images `[N, H, W, I]`.
@@ -128,7 +127,7 @@ def conv(
       `[N, H', W', O]` with `H' = (H + top + bottom - kh) // stride + 1`.
 
     Raises:
-      ValueError: on shapes that do not fit each other.
+      ValueError: for shapes that do not fit each other.
     """
     _check(x, kernel, stride, axis=2)
     padding = resolve_padding(padding, kernel.shape[:2], stride)
@@ -170,7 +169,7 @@ def conv_transpose(
       that convolution maps to `x`'s.
 
     Raises:
-      ValueError: on shapes that do not fit each other.
+      ValueError: for shapes that do not fit each other.
     """
     _check(x, kernel, stride, axis=3)
     padding = resolve_padding(padding, kernel.shape[:2], stride)

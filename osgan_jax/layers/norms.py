@@ -1,7 +1,7 @@
 """Normalisation by name, for images `[N, H, W, C]`.
 
-All but 'batch' treat every sample by itself, which is what the one-stage gradient of an asymmetric
-loss needs of a discriminator. Statistics are float32 whatever the compute dtype.
+All but 'batch' treat every sample by itself, as the one-stage gradient of an asymmetric loss
+requires of a discriminator. Statistics are float32 whatever the compute dtype.
 """
 
 import math
@@ -23,7 +23,7 @@ def check(name: str) -> None:
 
 
 def normal_scale(stddev: float) -> nn.initializers.Initializer:
-    """Returns an initialiser drawing from a normal distribution of mean 1."""
+    """An initialiser that draws from a normal distribution of mean 1."""
 
     def init(key, shape, dtype=jnp.float32):
         return 1 + stddev * jax.random.normal(key, shape, dtype)
@@ -34,9 +34,9 @@ def normal_scale(stddev: float) -> nn.initializers.Initializer:
 class GroupNorm(nn.Module):
     """Group normalisation (Wu and He 2018, https://arxiv.org/abs/1803.08494).
 
-    As flax's, written as a scale and a shift per sample and channel, found from sums over space
-    alone: the reductions then run along contiguous channels, forward and backward, which on CPU
-    takes half to a quarter of the time.
+    Equal to flax's, but written as a scale and a shift per sample and channel, found from sums over
+    space alone. The reductions then run along contiguous channels, forward and backward, which on
+    CPU takes half to a quarter of the time.
 
     Attributes:
       groups: Number of groups; divides the channels.
@@ -142,16 +142,16 @@ def normalise(
 
 
 def wrap_spectral(layer: nn.Module, x: jax.Array, kind: str, *, train: bool) -> jax.Array:
-    """Applies a layer, its weights divided by their largest singular value if `kind` says so.
+    """Applies a layer, its weights divided by their largest singular value if `kind` is 'spectral'.
 
-    The value is estimated by one power iteration a call (Miyato et al. 2018, algorithm 1), whose
+    Each call estimates that value by one power iteration (Miyato et al. 2018, algorithm 1), whose
     vector is kept in `batch_stats`.
 
     Args:
       layer: A linen module with matrix-like parameters, last axis the output's.
       x: Its input.
-      kind: Name of the normalisation; only 'spectral' does anything.
-      train: Whether the vector is kept for the next call.
+      kind: Name of the normalisation; all others leave the weights as they are.
+      train: Whether the vector is updated.
 
     Returns:
       The layer's output.

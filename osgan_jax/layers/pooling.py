@@ -20,10 +20,10 @@ def mean_pool(x: Array) -> Array:
 
 
 def max_pool(x: Array) -> Array:
-    """The greatest of each 2x2 pixels: `[N, H, W, C]`, H and W even, to `[N, H / 2, W / 2, C]`.
+    """Takes the greatest of 2x2 pixels: `[N, H, W, C]`, H and W even, to `[N, H / 2, W / 2, C]`.
 
-    Of equal ones the first, row by row, has the whole gradient. Comparisons of slices, because the
-    gradient of a general window is a scatter, which is slow on CPU.
+    Among equal pixels the first, row by row, receives the whole gradient. Slices are compared
+    because the gradient of a general window is a scatter, which is slow on CPU.
     """
     n, h, w, c = x.shape
     x = x.reshape(n, h // 2, 2, w // 2, 2, c)

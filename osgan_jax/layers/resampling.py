@@ -1,9 +1,9 @@
 """Grids doubled, halved and blurred with the filter [1, 3, 3, 1] in each axis.
 
-What StyleGAN2 (Karras et al. 2020, https://arxiv.org/abs/1912.04958) does wherever a grid changes.
-Outside of the image there are zeros, as many as its code's `upfirdn` pads with: 2 before and 1
-after an image spread by zeros (`double`), 1 and 1 before halving (`halve`). Written as sums of
-shifted images, one axis after the other: a compiler makes one pass over the pixels of each.
+StyleGAN2 (Karras et al. 2020, https://arxiv.org/abs/1912.04958) filters wherever a grid changes.
+Images are padded with as many zeros as its code's `upfirdn` uses: 2 before and 1 after an image
+spread by zeros (`double`), 1 and 1 before halving (`halve`). The filters are sums of shifted
+images, one axis after the other, each of which the compiler computes in one pass over the pixels.
 """
 
 import jax
@@ -20,8 +20,8 @@ def blur(x: Array, padding: tuple[int, int], gain: float = 1.0, stride: int = 1)
     Args:
       x: Images.
       padding: Zeros before and after each axis.
-      gain: What the result is multiplied by.
-      stride: Every how many pixels the result is wanted.
+      gain: Factor of the result.
+      stride: Pixels from one result to the next, along both axes.
 
     Returns:
       `[N, H', W', C]` with `H' = (H + sum(padding) - 4) // stride + 1`.
@@ -38,10 +38,10 @@ def blur(x: Array, padding: tuple[int, int], gain: float = 1.0, stride: int = 1)
 
 
 def double(x: Array) -> Array:
-    """Zeros between pixels, then the filter with a gain of 4: `[N, H, W, C]` to `[N, 2H, 2W, C]`.
+    """Puts zeros between pixels and filters with a gain of 4: `[N, 2H, 2W, C]` of `[N, H, W, C]`.
 
-    Pixel 2i is a quarter of x[i - 1] and three of x[i]; pixel 2i + 1 three of x[i] and one of
-    x[i + 1]: no zero is multiplied.
+    Pixel 2i is 1/4 x[i - 1] + 3/4 x[i], and pixel 2i + 1 is 3/4 x[i] + 1/4 x[i + 1], so that no
+    zero is multiplied.
     """
     for axis in (1, 2):
         pads = [(0, 0)] * 4
@@ -54,7 +54,7 @@ def double(x: Array) -> Array:
 
 
 def halve(x: Array) -> Array:
-    """The filter at every second pixel: `[N, H, W, C]` to `[N, H / 2, W / 2, C]`."""
+    """Filters at every second pixel: `[N, H, W, C]` to `[N, H / 2, W / 2, C]`."""
     return blur(x, (1, 1), stride=2)
 
 

@@ -1,9 +1,9 @@
 """Layers whose weights are divided by their largest singular value.
 
-Miyato et al. 2018 (https://arxiv.org/abs/1802.05957), algorithm 1. The value is estimated by one
-power iteration a call, whose vector is the variable `u` of the collection `batch_stats`; it is kept
-for the next call with `train=True`. Parameters are the weights themselves, not divided. The
-iteration's vectors are constants to the gradient, as in the paper.
+Miyato et al. 2018 (https://arxiv.org/abs/1802.05957), algorithm 1. Each call estimates that value
+by one power iteration. The iteration's vector is the variable `u` of the collection `batch_stats`,
+and is updated with `train=True`. Parameters are the undivided weights. The gradient treats the
+iteration's vectors as constants, as in the paper.
 """
 
 from typing import Any
@@ -28,9 +28,9 @@ def normalise(module: nn.Module, weights: Array, *, train: bool) -> Array:
     """Divides weights by their largest singular value, within a compact method of `module`.
 
     Args:
-      module: keeps the variable `u`.
-      weights: `[..., O]`, looked at as a matrix with O columns.
-      train: whether `u` is kept for the next call.
+      module: the layer, which keeps the variable `u`.
+      weights: `[..., O]`, treated as a matrix with O columns.
+      train: whether `u` is updated.
 
     Returns:
       An array like `weights`.
@@ -47,7 +47,7 @@ def normalise(module: nn.Module, weights: Array, *, train: bool) -> Array:
     if train and not module.is_initializing():
         u.value = new
     sigma = v @ weights.reshape(matrix.shape) @ new
-    # Weights of nothing but zeros stay what they are.
+    # Weights that are all zero stay zero.
     return weights / jnp.where(jnp.abs(sigma) < EPSILON, 1.0, sigma)
 
 

@@ -35,8 +35,8 @@ class Dense(nn.Module):
 
     Attributes:
       features: Size of the output.
-      bias: What the bias starts at.
-      multiplier: Of the learning rate.
+      bias: Initial value of the bias.
+      multiplier: Factor of the learning rate.
       dtype: Dtype of the computation.
     """
 
@@ -80,7 +80,7 @@ class Conv(nn.Module):
         x = jnp.asarray(x, self.dtype)
         kernel = jnp.asarray(_kernel(self, self.size, x.shape[-1], self.features), self.dtype)
         if self.halve and self.size == 1:
-            # The filter where its result is wanted alone.
+            # Filters only at the pixels that are kept.
             x = convolutions.conv(resampling.halve(x), kernel)
         elif self.halve:
             x = convolutions.conv(resampling.blur(x, (2, 2)), kernel, stride=2, padding='valid')
@@ -95,13 +95,13 @@ class Conv(nn.Module):
 class ModulatedConv(nn.Module):
     """Convolution whose kernel is scaled for each sample by its style (section 2.2, Eq. 1 and 3).
 
-    Scaling the input's channels by the style and the output's by one over the norm of the scaled
-    kernel is the same, and leaves one kernel for all samples.
+    The same results come from one kernel for all samples, the input's channels scaled by the style
+    and the output's divided by the norm of the scaled kernel.
 
-    To double the grid, each pixel is spread with the kernel to every second place, then blurred
-    with a gain of 4 and one zero on every side. Against zeros between pixels and the correlation of
-    the other convolutions the kernel is mirrored in both axes; that is the orientation of the
-    authors' PyTorch code, and the opposite of their TensorFlow code's.
+    The grid is doubled by a transposed convolution of stride 2 and a blur with a gain of 4 and one
+    zero on every side. Its kernel is mirrored in both axes, compared with that of a correlation of
+    an image spread by zeros: the orientation of the authors' PyTorch code, and the opposite of
+    their TensorFlow code's.
 
     Attributes:
       features: Channels of the output.
@@ -143,20 +143,20 @@ def _kernel(module: nn.Module, size: int, before: int, after: int) -> Array:
 
 
 def minibatch_deviation(x: Array, group: int, splits: int = 1) -> Array:
-    """Adds a channel: how much the samples of a group differ, the mean over pixels and channels.
+    """Adds a channel: the standard deviation in a group of samples, mean over pixels and channels.
 
-    As Karras et al. 2018, section 3, within groups as StyleGAN2's code has them.
+    Karras et al. 2018, section 3, within groups as in StyleGAN2's code.
 
     Args:
       x: `[N, H, W, C]`.
-      group: Samples a group, or all of a part if there are fewer.
+      group: Samples in a group; a smaller part is one group.
       splits: Equal parts of the batch that do not see each other: 2 where the first half is real
-        and the second fake. Within a part of S samples, sample n is in the group of all whose index
-        leaves the same rest, divided by the part's number of groups.
+        and the second fake. A group's samples are those of a part whose indices are equal modulo
+        the part's number of groups.
 
     Returns:
-      `[N, H, W, C + 1]`. Samples of a group see each other: no such layer in one-stage training
-      with an asymmetric loss.
+      `[N, H, W, C + 1]`. One-stage training with an asymmetric loss excludes this layer, for
+      samples of a group see each other.
 
     Raises:
       ValueError: if parts do not divide the batch, or groups a part.

@@ -2,12 +2,12 @@
 
 As in its appendix B and its authors' networks: z is split into equal parts, one for the first layer
 and one for each block, where it joins a label's embedding that all blocks share; BatchNorm's gain
-and bias are linear in both; the discriminator judges by a projection. Weights are spectrally
-normalised but for the shared embedding's. Self-attention follows the 64x64 grid, at 64 pixels the
-32x32 one, and there is none at 32.
+and bias are linear in both; the discriminator adds a projection on the label to its logit. All
+weights but the shared embedding are spectrally normalised. Self-attention follows the 64x64 grid,
+or the 32x32 grid at 64 pixels; at 32 pixels there is none.
 
-The channel multiplier of DGL-GAN is the generator's width alone: z, the embedding and the
-discriminator stay.
+DGL-GAN's channel multiplier narrows the generator alone: z, the embedding and the discriminator
+keep their sizes.
 """
 
 import itertools
@@ -45,10 +45,10 @@ _ATTENTION = {32: None, 64: 32, 128: 64, 256: 64}
 
 
 def latent_dim(image_size: int) -> int:
-    """The size of z as published: 120, and 140 at 256 pixels.
+    """The published size of z: 120, and 140 at 256 pixels.
 
     Raises:
-      ValueError: on an image size there is no network of.
+      ValueError: for an image size that the network is not defined for.
     """
     if image_size not in IMAGE_SIZES:
         sizes = ', '.join(map(str, IMAGE_SIZES))
@@ -57,7 +57,7 @@ def latent_dim(image_size: int) -> int:
 
 
 class ConditionalBatchNorm(nn.Module):
-    """BatchNorm with a gain of 1 plus, and a bias of, something linear in a vector.
+    """BatchNorm whose gain, less 1, and bias are linear in a condition.
 
     Attributes:
       dtype: Dtype of the result.
@@ -116,8 +116,8 @@ class Generator(nn.Module):
       image_size: Height and width of the images, one of `IMAGE_SIZES`.
       channels: Channels of the images.
       width: Unit of the numbers of channels; 96 in the paper.
-      latent_dim: Size of z; what does not divide among the parts is refused.
-      num_classes: Number of labels, 0 if unconditional: z alone modulates then.
+      latent_dim: Size of z, a multiple of the number of its parts.
+      num_classes: Number of labels; 0 if unconditional, when z alone modulates.
       embedding_dim: Size of the labels' shared embedding.
       dtype: Dtype of the computation.
       axis_name: Mapped axis over which BatchNorm shares its statistics.
@@ -149,13 +149,13 @@ class Generator(nn.Module):
           z: Latents `[N, latent_dim]`.
           labels: `[N]` integers below `num_classes`; unused if unconditional.
           train: Whether BatchNorm uses the batch's statistics; `batch_stats` must be mutable then.
-          embedding: `[N, embedding_dim]` in the labels' place: between two classes, say.
+          embedding: `[N, embedding_dim]`, instead of the labels', such as one between two classes.
 
         Returns:
           `[N, image_size, image_size, channels]`, float32, in [-1, 1].
 
         Raises:
-          ValueError: on z of another size, or labels missing.
+          ValueError: for z of another size, or missing labels.
         """
         inputs.check_latents(z, self.latent_dim)
         first, *blocks = (multiple * self.width for multiple in _GENERATOR[self.image_size])
@@ -243,7 +243,7 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, images: Array, labels: Array | None = None, *, train: bool) -> Array:
-        """Judges images.
+        """Computes the logits of images.
 
         Args:
           images: `[N, image_size, image_size, channels]`.
@@ -255,7 +255,7 @@ class Discriminator(nn.Module):
           Logits `[N]`, float32.
 
         Raises:
-          ValueError: on images of another shape, or labels missing.
+          ValueError: for images of another shape, or missing labels.
         """
         inputs.check_images(images, self.image_size, self.channels)
         if self.num_classes:
@@ -288,12 +288,12 @@ def macs(
     embedding_dim: int = 128,
     convention: str = 'paper',
 ) -> int:
-    """Multiplications with an addition that the generator makes for an image.
+    """Counts the multiply-accumulates of the generator for one image.
 
     Args:
       image_size: One of `IMAGE_SIZES`.
       width: Unit of the numbers of channels.
-      channels: Of the images.
+      channels: Channels of the images.
       latent_dim: Size of z.
       num_classes: 0 for a generator without an embedding.
       embedding_dim: Size of the embedding.
@@ -301,7 +301,7 @@ def macs(
         'true' before it, where they are computed here.
 
     Raises:
-      ValueError: on an unknown convention.
+      ValueError: for an unknown convention.
     """
     if convention not in ('paper', 'true'):
         raise ValueError(f"convention={convention!r}: expected 'paper' or 'true'")
@@ -316,7 +316,7 @@ def macs(
         total += 2 * (before + after) * condition
         if grid == _ATTENTION[image_size]:
             pixels = grid * grid
-            # Four 1x1 convolutions, scores, and their sums over a quarter of the pixels.
+            # Four 1x1 convolutions, then scores and sums over a quarter of the pixels.
             total += pixels * after * (2 * (after // 8) + 2 * (after // 2))
             total += pixels * (pixels // 4) * (after // 8 + after // 2)
     return total + grid * grid * 9 * features[-1] * channels

@@ -1,7 +1,7 @@
 """Classifiers of small images: teachers and students of distillation.
 
-* resnet18, resnet34: residual networks (He et al. 2016, https://arxiv.org/abs/1512.03385) as the
-  field has them for CIFAR: a 3x3 stem of 64 channels, no pooling before the blocks, a 1x1
+* resnet18, resnet34: residual networks (He et al. 2016, https://arxiv.org/abs/1512.03385) in their
+  usual form for CIFAR: a 3x3 stem of 64 channels, no pooling before the blocks, a 1x1
   convolution with BatchNorm where a shortcut changes shape.
 * wrn16_1, wrn16_2, wrn40_1, wrn40_2: wide residual networks of that depth and width (Zagoruyko and
   Komodakis 2016, https://arxiv.org/abs/1605.07146), normalised before each convolution.
@@ -21,16 +21,16 @@ Array = jax.Array
 
 # Residual networks: "fan out" keeps the size of gradients through ReLUs (He et al. 2015).
 _he = nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')
-# Uniform within 1 / sqrt(fan in): LeNet has no normalisation, and that is how the field starts it.
+# Uniform within 1 / sqrt(fan in), the usual start of a LeNet, which has no normalisation.
 _uniform = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
 
 
-class Judged(NamedTuple):
-    """What a classifier makes of a batch.
+class Outputs(NamedTuple):
+    """The outputs of a classifier.
 
     Attributes:
       logits: `[N, K]` float32.
-      activations: `[N, h, w, C]` of each stage, for attention transfer.
+      activations: features `[N, h, w, C]` after each stage, for attention transfer.
     """
 
     logits: Array
@@ -38,7 +38,7 @@ class Judged(NamedTuple):
 
 
 class _Network(nn.Module):
-    """What all classifiers have.
+    """The base of all classifiers.
 
     Attributes:
       num_classes: Number of classes, K.
@@ -83,7 +83,7 @@ class ResNet(_Network):
     blocks: tuple[int, ...] = (2, 2, 2, 2)
 
     @nn.compact
-    def __call__(self, images: Array, *, train: bool) -> Judged:
+    def __call__(self, images: Array, *, train: bool) -> Outputs:
         """Classifies standardised images `[N, H, W, C]`."""
         x = nn.relu(self.norm(self.conv(jnp.asarray(images, self.dtype), 64, 3), train))
         activations = []
@@ -91,7 +91,7 @@ class ResNet(_Network):
             for block in range(blocks):
                 x = self._block(x, 64 * 2**stage, 2 if stage and not block else 1, train)
             activations.append(x)
-        return Judged(self.head(x), tuple(activations))
+        return Outputs(self.head(x), tuple(activations))
 
     def _block(self, x: Array, features: int, stride: int, train: bool) -> Array:
         shortcut = x
@@ -105,15 +105,15 @@ class WideResNet(_Network):
     """A wide residual network.
 
     Attributes:
-      depth: Convolutions in a row, 6 n + 4 for n blocks a stage.
-      widening: Multiple of 16, 32 and 64 channels in three stages.
+      depth: Number of convolutions in a row, 6 n + 4 with n blocks in each of three stages.
+      widening: Factor of the stages' 16, 32 and 64 channels.
     """
 
     depth: int = 16
     widening: int = 1
 
     @nn.compact
-    def __call__(self, images: Array, *, train: bool) -> Judged:
+    def __call__(self, images: Array, *, train: bool) -> Outputs:
         """Classifies standardised images `[N, H, W, C]`."""
         x = self.conv(jnp.asarray(images, self.dtype), 16, 3)
         activations = []
@@ -122,7 +122,7 @@ class WideResNet(_Network):
                 features = 16 * self.widening * 2**stage
                 x = self._block(x, features, 2 if stage and not block else 1, train)
             activations.append(x)
-        return Judged(self.head(nn.relu(self.norm(x, train))), tuple(activations))
+        return Outputs(self.head(nn.relu(self.norm(x, train))), tuple(activations))
 
     def _block(self, x: Array, features: int, stride: int, train: bool) -> Array:
         active = nn.relu(self.norm(x, train))
@@ -142,7 +142,7 @@ class LeNet(_Network):
     features: tuple[int, ...] = (6, 16, 120, 84)
 
     @nn.compact
-    def __call__(self, images: Array, *, train: bool) -> Judged:
+    def __call__(self, images: Array, *, train: bool) -> Outputs:
         """Classifies standardised images `[N, 32, 32, C]`."""
         del train  # nothing here behaves differently
         x = jnp.asarray(images, self.dtype)
@@ -157,7 +157,7 @@ class LeNet(_Network):
                 x = pooling.max_pool(x)
         x = x.reshape(x.shape[0], -1)
         x = nn.relu(nn.Dense(self.features[3], kernel_init=_uniform, dtype=self.dtype)(x))
-        return Judged(self.head(x), tuple(activations))
+        return Outputs(self.head(x), tuple(activations))
 
 
 _MODULES = {
@@ -184,7 +184,7 @@ def build(
     dtype: Any = jnp.float32,
     axis_name: str | None = None,
 ) -> nn.Module:
-    """Builds a classifier: `(standardised images [N, H, W, C], train) -> Judged`.
+    """Builds a classifier: `(standardised images [N, H, W, C], train) -> Outputs`.
 
     Args:
       name: One of `names()`.
@@ -195,7 +195,7 @@ def build(
       axis_name: Mapped axis over which BatchNorm shares its statistics; None for each device's own.
 
     Raises:
-      ValueError: on an unknown name, or a number it is not made for.
+      ValueError: for an unknown name, or a number out of range.
     """
     if name not in _MODULES:
         raise ValueError(f'unknown classifier {name!r}: use one of {", ".join(names())}')

@@ -1,4 +1,4 @@
-"""Generators of data-free distillation: from z to images as a classifier takes them.
+"""Generators of data-free distillation, from z to the images that a classifier takes.
 
 Their last layer is a BatchNorm, so that images come out standardised (mean 0 and deviation 1 in
 each channel) like those the teacher was trained on.
@@ -44,8 +44,8 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(self, z: Array, labels: None = None, *, train: bool) -> Array:
-        """Makes standardised images `[N, H, W, C]` of z `[N, latent_dim]`."""
-        del labels  # the teacher's classes are what z finds
+        """Maps z `[N, latent_dim]` to standardised images `[N, H, W, C]`."""
+        del labels  # z alone decides the class
         grid = self.image_size // 4
         x = nn.Dense(self.width * grid * grid, kernel_init=_uniform, dtype=self.dtype)(z)
         x = self._norm(x.reshape(-1, grid, grid, self.width), train)
@@ -63,7 +63,7 @@ class Generator(nn.Module):
         return norms.batch_norm(x, train=train, dtype=self.dtype, axis_name=self.axis_name)
 
 
-# Whether it is bounded, and its usual size of z.
+# Of each: whether it is bounded, and the paper's size of z.
 _GENERATORS = {'dfad': (True, 256), 'zskt': (False, 100)}
 
 
@@ -73,7 +73,7 @@ def names() -> tuple[str, ...]:
 
 
 def latent_dim(name: str) -> int:
-    """The usual size of a generator's z."""
+    """The size of a generator's z in its paper."""
     _check(name)
     return _GENERATORS[name][1]
 
@@ -100,7 +100,7 @@ def build(
       axis_name: Mapped axis over which BatchNorm shares its statistics; None for each device's own.
 
     Raises:
-      ValueError: on an unknown name, or a number it is not made for.
+      ValueError: for an unknown name, or a number out of range.
     """
     _check(name)
     bounded, usual = _GENERATORS[name]

@@ -29,13 +29,13 @@ _Layer = tuple[str, int, tuple[int, int]]
 
 
 class Outputs(NamedTuple):
-    """What the network makes of images.
+    """The outputs of the network.
 
     Attributes:
       pooled: `[N, 2048]` float32, the mean over the last grid: what FID and KID compare.
       logits: `[N, 1008]` float32 without the bias of `fc`: what IS reads, by a slip in its
         original code that all published scores share.
-      biased_logits: `[N, 1008]` float32 with it.
+      biased_logits: `[N, 1008]` float32 with that bias.
     """
 
     pooled: jax.Array
@@ -238,8 +238,8 @@ class Classifier(nn.Module):
 class Inception(nn.Module):
     """The whole network.
 
-    With `mutable=['intermediates']` and `capture_intermediates=True`, `apply` also returns what
-    comes out of every module, and out of the pools between them as `maxpool1` and `maxpool2`.
+    With `mutable=['intermediates']` and `capture_intermediates=True`, `apply` also returns the
+    outputs of all modules, and of the pools between them as `maxpool1` and `maxpool2`.
 
     Attributes:
       dtype: Dtype of the computation up to the last grid; outputs are float32. Published scores
@@ -250,7 +250,7 @@ class Inception(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array) -> Outputs:
-        """Judges images.
+        """Classifies images.
 
         Args:
           images: `[N, 299, 299, 3]` in about [-1, 1], see
@@ -258,7 +258,7 @@ class Inception(nn.Module):
             run too, but give no comparable scores.
 
         Raises:
-          ValueError: on images of another rank, of another number of channels, or smaller.
+          ValueError: for images of another rank or number of channels, or smaller ones.
         """
         if images.ndim != 4 or images.shape[3] != 3 or min(images.shape[1:3]) < LEAST_SIZE:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Checks of what networks are called with, so that a mistake is named where it is made."""
+"""Checks of the inputs of networks."""
 
 import jax
 

@@ -135,7 +135,7 @@ class Generator(nn.Module):
           `[N, image_size, image_size, channels]`, float32, in [-1, 1].
 
         Raises:
-          ValueError: on `z` of another size, or labels missing.
+          ValueError: for `z` of another size, or missing labels.
         """
         inputs.check_latents(z, self.latent_dim)
         if self.num_classes:
@@ -225,7 +225,7 @@ class Discriminator(nn.Module):
     def __call__(
         self, images: jax.Array, labels: jax.Array | None = None, *, train: bool
     ) -> jax.Array:
-        """Judges images.
+        """Computes the logits of images.
 
         Args:
           images: `[N, image_size, image_size, channels]`.
@@ -237,7 +237,7 @@ class Discriminator(nn.Module):
           Logits `[N]`, float32.
 
         Raises:
-          ValueError: on images of another shape, or labels missing.
+          ValueError: for images of another shape, or missing labels.
         """
         inputs.check_images(images, self.image_size, self.channels)
         if self.num_classes:

@@ -1,4 +1,4 @@
-"""What StyleGAN2's networks are made of, see `osgan_jax.networks.stylegan2`."""
+"""The blocks of StyleGAN2's networks, see `osgan_jax.networks.stylegan2`."""
 
 import math
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ Array = jax.Array
 
 
 class Mapping(nn.Module):
-    """Dense layers that learn a hundredth as fast, from z, labels or both.
+    """The mapping network: dense layers with a hundredth of the learning rate.
 
     Attributes:
       w_dim: Size of w, of the hidden layers and of the labels' embedding.
-      layers: How many.
+      layers: Number of dense layers.
       num_classes: Number of labels, 0 for none.
     """
 
@@ -28,7 +28,7 @@ class Mapping(nn.Module):
 
     @nn.compact
     def __call__(self, z: Array | None, labels: Array | None = None) -> Array:
-        """Maps z `[N, Z]`, labels `[N]` to `[N, w_dim]`, float32."""
+        """Maps z `[N, Z]`, labels `[N]`, or both, to `[N, w_dim]`, float32."""
         parts = [] if z is None else [style.pixel_norm(jnp.asarray(z, jnp.float32))]
         if self.num_classes:
             one_hot = jax.nn.one_hot(labels, self.num_classes)
@@ -90,7 +90,7 @@ class ToRGB(nn.Module):
 
 
 class SynthesisBlock(nn.Module):
-    """Doubles the grid: two styled convolutions, and their image added to the one so far.
+    """Doubles the grid with two styled convolutions, and adds their image to the one so far.
 
     Attributes:
       features: Channels of the output.
@@ -106,7 +106,7 @@ class SynthesisBlock(nn.Module):
     def __call__(
         self, x: Array, image: Array, ws: Array, noise: tuple[Array, Array]
     ) -> tuple[Array, Array]:
-        """Maps features, image, three vectors `[N, 3, w_dim]` and noise to a larger grid's."""
+        """Maps features, image, styles `[N, 3, w_dim]` and noise to larger features and image."""
         up = StyledConv(self.features, double=True, dtype=self.dtype, name='up')
         conv = StyledConv(self.features, dtype=self.dtype, name='conv')
         x = conv(up(x, ws[:, 0], noise[0]), ws[:, 1], noise[1])
@@ -115,14 +115,14 @@ class SynthesisBlock(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """From style vectors to an image.
+    """Maps style vectors to images, each the sum of the images of all grids.
 
     Attributes:
       grids: Heights and widths, from 4 to the image's.
       widths: Channels at each.
       constant: Channels of the learned 4x4 constant.
       channels: Channels of the images.
-      dtype: Dtype of the computation; images are summed up in float32.
+      dtype: Dtype of the computation; images are summed in float32.
       remat: Whether blocks are computed again in the backward pass rather than kept.
     """
 

@@ -1,11 +1,11 @@
 """StyleGAN2, configuration F (Karras et al. 2020, https://arxiv.org/abs/1912.04958).
 
 The generator sums up images of all grids ("skip"), the discriminator is residual. With labels,
-their embedding joins z and the discriminator judges by a projection, as Karras et al. 2020b do
+their embedding joins z and the discriminator's logit is a projection, as in Karras et al. 2020b
 (https://arxiv.org/abs/2006.06676).
 
-The channel multiplier of DGL-GAN scales what convolutions put out; the mapping network, z, w and
-the 4x4 constant stay as they are.
+DGL-GAN's channel multiplier scales the outputs of convolutions; the mapping network, z, w and the
+4x4 constant keep their sizes.
 """
 
 import math
@@ -39,7 +39,7 @@ def features(
     Raises:
       ValueError: if that leaves no channel.
     """
-    # Of a third of 512 the multiplier, a rounded number, may leave a little less than 170.
+    # A multiplier such as 1/3 is rounded: the product may fall just below a whole number.
     count = math.floor(min(most, 2 * base // grid) * multiplier + 1e-6)
     if count < 1:
         raise ValueError(
@@ -50,7 +50,7 @@ def features(
 
 
 def num_styles(image_size: int) -> int:
-    """How many style vectors the generator takes for an image: L = 2 log2(image_size) - 2."""
+    """L, the number of style vectors of an image: 2 log2(image_size) - 2."""
     return 2 * int(math.log2(image_size)) - 2
 
 
@@ -72,20 +72,20 @@ def macs(
     max_channels: int = MAX_CHANNELS,
     convention: str = 'paper',
 ) -> int:
-    """Multiplications with an addition that the generator makes for an image, filters aside.
+    """Counts the multiply-accumulates of the generator for one image, without the filters'.
 
     Args:
       image_size: One of `IMAGE_SIZES`.
-      channel_multiplier: Of what convolutions put out.
-      channels: Of the images.
+      channel_multiplier: Share of the convolutions' output channels, in (0, 1].
+      channels: Channels of the images.
       w_dim: Size of z and w.
       base_channels: As of `Generator`.
       max_channels: As of `Generator`.
       convention: 'true' counts what is computed here: convolutions that double the grid at the
         smaller one, and all dense layers. 'paper' gives the numbers of DGL-GAN's Tables 2 and 3:
         those convolutions at the larger grid, a bias as one operation an output, the mapping
-        network, and the constant as a convolution of 64 positions. The text does not say how it
-        counts: the last was found from the tables, whose eight numbers it meets to 0.01 G.
+        network, and the constant as a convolution of 64 positions. The paper does not say how it
+        counts; these rules were found from the tables and meet their eight numbers to 0.01 G.
 
     Raises:
       ValueError: on an unknown convention or image size.
@@ -123,10 +123,10 @@ class Generator(nn.Module):
       channels: Channels of the images.
       latent_dim: Size of z.
       w_dim: Size of w.
-      channel_multiplier: Of what convolutions put out.
+      channel_multiplier: Share of the convolutions' output channels, in (0, 1].
       base_channels: Channels times half the grid, below the cap.
       max_channels: The cap of the channels, the 4x4 constant's among them.
-      mapping_layers: Of the mapping network.
+      mapping_layers: Layers of the mapping network.
       style_mixing: Share of samples that take the styles of two z in training.
       num_classes: Number of labels, 0 if unconditional.
       dtype: Dtype of the computation; the mapping network runs in float32.
@@ -181,22 +181,22 @@ class Generator(nn.Module):
           `[N, image_size, image_size, channels]`, float32, about in [-1, 1]; nothing bounds it.
 
         Raises:
-          ValueError: on z of another size, labels missing, or an image size there is no network of.
+          ValueError: for z of another size, missing labels, or an undefined image size.
         """
         return self.synthesis(*self.draw_styles(z, labels, train=train))
 
     @property
     def num_styles(self) -> int:
-        """L, how many style vectors an image takes."""
+        """L, the number of style vectors of an image."""
         return num_styles(self.image_size)
 
     def draw_styles(
         self, z: Array, labels: Array | None = None, *, train: bool
     ) -> tuple[Array, Array | None]:
-        """What `__call__` makes images of, arguments as there.
+        """Draws the style vectors and noise keys of `__call__`, whose arguments it takes.
 
-        What is random about a sample follows from the random stream and its own z: neither its
-        place in the batch nor the number of devices changes it.
+        A sample's randomness depends on the random stream and its own z alone: neither its place in
+        the batch nor the number of devices changes it.
 
         Returns:
           Style vectors `[N, L, w_dim]`, and keys of the noise `[N]`, None without a random stream.
@@ -220,19 +220,19 @@ class Generator(nn.Module):
         return ws, noise_keys
 
     def mapping(self, z: Array, labels: Array | None = None) -> Array:
-        """From z `[N, latent_dim]` to w `[N, w_dim]`, float32."""
+        """Maps z `[N, latent_dim]` to w `[N, w_dim]`, float32."""
         inputs.check_latents(z, self.latent_dim)
         if self.num_classes:
             inputs.check_labels(labels, z.shape[0])
         return self.mapping_network(z, labels)
 
     def styles(self, w: Array, truncation: float = 1.0, cutoff: int | None = None) -> Array:
-        """A style vector for every layer, those of the first layers moved to the average.
+        """Repeats w for every layer, and moves those of the first layers towards the average.
 
         Args:
           w: `[N, w_dim]`.
           truncation: Share of the distance to the average that is kept; 1 changes nothing.
-          cutoff: How many layers are moved; None for all.
+          cutoff: Number of layers that are moved; None for all.
 
         Returns:
           `[N, L, w_dim]`.
@@ -248,8 +248,8 @@ class Generator(nn.Module):
         Args:
           ws: `[N, L, w_dim]`.
           other: `[N, w_dim]`.
-          key: Of the choice of samples, and of the layer, uniformly among all but the first; one,
-            or one a sample, `[N]`.
+          key: Chooses the samples, and the layer uniformly among all but the first; one key, or one
+            per sample, `[N]`.
 
         Returns:
           `[N, L, w_dim]`.
@@ -261,7 +261,7 @@ class Generator(nn.Module):
             first = jax.random.randint(key_layer, (1,), 1, count)
             return first, jax.random.bernoulli(key_choice, self.style_mixing, (1,))
 
-        first, mixed = jax.vmap(choose)(_one_a_sample(key, n))
+        first, mixed = jax.vmap(choose)(_key_per_sample(key, n))
         second = mixed & (jnp.arange(count) >= first)
         return jnp.where(second[:, :, None], other[:, None], ws)
 
@@ -271,13 +271,13 @@ class Generator(nn.Module):
         noise_key: Array | None = None,
         noise: Sequence[Array] | None = None,
     ) -> Array:
-        """From style vectors to images.
+        """Maps style vectors to images.
 
         Args:
           ws: One vector a layer, `[N, L, w_dim]`.
-          noise_key: Of the noise, drawn for each sample: one, or one a sample, `[N]`; None is the
-            same noise for all samples and calls.
-          noise: The noise itself, of each layer but the last, the image's: `[H, W]` by grid 4, 8,
+          noise_key: Draws the noise of each sample: one key, or one per sample, `[N]`; None gives
+            all samples and calls the same noise.
+          noise: The noise itself, `[H, W]` for each layer but the last, the image's: on grids 4, 8,
             8, 16, 16 and so on.
 
         Returns:
@@ -292,7 +292,7 @@ class Generator(nn.Module):
             # Behind the barrier, or the compiler would draw the fixed noise itself, slowly.
             keys = jax.lax.optimization_barrier(jax.random.key(0))[None]
             if noise_key is not None:
-                keys = _one_a_sample(noise_key, ws.shape[0])
+                keys = _key_per_sample(noise_key, ws.shape[0])
             layer_keys = jnp.moveaxis(
                 jax.vmap(lambda key: jax.random.split(key, len(grids)))(keys), 1, 0
             )
@@ -303,8 +303,8 @@ class Generator(nn.Module):
         return self.synthesis_network(ws, maps)
 
 
-def _one_a_sample(key: Array, samples: int) -> Array:
-    """Keys `[N]`, of one key or as many as there are samples."""
+def _key_per_sample(key: Array, samples: int) -> Array:
+    """Keys `[N]`: N of one key, or the N that were given."""
     return jax.random.split(key, samples) if key.ndim == 0 else key
 
 
@@ -314,13 +314,13 @@ class Discriminator(nn.Module):
     Attributes:
       image_size: Height and width of the images, one of `IMAGE_SIZES`.
       channels: Channels of the images.
-      channel_multiplier: Of the numbers of channels.
+      channel_multiplier: Share of the channels, in (0, 1].
       base_channels: Channels times half the grid, below the cap.
-      max_channels: The cap.
+      max_channels: The cap of the channels.
       num_classes: Number of labels, 0 if unconditional.
-      stddev_group: Samples that see each other in the minibatch deviation; 0 for no such layer,
-        which one-stage training with an asymmetric loss needs.
-      stddev_splits: Equal parts of a batch over which no group reaches, see
+      stddev_group: Samples in a group of the minibatch deviation; 0 for no such layer, as one-stage
+        training with an asymmetric loss requires.
+      stddev_splits: Equal parts of a batch that no group crosses, see
         `style.minibatch_deviation`.
       dtype: Dtype of the computation; the layers after the 4x4 grid run in float32.
       axis_name: Taken by all networks; nothing here is shared over devices.
@@ -341,19 +341,19 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, images: Array, labels: Array | None = None, *, train: bool) -> Array:
-        """Judges images.
+        """Computes the logits of images.
 
         Args:
           images: `[N, image_size, image_size, channels]`.
           labels: `[N]` integers below `num_classes`; unused if unconditional.
-          train: Changes nothing here.
+          train: Ignored.
 
         Returns:
           Logits `[N]`, float32.
 
         Raises:
-          ValueError: on images of another shape, labels missing, groups that do not divide N, or an
-            image size there is no network of.
+          ValueError: for images of another shape, missing labels, groups that do not divide N, or
+            an undefined image size.
         """
         del train
         grids = _grids(self.image_size)
@@ -376,12 +376,12 @@ class Discriminator(nn.Module):
         x = style.activate(style.Dense(last, name='dense')(x))
         if not self.num_classes:
             return style.Dense(1, name='logit')(x)[:, 0]
-        # A projection on what a mapping network makes of the label.
-        verdicts = style.Dense(last, name='logit')(x)
+        # A projection on the label, embedded by a mapping network.
+        projected = style.Dense(last, name='logit')(x)
         target = style_blocks.Mapping(last, num_classes=self.num_classes, name='label')(
             None, labels
         )
-        return jnp.sum(verdicts * target, axis=1) / math.sqrt(last)
+        return jnp.sum(projected * target, axis=1) / math.sqrt(last)
 
 
 def _channel_rule(options: NetworkOptions) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from osgan_jax.layers import modules
 LEAST_SIZE = 16  # below, the last grid would be empty
 WIDTH = 64
 
-# Of each block, channels over the first block's, and the numbers of its convolutions. The numbers
-# left out are those of ReLUs and pools.
+# Of each block: its channels as a multiple of the first block's, and the numbers of its
+# convolutions. The numbers in between are those of ReLUs and pools.
 BLOCKS = (
     (1, (0, 2)),
     (2, (5, 7)),
@@ -41,7 +41,7 @@ class VGG16(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array) -> tuple[jax.Array, ...]:
-        """Returns relu1_2, relu2_2, relu3_3, relu4_3 and relu5_3, the last grid of each block.
+        """Returns relu1_2, relu2_2, relu3_3, relu4_3 and relu5_3, the last features of each block.
 
         Args:
           images: `[N, H, W, 3]`, of at least 16 pixels, scaled as the network was trained: mean 0
@@ -51,7 +51,7 @@ class VGG16(nn.Module):
           Tap k, from 0: `[N, H // 2^k, W // 2^k, C]`, C being 1, 2, 4, 8 and 8 times `width`.
 
         Raises:
-          ValueError: on images of another rank, of another number of channels, or smaller.
+          ValueError: for images of another rank or number of channels, or smaller ones.
         """
         if images.ndim != 4 or images.shape[3] != 3 or min(images.shape[1:3]) < LEAST_SIZE:
             raise ValueError(

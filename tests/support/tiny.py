@@ -9,7 +9,7 @@ import optax
 from osgan_jax import data
 from osgan_jax.distillation import config as configs
 from osgan_jax.distillation import learners
-from osgan_jax.networks.classifiers import Judged
+from osgan_jax.networks.classifiers import Outputs
 
 SIZE, CLASSES, BATCH = 8, 4, 8
 TEACHER_CONFIG = configs.TeacherConfig(image_size=SIZE, channels=1, mean=(0.5,), std=(0.25,))
@@ -26,7 +26,7 @@ class Tiny(nn.Module):
         x = nn.Conv(self.features, (3, 3), strides=2, use_bias=False)(images)
         x = nn.BatchNorm(not train, momentum=0.9, axis_name=self.axis_name)(x)
         x = nn.tanh(x)  # smooth, so that differences show no kinks
-        return Judged(nn.Dense(CLASSES)(x.reshape(x.shape[0], -1)), (x,))
+        return Outputs(nn.Dense(CLASSES)(x.reshape(x.shape[0], -1)), (x,))
 
 
 def resolve(**fields) -> configs.DistillConfig:

@@ -1,8 +1,8 @@
-"""Ways to compute strided convolutions and their two adjoints; which one is fastest on CPU.
+"""Formulations of strided convolutions and their two adjoints, and the fastest of them on CPU.
 
 Three bilinear functions, for a larger grid x `[N, H, W, large]`, a smaller one y `[N, h, w, small]`
 and a kernel `[kh, kw, large, small]`: *down* (x, kernel to y), *up* (y, kernel to x), *correlate*
-(x, y to kernel). `convolutions` gives them their derivatives; this file knows nothing of those.
+(x, y to kernel). Their derivatives are defined in `convolutions`.
 
 The `cpu_` functions choose by shape, from measurements with XLA's CPU backend (jax 0.10, two cores
 with AVX-512; layers of DCGAN-64, 32 to 64 channels wide, batches of 64 and 128, float32):
@@ -41,12 +41,12 @@ _LARGE_GRID = 256  # pixels
 
 
 def plain_down(x, kernel, stride, padding):
-    """The convolution as XLA has it."""
+    """The convolution as XLA offers it."""
     return lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=_NHWC)
 
 
 def plain_up(y, kernel, stride, padding, size):
-    """The transposed convolution as XLA has it: a convolution of a dilated image."""
+    """The transposed convolution as XLA offers it: a convolution of a dilated image."""
     pads = []
     for axis in (0, 1):
         taps = kernel.shape[axis]
@@ -64,7 +64,7 @@ def plain_up(y, kernel, stride, padding, size):
 
 
 def plain_correlate(x, y, stride, padding, kernel_size):
-    """The kernel gradient as XLA has it: a convolution over the batch with a dilated window."""
+    """The kernel gradient as XLA offers it: a convolution over the batch with a dilated window."""
     pads = []
     for axis in (0, 1):
         low = padding[axis][0]

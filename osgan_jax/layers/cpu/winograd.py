@@ -9,14 +9,14 @@ convolution has two taps an axis. Two neighbouring outputs of two taps,
                                 m2 = (d2 - d1) g1
 
 take three products instead of four, and on a plane nine instead of sixteen. The products become
-nine matrix products over channels; all that surrounds them is additions. Image, kernel and output
+nine matrix products over channels, surrounded by additions alone. Image, kernel and output
 each have a transform, and the adjoints of the convolution use the transforms' adjoints: the kernel
 gradient multiplies the transformed image and the transformed cotangent, which the compiler makes
 once for all three functions.
 
 Shapes and names are those of `formulations`: *down*, *up* and *correlate* between a larger grid
-`[N, H, W, large]` and a smaller one `[N, h, w, small]`, here with h and w even. No constant but 1
-occurs, so that results are about as exact as a sum of products.
+`[N, H, W, large]` and a smaller one `[N, h, w, small]`, here with h and w even. The only constant
+is 1, so that results are about as exact as a sum of products.
 """
 
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ from osgan_jax.layers.cpu import windows
 def fits(dtype, kernel_size, stride, grid):
     """Whether a convolution to, or from, a smaller grid `(h, w)` can be computed here.
 
-    Not in less than float32: differences of images would be rounded before they are multiplied.
+    It needs at least float32, for differences of images are rounded before they are multiplied.
     """
     exact = jnp.finfo(dtype).bits >= 32
     return exact and all(k == 2 * stride for k in kernel_size) and all(g % 2 == 0 for g in grid)
