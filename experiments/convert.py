@@ -1,4 +1,4 @@
-r"""Makes a run out of StyleGAN2's or BigGAN's published weights.
+r"""Makes a run of StyleGAN2's or BigGAN's published weights.
 
     python -m experiments.convert --weights=G.npz,D.npz --method=stylegan2 --dataset=ffhq \
         --workdir=runs/official
@@ -10,19 +10,19 @@ experiments.compress --teacher=runs/official takes it for a teacher. It cannot b
 Weights are .npz, .safetensors, .pth or .pt files of tensors by name: one file a network, or one
 file with G_ema. (or G.) and D. before the names. Image size and number of classes are found in
 them. --dataset (and --data_dir) is what the authors trained on, which evaluate and compress read.
---generator_only does without the discriminator: it is left as it is initialised, and nothing
-should be compressed under it.
+With --generator_only the discriminator stays as it is initialised, and nothing should be compressed
+under it.
 
 BigGAN: the files G_ema.pth and D.pth that the authors of BigGAN-PyTorch publish are read as they
 are: --weights=G_ema.pth,D.pth --method=biggan --dataset=tfds:imagenet2012.
 
-StyleGAN2: NVIDIA's files are pickles. They hold code, and are not opened here. Do it once with the
-authors' own program, on files that you trust: in a checkout of stylegan2-ada-pytorch, with the
-packages that it asks for, load the file with load_network_pkl of its module legacy, which reads
-those of the TensorFlow release as well. Of what that returns take 'G_ema' and 'D'; of each, turn
-all of state_dict() into numpy arrays and write them by their names with numpy.savez, to G.npz and
-to D.npz. Networks must be of configuration F with eight mapping layers, as NVIDIA's of 1,024 pixels
-are; those with half of its channels below a grid of 64, or fewer layers, are refused.
+StyleGAN2: NVIDIA's files are pickles, which hold code and are not opened here. Convert those that
+you trust once, with the authors' own program: in a checkout of stylegan2-ada-pytorch, with its
+packages installed, load the file with load_network_pkl of its module legacy, which also reads those
+of the TensorFlow release. Take 'G_ema' and 'D' of the result; turn all of each one's state_dict()
+into numpy arrays and write them by name with numpy.savez, to G.npz and to D.npz. Networks must be
+of configuration F with eight mapping layers, as NVIDIA's of 1,024 pixels are; those with half of
+its channels below a grid of 64, or with fewer layers, are refused.
 """
 
 import dataclasses
@@ -52,7 +52,7 @@ class Weights(Config):
 
 @cli.command(cli.Workdir, Weights, _Shared)
 def main(where: cli.Workdir, files: Weights, shared: Config) -> None:
-    """Converts what the flags name."""
+    """Converts the weights."""
     from osgan_jax.gan import model
     from osgan_jax.pretrained import convert
 

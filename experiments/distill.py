@@ -3,23 +3,23 @@ r"""Distils a teacher into a smaller student, with data or without: the paper's 
     python -m experiments.distill --algorithm=one_stage --teacher=runs/teacher \
         --num_steps=2000 --workdir=runs/student
 
-teaches half a LeNet-5 what runs/teacher (see experiments.teacher) knows, without any of its data.
---algorithm is
+trains a LeNet-5 of half the width to imitate runs/teacher (see experiments.teacher), without any of
+its data. --algorithm is
 
-    one_stage  one pass a round updates student and generator together; no data
+    one_stage  one pass per round updates student and generator together; no data
     dfad       five steps of the student, then one of the generator; no data
     zskt       one step of the generator, then ten of the student on its images; no data
     kd         on the teacher's training images, with their labels
 
-each with its published recipe unless flags say otherwise; --algorithm=one_stage
+each with its published recipe unless flags say otherwise. --algorithm=one_stage
 --disagreement=kl is one-stage training on ZSKT's divergence. The paper's student is
---student=resnet18 under a resnet34. --dataset=none measures no accuracy and needs no data at all.
+--student=resnet18 under a resnet34. With --dataset=none no accuracy is measured, and no data is
+needed at all.
 
 Writes to the workdir: config.json, metrics.jsonl, timing.jsonl, tensorboard/, curves.png,
-samples/*.png (what the generator shows), checkpoints/, and evaluations.jsonl and evaluations.png,
-the accuracy on the test split each --eval_every rounds with seconds and FLOPs so far. Running the
-same command again resumes; Ctrl-C saves first. A student is a teacher like any other for
---teacher.
+samples/*.png (the generator's images), checkpoints/, and evaluations.jsonl and evaluations.png (the
+accuracy on the test split every --eval_every rounds, with seconds and FLOPs so far). Running the
+same command again resumes; Ctrl-C saves first. A student's workdir may be another's --teacher.
 """
 
 import sys
@@ -30,7 +30,7 @@ from osgan_jax.distillation.config import DistillConfig
 
 @cli.command(cli.Workdir, DistillConfig, cli.Processes)
 def main(where: cli.Workdir, config: DistillConfig, peers: cli.Processes) -> None:
-    """Distils what the flags say."""
+    """Distils a teacher."""
     from osgan_jax import distillation
     from osgan_jax.runtime import processes
 

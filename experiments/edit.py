@@ -2,39 +2,39 @@ r"""Edits images with the generator of a training run.
 
     python -m experiments.edit --workdir=runs/ffhq --sheet=mixing,interpolate_w,truncation
 
-writes to `runs/ffhq/edits` (or --out) a PNG sheet of each kind that --sheet names, and of paths
-also an animated file (WebP, there and back). All depends on --seed alone; samples are numbered as
-those of experiments.sample with the same seed. Of a DCGAN of 32 pixels a sheet takes seconds on two
-CPU cores; there StyleGAN2 at 256 pixels takes three seconds an image, so ask for few --rows and
---frames.
+writes to `runs/ffhq/edits` (or --out) a PNG sheet of each kind that --sheet names, and for paths
+also an animation (WebP, there and back). --seed decides the samples, which are numbered as those of
+experiments.sample with the same seed. On two CPU cores a sheet of a DCGAN of 32 pixels takes
+seconds; StyleGAN2 at 256 pixels takes three seconds per image, so ask for few --rows and --frames.
 
 mixing: --rows by --columns samples, whose images stand along the left and the top edge. Each cell
-has the styles --mixing_layers of its column's sample, the others of its row's. A sheet for each of
-coarse, middle, fine or first-last: mixing_coarse.png and so on. StyleGAN2 only.
+takes the styles of --mixing_layers from its column's sample and the others from its row's. One
+sheet for each of coarse, middle, fine or FIRST-LAST: mixing_coarse.png and so on. StyleGAN2 only.
 
 interpolate_z, interpolate_w: --rows pairs of samples, along great circles in z or straight lines in
 w (StyleGAN2). interpolate_classes: --rows samples from one of --classes=0,1 to the other, through
 BigGAN's shared embedding, StyleGAN2's w, or what other networks look up for a label. Sheets show
 --columns of the --frames: interpolate_z.png, interpolate_z.webp and so on.
 
-truncation: a row a sample, a column each of --truncations: psi in w (1 is the plain image, 0 the
-average's), or elsewhere the threshold of a truncated normal z (inf is the plain image).
+truncation: one row per sample, one column for each of --truncations: psi in w (1 is the plain
+image, 0 that of the average w), or without w the threshold of a truncated normal z (inf is the
+plain image).
 
-direction: finds the direction in w (z without w) in which samples become --target_class rather
-than others (or --against one), by a linear classifier, and says how well that tells held-out
-samples. What samples show is said by
+direction: finds the direction in w (in z without w) along which samples become --target_class
+rather than the other classes (or --against, a single one), by a linear classifier, and prints its
+accuracy on held-out samples. The samples' labels come from
 
     a conditional StyleGAN2 itself: --sheet=direction --target_class=3
-    a classifier that experiments.teacher made: ... --classifier=runs/teacher --target_class=3
+    a classifier of experiments.teacher: ... --classifier=runs/teacher --target_class=3
     a person, or any program:
         python -m experiments.edit --workdir=runs/ffhq --label_samples=500
         (fill in LABELS, runs/ffhq/edits/label_samples/labels.csv; empty ones are not used)
         python -m experiments.edit --workdir=runs/ffhq --sheet=direction --labels=LABELS
 
-It writes direction_3.npz, which --direction=FILE takes up again, direction_3.png, whose columns are
-moved by --strengths, in standard deviations of w along it, and direction_3.webp. With
---orthogonal_to=FILE,FILE what those directions change is kept as it is. Seven seconds in all with
-2,000 digits that a classifier labels.
+It writes direction_3.npz, which --direction=FILE reads again, direction_3.png, whose columns are
+moved by --strengths, in standard deviations of w along the direction, and direction_3.webp. With
+--orthogonal_to=FILE,FILE the direction leaves unchanged what those directions change. With 2,000
+digits that a classifier labels it takes seven seconds in all.
 """
 
 import dataclasses
@@ -57,7 +57,7 @@ class Run(Config):
 
 @cli.command(Run, EditConfig)
 def main(run: Run, config: EditConfig) -> None:
-    """Draws what the flags ask for."""
+    """Draws the sheets."""
     from osgan_jax import editing
     from osgan_jax.compression.config import KINDS
     from osgan_jax.gan import sampling

@@ -2,26 +2,27 @@ r"""Scores checkpoints of a training run against its dataset, and how smooth its
 
     python -m experiments.evaluate --workdir=runs/lsgan --metrics=fid,kid,is,pr
 
-takes the newest checkpoint (--step another, --all every one, --best the best one that training with
---eval_every kept), draws --num_samples images and prints a line of scores. Adds them to
-evaluations.jsonl in the workdir and draws evaluations.png. With --inception_weights=FILE (or fetch,
-where there is a network) scores are FID, KID, inception score, precision and recall, made by
---convention. Without, features are those of a small classifier trained on the dataset itself, once
-(half a minute for digits, three for CIFAR-10 on two CPU cores), and names begin with classifier_:
-such numbers compare runs on that dataset with each other, and with nothing else. Scoring 10,000
-images of 32 pixels takes seconds by the classifier, a quarter of an hour by the Inception network
-on CPU.
+takes the newest checkpoint (--step chooses another, --all takes every one, --best the best one,
+which training with --eval_every keeps), draws --num_samples images and prints a line of scores. It
+adds them to evaluations.jsonl in the workdir and draws evaluations.png. With
+--inception_weights=FILE (or fetch, which downloads them) the scores are FID, KID, inception score,
+precision and recall, by --convention. Without it the features come from a small classifier that is
+trained on the dataset once (half a minute for digits, three minutes for CIFAR-10 on two CPU cores),
+and the names begin with classifier_: such scores compare runs on that dataset with each other, and
+with nothing else. Scoring 10,000 images of 32 pixels takes seconds by the classifier, and a quarter
+of an hour by the Inception network on CPU.
 
     python -m experiments.evaluate --workdir=runs/ffhq --metrics= --path_length=w_end,z_full \
         --lpips_weights=vgg16.pth,vgg.pth
 
-measures perceptual path lengths, ppl_w_end and ppl_z_full, alone: neither dataset nor classifier is
-asked for. Without `--metrics=` they are added to the scores. The step is taken in w (StyleGAN2) or
-z, at the end of the way between two latents or anywhere on it (full); StyleGAN2's published numbers
-are w_end. --path_length_crop compares the middle of aligned faces alone, and names end in _crop.
---lpips_weights are torchvision's VGG16 and the linear weights 'vgg' of LPIPS v0.1, as .npz,
-.safetensors or .pth, or one file of both. 50,000 pairs (--path_length_pairs) are 100,000 images,
-all of which go through VGG16: work for a GPU, unless images are small or pairs fewer.
+measures the perceptual path lengths ppl_w_end and ppl_z_full alone, which needs neither dataset nor
+classifier. Without `--metrics=` they are measured beside the scores. The small step is made in w
+(StyleGAN2) or z, at the end of the path between two latents (end) or anywhere on it (full);
+StyleGAN2's published numbers are w_end. With --path_length_crop only the middle of aligned faces is
+compared, and names end in _crop. --lpips_weights are torchvision's VGG16 and the linear weights
+'vgg' of LPIPS v0.1, as .npz, .safetensors or .pth, or one file of both. 50,000 pairs
+(--path_length_pairs) are 100,000 images, all of which go through VGG16: work for a GPU, unless
+images are small or pairs few.
 """
 
 import dataclasses
@@ -100,7 +101,7 @@ class EvaluateConfig(Config):
 
 @cli.command(EvaluateConfig)
 def main(asked: EvaluateConfig) -> None:
-    """Scores what the flags ask for."""
+    """Scores checkpoints."""
     from osgan_jax.compression.config import KINDS
     from osgan_jax.engine import checkpoints
     from osgan_jax.evaluation import score_log
@@ -139,7 +140,7 @@ def main(asked: EvaluateConfig) -> None:
 
 
 def _scores(asked: EvaluateConfig, gan, config):
-    """What scores samples against the dataset, as the flags ask."""
+    """The evaluator of samples against the dataset."""
     from osgan_jax import data
     from osgan_jax.evaluation import evaluators
 
@@ -176,7 +177,7 @@ def _scores(asked: EvaluateConfig, gan, config):
 
 
 def _path_lengths(asked: EvaluateConfig, gan):
-    """What measures the path lengths that the flags ask for."""
+    """The evaluators of path lengths."""
     from osgan_jax.evaluation import path_lengths
 
     if not asked.path_length:
@@ -197,7 +198,7 @@ def _path_lengths(asked: EvaluateConfig, gan):
 
 
 def _say_cost(asked: EvaluateConfig, steps, paths) -> None:
-    """Says how many images the path lengths will take that are not known yet."""
+    """Prints how many images will be drawn for path lengths that are not known yet."""
     from osgan_jax.evaluation import score_log
 
     entries = score_log.read(asked.workdir)
@@ -234,7 +235,7 @@ def _line(step: int, entry) -> str:
 
 
 class _Progress:
-    """Prints how far something is, at most every few seconds, and how long it will take."""
+    """Prints progress and the time left, at most every few seconds."""
 
     _EVERY = 5.0
 

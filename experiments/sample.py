@@ -2,9 +2,10 @@ r"""Draws images from a checkpoint of a training run.
 
     python -m experiments.sample --workdir=runs/lsgan --count=16 --interpolate=4
 
-writes to `runs/lsgan/generated` (or --out): grid.png, image_00000.png and so on with --count, and
-interpolations.png, a row a pair of latents. Takes seconds. A run that is still training may be
-sampled; --step chooses an older checkpoint, --label one class of a conditional run.
+writes to `runs/lsgan/generated` (or --out) grid.png, with --count also image_00000.png and so on,
+and with --interpolate interpolations.png, one row per pair of latents. It takes seconds. A run that
+is still training may be sampled; --step chooses an older checkpoint, --label one class of a
+conditional run.
 """
 
 import dataclasses

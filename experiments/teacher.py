@@ -11,8 +11,8 @@ trains LeNet-5 on 32-pixel digits in about a minute on two CPU cores. The paper'
 resnet34, wrn16_1, wrn16_2, wrn40_1, wrn40_2, lenet5, lenet5_half.
 
 Writes to the workdir: config.json, metrics.jsonl, timing.jsonl, tensorboard/, curves.png,
-checkpoints/, and evaluations.jsonl and evaluations.png, the accuracy on the test split each
---eval_every steps. Running the same command again resumes; Ctrl-C saves first. Data in files:
+checkpoints/, and evaluations.jsonl and evaluations.png (the accuracy on the test split every
+--eval_every steps). Running the same command again resumes; Ctrl-C saves first. Data in files:
 --dataset=npz --data_dir=train.npz --test_data_dir=test.npz --test_split=train.
 """
 
@@ -24,7 +24,7 @@ from osgan_jax.distillation.config import TeacherConfig
 
 @cli.command(cli.Workdir, TeacherConfig, cli.Processes)
 def main(where: cli.Workdir, config: TeacherConfig, peers: cli.Processes) -> None:
-    """Trains what the flags say."""
+    """Trains a teacher."""
     from osgan_jax import distillation
     from osgan_jax.runtime import processes
 

@@ -27,7 +27,7 @@ from osgan_jax.gan.config import TrainConfig
 
 @cli.command(cli.Workdir, TrainConfig, cli.Processes)
 def main(where: cli.Workdir, config: TrainConfig, peers: cli.Processes) -> None:
-    """Trains what the flags say."""
+    """Trains a GAN."""
     from osgan_jax.gan import trainer
     from osgan_jax.runtime import processes
 

@@ -2,27 +2,27 @@ r"""Times training steps of every scheme on random images, taking turns in one p
 
     python -m experiments.benchmark --image_size=64 --width=64 --batch_size=32
 
-prints, for each case, a table of one_stage against two_stage (at its cheapest: the arithmetic
-allows 4/3), two_stage_eager (as a framework without a compiler runs it: 3/2) and shared_forward:
-median and quartiles of a step, images a second, FLOPs of the compiled step, their share of the rate
-of large matrix products measured in the same run, memory, compile time and time to the first step.
-About a minute on two CPU cores.
+prints a table for each case, of one_stage, two_stage (at its cheapest: 4/3 of one_stage's FLOPs by
+theory), two_stage_eager (as a framework without a compiler runs it: 3/2) and shared_forward: median
+and quartiles of a step's time, images per second, FLOPs of the compiled step, their rate as a share
+of that of large matrix products measured in the same run, memory, compile time and time to the
+first step. It takes about a minute on two CPU cores.
 
 Most flags take lists, and all combinations are timed:
 
     python -m experiments.benchmark --network=dcgan,resnet_gan --image_size=32,64 --width=32 \
         --batch_size=16,32 --precision=float32,bfloat16 --out=results/steps.json
 
---out writes the JSON and a bar chart beside it (results/steps.png). With several cases a second
-table shows how time and memory grow. --peer adds the same steps in eager PyTorch where it is
-installed. --loop=200 trains, and says how much of the time no step runs; --pipeline measures what
-the input pipeline alone delivers, both on --dataset (synthetic: JPEG files of 178x218 pixels).
-Nothing else needs a dataset.
+--out writes a JSON file and a bar chart beside it (results/steps.png). With several cases a second
+table shows how time and memory grow. --peer adds the same steps in eager PyTorch, if it is
+installed. --loop=200 trains for 200 steps and prints the share of the time in which no step runs;
+--pipeline measures the rate of the input pipeline alone; both read --dataset (synthetic: JPEG files
+of 178x218 pixels). Nothing else needs a dataset.
 
     python -m experiments.benchmark --distill=resnet34:resnet18 --batch_size=32
 
-times rounds of data-free distillation instead: one_stage against DFAD's round (five updates of the
-student and one of the generator) and against what DFAD takes for each update of the student.
+times rounds of distillation instead: those of one_stage against those of dfad (five updates of the
+student and one of the generator), zskt and kd, per round and per update of the student.
 """
 
 import dataclasses

@@ -3,13 +3,13 @@ r"""Trains a narrower GAN under a trained one's discriminator: DGL-GAN, in one s
     python -m experiments.compress --teacher=runs/stylegan2 --channel_multiplier=1/2 --weight=0.1 \
         --stage_one_kimg=64 --stage_two_kimg=64 --scheme=one_stage --workdir=runs/half
 
-trains half of the teacher's channels, first without the teacher (Stage I), then with its frozen
-discriminator as a second judge of the student's images (Stage II). The teacher is a run of
-experiments.train of any method, of experiments.convert, or a student itself; --objective is
+trains a generator of half the teacher's channels, first without the teacher (Stage I), then with
+its frozen discriminator as a second judge of the student's images (Stage II). The teacher is a run
+of experiments.train of any method, of experiments.convert, or itself a student; --objective is
 
     dgl             Adv(G, D) + weight * Adv(G, teacher's D): the paper's method
-    baseline        Adv(G, D) alone, for both stages' length
-    single_fixed    Adv(G, teacher's D) alone, frozen
+    baseline        Adv(G, D) alone, for the length of both stages
+    single_fixed    Adv(G, teacher's D) alone, which stays frozen
     single_updated  Adv(G, teacher's D) alone, which goes on learning
     g_inter         G imitates the features of the teacher's G   (--imitated=8,16,out)
     d_inter         D imitates the features of the teacher's D
@@ -22,15 +22,16 @@ experiments.train of any method, of experiments.convert, or a student itself; --
 
 (d_inter compares features alone, without out.)
 
---auto_stage_two begins Stage II once the student's D tells real from fake as well as the teacher's;
---stage_one_kimg then caps Stage I. Writes to the workdir what experiments.train does, and metrics
-stage, teacher_real, teacher_fake, margin and teacher_margin; sample, evaluate and edit read it.
-Running the same command again resumes; Ctrl-C saves first.
+With --auto_stage_two Stage II begins once the student's D tells real from fake as well as the
+teacher's; --stage_one_kimg is then the longest Stage I. Writes to the workdir what
+experiments.train does, with the further metrics stage, teacher_real, teacher_fake, margin and
+teacher_margin; experiments.sample, evaluate and edit read it. Running the same command again
+resumes; Ctrl-C saves first.
 
     python -m experiments.compress --report --report_network=stylegan2 --report_size=256
 
 prints parameters, multiplications and measured times of generators by channel multiplier, beside
-the paper's Tables 2 to 4; it needs no teacher and trains nothing.
+those of the paper's Tables 2 to 4. It needs no teacher and trains nothing.
 """
 
 import dataclasses
@@ -68,7 +69,7 @@ class ReportConfig(Config):
 
 @cli.command(ReportConfig, CompressConfig, cli.Processes)
 def main(asked: ReportConfig, config: CompressConfig, peers: cli.Processes) -> None:
-    """Trains what the flags say, or reports."""
+    """Trains a student, or reports."""
     if asked.report:
         from experiments.compress import report
 

@@ -4,22 +4,21 @@ r"""Trains and scores a grid of methods, schemes and seeds: the paper's Table 1 
         --schemes=one_stage,two_stage --seeds=0,1,2 --width=16 --batch_size=64 --budget=60 \
         --eval_every=200 --workdir=runs/table1
 
-trains 18 cells for 60 s each. --budget makes cells equal in seconds, so that a faster scheme makes
-more steps; --num_steps makes them equal in steps. --eval_every adds points to the curves. The
-paper's cells on CelebA are
+trains 18 cells for 60 s each. With --budget all cells train for as many seconds, so that a faster
+scheme makes more steps; with --num_steps they make as many steps. --eval_every adds points to the
+curves. The paper's cells on CelebA are
 
     python -m experiments.table1 --dataset=celeb_a --split=all --seeds=0,1,2,3,4 \
         --inception_weights=fetch --metrics=fid,kid --workdir=runs/celeb_a
 
-with 30 epochs each. Each cell is a run in WORKDIR/<method>-<scheme>-<seed>, as experiments.train
-makes them. After every cell WORKDIR has new versions of table1.md, table1.csv (a line a cell),
-figure4.png (the score against seconds and steps) and samples.png. Running the same command again
-passes over finished cells and resumes the one that was interrupted. A cell whose losses are no
-longer finite is recorded as failed and the others go on; the exit code is then 1. To make a cell
-anew, remove its directory.
+with 30 epochs each. Each cell is a run of experiments.train in WORKDIR/<method>-<scheme>-<seed>.
+Every finished cell updates table1.md, table1.csv (a line per cell), figure4.png (the score against
+seconds and steps) and samples.png in WORKDIR. Running the same command again skips finished cells
+and resumes the interrupted one. A cell whose losses become NaN or infinite is recorded as failed,
+the other cells go on, and the exit code is 1. To train a cell again, remove its directory.
 
-Without --inception_weights scores come from a classifier trained on the dataset itself; they are
-called classifier_fd and so on, for they are not FID.
+Without --inception_weights the scores come from a classifier trained on the dataset itself. They
+are named classifier_fd and so on, because they are not FID.
 """
 
 import dataclasses

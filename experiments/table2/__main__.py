@@ -1,34 +1,34 @@
-r"""Distils a teacher in every way, over seeds: the paper's Table 2, with what it costs.
+r"""Distils a teacher by each algorithm and seed: the paper's Table 2, with the costs.
 
     python -m experiments.table2 --dataset=digits --teacher_steps=1000 --student_updates=3000 \
         --generator_width=16 --batch_size=64 --seeds=0,1,2 --workdir=runs/table2
 
-trains a LeNet-5 on 32-pixel digits and twelve halves of one under it, in about ten minutes on two
-CPU cores. The paper's students are
+trains a LeNet-5 on 32-pixel digits and twelve students of half its width, in about ten minutes on
+two CPU cores. The paper's students are
 
     python -m experiments.table2 --dataset=cifar10 --teacher_network=resnet34 --student=resnet18 \
         --seeds=0 --workdir=runs/cifar10
 
-Rows, --algorithms, are those of experiments.distill: kd, zskt, dfad and one_stage; also
-one_stage_kl, one-stage training on ZSKT's divergence, and supervised, the student's network
-trained on the data with labels alone. All have one teacher, WORKDIR/teacher or what --teacher
-names.
+The rows, --algorithms, are those of experiments.distill (kd, zskt, dfad and one_stage),
+one_stage_kl (one-stage training on ZSKT's divergence) and supervised (the student's network trained
+on the data with labels alone). All rows share one teacher: the run that --teacher names, or one
+that is trained in WORKDIR/teacher.
 
---student_updates makes cells equal in updates of the student: dfad then makes a fifth as many
-rounds, zskt a tenth. --fraction has each make that share of its published rounds; the default is
-1, all of them. Rates decay along these rounds. --budget ends a cell after so many seconds of
-training besides, wherever its schedule then is; --schedule=constant leaves the rates of kd, zskt,
-dfad and one_stage alone. Flags of recipes hold for all rows, and --recipe=zskt.attention=0 for one
-of them, or for the teacher; it may be repeated.
+With --student_updates every student makes as many updates: dfad then makes a fifth as many rounds,
+zskt a tenth. With --fraction each makes that share of its published rounds, by default all of them.
+Learning rates decay along these rounds. --budget also ends a cell after so many seconds of
+training, wherever its schedule then is; --schedule=constant keeps the rates of kd, zskt, dfad and
+one_stage constant. Other flags hold for all rows; --recipe=zskt.attention=0, which may be repeated,
+holds for one row, or for the teacher.
 
-Each cell is a run in WORKDIR/<algorithm>-<seed>, as experiments.distill makes them. After every
-cell WORKDIR has new versions of table2.md (accuracies beside the paper's, and seconds, updates and
-FLOPs to reach shares of the teacher's), table2.csv (a line a cell), figure.png (the accuracy
-against seconds, updates and FLOPs) and samples.png (what the generators make). Running the same
-command again passes over finished cells and resumes the one that was interrupted. A cell whose
-losses are no longer finite is recorded as failed and the others go on; the exit code is then 1. To
-make a cell anew, remove its directory. Data in files: --dataset=npz --data_dir=train.npz
---test_data_dir=test.npz --test_split=train.
+Each cell is a run of experiments.distill in WORKDIR/<algorithm>-<seed>. Every finished cell updates
+table2.md (accuracies beside the paper's; seconds, updates and FLOPs to reach shares of the
+teacher's accuracy), table2.csv (a line per cell), figure.png (the accuracy against seconds, updates
+and FLOPs) and samples.png (images of the generators) in WORKDIR. Running the same command again
+skips finished cells and resumes the interrupted one. A cell whose losses become NaN or infinite is
+recorded as failed, the other cells go on, and the exit code is 1. To train a cell again, remove its
+directory. Data in files: --dataset=npz --data_dir=train.npz --test_data_dir=test.npz
+--test_split=train.
 """
 
 import dataclasses

@@ -67,12 +67,6 @@ class Settings:
                 'give --student_updates or --fraction: cells are equal in updates of the student '
                 'or in their share of the published rounds'
             )
-        if self.fraction is not None and not 0 < self.fraction < float('inf'):
-            raise ValueError(f'fraction={self.fraction}: expected a number above 0')
-        for name in ('student_updates', 'eval_updates'):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f'{name}={value}: expected a number of at least 1')
         if self.shared.max_seconds is not None and self.eval_updates is None:
             raise ValueError(
                 'with --budget nobody knows how many updates a cell will make: give '

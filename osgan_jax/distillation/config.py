@@ -54,7 +54,7 @@ class _ClassifierConfig(RunConfig):
     )
     upscale: bool | None = field(
         None,
-        'enlarge images that are smaller than asked for, instead of refusing them',
+        'enlarge images that are too small, instead of refusing them',
         group='data',
         decided_by='dataset',
     )
@@ -63,7 +63,7 @@ class _ClassifierConfig(RunConfig):
     )
     crop: int | None = field(
         None,
-        'pixels by which training images are shifted at most; by default an eighth of their size',
+        'greatest shift of training images, in pixels; by default an eighth of their size',
         group='data',
         at_least=0,
     )
@@ -129,7 +129,7 @@ class TeacherConfig(_ClassifierConfig):
         None, 'channels of images, 1 or 3', group='data', decided_by='dataset'
     )
     # Not rising with --num_steps: the schedule depends on it.
-    num_steps: int | None = field(None, 'steps in all; 200 epochs by default', at_least=1)
+    num_steps: int | None = field(None, 'number of steps; 200 epochs by default', at_least=1)
     mean: tuple[float, ...] | None = field(
         None,
         'mean of each channel, of images in [0, 1]; by default the published one for CIFAR, or '
@@ -179,7 +179,7 @@ class DistillConfig(_ClassifierConfig):
     # Not rising: the schedule depends on it.
     num_steps: int | None = field(
         None,
-        'rounds in all; 80,000 by default in zskt, 200 epochs in kd',
+        'number of rounds; 80,000 by default in zskt, 200 epochs in kd',
         at_least=1,
         decided_by='algorithm',
         otherwise=25_000,

@@ -279,9 +279,12 @@ class RunConfig(Config):
         may_change=True,
     )
     seed: int = field(
-        0, 'seed of parameters, latents and the order of data', at_least=0, at_most=MAX_SEED
+        0,
+        'seed of the parameters, the latents and the order of the data',
+        at_least=0,
+        at_most=MAX_SEED,
     )
-    num_steps: int | None = field(None, 'steps in all', at_least=1, may_change=True)
+    num_steps: int | None = field(None, 'number of steps', at_least=1, may_change=True)
     batch_size: int | None = field(None, 'images per step, over all devices', at_least=2)
     precision: str = field(
         'float32', 'arithmetic of the networks', group='devices', choices=PRECISIONS
@@ -308,8 +311,8 @@ class RunConfig(Config):
     )
     steps_per_call: int = field(
         1,
-        'steps that one call of the compiled program makes; everything is logged, written and '
-        'scored at multiples of it',
+        'steps that one call of the compiled program makes; logs, samples, checkpoints and scores '
+        'come at multiples of it',
         group='devices',
         at_least=1,
         may_change=True,
@@ -329,7 +332,7 @@ class RunConfig(Config):
     )
     keep_samples: int = field(
         256,
-        'sample grids to keep; beyond that number every second one of the older ones is removed',
+        'sample grids to keep; beyond that number every second older one is removed',
         group='output',
         at_least=3,
         may_change=True,
@@ -346,7 +349,7 @@ class RunConfig(Config):
     )
     skip_nonfinite: bool = field(
         False,
-        'leave out, and count, steps that would write NaN or infinity, instead of ending the run',
+        'skip and count the steps that would write NaN or infinity, instead of ending the run',
         may_change=True,
     )
 

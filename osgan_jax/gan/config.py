@@ -57,7 +57,9 @@ class TrainConfig(RunConfig):
         names='osgan_jax.data:names',
     )
     split: str = field(
-        'train', "part of the dataset; the paper's 202,599 faces are celeb_a's all", group='data'
+        'train',
+        'part of the dataset; the paper trains on all of celeb_a, its 202,599 faces',
+        group='data',
     )
     upscale: bool | None = field(
         None,
@@ -68,8 +70,8 @@ class TrainConfig(RunConfig):
 
     num_steps: int | None = field(
         None,
-        'steps in all; 30 epochs by default (20 on mnist), and at least 2,000 steps on datasets '
-        'that are not of the paper',
+        'number of steps; by default 30 epochs (20 on mnist), and at least 2,000 steps on datasets '
+        'that the paper does not use',
         at_least=1,
         decided_by='dataset',
         may_change=True,
@@ -97,8 +99,8 @@ class TrainConfig(RunConfig):
     )
     loss_options: tuple[str, ...] = field(
         (),
-        "the objective's options: slope=NUMBER and linear_generator=true of geometric, rho=NUMBER "
-        'of fisher',
+        "the objective's hyperparameters: slope=0.0 and linear_generator=false of geometric, "
+        'rho=1e-06 of fisher (these are the defaults)',
         group='losses',
     )
     network: str | None = field(
@@ -157,8 +159,8 @@ class TrainConfig(RunConfig):
     )
     remat: bool = field(
         False,
-        'compute the blocks of biggan and stylegan2 again in the backward pass, which saves memory '
-        'and takes time',
+        'recompute the blocks of biggan and stylegan2 in the backward pass, which saves memory and '
+        'takes time',
         group='networks',
     )
     conditional: bool | None = field(
@@ -282,7 +284,7 @@ class TrainConfig(RunConfig):
     )
     path_length: float | None = field(
         None,
-        "weight of G's path length penalty, taken in w where G has one, else in z",
+        "weight of G's path length penalty, in w where G has one, else in z",
         group='penalties',
         at_least=0,
         decided_by='method',

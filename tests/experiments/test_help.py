@@ -103,8 +103,9 @@ def test_names_that_help_lists_are_those_that_are_accepted():
 def test_hyperparameters_of_losses_are_in_the_help():
     said = declarations(TrainConfig)['loss_options'].help
     for name in losses.names():
-        for parameter in inspect.signature(getattr(losses, name)).parameters:
-            assert re.search(rf'{parameter}=.*of {name}\b', said), (name, parameter)
+        for parameter in inspect.signature(getattr(losses, name)).parameters.values():
+            default = str(parameter.default).lower()
+            assert re.search(rf'{parameter.name}={default}.*of {name}\b', said)
 
 
 def test_absl_flags_come_with_helpfull_alone(shown):

@@ -73,9 +73,6 @@ def test_cells_finish_a_seed_of_all_before_the_next():
         runner.make_cells([('a',)], [1, 1])
     with pytest.raises(ValueError, match='seeds='):
         runner.make_cells([('a',)], [])
-    assert runner.parse_seeds(['3', '0']) == [3, 0]
-    with pytest.raises(ValueError, match='seeds: invalid literal'):
-        runner.parse_seeds(['0', 'x'])
 
 
 def test_every_cell_is_run_and_the_tables_follow(tmp_path):
