@@ -28,7 +28,6 @@ images are small or pairs few.
 import dataclasses
 import pathlib
 import sys
-import time
 
 from experiments import cli
 from osgan_jax.engine.config import MAX_SEED, REQUIRED, Config, field
@@ -142,22 +141,26 @@ def main(asked: EvaluateConfig) -> None:
 def _scores(asked: EvaluateConfig, gan, config):
     """The evaluator of samples against the dataset."""
     from osgan_jax import data
+    from osgan_jax.engine import messages
     from osgan_jax.evaluation import evaluators
 
-    dataset = data.load(
+    dataset = messages.read_dataset(
         config.dataset,
-        split=asked.split or config.split,
-        data_dir=asked.data_dir or config.data_dir,
-        image_size=config.image_size,
-        channels=config.channels,
-        upscale=config.upscale,
+        lambda: data.load(
+            config.dataset,
+            split=asked.split or config.split,
+            data_dir=asked.data_dir or config.data_dir,
+            image_size=config.image_size,
+            channels=config.channels,
+            upscale=config.upscale,
+        ),
     )
     extractor = evaluators.extractor_for(
         dataset,
         inception_weights=asked.inception_weights,
         convention=asked.convention,
         cache_dir=asked.cache_dir,
-        progress=_Progress('training the classifier, step'),
+        progress=messages.Countdown('Training a classifier to score by, {} steps'),
     )
     if extractor.name != 'inception':
         print(
@@ -172,12 +175,14 @@ def _scores(asked: EvaluateConfig, gan, config):
         num_samples=asked.num_samples,
         seed=asked.seed,
         cache_dir=asked.cache_dir,
-        progress=_Progress('image'),
+        real_progress=messages.Countdown('Reading {} real images'),
+        progress=messages.Countdown('Drawing and scoring {} images'),
     )
 
 
 def _path_lengths(asked: EvaluateConfig, gan):
     """The evaluators of path lengths."""
+    from osgan_jax.engine import messages
     from osgan_jax.evaluation import path_lengths
 
     if not asked.path_length:
@@ -191,7 +196,7 @@ def _path_lengths(asked: EvaluateConfig, gan):
             crop=asked.path_length_crop,
             num_pairs=asked.path_length_pairs,
             seed=asked.seed,
-            progress=_Progress(f'path length {which}, pair'),
+            progress=messages.Countdown(f'Measuring {which} path lengths of {{}} pairs'),
         )
         for which in dict.fromkeys(asked.path_length)
     ]
@@ -232,25 +237,6 @@ def _line(step: int, entry) -> str:
         spread = entry.get(f'{name}_std')
         parts.append(f'{name} {entry[name]:.4g}' + (f' ± {spread:.2g}' if spread else ''))
     return f'step {step:,}: ' + ', '.join(parts)
-
-
-class _Progress:
-    """Prints progress and the time left, at most every few seconds."""
-
-    _EVERY = 5.0
-
-    def __init__(self, what: str):
-        self._what = what
-        self._began = self._said = time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if not done or done >= total:
-            self._began = self._said = now
-        elif now - self._said > self._EVERY:
-            self._said = now
-            left = (now - self._began) / done * (total - done) if done else 0
-            print(f'{self._what} {done:,} of {total:,}, {left:.0f} s left', file=sys.stderr)
 
 
 if __name__ == '__main__':

@@ -54,10 +54,9 @@ def main(asked: SampleConfig) -> None:
 
     written = []
     if asked.grid:
-        columns = None
-        if sampler.gan.num_classes and asked.label is None:
-            columns = min(sampler.gan.num_classes, 16, asked.grid)
-        image = reporting.grid(generate(asked.grid), columns=columns, scale=scale)
+        classes = sampler.gan.num_classes if asked.label is None else 0
+        count, columns = sampling.grid_shape(classes, asked.grid)
+        image = reporting.grid(generate(asked.grid)[:count], columns=columns, scale=scale)
         reporting.save_png(out / 'grid.png', image)
         written.append('grid.png')
     if asked.count:

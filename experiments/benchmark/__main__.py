@@ -55,6 +55,7 @@ def main(config: BenchmarkConfig, other: OtherConfig) -> None:
     from experiments.benchmark import report, steps
     from experiments.benchmark.peak import measure_peak
     from experiments.benchmark.rounds import check_rounds, measure_rounds
+    from osgan_jax.engine import messages
 
     distilled = _distilled(config, other)
     cases = [] if distilled else config.cases()
@@ -66,8 +67,9 @@ def main(config: BenchmarkConfig, other: OtherConfig) -> None:
     print(', '.join(f'{key} {value}' for key, value in machine.items()), flush=True)
     peaks = {}
     for precision in dict.fromkeys(case.precision for case in (*cases, *distilled)):
+        messages.say(f'Multiplying large matrices, {precision} ...')
         peaks[precision] = measure_peak(precision)
-        print(f'large matrix products, {precision}: {peaks[precision] / 1e9:,.0f} GFLOP/s')
+        messages.say(f'large matrix products, {precision}: {peaks[precision] / 1e9:,.0f} GFLOP/s')
     rows = []
     for case in cases:
         timings = steps.measure_steps(case, config.scheme, repeats=config.repeats, peer=config.peer)

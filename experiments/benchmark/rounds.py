@@ -13,7 +13,7 @@ from osgan_jax.core.collectives import collectives_over
 from osgan_jax.distillation import learners, rounds, students
 from osgan_jax.distillation.classifiers import Classifier
 from osgan_jax.distillation.config import DistillConfig, TeacherConfig, resolve_student
-from osgan_jax.engine import runs
+from osgan_jax.engine import messages, runs
 from osgan_jax.runtime import parallel, settings
 
 _CLASSES = 10
@@ -123,6 +123,7 @@ def _teacher_config(case: RoundCase) -> TeacherConfig:
 
 
 def _runner(case: RoundCase, algorithm: str, teacher: Classifier) -> turns.Runner:
+    messages.say(f'Compiling {algorithm} ...')
     start = time.perf_counter()
     config = case.config(algorithm)
     devices = parallel.local_devices(config.num_devices, config.batch_size)

@@ -11,6 +11,7 @@ import numpy as np
 from experiments.benchmark import turns
 from experiments.benchmark.turns import Runner, StepTiming
 from osgan_jax.core.collectives import collectives_over
+from osgan_jax.engine import messages
 from osgan_jax.gan import methods, model, updates
 from osgan_jax.gan.config import TrainConfig
 from osgan_jax.runtime import parallel, settings
@@ -69,6 +70,7 @@ def _resolve(case: TrainConfig, scheme: str) -> TrainConfig:
 
 
 def _runner(case: TrainConfig, scheme: str) -> Runner:
+    messages.say(f'Compiling {scheme} ...')
     start = time.perf_counter()
     config = _resolve(case, scheme)
     devices = parallel.local_devices(config.num_devices, config.batch_size)
@@ -147,6 +149,7 @@ def _peer_runners(case: TrainConfig, schemes: Sequence[str]) -> dict[str, Runner
         # shared_forward has no counterpart there.
         if scheme not in torch_peer.SCHEMES:
             continue
+        messages.say(f'Preparing {PEER} {scheme} ...')
         start = time.perf_counter()
         peer = torch_peer.prepare(
             scheme=scheme,

@@ -11,6 +11,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from osgan_jax.engine import messages
+
 _REST_SECONDS = 0.05
 
 
@@ -69,6 +71,7 @@ def take_turns(
       rest: whether to pause before each call, where threads of another framework go on spinning
         for a while after their work.
     """
+    messages.say(f'Timing them by turns, {repeats} times each ...')
     seconds: dict[str, list[float]] = {scheme: [] for scheme in runners}
     for repeat in range(repeats + 1):
         for scheme, runner in runners.items():

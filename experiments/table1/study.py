@@ -97,7 +97,9 @@ class Table1(runner.Study):
         self._extractor = evaluators.extractor_for(
             self._dataset,
             inception_weights=self._shared.inception_weights,
-            progress=messages.countdown('Training a classifier to score by, step', progress.check),
+            progress=messages.Countdown(
+                'Training a classifier to score by, {} steps', progress.check
+            ),
             warn=messages.warn,
             convention=self._shared.convention,
         )
@@ -126,7 +128,7 @@ class Table1(runner.Study):
             num_samples=self._num_samples,
             seed=_SEED,
             warn=messages.warn,
-            real_progress=messages.countdown('Reading the real images, image', progress.check),
+            real_progress=messages.Countdown('Reading {} real images', progress.check),
         )
         result = trainer.train(configure(self._shared, cell), directory, dataset=self._dataset)
         step = int(result.state.step)

@@ -1,6 +1,7 @@
 """The recorder of a teacher or a student."""
 
 import pathlib
+import time
 from collections.abc import Callable
 
 import jax
@@ -13,6 +14,9 @@ from osgan_jax.engine.recorder import FileRecorder
 from osgan_jax.engine.runs import Run
 from osgan_jax.evaluation import score_log
 from osgan_jax.gan import sampling
+
+# Between two printed accuracies; evaluations.jsonl has all of them.
+_EVERY_SECONDS = 10.0
 
 
 class DistillRecorder(FileRecorder):
@@ -42,6 +46,8 @@ class DistillRecorder(FileRecorder):
         """
         super().__init__(run, workdir, start, title=title)
         self._accuracy, self._flops = accuracy, flops
+        self._printed = -_EVERY_SECONDS
+        self._unprinted = ''
         self._generate = None
         if generator is not None:
             config, module = run.config, generator.module.clone(axis_name=None)
@@ -83,7 +89,18 @@ class DistillRecorder(FileRecorder):
         score_log.write(self.workdir, entry)
         score_log.plot(self.workdir)
         self.tensorboard.scalars(step, {'accuracy': accuracy})
-        print(
-            f'step {step}: accuracy {accuracy:.4f} on {self._accuracy.count:,} test images',
-            flush=True,
-        )
+        line = f'step {step}: accuracy {accuracy:.4f} on {self._accuracy.count:,} test images'
+        if time.monotonic() - self._printed >= _EVERY_SECONDS:
+            self._print(line)
+        else:
+            self._unprinted = line
+
+    def close(self) -> None:
+        """Prints the last accuracy and closes the files."""
+        if self._unprinted:
+            self._print(self._unprinted)
+        super().close()
+
+    def _print(self, line: str) -> None:
+        print(line, flush=True)
+        self._printed, self._unprinted = time.monotonic(), ''

@@ -118,7 +118,7 @@ class TeacherJob(Job):
             self.run,
             self.workdir,
             start,
-            title=f'{self.run.config.network}, {self.dataset.name}',
+            title=f'{self.run.config.network}, {self.dataset_name}',
             accuracy=Accuracy(self._student.module, self.test, self.run.config),
             generator=None,
             flops=flops,
@@ -152,15 +152,17 @@ def batch_shapes(config: TeacherConfig | DistillConfig) -> dict[str, jax.ShapeDt
 def open_part(config: TeacherConfig | DistillConfig, *, test: bool = False) -> data.Dataset:
     """Opens the part of the configured dataset to train on, or to measure on."""
     split = config.test_split if test else config.split
-    with messages.announced(f'Reading {config.dataset} ({split})'):
-        return data.load(
+    return messages.read_dataset(
+        f'{config.dataset} ({split})',
+        lambda: data.load(
             config.dataset,
             split=split,
             data_dir=(test and config.test_data_dir) or config.data_dir,
             image_size=config.image_size,
             channels=config.channels,
             upscale=config.upscale,
-        )
+        ),
+    )
 
 
 def check_labelled(dataset: data.Dataset) -> None:

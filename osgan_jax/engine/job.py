@@ -15,6 +15,9 @@ from osgan_jax.engine import recorder, runs
 from osgan_jax.engine.config import RunConfig
 
 PyTree = Any
+# Datasets that say nothing of their images.
+_UNNAMED = ('folder', 'npz')
+
 Update = Callable[..., tuple[Any, dict[str, jax.Array]]]
 
 
@@ -114,6 +117,14 @@ class Job(abc.ABC):
         size, channels = self.dataset.image_size, self.dataset.channels
         images = np.zeros((rows, size, size, channels), np.float32)
         return {'image': images, 'label': np.zeros(rows, np.int32)}
+
+    @property
+    def dataset_name(self) -> str:
+        """The dataset's name; for images of one's own, with that of their folder or file."""
+        name, place = self.dataset.name, self.run.config.data_dir
+        if name in _UNNAMED and place is not None:
+            return f'{name} {pathlib.Path(place).absolute().name}'
+        return name
 
     @property
     def collectives(self) -> collectives.Collectives:

@@ -46,6 +46,7 @@ class Loop:
         self.start = start
         self.skipped, self._skipped_in_a_row = skipped
         self.last_metrics: dict[str, float] = {}
+        self.last_step = start
         # Steps, their metrics and, of some, which tensors are finite: all still on the device.
         self._pending: list[tuple[int, dict[str, Any], Any]] = []
         self._newest: Any = None
@@ -100,6 +101,7 @@ class Loop:
             saves = last or step % config.save_every == 0 or bool(reason)
             if saves:
                 self._save(step, state, batches, wait=last or bool(reason))
+            self.last_step = step
             if last and complete:
                 break
             if saves and (reason := signal() or reason):

@@ -3,11 +3,14 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from osgan_jax import reporting
 from osgan_jax.runtime import processes
 
 _EVERY_SECONDS = 10.0
+
+_Images = TypeVar('_Images')
 
 
 def say(message: str) -> None:
@@ -23,7 +26,7 @@ def warn(message: str) -> None:
 
 @contextlib.contextmanager
 def announced(what: str, *, done: str = '') -> Iterator[None]:
-    """Says that the block begins and, given `done`, how long it took."""
+    """Prints a line when the block begins and, given `done`, one with its seconds at the end."""
     say(f'{what} ...')
     begun = time.monotonic()
     yield
@@ -31,25 +34,44 @@ def announced(what: str, *, done: str = '') -> Iterator[None]:
         say(f'{done} in {time.monotonic() - begun:.1f} s.')
 
 
-def countdown(what: str, check: Callable[[], None]) -> Callable[[int, int], None]:
-    """A function of parts done and in all, which says every ten seconds how much time is left.
+def read_dataset(name: str, load: Callable[[], _Images]) -> _Images:
+    """Loads a dataset between two lines, the second with its number of images."""
+    begun = time.monotonic()
+    say(f'Reading {name} ...')
+    dataset = load()
+    say(f'Read {len(dataset):,} images in {time.monotonic() - begun:.1f} s.')
+    return dataset
 
-    Args:
-      what: the name of a part, such as `Training a classifier, step`.
-      check: called each time; what it raises passes.
+
+class Countdown:
+    """Prints a line when long work begins, and every ten seconds how much time is left.
+
+    It is called with the parts done, 0 at the start, and those in all.
     """
-    first: tuple[float, int] | None = None
-    shown = 0.0
 
-    def progress(done: int, count: int) -> None:
-        nonlocal first, shown
-        check()
-        now = time.monotonic()
-        if first is None:
-            first, shown = (now, done), now
-        elif now - shown >= _EVERY_SECONDS and first[1] < done < count:
-            shown = now
-            left = (now - first[0]) / (done - first[1]) * (count - done)
-            say(f'{what} {done:,} of {count:,}, {reporting.progress.duration(left)} left')
+    def __init__(self, what: str, check: Callable[[], None] | None = None):
+        """Makes a countdown.
 
-    return progress
+        Args:
+          what: the work, with {} in place of the number of parts: `Reading {} real images`.
+          check: called each time; its exceptions pass.
+        """
+        self._what, self._check = what, check
+        self._first: tuple[float, int] | None = None
+        self._printed = 0.0
+
+    def __call__(self, done: int, count: int) -> None:
+        """Notes that `done` of `count` parts are done."""
+        if self._check is not None:
+            self._check()
+        now, what = time.monotonic(), self._what.format(f'{count:,}')
+        if not done:
+            say(f'{what} ...')
+            self._first = None
+        elif self._first is None:  # the first part may have been compiled
+            self._first, self._printed = (now, done), now
+        elif now - self._printed >= _EVERY_SECONDS and done < count:
+            self._printed = now
+            begun, before = self._first
+            left = (now - begun) / (done - before) * (count - done)
+            say(f'{what}: {done:,} done, {reporting.progress.duration(left)} left')

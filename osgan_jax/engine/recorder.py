@@ -179,7 +179,7 @@ class FileRecorder(Recorder):
         if self._log.write(step, logged):
             self.tensorboard.scalars(step, values)
         # The metrics of a step are read after the next one was dispatched.
-        self._progress.update(self._dispatched, values)
+        self._progress.update(self._dispatched, self.shown(values))
         self._timing.write(
             step,
             {
@@ -188,6 +188,10 @@ class FileRecorder(Recorder):
                 'images_per_second': self._progress.images_per_second,
             },
         )
+
+    def shown(self, values: dict[str, float]) -> dict[str, float | str]:
+        """The metrics of a step that progress shows, by the names it shows; here all."""
+        return values
 
     def grid(self, step: int, images: np.ndarray, columns: int | None = None) -> None:
         """Writes samples/step_*.png and, after the first step, the curves.

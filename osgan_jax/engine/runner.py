@@ -194,6 +194,8 @@ def _train(
             signal=lambda: signals.received if alone else 0,
             end=end,
         )
+    if loop.last_step < end:
+        say(f'Step {loop.last_step:,} is the last: {config.max_seconds:g} s of training are over.')
     if loop.skipped:
         warn(f'{loop.skipped} steps were skipped: they were not finite.')
     return Result(state, loop.last_metrics)

@@ -39,7 +39,7 @@ def devices(used: Sequence[jax.Device]) -> str:
 
 
 def length(run: Run) -> str:
-    """How many steps a run makes, for a person."""
+    """The steps of a run, and the seconds that may end it sooner, for a person."""
     config = run.config
     steps = f'{config.num_steps:,}'
     if run.num_examples:
@@ -47,7 +47,7 @@ def length(run: Run) -> str:
         steps += f' ({epochs:.0f} epochs)' if epochs >= 9.5 else f' ({epochs:.2g} epochs)'
     if config.max_seconds is None:
         return steps
-    return f'at most {steps}, at most {config.max_seconds:g} s'
+    return f'{steps}, or {config.max_seconds:g} s of training, whichever ends first'
 
 
 def count_flops(flops: float | None) -> str:

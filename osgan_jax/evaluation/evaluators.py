@@ -84,6 +84,8 @@ class Evaluator:
         """
         count = self.about['num_samples']
         gatherer = _Gatherer(self._metrics)
+        if self._progress is not None:
+            self._progress(0, count)
         for start in range(0, count, self._batch_size):
             if check is not None:
                 check()

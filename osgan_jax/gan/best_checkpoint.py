@@ -49,7 +49,7 @@ class BestCheckpoint:
             dataset,
             inception_weights=config.inception_weights,
             convention=config.convention,
-            progress=messages.countdown('Training a classifier to score by, step', check),
+            progress=messages.Countdown('Training a classifier to score by, {} steps', check),
             warn=warn,
         )
         self._evaluator = evaluators.evaluator(
@@ -59,7 +59,7 @@ class BestCheckpoint:
             metrics=('fid',),
             num_samples=config.eval_samples,
             seed=config.seed,
-            real_progress=messages.countdown('Reading the real images, image', check),
+            real_progress=messages.Countdown('Reading {} real images', check),
             warn=warn,
         )
         self._run, self._workdir, self._warn = run, workdir, warn

@@ -50,6 +50,11 @@ class Alarm:
         self._low_since: list[int] = []
         self._said = False
 
+    @property
+    def is_low(self) -> bool:
+        """Whether the last sample grid counted."""
+        return bool(self._low_since)
+
     def __call__(self, step: int, images: np.ndarray) -> str | None:
         """Measures a sample grid; returns a warning, or None.
 

@@ -12,6 +12,56 @@ from osgan_jax.gan import best_checkpoint, collapse, model, sampling
 from osgan_jax.gan.model import TrainState
 from osgan_jax.networks import inference
 
+# Metrics that progress shows first, and by which name.
+_SHOWN = {
+    'loss_d': 'loss_d',
+    'loss_g': 'loss_g',
+    'logit_real': 'real',
+    'logit_fake': 'fake',
+    'accuracy_d': 'accuracy_d',
+}
+# Those it leaves out: gamma jumps where c_d is near 0, and tells a person nothing.
+_UNSHOWN = ('gamma', 'floored')
+# Shares of pairs of a real and a fake image that D ranks rightly.
+_FAR_AHEAD, _FOOLED = 0.98, 0.5
+
+
+def health(accuracy_d: float, *, alike: bool = False) -> str:
+    """How training stands, in a word or two.
+
+    Args:
+      accuracy_d: share of pairs of a real and a fake image whose real one has the higher logit.
+      alike: whether the last samples were far more alike than real images.
+    """
+    if alike:
+        return 'samples alike'
+    if accuracy_d >= _FAR_AHEAD:
+        return 'D far ahead'
+    return 'D fooled' if accuracy_d <= _FOOLED else 'balanced'
+
+
+def shown(metrics: dict[str, float], *, alike: bool = False) -> dict[str, float | str]:
+    """The metrics that progress shows, by the names it shows.
+
+    Args:
+      metrics: of a step.
+      alike: as for `health`.
+
+    Returns:
+      Losses, mean logits and D's accuracy; further metrics; a word on the run's health.
+    """
+    found: dict[str, float | str] = {
+        label: metrics[name] for name, label in _SHOWN.items() if name in metrics
+    }
+    found |= {
+        name: value
+        for name, value in metrics.items()
+        if name not in _SHOWN and not name.startswith(_UNSHOWN)
+    }
+    if 'accuracy_d' in metrics:
+        found['health'] = health(metrics['accuracy_d'], alike=alike)
+    return found
+
 
 class GANRecorder(FileRecorder):
     """Recorder of a GAN."""
@@ -22,6 +72,8 @@ class GANRecorder(FileRecorder):
         workdir: pathlib.Path,
         gan: model.GAN,
         start: int,
+        *,
+        title: str,
         chosen: best_checkpoint.BestCheckpoint | None = None,
         real: data.Dataset | None = None,
     ):
@@ -32,25 +84,29 @@ class GANRecorder(FileRecorder):
           workdir: where.
           gan: its networks.
           start: the step it goes on from.
+          title: over the curves.
           chosen: evaluates and keeps the best checkpoint; None without evaluations.
           real: the images that samples should be as varied as; None for no alarm.
         """
         config = run.config
-        title = f'{config.method}, {config.scheme}, {config.dataset}'
         self._chosen = chosen
         self._alarm = None if real is None else collapse.Alarm(real)
         self._generate = inference.compile_generator(gan.generator)
-        self._grid_inputs = sampling.grid_inputs(gan, config.seed, config.num_samples)
+        count, self._columns = sampling.grid_shape(gan.num_classes, config.num_samples)
+        self._grid_inputs = sampling.grid_inputs(gan, config.seed, config.num_samples, count)
         # Last, because it takes the terminal, and reading images may fail.
         super().__init__(run, workdir, start, title=title)
 
     def sample(self, step: int, state: TrainState) -> None:
         """Writes samples/step_*.png from fixed latents and curves.png."""
         images = np.asarray(self._generate(state.sampling_variables(), *self._grid_inputs))
-        classes = self.run.num_classes if self._grid_inputs[1] is not None else None
-        self.grid(step, images, min(classes, 16) if classes else None)
+        self.grid(step, images, self._columns)
         if self._alarm is not None and step and (message := self._alarm(step, images)):
             print(f'warning: {message}', flush=True)
+
+    def shown(self, values: dict[str, float]) -> dict[str, float | str]:
+        """See `shown`."""
+        return shown(values, alike=self._alarm is not None and self._alarm.is_low)
 
     def is_evaluated(self, step: int) -> bool:
         """Whether evaluations.jsonl has this run's score of that step."""

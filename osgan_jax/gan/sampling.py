@@ -17,12 +17,39 @@ from osgan_jax.networks import inference
 # Splits the fixed latents of sample grids off the run's seed, away from training's own keys.
 _GRID_STREAM = 0x6772_6964
 _CHUNK = 256
+_MAX_COLUMNS = 16
 
 
-def grid_inputs(gan: GAN, seed: int, count: int) -> tuple[jax.Array, jax.Array | None]:
-    """The latents `[count, Z]` and labels of a run's sample grids, the same at every step."""
-    z = fixed_latents(seed, count, gan.latent_dim)
-    labels = jnp.arange(count) % gan.num_classes if gan.num_classes else None
+def grid_shape(num_classes: int, count: int) -> tuple[int, int | None]:
+    """The images of a sample grid, and those of a row: each column shows one class.
+
+    Args:
+      num_classes: of labels that take turns; 0 without labels.
+      count: images asked for.
+
+    Returns:
+      `(images, columns)`: with up to 16 classes full rows alone, at most `count` images. Otherwise
+      all, and None: about as many columns as rows.
+    """
+    if not 0 < num_classes <= min(count, _MAX_COLUMNS):
+        return count, None
+    columns = num_classes * max(1, round(count**0.5 / num_classes))
+    return count - count % columns, columns
+
+
+def grid_inputs(
+    gan: GAN, seed: int, count: int, shown: int | None = None
+) -> tuple[jax.Array, jax.Array | None]:
+    """The latents `[shown, Z]` and labels of a run's sample grids, the same at every step.
+
+    Args:
+      gan: the networks.
+      seed: the run's.
+      count: latents drawn.
+      shown: how many of them are returned, the first ones; all by default.
+    """
+    z = fixed_latents(seed, count, gan.latent_dim)[:shown]
+    labels = jnp.arange(len(z)) % gan.num_classes if gan.num_classes else None
     return z, labels
 
 

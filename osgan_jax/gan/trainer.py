@@ -7,11 +7,10 @@ from typing import Any
 import jax
 
 from osgan_jax import data
-from osgan_jax.engine import messages, runner, runs
+from osgan_jax.engine import messages, runner, runs, summary
 from osgan_jax.engine.job import Job, Update
 from osgan_jax.engine.nonfinite import NonFiniteError
 from osgan_jax.engine.runner import Result
-from osgan_jax.engine.summary import count_flops
 from osgan_jax.gan import best_checkpoint, methods, model, updates
 from osgan_jax.gan.config import TrainConfig
 from osgan_jax.gan.recorder import GANRecorder
@@ -83,8 +82,7 @@ class GANJob(Job):
                 'run experiments.evaluate beside them or afterwards'
             )
         if self.dataset is None:
-            with messages.announced(f'Reading {config.dataset}'):
-                self.dataset = open_dataset(config)
+            self.dataset = messages.read_dataset(config.dataset, lambda: open_dataset(config))
         dataset = self.dataset
         config = methods.resolve(
             config,
@@ -154,11 +152,11 @@ class GANJob(Job):
             ('method', f'{config.method}: {methods.get(config.method).title}, {config.loss} loss'),
             ('scheme', config.scheme),
             *self.describe_teacher(),
-            ('dataset', f'{dataset.name}, {len(dataset):,} images an epoch, {size}'),
+            ('dataset', f'{self.dataset_name}, {len(dataset):,} images an epoch, {size}'),
             ('', dataset.report),
             ('networks', f'{config.network}, {norm} norm in D, {config.precision}'),
             ('parameters', f'G {self._sizes[0]}, D {self._sizes[1]}'),
-            ('a step', batch + count_flops(flops)),
+            ('a step', batch + summary.count_flops(flops)),
             ('rates', f'{config.optimizer}, {rates}'),
             ('penalties', _penalties(config)),
             ('average', average),
@@ -173,13 +171,21 @@ class GANJob(Job):
     ) -> GANRecorder:
         """The recorder, and what evaluates where that is asked for."""
         del flops  # no figure of its own
+        config = self.run.config
         chosen = None
-        if self.run.config.eval_every:
+        if config.eval_every:
             chosen = best_checkpoint.BestCheckpoint(
                 self.run, self.workdir, self.gan, self.dataset, check=check, warn=messages.warn
             )
-        real = self.dataset if self.run.config.collapse_alarm else None
-        return GANRecorder(self.run, self.workdir, self.gan, start, chosen, real)
+        return GANRecorder(
+            self.run,
+            self.workdir,
+            self.gan,
+            start,
+            title=f'{config.method}, {config.scheme}, {self.dataset_name}',
+            chosen=chosen,
+            real=self.dataset if config.collapse_alarm else None,
+        )
 
 
 def _penalties(config: TrainConfig) -> str | None:

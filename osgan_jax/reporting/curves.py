@@ -17,9 +17,12 @@ _NAMES = {
     'logit_real': 'real',
     'logit_fake': 'fake',
 }
+_LABELS = {'accuracy_d': 'pairs that D ranks rightly'}
+_QUANTILES = ('gamma_q05', 'gamma_q50', 'gamma_q95')
 _NOT_DRAWN = ('step', 'epoch')
 _MAX_PANELS = 8
 _MAX_LINES = 4000  # of the log: more than there are pixels, and no more work at the millionth step
+_TICKS = 5  # labels of an axis, at most about so many
 
 
 def save_curves(
@@ -28,22 +31,23 @@ def save_curves(
     """Draws `workdir/metrics.jsonl` to `workdir/filename`, replacing it whole.
 
     One panel for everything called `loss_*`, one for `gamma*`, one for `logit_*`, one for each
-    further metric. Raw values are faint, a running average (of gamma a running median) is drawn
-    over them. An axis is logarithmic where positive values span more than two decades, and beyond
-    the usual values where some stick far out. Of more than 4,000 lines every k-th is drawn, no more
-    than so many, and the last.
+    further metric. Raw values are faint under their running average. Of gamma the median is drawn
+    over the band from its 5% to its 95% quantile; of logs without quantiles, a running median of
+    the batches' means. An axis is logarithmic where positive values span more than two decades, and
+    beyond the usual values where some stick far out. Of more than 4,000 lines every k-th is drawn,
+    at most that many, and the last.
 
     Args:
-        workdir: the run's directory.
-        filename: the PNG's name in it.
-        title: over the figure; None is the name of the run's directory.
+      workdir: the run's directory.
+      filename: the PNG's name in it.
+      title: over the figure; None is the name of the run's directory.
 
     Returns:
-        The file, or None where the log has nothing to draw yet.
+      The file, or None where the log has nothing to draw yet.
 
     Raises:
-        FileNotFoundError: there is no metrics log.
-        OSError: the file cannot be written.
+      FileNotFoundError: there is no metrics log.
+      OSError: the file cannot be written.
     """
     workdir = pathlib.Path(workdir)
     columns = metrics_log.read(workdir / 'metrics.jsonl', _MAX_LINES)
@@ -62,12 +66,12 @@ def smooth(values: np.ndarray, length: float) -> np.ndarray:
     """Exponential running average over about `length` values, unbiased at the start.
 
     Args:
-        values: `[n]`; NaN and Inf are passed over.
-        length: at least 1; 1 returns the values.
+      values: `[n]`; NaN and Inf are passed over.
+      length: at least 1; 1 returns the values.
 
     Returns:
-        `[n]`: sum of decay**(i - j) * values[j] over j <= i, over the sum of the weights; NaN
-        before the first finite value.
+      `[n]`: sum of decay**(i - j) * values[j] over j <= i, over the sum of the weights; NaN before
+      the first finite value.
     """
     decay = 1.0 - 1.0 / max(1.0, length)
     total = weight = 0.0
@@ -84,12 +88,12 @@ def running_median(values: np.ndarray, length: int, points: int = 400) -> tuple[
     """Medians of windows of `length` values, for curves whose outliers would swamp an average.
 
     Args:
-        values: `[n]`, finite.
-        length: values a window, fewer at the start.
-        points: at most how many windows, evenly spread, the last one at the end.
+      values: `[n]`, finite.
+      length: values a window, fewer at the start.
+      points: at most how many windows, evenly spread, the last one at the end.
 
     Returns:
-        Positions of the windows' ends `[p]`, and their medians `[p]`.
+      Positions of the windows' ends `[p]`, and their medians `[p]`.
     """
     ends = np.unique(np.linspace(0, len(values) - 1, points).round().astype(int))
     return ends, np.array([np.median(values[max(0, e + 1 - length) : e + 1]) for e in ends])
@@ -136,6 +140,28 @@ def _panels(columns: dict[str, np.ndarray]) -> list[tuple[str, list[str]]]:
 
 def _draw(axis, label: str, names: list[str], columns: dict[str, np.ndarray]) -> None:
     """Fills one panel."""
+    if set(_QUANTILES) <= set(names):
+        drawn = _draw_band(axis, columns)
+    else:
+        drawn = _draw_lines(axis, names, columns)
+    scale = _scale(drawn)
+    if scale == 'symlog':
+        # Linear as far as most values go, so that only what sticks out is squeezed.
+        axis.set_yscale('symlog', linthresh=3.0 * float(np.median(np.abs(drawn))))
+    else:
+        axis.set_yscale(scale)
+    _thin_ticks(axis, scale)
+    axis.set_xlabel('step')
+    axis.set_ylabel(_LABELS.get(label, label))
+    axis.grid(True, color='#DDDDDD', linewidth=0.6)
+    axis.set_axisbelow(True)
+    axis.spines[['top', 'right']].set_visible(False)
+    if axis.get_legend_handles_labels()[1] and (len(names) > 1 or names[0] in _NAMES):
+        axis.legend(frameon=False, fontsize=9)
+
+
+def _draw_lines(axis, names: list[str], columns: dict[str, np.ndarray]) -> np.ndarray:
+    """Draws metrics and their running averages; returns all values."""
     drawn = []
     for name, colour in zip(names, _COLOURS * (1 + len(names) // len(_COLOURS)), strict=False):
         finite = np.isfinite(columns[name])
@@ -153,20 +179,35 @@ def _draw(axis, label: str, names: list[str], columns: dict[str, np.ndarray]) ->
         else:
             average = smooth(values, len(values) / 40)
             axis.plot(steps, average, color=colour, linewidth=1.6, label=shown)
-    scale = _scale(np.concatenate(drawn))
-    if scale == 'symlog':
-        # Linear as far as most values go, so that only what sticks out is squeezed.
-        threshold = 3.0 * float(np.median(np.abs(np.concatenate(drawn))))
-        axis.set_yscale('symlog', linthresh=threshold)
-    else:
-        axis.set_yscale(scale)
-    axis.set_xlabel('step')
-    axis.set_ylabel(label)
-    axis.grid(True, color='#DDDDDD', linewidth=0.6)
-    axis.set_axisbelow(True)
-    axis.spines[['top', 'right']].set_visible(False)
-    if len(names) > 1 or names[0] in _NAMES:
-        axis.legend(frameon=False, fontsize=9)
+    return np.concatenate(drawn)
+
+
+def _draw_band(axis, columns: dict[str, np.ndarray]) -> np.ndarray:
+    """Draws gamma's quantiles, smoothed by running medians; returns them."""
+    quantiles = np.stack([columns[name] for name in _QUANTILES])
+    finite = np.isfinite(quantiles).all(axis=0)
+    steps, quantiles = columns['step'][finite], quantiles[:, finite]
+    length = max(1, len(steps) // 40)
+    at = running_median(quantiles[0], length)[0]
+    low, middle, high = (running_median(values, length)[1] for values in quantiles)
+    axis.fill_between(steps[at], low, high, color=_COLOURS[0], alpha=0.2, label='5% to 95%')
+    axis.plot(steps[at], middle, color=_COLOURS[0], linewidth=1.6, label='median')
+    return np.concatenate([low, middle, high])
+
+
+def _thin_ticks(axis, scale: str) -> None:
+    """Leaves so few labels that they do not overprint."""
+    from matplotlib import ticker
+
+    steps = ticker.MaxNLocator(_TICKS, integer=True)
+    axis.xaxis.set_major_locator(steps)
+    axis.xaxis.set_major_formatter(ticker.StrMethodFormatter('{x:,.0f}'))
+    if scale == 'linear':
+        axis.yaxis.set_major_locator(ticker.MaxNLocator(_TICKS))
+        return
+    locator = axis.yaxis.get_major_locator()
+    locator.set_params(numticks=_TICKS)
+    axis.yaxis.set_minor_locator(ticker.NullLocator())
 
 
 def _scale(values: np.ndarray) -> str:

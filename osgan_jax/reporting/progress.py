@@ -154,7 +154,8 @@ class Progress:
             parts.append(f'{_rate(self.steps_per_second)} steps/s')
             parts.append(f'{_rate(self.images_per_second)} images/s')
         for name, value in self._metrics.items():
-            parts.append(f'{name} {float(np.asarray(value).reshape(())):.4g}')
+            text = value if isinstance(value, str) else f'{float(np.asarray(value).item()):.4g}'
+            parts.append(f'{name} {text}')
         return '  '.join(parts)
 
     def _draw(self) -> None:

@@ -92,6 +92,27 @@ def test_interpolation_needs_pairs():
         sampling.interpolate(jnp.ones((2, 2)), 1)
 
 
+@pytest.mark.parametrize(
+    ('classes', 'count', 'shape'),
+    [
+        (0, 64, (64, None)),
+        (1, 64, (64, 8)),
+        (2, 64, (64, 8)),
+        (3, 64, (63, 9)),
+        (10, 64, (60, 10)),
+        (10, 9, (9, None)),
+        (10, 1000, (990, 30)),
+        (16, 16, (16, 16)),
+        (100, 200, (200, None)),
+    ],
+)
+def test_conditional_grids_have_full_rows(classes, count, shape):
+    assert sampling.grid_shape(classes, count) == shape
+    images, columns = shape
+    if columns:
+        assert images % columns == columns % classes == 0
+
+
 def test_grid_inputs_are_fixed_by_the_seed_and_apart_from_training(conditional_run):
     gan = sampling.Sampler(conditional_run[0]).gan
     z, labels = sampling.grid_inputs(gan, 0, 6)
@@ -100,3 +121,6 @@ def test_grid_inputs_are_fixed_by_the_seed_and_apart_from_training(conditional_r
     np.testing.assert_array_equal(z, again)
     assert not np.allclose(z, other)
     np.testing.assert_array_equal(labels, [0, 1, 2, 3, 0, 1])
+    fewer, labels = sampling.grid_inputs(gan, 0, 6, shown=4)
+    np.testing.assert_array_equal(fewer, z[:4])
+    np.testing.assert_array_equal(labels, [0, 1, 2, 3])

@@ -50,6 +50,37 @@ def test_png(tmp_path):
     assert path.read_bytes() == before
 
 
+def test_gamma_is_a_band_where_its_quantiles_are_known(tmp_path, monkeypatch):
+    from matplotlib.axes import Axes
+
+    names = ['gamma', 'gamma_q05', 'gamma_q50', 'gamma_q95']
+    with metrics_log.MetricsLog(tmp_path) as log:
+        for step in range(1, 31):
+            log.write(step, dict(zip(names, [1e6, -2.0, -1.0, 0.5], strict=True)))
+    assert curves._panels(metrics_log.read(log.path)) == [('gamma', names)]
+    bands = []
+    monkeypatch.setattr(Axes, 'fill_between', lambda axis, *at, **_: bands.append((axis, at)))
+    curves.save_curves(tmp_path)
+    ((axis, (steps, low, high)),) = bands
+    np.testing.assert_array_equal(steps, np.arange(1, 31))
+    assert (set(low), set(high)) == ({-2.0}, {0.5})
+    (median,) = axis.lines  # and not the mean
+    assert set(median.get_ydata()) == {-1.0}
+
+
+@pytest.mark.parametrize('values', [[1e-6, 1e9], [-1e9, 1.0, 1.0, 1.0, 1e9], [0.0, 1.0]])
+def test_labels_of_an_axis_are_few(values):
+    from matplotlib.figure import Figure
+
+    columns = {'step': np.arange(len(values)) * 1_000_000, 'loss_d': np.array(values)}
+    axis = Figure(figsize=(5.6, 3.4)).subplots()
+    curves._draw(axis, 'loss', ['loss_d'], columns)
+    axis.figure.canvas.draw()
+    for ticks in (axis.get_xticklabels(), axis.get_yticklabels()):
+        assert 2 <= len([label for label in ticks if label.get_text()]) <= 8
+    assert axis.get_yticklabels(minor=True) == []
+
+
 def test_no_log(tmp_path):
     with pytest.raises(FileNotFoundError):
         curves.save_curves(tmp_path)

@@ -54,6 +54,13 @@ def test_plain_lines():
     assert lines[-1] == '100 steps in 1:50, 2 steps/s, 128 images/s'
 
 
+def test_words_are_shown_as_they_are():
+    file = io.StringIO()
+    with progress.Progress(10, file=file, clock=Clock()) as shown:
+        shown.update(1, {'loss_d': 0.5, 'health': 'balanced'})
+    assert 'loss_d 0.5  health balanced' in file.getvalue()
+
+
 def test_rate_follows_the_last_thirty_seconds():
     clock = Clock()
     shown = progress.Progress(1000, file=io.StringIO(), clock=clock)

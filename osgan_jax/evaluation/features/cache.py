@@ -114,7 +114,8 @@ def real_statistics(
       batch_size: images a call of the extractor; at least 1.
       max_features: the most features to keep for kernel distance and precision; at least 1.
       seed: of which images those are, where there are more.
-      progress: called with (images done, images in all) after every batch; not on a hit.
+      progress: called with (images done, images in all) before the first and after every batch; not
+        on a hit.
       warn: called with a sentence about a file that could not be used or written; by default they
         go to standard error.
 
@@ -179,6 +180,8 @@ def _compute(
     kept = _drawn(count, provenance['max_features'], provenance['seed'])
     total, pooled = None, []
     done = 0
+    if progress is not None:
+        progress(0, count)
     for images in _batches(dataset, batch_size):
         features = np.asarray(extractor.apply(images).pooled)
         if not np.isfinite(features).all():

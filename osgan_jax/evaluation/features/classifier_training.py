@@ -48,7 +48,7 @@ def train(
       flip: whether images are mirrored at random, which must leave their class what it is. By
         default colour images are and grey ones, which may be characters, are not.
       num_workers: processes that read and decode, see `data.batches`.
-      progress: called with (steps done, steps in all) after every step.
+      progress: called with (steps done, steps in all) before the first and after every step.
 
     Raises:
       ValueError: images without labels, too few, or of a size that the network is not made for.
@@ -105,6 +105,8 @@ def train(
     batches = data.batches(
         subset, batch_size, seed=seed, num_workers=num_workers, num_epochs=epochs
     )
+    if progress is not None:
+        progress(0, num_steps)
     with data.prefetch(batches, 2, jax.device_put) as ahead:
         for step, batch in enumerate(ahead):
             params, batch_stats, opt_state = update(params, batch_stats, opt_state, step, batch)
