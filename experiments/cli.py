@@ -1,8 +1,7 @@
-"""What every experiment module shares: a command made of configurations, and one-sentence errors.
+"""Commands: a function of configurations becomes the `main` of an experiment module.
 
-The flags of a module are the fields of its configurations, so that `osgan_jax.engine.config.field`
-says all there is to say of a flag. `command` turns a function of those configurations into the
-module's `main`:
+The flags of a module are the fields of its configurations: `osgan_jax.engine.config.field` declares
+them. For example
 
     @cli.command(Workdir, TrainConfig)
     def main(where: Workdir, config: TrainConfig) -> None:
@@ -17,10 +16,7 @@ Nothing here imports jax before the flags have been read: --help and a wrong fla
 
 import contextlib
 import dataclasses
-import os
-import re
 import sys
-import traceback
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -28,11 +24,9 @@ from typing import Any
 from absl import app, flags, logging
 from absl.testing import flagsaver
 
-from experiments import flag_help
+from experiments import flag_help, outcomes
 from osgan_jax.engine.config import REQUIRED, Config, Declaration, declarations, field
 
-# What jax says where an accelerator, or the machine, has no memory left.
-_EXHAUSTED = re.compile('RESOURCE_EXHAUSTED|Out of memory')
 _HELP = {'help', 'helpshort', 'helpfull', 'h', '?'}
 
 
@@ -188,20 +182,24 @@ class Command:
     def _parse(self, argv: list[str]) -> list[str]:
         asked = {each.lstrip('-') for each in argv[1:] if each.startswith('-')} & _HELP
         if asked:
-            print(self.help(full='helpfull' in asked), flush=True)
+            print(self.help(full='helpfull' in asked), end='', flush=True)
             sys.exit(0)
         try:
             return flags.FLAGS(argv)
         except flags.Error as error:
             # absl's words on --flagfile begin with a shout.
-            said = _sentence(error).removeprefix('ERROR:: ')
-            sys.exit(_fail(f'{said} (--help lists the flags)'))
+            said = outcomes.sentence(error).removeprefix('ERROR:: ')
+            sys.exit(outcomes.fail(f'{said} (--help lists the flags)'))
         except UnicodeDecodeError as error:
-            sys.exit(_fail(f'a --flagfile is to be text of flags, one a line: {_sentence(error)}'))
+            sys.exit(
+                outcomes.fail(
+                    f'a --flagfile is to be text of flags, one a line: {outcomes.sentence(error)}'
+                )
+            )
 
     def _run(self, argv: list[str]) -> int:
         if len(argv) > 1:
-            return _fail(f'unexpected argument {argv[1]!r}: flags are written --name=value')
+            return outcomes.fail(f'unexpected argument {argv[1]!r}: flags are written --name=value')
         # Libraries log their inner life at INFO; a person wants the run's own words.
         logging.set_verbosity(logging.WARNING)
         try:
@@ -209,21 +207,13 @@ class Command:
         except ValueError as error:
             if flags.FLAGS.debug:
                 raise
-            return _fail(_sentence(error))
-        try:
-            code = _outcome(self.function, configs, common)
-        except Exception:
-            # --debug, or what nobody foresaw.
-            if not _has_peers():
-                raise
-            traceback.print_exc()
-            code = 1
-        if code == 1 and _has_peers():
-            from osgan_jax.runtime import processes
-
-            # An ordinary exit would wait for the others, and they may be waiting for this one.
-            processes.leave(code)
-        return code
+            return outcomes.fail(outcomes.sentence(error))
+        return outcomes.of(
+            self.function,
+            configs,
+            debug=common.debug,
+            compilation_cache=common.compilation_cache,
+        )
 
 
 @contextlib.contextmanager
@@ -274,83 +264,6 @@ def _from_flags(config_class: type) -> Any:
                 raise ValueError(f'{each.name}: {error}') from error
         values[each.name] = value
     return config_class(**values)
-
-
-def _outcome(
-    function: Callable[..., int | None], configs: Sequence[Config], common: _Common
-) -> int:
-    """Calls a command's function with its configurations and returns the exit code."""
-    import jax
-
-    from osgan_jax.engine import checkpoints
-    from osgan_jax.gan import trainer
-    from osgan_jax.runtime import processes, settings
-
-    settings.keep_pages()
-    directory = common.compilation_cache
-    if directory != 'off' and not settings.keep_compiled(directory):
-        print('warning: no directory for compiled programs can be written (--compilation_cache)')
-    try:
-        if any(getattr(each, 'deterministic', False) for each in configs):
-            settings.request_determinism()
-        return function(*configs) or 0
-    except trainer.Stopped as stopped:
-        if processes.is_first():
-            print(stopped, flush=True)
-        return 128 + stopped.signum
-    except KeyboardInterrupt:
-        return _fail('interrupted before a step was made')
-    except (
-        ValueError,
-        OSError,
-        trainer.NonFiniteError,
-        checkpoints.CheckpointError,
-        processes.PeerError,
-    ) as error:
-        if common.debug:
-            raise
-        return _fail(processes.speaker() + _sentence(error))
-    # Products of flags may be more than devices count to, let alone hold.
-    except (MemoryError, OverflowError, jax.errors.JaxRuntimeError) as error:
-        too_much = isinstance(error, MemoryError | OverflowError) or _EXHAUSTED.search(str(error))
-        if common.debug or not too_much:
-            raise
-        return _fail(
-            f'{processes.speaker()}there is not enough memory: ask for smaller batches, fewer '
-            f'images or narrower networks{_greatest_numbers()}'
-        )
-
-
-def _greatest_numbers() -> str:
-    """The two greatest numbers among the flags that were given, to say what is too much."""
-    given = {
-        f'--{name}={value}': int(value)
-        for name in flags.FLAGS
-        if flags.FLAGS[name].present
-        for values in [flags.FLAGS[name].value]
-        for value in (values if isinstance(values, list) else [values])
-        if str(value).isdecimal()
-    }
-    greatest = sorted(given, key=given.__getitem__, reverse=True)[:2]
-    return f' (asked for: {", ".join(greatest)})' if greatest else ''
-
-
-def _has_peers() -> bool:
-    import jax
-
-    return jax.distributed.is_initialized()
-
-
-def _fail(message: str) -> int:
-    sys.stdout.flush()
-    print(f'error: {message}', file=sys.stderr, flush=True)
-    return 1
-
-
-def _sentence(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f'{os.fspath(error.filename)}: {error.strerror}'
-    return ' '.join(str(error).split()) or type(error).__name__
 
 
 _DEFINE = {

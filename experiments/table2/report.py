@@ -2,39 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from experiments.studies import records, tables
 from experiments.studies.records import by_row, finished
 from experiments.table2.plans import TEACHER, Settings
+from experiments.table2.published import PAPER_TABLE2
 from osgan_jax import reporting
 from osgan_jax.distillation.config import DistillConfig
-
-
-class Printed(NamedTuple):
-    """One line of the paper's table.
-
-    Attributes:
-      parameters: as printed.
-      cifar10: accuracy, 0 to 1.
-      cifar100: likewise.
-    """
-
-    parameters: str
-    cifar10: float
-    cifar100: float
-
-
-# Test accuracy of a ResNet34 and of ResNet18s that were distilled from it, one number each. The
-# paper gives neither deviations, nor how many rounds one-stage training made, nor any cost.
-PAPER_TABLE2: dict[str, Printed] = {
-    'teacher': Printed('21.3M', 0.955, 0.775),
-    'kd': Printed('11.2M', 0.939, 0.733),
-    'zskt': Printed('11.2M', 0.921, 0.662),
-    'dfad': Printed('11.2M', 0.933, 0.677),
-    'one_stage': Printed('11.2M', 0.934, 0.700),
-}
-"""Table 2 of Shen et al., "Training Generative Adversarial Networks in One Stage" (CVPR 2021)."""
 
 SHARES = (0.5, 0.8, 0.9, 0.95, 0.97)
 """Shares of the teacher's accuracy that students are to reach."""

@@ -14,10 +14,12 @@ import sys
 import time
 from collections.abc import Callable
 from typing import NamedTuple
+from unittest import mock
 
 import numpy as np
 import orbax.checkpoint as ocp
 
+from osgan_jax.runtime import settings
 from tests.support import ROOT, commands, small
 
 SECONDS = 120.0
@@ -53,7 +55,12 @@ class Done(NamedTuple):
 def call(module: str, *flags: object) -> Done:
     """Calls `main` of `experiments.<module>` with flags, in this process."""
     out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        # It would last as long as the process, and keep what other tests free.
+        mock.patch.object(settings, 'keep_pages'),
+    ):
         code = commands.find(module)([str(flag) for flag in flags])
     return Done(code, out.getvalue(), err.getvalue())
 

@@ -8,7 +8,8 @@ from PIL import Image
 
 from experiments.studies.records import Cell
 from experiments.table2 import figures, report
-from experiments.table2.report import PAPER_TABLE2, Result, cost_to_reach
+from experiments.table2.published import PAPER_TABLE2
+from experiments.table2.report import Result, cost_to_reach
 from osgan_jax import reporting
 
 

@@ -1,0 +1,126 @@
+"""Exit codes of commands, and errors in one sentence on stderr."""
+
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from absl import flags
+
+from osgan_jax.engine.config import Config
+
+# What jax says where an accelerator, or the machine, has no memory left.
+_EXHAUSTED = re.compile('RESOURCE_EXHAUSTED|Out of memory')
+
+
+def of(
+    function: Callable[..., int | None],
+    configs: Sequence[Config],
+    *,
+    debug: bool,
+    compilation_cache: str | None,
+) -> int:
+    """Calls a function with configurations and returns the exit code.
+
+    Args:
+      function: returns the exit code, or None for 0.
+      configs: its arguments.
+      debug: whether errors are raised rather than printed.
+      compilation_cache: directory for compiled programs, 'off', or None for the user's.
+    """
+    try:
+        code = _of(function, configs, debug=debug, compilation_cache=compilation_cache)
+    except Exception:
+        # With `debug`, or what nobody foresaw.
+        if not _has_peers():
+            raise
+        traceback.print_exc()
+        code = 1
+    if code == 1 and _has_peers():
+        from osgan_jax.runtime import processes
+
+        # An ordinary exit would wait for the others, and they may be waiting for this one.
+        processes.leave(code)
+    return code
+
+
+def fail(message: str) -> int:
+    """Prints an error and returns its exit code."""
+    sys.stdout.flush()
+    print(f'error: {message}', file=sys.stderr, flush=True)
+    return 1
+
+
+def sentence(error: BaseException) -> str:
+    """An error's message on one line, with the file where that is what failed."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f'{os.fspath(error.filename)}: {error.strerror}'
+    return ' '.join(str(error).split()) or type(error).__name__
+
+
+def _of(
+    function: Callable[..., int | None],
+    configs: Sequence[Config],
+    *,
+    debug: bool,
+    compilation_cache: str | None,
+) -> int:
+    import jax
+
+    from osgan_jax.engine import checkpoints
+    from osgan_jax.gan import trainer
+    from osgan_jax.runtime import processes, settings
+
+    settings.keep_pages()
+    if compilation_cache != 'off' and not settings.keep_compiled(compilation_cache):
+        print('warning: no directory for compiled programs can be written (--compilation_cache)')
+    try:
+        if any(getattr(each, 'deterministic', False) for each in configs):
+            settings.request_determinism()
+        return function(*configs) or 0
+    except trainer.Stopped as stopped:
+        if processes.is_first():
+            print(stopped, flush=True)
+        return 128 + stopped.signum
+    except KeyboardInterrupt:
+        return fail('interrupted before a step was made')
+    except (
+        ValueError,
+        OSError,
+        trainer.NonFiniteError,
+        checkpoints.CheckpointError,
+        processes.PeerError,
+    ) as error:
+        if debug:
+            raise
+        return fail(processes.speaker() + sentence(error))
+    # Products of flags may be more than devices count to, let alone hold.
+    except (MemoryError, OverflowError, jax.errors.JaxRuntimeError) as error:
+        too_much = isinstance(error, MemoryError | OverflowError) or _EXHAUSTED.search(str(error))
+        if debug or not too_much:
+            raise
+        return fail(
+            f'{processes.speaker()}there is not enough memory: ask for smaller batches, fewer '
+            f'images or narrower networks{_greatest_numbers()}'
+        )
+
+
+def _greatest_numbers() -> str:
+    """The two greatest numbers among the flags that were given, to say what is too much."""
+    given = {
+        f'--{name}={value}': int(value)
+        for name in flags.FLAGS
+        if flags.FLAGS[name].present
+        for values in [flags.FLAGS[name].value]
+        for value in (values if isinstance(values, list) else [values])
+        if str(value).isdecimal()
+    }
+    greatest = sorted(given, key=given.__getitem__, reverse=True)[:2]
+    return f' (asked for: {", ".join(greatest)})' if greatest else ''
+
+
+def _has_peers() -> bool:
+    import jax
+
+    return jax.distributed.is_initialized()
