@@ -200,6 +200,13 @@ class Command:
     def _run(self, argv: list[str]) -> int:
         if len(argv) > 1:
             return outcomes.fail(f'unexpected argument {argv[1]!r}: flags are written --name=value')
+        missing = [
+            f'--{name}'
+            for name, each in self.fields.items()
+            if each.default is REQUIRED and flags.FLAGS[name].value is None
+        ]
+        if missing:
+            return outcomes.fail(f'give {", ".join(missing)} (--help lists the flags)')
         # Libraries log their inner life at INFO; a person wants the run's own words.
         logging.set_verbosity(logging.WARNING)
         try:
@@ -241,8 +248,6 @@ def _define(each: Declaration) -> None:
         flags.DEFINE_enum(each.name, default, each.choices, each.help)
     else:
         _DEFINE[each.kind](each.name, default, each.help)
-    if each.default is REQUIRED:
-        flags.mark_flag_as_required(each.name)
 
 
 def _from_flags(config_class: type) -> Any:

@@ -1,5 +1,7 @@
 """The experiment modules as a person runs them: flags in, files or one sentence out."""
 
+import re
+
 import pytest
 from absl import flags
 from PIL import Image
@@ -87,7 +89,7 @@ def test_a_wrong_flag_ends_every_process_in_one_sentence(module):
 def test_workdir_is_asked_for(module):
     done = launching.call(module)
     assert done.code == 1
-    assert '--workdir' in done.err
+    assert re.fullmatch(r'error: give --workdir.* \(--help lists the flags\)\n', done.err)
 
 
 def test_flags_are_afterwards_what_they_were_before():
