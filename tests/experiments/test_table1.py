@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from tests.support.tables import contents, launch, rows, start, write_images
+from tests.support import launching
+from tests.support.tables import contents, launch, rows, write_images
 
 GRID = [
     '--dataset=npz',
@@ -77,14 +78,14 @@ def test_grid_runs_once_and_resumes_what_was_killed(tmp_path, images):
         (signal.SIGKILL, 'lsgan-one_stage-0'),
         (signal.SIGTERM, 'wgan-one_stage-0'),
     ):
-        process = start('table1', tmp_path, *flags)
+        process = launching.start('table1', tmp_path, *flags)
         log = tmp_path / cell / 'metrics.jsonl'
         deadline = time.monotonic() + 120
         while len(log.read_text().splitlines()) < 8 and time.monotonic() < deadline:
             time.sleep(0.02)
         process.send_signal(signum)
-        out, err = process.communicate(timeout=120)
-        assert process.returncode == (-signum if signum == signal.SIGKILL else 128 + signum), err
+        out, _ = process.communicate(timeout=120)
+        assert process.returncode == (-signum if signum == signal.SIGKILL else 128 + signum), out
     assert 'Stopped (wgan-one_stage-0, 2 of 4 cells done)' in out
     assert 'same command' in out
     code, out, err = launch('table1', tmp_path, *flags)

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from tests.support.tables import contents, launch, rows, start, write_images
+from tests.support import launching
+from tests.support.tables import contents, launch, rows, write_images
 
 TABLE = [
     *('--dataset=npz', '--test_split=train', '--teacher_steps=4', '--algorithms=kd,one_stage'),
@@ -53,7 +54,7 @@ def test_bad_flags_end_in_one_sentence(tmp_path, parts, flags, message):
 @pytest.mark.slow  # five processes that compile
 def test_table_runs_once_and_resumes_what_was_stopped(tmp_path, parts):
     flags = [*TABLE, *parts, '--student_updates=400', '--eval_updates=200']
-    process = start('table2', tmp_path, *flags)
+    process = launching.start('table2', tmp_path, *flags)
     log = tmp_path / 'one_stage-0' / 'metrics.jsonl'
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline and process.poll() is None:
@@ -61,8 +62,8 @@ def test_table_runs_once_and_resumes_what_was_stopped(tmp_path, parts):
             break
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 128 + signal.SIGTERM, err
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM, out
     assert 'Stopped (one_stage-0, 1 of 2 cells done)' in out
     code, out, err = launch('table2', tmp_path, *flags)
     assert (code, err) == (0, '')

@@ -79,14 +79,14 @@ def run(module: str, *flags: object) -> Done:
     return Done(done.returncode, done.stdout, done.stderr)
 
 
-def start(module: str, workdir: pathlib.Path, **fields) -> subprocess.Popen:
+def start(module: str, workdir: pathlib.Path, *flags: str, **fields) -> subprocess.Popen:
     """Starts `experiments.<module>`; both its streams are one pipe.
 
     It is the first of a group of processes, so that a test can signal it as a terminal does.
     """
-    flags = [f'--{name}={value}' for name, value in {**fields, 'workdir': workdir}.items()]
+    given = [f'--{name}={value}' for name, value in {**fields, 'workdir': workdir}.items()]
     return subprocess.Popen(
-        [sys.executable, '-m', f'experiments.{module}', *flags],
+        [sys.executable, '-m', f'experiments.{module}', *flags, *given],
         cwd=ROOT,
         env={**os.environ, 'PYTHONUNBUFFERED': '1'},
         stdout=subprocess.PIPE,

@@ -1,26 +1,11 @@
 """Launching the tables as a person does, on images that are learnt in moments."""
 
 import csv
-import os
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 
-from tests.support import ROOT, launching
-
-
-def start(module: str, workdir: pathlib.Path, *flags: str) -> subprocess.Popen:
-    """Starts `experiments.<module>`."""
-    return subprocess.Popen(
-        [sys.executable, '-m', f'experiments.{module}', f'--workdir={workdir}', *flags],
-        cwd=ROOT,
-        env={**os.environ, 'PYTHONPATH': str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+from tests.support import launching
 
 
 def launch(module: str, workdir: pathlib.Path, *flags: str) -> launching.Done:
