@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from absl import flags
 
 from osgan_jax.engine.config import Config
+from osgan_jax.io import messages
 
 # What jax says where an accelerator, or the machine, has no memory left.
 _EXHAUSTED = re.compile('RESOURCE_EXHAUSTED|Out of memory')
@@ -56,7 +57,7 @@ def sentence(error: BaseException) -> str:
     """An error's message on one line, with the file where that is what failed."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f'{os.fspath(error.filename)}: {error.strerror}'
-    return ' '.join(str(error).split()) or type(error).__name__
+    return messages.one_line(str(error)) or type(error).__name__
 
 
 def _of(

@@ -25,7 +25,7 @@ os.environ.setdefault('MPLCONFIGDIR', str(KEPT / 'matplotlib'))
 
 # Nothing else is found in, or left in, the cache of whoever runs the tests.
 _cache = tempfile.TemporaryDirectory(prefix='osgan_jax-tests-')
-for _name in ('OSGAN_JAX_CACHE', 'OSGAN_JAX_DATA', 'XDG_CACHE_HOME'):
+for _name in ('OSGAN_JAX_CACHE', 'XDG_CACHE_HOME'):
     os.environ[_name] = _cache.name
 
 import jax  # noqa: E402 (reads what was set above)

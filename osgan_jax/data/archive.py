@@ -11,16 +11,13 @@ held against its size before memory is taken for them.
 """
 
 import dataclasses
-import math
 import os
-import zipfile
-from typing import BinaryIO
 
 import numpy as np
 
 from osgan_jax.data import images
 from osgan_jax.data.dataset import MAX_CLASSES
-from osgan_jax.io import storage
+from osgan_jax.io import checks, messages, npz
 
 _ARRAYS = ('images', 'jpeg', 'offset', 'label', 'labels', 'class_names')
 
@@ -29,8 +26,6 @@ _ARRAYS = ('images', 'jpeg', 'offset', 'label', 'labels', 'class_names')
 _MOST_EXPANSION = 200
 _SMALL = 2**28
 _LONGEST_NAME = 10_000  # bytes of a class's name
-# How many foreign arrays a message names.
-_NAMED = 10
 
 
 class ArraySource:
@@ -128,7 +123,7 @@ def read(path: str | os.PathLike) -> Archive:
       ValueError: not an .npz file, or its arrays are not those this module's docstring names.
     """
     path = os.path.expanduser(os.fspath(path))
-    name = storage.printable(path) or "''"
+    name = messages.printable(path) or "''"
     if not os.path.exists(path):
         raise FileNotFoundError(f'no file {name}')
     if os.path.isdir(path):
@@ -138,12 +133,19 @@ def read(path: str | os.PathLike) -> Archive:
         raise ValueError(f'{name} is not a regular file; npz needs the path of an .npz file')
     try:
         with open(path, 'rb') as file:
-            arrays, found = _read(file, os.path.getsize(path))
-    # zipfile, zlib and numpy raise whatever they stumble over in damaged bytes, from zlib.error to
-    # MemoryError.
-    except Exception as error:
-        reason = storage.printable(' '.join(str(error).split())) or type(error).__name__
-        raise ValueError(f'{name} cannot be read as an .npz file: {reason}') from None
+            size = os.fstat(file.fileno()).st_size
+            arrays = npz.read(
+                file,
+                size,
+                wanted=_ARRAYS,
+                kinds=npz.NUMBERS + npz.TEXT,
+                most_bytes=max(_MOST_EXPANSION * size, _SMALL),
+            )
+            names = [messages.printable(each) for each in npz.names(file)]
+    except checks.DAMAGE as error:
+        raise ValueError(
+            f'{name} cannot be read as an .npz file: {messages.reason(error)}'
+        ) from None
     if 'images' in arrays:
         content, offset = _images(name, arrays['images']), None
         count, shape = len(content), content.shape[1:]
@@ -153,47 +155,11 @@ def read(path: str | os.PathLike) -> Archive:
         shape = _first(name, content[offset[0] : offset[1]].tobytes())
     else:
         raise ValueError(
-            f'{name} holds the arrays {found or "(none)"}; expected images, or jpeg and offset'
+            f'{name} holds the arrays {messages.shorten(names) or "(none)"}; expected images, or '
+            'jpeg and offset'
         )
     labels, class_names = _labels(name, arrays, count)
     return Archive(name, content, offset, labels, class_names, shape)
-
-
-def _read(file: BinaryIO, size: int) -> tuple[dict[str, np.ndarray], str]:
-    """Returns the arrays that are ours, and the names of all there are."""
-    with zipfile.ZipFile(file) as opened:
-        infos = opened.infolist()
-        members = {info.filename.removesuffix('.npy'): info for info in infos}
-        if len(members) != len(infos):
-            raise ValueError('it has two arrays of one name')
-        if sum(info.compress_size for info in infos) > size:
-            raise ValueError('its arrays overlap or exceed the file, which may be cut short')
-        ours = {name: members[name] for name in _ARRAYS if name in members}
-        unpacked = sum(info.file_size for info in ours.values())
-        if unpacked > max(_MOST_EXPANSION * size, _SMALL):
-            raise ValueError(f'its {size:,} bytes would unpack to {unpacked:,}, as no images do')
-        arrays = {name: _array(opened, info) for name, info in ours.items()}
-    found = [storage.printable(name) for name in list(members)[:_NAMED]]
-    if len(members) > _NAMED:
-        found.append(f'and {len(members) - _NAMED:,} more')
-    return arrays, ', '.join(found)
-
-
-def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
-    with archive.open(info) as opened:
-        version = np.lib.format.read_magic(opened)
-        read = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }
-        if version not in read:
-            raise ValueError(f'{info.filename} has version {version} of the .npy format')
-        shape, _, dtype = read[version](opened)
-        claimed = opened.tell() + math.prod(shape) * dtype.itemsize
-        if not dtype.hasobject and claimed != info.file_size:
-            raise ValueError(f'{info.filename} claims {claimed:,} bytes and has {info.file_size:,}')
-    with archive.open(info) as opened:
-        return np.lib.format.read_array(opened, allow_pickle=False)
 
 
 def _images(name: str, array: np.ndarray) -> np.ndarray:
@@ -263,4 +229,4 @@ def _labels(
     # Numbers that no character has.
     except (ValueError, SystemError):
         raise ValueError(f'{name}: class_names are not text') from None
-    return labels.astype(np.int32), tuple(storage.printable(text) for text in shown)
+    return labels.astype(np.int32), tuple(messages.printable(text) for text in shown)

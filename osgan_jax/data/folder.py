@@ -23,7 +23,8 @@ from collections import Counter
 import numpy as np
 
 from osgan_jax.data import images
-from osgan_jax.io import storage
+from osgan_jax.io import atomic, paths
+from osgan_jax.io.messages import printable
 
 ENDINGS = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.tif', '.tiff', '.ppm', '.pgm', '.gif')
 
@@ -71,7 +72,7 @@ class FolderSource:
             image = images.load(path, image_size=self._image_size, channels=self._channels)
         except images.UnreadableImageError as error:
             raise images.UnreadableImageError(
-                f'{storage.printable(path)} was readable when the folder was opened and is not '
+                f'{printable(path)} was readable when the folder was opened and is not '
                 f'now ({error}): restore it to go on, or start afresh without it'
             ) from None
         return image, int(self._labels[index])
@@ -89,7 +90,7 @@ def scan(root: str | os.PathLike, *, labelled: bool = True) -> Found:
       ValueError: a file, or no readable image in it.
     """
     root = os.path.abspath(os.path.expanduser(os.fspath(root)))
-    shown = storage.printable(root)
+    shown = printable(root)
     if not os.path.exists(root):
         raise FileNotFoundError(f'no folder {shown}')
     if not os.path.isdir(root):
@@ -127,9 +128,9 @@ def check_sizes(found: Found, image_size: int) -> None:
         smallest = int(np.argmin(short))
         width, height = found.sizes[smallest]
         raise ValueError(
-            f'{small:,} of {len(short):,} images in {storage.printable(found.root)} are smaller '
+            f'{small:,} of {len(short):,} images in {printable(found.root)} are smaller '
             f'than {image_size}x{image_size}, the smallest is '
-            f'{storage.printable(found.paths[smallest])} with {width}x{height} pixels: ask for '
+            f'{printable(found.paths[smallest])} with {width}x{height} pixels: ask for '
             f'--image_size={min(width, height)} or less, remove them, or allow upscaling'
         )
 
@@ -177,7 +178,7 @@ class _Listing:
         if stat.S_ISDIR(status.st_mode):
             return True
         if ending not in ENDINGS:
-            self.ignored[storage.printable(ending) or '(no ending)'] += 1
+            self.ignored[printable(ending) or '(no ending)'] += 1
         # Opening a pipe would wait for ever.
         elif not stat.S_ISREG(status.st_mode):
             self.skipped.append((path, 'not a regular file'))
@@ -195,7 +196,7 @@ def _verdicts(root: str, files: dict[str, os.stat_result]) -> dict[str, str | tu
     # What can be read depends on these too.
     header = {'version': 1, 'root': root, 'pillow': PIL.__version__, 'max': images.MAX_PIXELS}
     digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:32]
-    index = storage.cache_dir() / 'folders' / f'{digest}.json'
+    index = paths.cache_dir() / 'folders' / f'{digest}.json'
     known = _read_index(index, header)
     verdicts = {}
     todo, passing = [], set()
@@ -231,7 +232,7 @@ def _check(
     # Up to minutes: a person should know why nothing else happens.
     if len(todo) > 2_000:
         logging.getLogger(__name__).warning(
-            'checking %s images in %s, once', f'{len(todo):,}', storage.printable(root)
+            'checking %s images in %s, once', f'{len(todo):,}', printable(root)
         )
     # Pillow decodes outside the interpreter's lock.
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
@@ -267,7 +268,8 @@ def _is_row(size: int, time: int, verdict: str | list[int]) -> bool:
 
 def _write_index(index: pathlib.Path, content: dict) -> None:
     try:
-        storage.write_atomically(index, json.dumps(content).encode())
+        with atomic.replacing(index) as file:
+            file.write(json.dumps(content).encode())
     except OSError as error:
         logging.getLogger(__name__).warning(
             'cannot remember in %s which images are readable (%s): they are checked again next '
@@ -284,7 +286,7 @@ def _classes(paths: tuple[str, ...]) -> tuple[np.ndarray, tuple[str, ...]]:
         return _unlabelled(paths)
     number = {name: value for value, name in enumerate(class_names)}
     labels = np.asarray([number[top] for top in tops], np.int32)
-    return labels, tuple(storage.printable(name) for name in class_names)
+    return labels, tuple(printable(name) for name in class_names)
 
 
 def _unlabelled(paths: tuple[str, ...]) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -295,8 +297,7 @@ def _report(skipped: list[tuple[str, str]], ignored: Counter[str], total: int) -
     parts = []
     if skipped:
         shown = [
-            f'{storage.printable(path or ".")} ({reason})'
-            for path, reason in sorted(skipped)[:_NAMED]
+            f'{printable(path or ".")} ({reason})' for path, reason in sorted(skipped)[:_NAMED]
         ]
         if len(skipped) > _NAMED:
             shown.append(f'and {len(skipped) - _NAMED:,} more')

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from osgan_jax.io import storage
+from osgan_jax.io import messages
 
 # More pixels than this are refused before anything is decoded: a few kilobytes of PNG can
 # otherwise ask for gigabytes of memory.
@@ -271,9 +271,6 @@ def _convert(image, channels: int):
 
 def _unreadable(error: Exception) -> UnreadableImageError:
     # The system numbers its errors; Pillow's own about damaged files have no number.
-    if isinstance(error, OSError) and error.errno is not None:
-        return InaccessibleImageError(error.strerror or os.strerror(error.errno))
-    # Messages quote the file, which may hold what moves a terminal's cursor.
-    reason = storage.printable(' '.join(str(error).split())) or type(error).__name__
-    kind = InaccessibleImageError if isinstance(error, MemoryError) else UnreadableImageError
-    return kind(reason)
+    passing = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno)
+    kind = InaccessibleImageError if passing else UnreadableImageError
+    return kind(messages.reason(error))

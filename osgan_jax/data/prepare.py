@@ -14,6 +14,7 @@ import os
 import sys
 
 from osgan_jax.data import catalogue, tfds_source
+from osgan_jax.io import messages
 
 
 def prepare(name: str, data_dir: str | os.PathLike | None = None) -> str:
@@ -75,9 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         print(f'{flags.dataset} is ready in {prepare(flags.dataset, flags.data_dir)}')
     except (ValueError, OSError) as error:
-        # tfds's own messages run over many lines.
-        reason = ' '.join(str(error).split())
-        print(f'cannot prepare {flags.dataset}: {reason}', file=sys.stderr)
+        print(f'cannot prepare {flags.dataset}: {messages.one_line(str(error))}', file=sys.stderr)
         return 1
     return 0
 

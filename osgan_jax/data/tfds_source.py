@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from osgan_jax.data import images
-from osgan_jax.io import storage
+from osgan_jax.io.messages import reason
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,7 +159,7 @@ class TfdsSource:
 
     def _damaged(self, error: Exception | str) -> ValueError:
         return ValueError(
-            f'files in {self._prepared.directory} are damaged or missing ({_reason(error)}): '
+            f'files in {self._prepared.directory} are damaged or missing ({reason(error)}): '
             'delete that folder, and prepare the dataset again'
         )
 
@@ -228,7 +228,7 @@ def _builder(tfds, name: str, dataset: str, data_dir: str | os.PathLike | None):
     # protobuf and of tfds, which name no file.
     except Exception as error:
         raise ValueError(
-            f'{name} cannot be opened in {root} ({_reason(error)}): if it is half prepared or '
+            f'{name} cannot be opened in {root} ({reason(error)}): if it is half prepared or '
             f'damaged, delete it there and prepare it again with: {command}'
         ) from None
     if builder is None:
@@ -270,10 +270,6 @@ def _label_path(tfds, features) -> tuple[str, ...]:
     if 'label' in keys:
         return ('label',)
     return tuple(keys) if len(keys) == 1 else ()
-
-
-def _reason(error: Exception | str) -> str:
-    return storage.printable(' '.join(str(error).split())) or type(error).__name__
 
 
 def _descend(tree, path: tuple[str, ...]):

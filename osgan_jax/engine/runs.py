@@ -12,13 +12,12 @@ from typing import Any
 
 from osgan_jax import reporting
 from osgan_jax.engine import config as configuration
-from osgan_jax.io import atomic
+from osgan_jax.io import atomic, messages
 
 _FILE = 'config.json'
 _DEFAULT_KIND = 'train'  # of files without a kind
 _MAX_BYTES = 1 << 24  # many thousand class names take less than one MB
 _MAX_COUNT = 1 << 31  # images or classes of a dataset
-_MAX_REASON = 300  # characters of a reason in a message
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,7 +231,5 @@ def _count(dataset: dict[str, Any], name: str) -> int:
 
 
 def _reason(error: BaseException) -> str:
-    text = ' '.join(str(error).split())
-    if isinstance(error, KeyError):
-        text = f'{text} is missing'
-    return text if len(text) <= _MAX_REASON else f'{text[:_MAX_REASON]}...'
+    missing = ' is missing' if isinstance(error, KeyError) else ''
+    return messages.reason(error) + missing

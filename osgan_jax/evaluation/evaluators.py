@@ -12,9 +12,9 @@ import numpy as np
 from osgan_jax import data, reporting
 from osgan_jax.evaluation.features import cache, extractors
 from osgan_jax.evaluation.metrics import moments, registry
+from osgan_jax.io import paths
 from osgan_jax.networks import inference
 from osgan_jax.networks.inference import Generative
-from osgan_jax.runtime import settings
 
 # Splits the latents of evaluations off the seed, away from those of training and of sample grids.
 _STREAM = 0x6576_616C
@@ -129,7 +129,7 @@ def extractor_for(
         from osgan_jax.evaluation.features import inception
 
         if str(inception_weights) == 'fetch':
-            inception_weights = inception.fetch(cache_dir or settings.cache_dir())
+            inception_weights = inception.fetch(cache_dir or paths.cache_dir())
         return inception.extractor(inception_weights, convention=convention)
     from osgan_jax.evaluation.features import classifier
 

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import pathlib
-import tempfile
+import secrets
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -15,32 +15,33 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     On an exception the old file stays as it was and the temporary one is removed.
 
     Args:
-        path: the file to write; its directory is created.
+      path: the file to write; its directory is created.
 
     Yields:
-        A binary file to write to.
+      A binary file to write to.
+
+    Raises:
+      OSError: it cannot be written there; the error names `path`.
     """
     path = pathlib.Path(path)
+    temporary = path.with_name(f'.{path.name}.{secrets.token_hex(8)}.tmp')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.', suffix='.tmp')
+        # Not tempfile, whose files are private: the mode is that of any new file.
+        file = open(temporary, 'xb')  # noqa: SIM115 (closed below)
     except OSError as error:
         # Nobody asked for the temporary file, or for a part of the path.
         raise OSError(error.errno, error.strerror, str(path)) from error
     try:
-        with os.fdopen(handle, 'wb') as file:
+        with file:
             yield file
             # Or a machine that loses its power may have the new name with nothing in it.
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes files private; give this one what open() would have given it.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)
-        os.replace(name, path)
+        os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
+            os.unlink(temporary)
         raise
 
 

@@ -8,38 +8,18 @@ import contextlib
 import hashlib
 import json
 import os
-import struct
 import sys
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
 
-from osgan_jax.io import atomic, storage
+from osgan_jax.io import atomic, checks, npz
+from osgan_jax.io.messages import printable, reason
 
 T = TypeVar('T')
 
 _ABOUT = 'about'
-
-# What zipfile and numpy raise at damaged bytes, depending on which ones: lengths that lie, unknown
-# compression, a password that was never set, headers that are no literal.
-_DAMAGE = (
-    ValueError,
-    KeyError,
-    TypeError,
-    EOFError,
-    OSError,
-    NotImplementedError,
-    RuntimeError,
-    SyntaxError,
-    OverflowError,
-    MemoryError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 def write(
@@ -85,23 +65,16 @@ def read(
       FileNotFoundError: there is no such file.
       ValueError: it is damaged, holds something else, or has another version.
     """
-    name = storage.printable(path)
+    name = printable(path)
     try:
-        with open(path, 'rb') as file, zipfile.ZipFile(file) as archive:
-            # Every length and checksum of the archive is looked at before numpy takes memory for
-            # what a header promises.
-            bad = archive.testzip()
-            if bad is not None:
-                raise ValueError(f'{bad} does not match its checksum')
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as loaded:
-                arrays = {key: loaded[key] for key in loaded.files}
+        with open(path, 'rb') as file:
+            arrays = npz.read(file, os.fstat(file.fileno()).st_size)
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(f'no file {name}') from None
     except PermissionError as error:
-        raise ValueError(f'{name} cannot be read: {_reason(error)}') from None
-    except _DAMAGE as error:
-        raise ValueError(f'{name} is damaged, or no .npz file at all: {_reason(error)}') from None
+        raise ValueError(f'{name} cannot be read: {reason(error)}') from None
+    except checks.DAMAGE as error:
+        raise ValueError(f'{name} is damaged, or not an .npz file: {reason(error)}') from None
     try:
         header = json.loads(arrays.pop(_ABOUT).tobytes())
         expected = header.pop('sha256')
@@ -151,7 +124,7 @@ def reuse(
     except FileNotFoundError:
         pass
     except (ValueError, OSError) as error:
-        warn(f'{_reason(error)}; computing it again.')
+        warn(f'{reason(error)}; computing it again.')
     value = build()
     with contextlib.suppress(ValueError, OSError):
         # Another process may have been faster. All of them go on with what is in the file, even
@@ -161,7 +134,7 @@ def reuse(
         save(value)
     except OSError as error:
         warn(
-            f'cannot write {storage.printable(path)} ({_reason(error)}), so that it will be '
+            f'cannot write {printable(path)} ({reason(error)}), so that it will be '
             'computed again next time; choose a cache folder that can be written.'
         )
     return value
@@ -190,9 +163,3 @@ def _checksum(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> st
     for name in sorted(arrays):
         parts += [name, arrays[name]]
     return digest(*parts)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return ' '.join(str(error).split()).rstrip('.') or type(error).__name__

@@ -1,38 +1,90 @@
-"""Arrays of an .npz file, none of them unpickled."""
+"""Arrays of an .npz file, none of them unpickled.
+
+What a header claims is held against the bytes that follow it before memory is taken for the array.
+"""
 
 import math
 import zipfile
+from collections.abc import Collection
 from typing import BinaryIO
 
 import numpy as np
 
 from osgan_jax.io import checks
+from osgan_jax.io.messages import quote
+
+NUMBERS = 'fiub'  # kinds of numpy's dtypes
+TEXT = 'SU'
+
+_MOST_EXPANSION = 50  # times the size of a file; numbers hardly compress at all
+_SMALL = 1 << 20  # bytes that a file of any size may unpack to
+
+_READ_HEADER = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 
 
-def read(file: BinaryIO, size: int) -> dict[str, np.ndarray]:
-    """Reads a file of `size` bytes; see `osgan_jax.io.weights.read`, which words the errors."""
+def read(
+    file: BinaryIO,
+    size: int,
+    *,
+    wanted: Collection[str] | None = None,
+    kinds: str = NUMBERS,
+    most_bytes: int | None = None,
+) -> dict[str, np.ndarray]:
+    """Reads the arrays of a file.
+
+    Args:
+      file: opened at its start.
+      size: of the file, in bytes.
+      wanted: names of arrays; others are not looked at. None reads all.
+      kinds: the kinds of dtypes to accept, of `NUMBERS` and `TEXT`.
+      most_bytes: the most that the arrays may unpack to; by default 50 times `size`, or 1 MiB.
+
+    Returns:
+      Arrays by name, in the file's order.
+
+    Raises:
+      `osgan_jax.io.checks.DAMAGE`: the file is damaged, lies, or holds something else.
+    """
     with zipfile.ZipFile(file) as archive:
-        for member, info in checks.members(archive, size).items():
-            if not member.endswith('.npy'):
-                raise ValueError(f'it holds {checks.quote(member)}, which is no array')
-            with archive.open(info) as opened:
-                _check_npy(opened, member, info.file_size)
-    file.seek(0)
-    with np.load(file, allow_pickle=False) as loaded:
-        return {name: loaded[name] for name in loaded.files}
+        infos = _arrays(archive, size)
+        if wanted is not None:
+            infos = {name: info for name, info in infos.items() if name in wanted}
+        most_bytes = max(_MOST_EXPANSION * size, _SMALL) if most_bytes is None else most_bytes
+        checks.expansion(infos.values(), most_bytes)
+        return {name: _read_array(archive, info, kinds) for name, info in infos.items()}
 
 
-def _check_npy(opened: BinaryIO, member: str, size: int) -> None:
-    """Holds what an array's header claims against the bytes that follow it."""
-    version = np.lib.format.read_magic(opened)
-    if version == (1, 0):
-        shape, _, dtype = np.lib.format.read_array_header_1_0(opened)
-    elif version == (2, 0):
-        shape, _, dtype = np.lib.format.read_array_header_2_0(opened)
-    else:
-        raise ValueError(f'{checks.quote(member)} has version {version} of the .npy format')
-    if dtype.kind not in 'fiub':
-        raise ValueError(f'{checks.quote(member)} holds {dtype}, expected numbers')
-    claimed = opened.tell() + math.prod(checks.sizes(shape, member)) * dtype.itemsize
-    if claimed != size:
-        raise ValueError(f'{checks.quote(member)} claims {claimed} bytes and has {size}')
+def names(file: BinaryIO) -> list[str]:
+    """Returns the names of a file's arrays."""
+    with zipfile.ZipFile(file) as archive:
+        return [member.removesuffix('.npy') for member in archive.namelist()]
+
+
+def _arrays(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
+    members = checks.members(archive, size)
+    arrays = {member.removesuffix('.npy'): info for member, info in members.items()}
+    if len(arrays) != len(members):
+        raise ValueError('it has two arrays of one name')
+    return arrays
+
+
+def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, kinds: str) -> np.ndarray:
+    member = quote(info.filename)
+    with archive.open(info) as opened:
+        try:
+            version = np.lib.format.read_magic(opened)
+        except ValueError as error:
+            raise ValueError(f'{member} is not an array: {error}') from None
+        if version not in _READ_HEADER:
+            raise ValueError(f'{member} has version {version} of the .npy format')
+        shape, _, dtype = _READ_HEADER[version](opened)
+        if dtype.kind not in kinds:
+            raise ValueError(f'{member} holds {dtype}, expected numbers')
+        claimed = opened.tell() + math.prod(checks.sizes(shape, member)) * dtype.itemsize
+        if claimed != info.file_size:
+            raise ValueError(f'{member} claims {claimed:,} bytes and has {info.file_size:,}')
+    with archive.open(info) as opened:
+        return np.lib.format.read_array(opened, allow_pickle=False)

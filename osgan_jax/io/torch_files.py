@@ -17,7 +17,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from osgan_jax.io import checks
+from osgan_jax.io import checks, dtypes
+from osgan_jax.io.messages import quote
 
 _TYPES = {
     'DoubleStorage': 'F64',
@@ -104,7 +105,7 @@ class _Unpickler(pickle.Unpickler):
         if module == 'torch' and name in _TYPES:
             return _Storage(_TYPES[name], '', 0)
         raise ValueError(
-            f'it asks for {checks.quote(f"{module}.{name}")}, which tensors of known types do not '
+            f'it asks for {quote(f"{module}.{name}")}, which tensors of known types do not '
             'need; it was not executed'
         )
 
@@ -117,7 +118,7 @@ class _Unpickler(pickle.Unpickler):
         _, kind, key, _, count = pid
         if not isinstance(kind, _Storage) or type(key) is not str:
             raise ValueError('it describes a storage that has no type or no key')
-        checks.sizes([count], key)
+        checks.sizes([count], quote(key))
         return _Storage(kind.kind, key, count)
 
 
@@ -155,7 +156,8 @@ def _read_archive(file: BinaryIO, size: int) -> dict[str, np.ndarray]:
         members = checks.members(archive, size)
         for member, info in members.items():
             if info.compress_type != zipfile.ZIP_STORED:
-                raise ValueError(f'{checks.quote(member)} is compressed, which PyTorch does not do')
+                raise ValueError(f'{quote(member)} is compressed, which PyTorch does not do')
+        checks.expansion(members.values(), size)
         pickles = [member for member in members if member.split('/')[1:] == ['data.pkl']]
         if len(pickles) != 1:
             raise ValueError('it is a zip archive, but PyTorch did not write it')
@@ -168,14 +170,14 @@ def _read_archive(file: BinaryIO, size: int) -> dict[str, np.ndarray]:
         def numbers(storage: _Storage) -> np.ndarray:
             info = members.get(f'{folder}/data/{storage.key}')
             if info is None:
-                raise ValueError(f'its storage {checks.quote(storage.key)} is missing')
-            needed = storage.count * checks.TYPES[storage.kind].itemsize
+                raise ValueError(f'its storage {quote(storage.key)} is missing')
+            needed = storage.count * dtypes.DTYPES[storage.kind].itemsize
             if info.file_size != needed:
                 raise ValueError(
-                    f'its storage {checks.quote(storage.key)} needs {needed} bytes and has '
+                    f'its storage {quote(storage.key)} needs {needed} bytes and has '
                     f'{info.file_size}'
                 )
-            return checks.numbers(archive.read(info), storage.kind)
+            return dtypes.decode(archive.read(info), storage.kind)
 
         used = {tensor.storage for tensor in tensors.values()}
         found = {storage: numbers(storage) for storage in used}
@@ -196,20 +198,18 @@ def _read_stream(file: BinaryIO, size: int) -> dict[str, np.ndarray]:
         raise ValueError('its list of storages is none')
     for key in keys:
         if key not in used:
-            raise ValueError(f'its storage {checks.quote(key)} belongs to no tensor')
-        needed = used[key].count * checks.TYPES[used[key].kind].itemsize
+            raise ValueError(f'its storage {quote(key)} belongs to no tensor')
+        needed = used[key].count * dtypes.DTYPES[used[key].kind].itemsize
         if file.tell() + 8 + needed > size:
-            raise ValueError(f'it ends within its storage {checks.quote(key)}: it was cut short')
+            raise ValueError(f'it ends within its storage {quote(key)}: it was cut short')
         if struct.unpack('<q', file.read(8))[0] != used[key].count:
-            raise ValueError(
-                f'its storage {checks.quote(key)} has another size than its tensors say'
-            )
-        found[used[key]] = checks.numbers(file.read(needed), used[key].kind)
+            raise ValueError(f'its storage {quote(key)} has another size than its tensors say')
+        found[used[key]] = dtypes.decode(file.read(needed), used[key].kind)
     if file.tell() != size:
         raise ValueError(f'{size - file.tell()} bytes at its end belong to no tensor')
     for name, tensor in tensors.items():
         if tensor.storage not in found:
-            raise ValueError(f'the numbers of {checks.quote(name)} are missing')
+            raise ValueError(f'the numbers of {quote(name)} are missing')
     return {name: _view(found[tensor.storage], tensor, name) for name, tensor in tensors.items()}
 
 
@@ -219,24 +219,22 @@ def _tensors(found: Any) -> dict[str, _Tensor]:
         raise ValueError('it holds no tensors by name')
     for name, tensor in found.items():
         if type(name) is not str or not isinstance(tensor, _Tensor):
-            raise ValueError(
-                f'it holds {checks.quote(name)}, which is no tensor; save tensors by name'
-            )
+            raise ValueError(f'it holds {quote(name)}, which is no tensor; save tensors by name')
         if not isinstance(tensor.storage, _Storage) or not tensor.storage.key:
-            raise ValueError(f'its tensor {checks.quote(name)} has no storage')
+            raise ValueError(f'its tensor {quote(name)} has no storage')
     return found
 
 
 def _view(numbers: np.ndarray, tensor: _Tensor, name: str) -> np.ndarray:
     """Returns a tensor as a view of its storage `[count]`."""
-    shape, strides = checks.sizes(tensor.shape, name), checks.sizes(tensor.strides, name)
-    (offset,) = checks.sizes([tensor.offset], name)
+    shown = quote(name)
+    shape, strides = checks.sizes(tensor.shape, shown), checks.sizes(tensor.strides, shown)
+    (offset,) = checks.sizes([tensor.offset], shown)
     last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
     # Strides of zero could make a large tensor out of one number.
     if math.prod(shape) > len(numbers) or (math.prod(shape) and last >= len(numbers)):
         raise ValueError(
-            f'its tensor {checks.quote(name)} {list(shape)} exceeds its storage '
-            f'of {len(numbers)} numbers'
+            f'its tensor {shown} {list(shape)} exceeds its storage of {len(numbers)} numbers'
         )
     if not math.prod(shape):
         return np.empty(shape, numbers.dtype)

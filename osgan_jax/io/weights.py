@@ -1,41 +1,21 @@
 """Reading tensors from files that others wrote, without trusting them.
 
 Three kinds of file: `.npz`, `.safetensors`, and PyTorch's `.pth` or `.pt`, of today (a zip archive)
-or of before version 1.6. Nothing in a file is executed: pickled objects are never loaded from an
+or from before version 1.6. Nothing in a file is executed: pickled objects are never loaded from an
 .npz, and in a .pth only names, numbers and tensors are, see `torch_files`. What a file claims is
 held against its size before memory is taken for it, so that a few bytes cannot ask for gigabytes.
 """
 
 import hashlib
 import os
-import pickle
 import stat
-import struct
-import zipfile
-import zlib
+from typing import BinaryIO
 
 import numpy as np
+import safetensors
 
-from osgan_jax.io import npz, safetensors, storage, torch_files
-
-# What reading raises at damaged bytes, depending on which ones they are.
-_DAMAGE = (
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    EOFError,
-    OSError,
-    NotImplementedError,
-    RuntimeError,
-    SyntaxError,
-    OverflowError,
-    MemoryError,
-    struct.error,
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+from osgan_jax.io import checks, dtypes, npz, torch_files
+from osgan_jax.io.messages import printable, quote, reason
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -45,19 +25,19 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
       path: a file whose name ends in .npz, .safetensors, .pth or .pt.
 
     Returns:
-      Arrays by name, in the file's order, as they are stored; bfloat16 becomes float32. They may be
-      read-only, and share memory with each other.
+      Arrays by name, as they are stored; bfloat16 becomes float32. They may be read-only, and share
+      memory with each other.
 
     Raises:
       FileNotFoundError: there is no such file.
       OSError: it cannot be read.
       ValueError: it is of another kind, damaged, or asks for anything but tensors.
     """
-    name = storage.printable(path) or "''"
+    name = printable(path) or "''"
     suffix = os.path.splitext(name)[1].lower()
     readers = {
         '.npz': npz.read,
-        '.safetensors': safetensors.read,
+        '.safetensors': _read_safetensors,
         '.pth': torch_files.read,
         '.pt': torch_files.read,
     }
@@ -74,9 +54,21 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     with open(path, 'rb') as file:
         try:
             return readers[suffix](file, os.fstat(file.fileno()).st_size)
-        except _DAMAGE as error:
-            reason = ' '.join(str(error).split()).rstrip('.') or type(error).__name__
-            raise ValueError(f'cannot read weights from {name}: {reason}') from None
+        except checks.DAMAGE as error:
+            raise ValueError(f'cannot read weights from {name}: {reason(error)}') from None
+
+
+def _read_safetensors(file: BinaryIO, size: int) -> dict[str, np.ndarray]:
+    del size  # the package holds the header's claims against the bytes it is given
+    tensors = {}
+    for name, entry in sorted(safetensors.deserialize(file.read())):
+        if entry['dtype'] not in dtypes.DTYPES:
+            raise ValueError(
+                f'{quote(name)} is of type {entry["dtype"]}; known are {", ".join(dtypes.DTYPES)}'
+            )
+        shape = checks.sizes(entry['shape'], quote(name))
+        tensors[name] = dtypes.decode(entry['data'], entry['dtype']).reshape(shape)
+    return tensors
 
 
 def verify(path: str | os.PathLike[str], sha256_prefix: str) -> str:
@@ -97,10 +89,10 @@ def verify(path: str | os.PathLike[str], sha256_prefix: str) -> str:
         with open(path, 'rb') as file:
             found = hashlib.file_digest(file, 'sha256').hexdigest()
     except FileNotFoundError:
-        raise FileNotFoundError(f'no file of weights {storage.printable(path)}') from None
+        raise FileNotFoundError(f'no file of weights {printable(path)}') from None
     if not found.startswith(sha256_prefix.lower()):
         raise ValueError(
-            f'{storage.printable(path)} is damaged or another file: its sha256 begins with '
+            f'{printable(path)} is damaged or another file: its sha256 begins with '
             f'{found[: max(8, len(sha256_prefix))]}, not with {sha256_prefix}'
         )
     return found

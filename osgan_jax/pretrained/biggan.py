@@ -10,7 +10,7 @@ call, from the same vector, so that the value is the same, and so are images.
 """
 
 import re
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax
 import flax.linen as nn
@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from osgan_jax.io import checks
+from osgan_jax.io import published
 from osgan_jax.networks import biggan
 
 # Layers here and there; {attention} is the block that attention follows.
@@ -59,11 +59,6 @@ _LEAVES = {
 _ATTENTION = {'generator': {64: 2, 128: 3, 256: 3}, 'discriminator': {64: 0, 128: 0, 256: 1}}
 
 
-class _Tensor(NamedTuple):
-    path: tuple[str, ...]  # here
-    shape: tuple[int, ...]  # as published
-
-
 def tensor_shapes(
     network: biggan.Generator | biggan.Discriminator,
 ) -> dict[str, tuple[int, ...]]:
@@ -93,8 +88,7 @@ def generator_variables(
       'params' and 'batch_stats', float32 on the host.
 
     Raises:
-      ValueError: tensors are missing, unknown, of another shape or type, not finite, or variances
-        below zero; it names them.
+      ValueError: as `osgan_jax.io.published.select`.
     """
     return _variables(tensors, generator)
 
@@ -125,34 +119,29 @@ def _variables(tensors: dict[str, np.ndarray], network: nn.Module) -> dict[str, 
     if all(name.startswith('module.') for name in tensors):
         tensors = {name.removeprefix('module.'): array for name, array in tensors.items()}
     expected = _tensors(network)
-    role = _role(network)
-    whose = f'the weights of a {network.image_size}-pixel BigGAN {role}'
     taken = {
         name: array
         for name, array in tensors.items()
         if not (name.endswith('.sv0') and f'{name.removesuffix("sv0")}u0' in expected)
     }
-    shapes = {name: tensor.shape for name, tensor in expected.items()}
-    found = checks.select(taken, shapes, whose)
-    for name, array in found.items():
-        if name.endswith('.stored_var') and array.min() < 0:
-            raise ValueError(
-                f'these are not {whose}: {checks.quote(name)} has variances below zero, so take '
-                'the file as it was published'
-            )
-    flat = {
-        tensor.path: np.array(_convert(name, tensor.path, found, role), np.float32, order='C')
-        for name, tensor in expected.items()
-    }
-    return flax.traverse_util.unflatten_dict(flat)
+    whose = (
+        f'the weights of a {network.image_size}-pixel BigGAN {_role(network)}, whose sizes, widths '
+        'and classes must be those of the published network'
+    )
+    variables = published.convert(taken, expected, whose)
+    if 'embed.u0' in expected:
+        stats = variables[expected['embed.u0'].path[0]]['Embed_0']
+        table = variables['params']['Embed_0']['embedding']
+        stats['u'] = np.float32(_over_features(table, stats['u']))
+    return variables
 
 
 def _role(network: nn.Module) -> str:
     return 'generator' if isinstance(network, biggan.Generator) else 'discriminator'
 
 
-def _tensors(network: nn.Module) -> dict[str, _Tensor]:
-    """Returns, by the authors' names, what the network's arrays are made of."""
+def _tensors(network: nn.Module) -> dict[str, published.Tensor]:
+    """The network's tensors by the authors' names."""
     if _role(network) == 'generator':
         inputs = jnp.zeros((1, network.latent_dim))
     else:
@@ -160,49 +149,40 @@ def _tensors(network: nn.Module) -> dict[str, _Tensor]:
     labels = jnp.zeros((1,), jnp.int32) if network.num_classes else None
     variables = jax.eval_shape(lambda: network.init(jax.random.key(0), inputs, labels, train=False))
     found = {}
-    for (collection, *parts), leaf in flax.traverse_util.flatten_dict(variables).items():
-        path = (collection, *parts)
-        shape = leaf.shape
-        if parts[-1] == 'kernel':
-            shape = shape[::-1] if len(shape) == 2 else (shape[3], shape[2], *shape[:2])
-        elif parts == ['Embed_0', 'u']:
-            shape = (1, network.num_classes)
-        elif parts[-1] == 'u':
-            shape = (1, *shape)
-        found[_name('/'.join(parts[:-1]), parts[-1], network)] = _Tensor(path, shape)
+    for path, leaf in flax.traverse_util.flatten_dict(variables).items():
+        name = _name('/'.join(path[1:-1]), path[-1], network)
+        found[name] = _tensor(name, path, leaf.shape, network)
     return found
+
+
+def _tensor(
+    name: str, path: tuple[str, ...], shape: tuple[int, ...], network: nn.Module
+) -> published.Tensor:
+    if path[-1] == 'u':
+        length = network.num_classes if name == 'embed.u0' else shape[0]
+        tensor = published.Tensor(path, (1, length), np.ravel)
+    else:
+        tensor = published.from_torch(path, shape)
+    if _role(network) == 'generator' and name.startswith('linear.'):
+        # A 4x4 grid, which has its channels first there, last here.
+        return tensor._replace(convert=lambda array: _channels_last(tensor.convert(array)))
+    return tensor
 
 
 def _name(layer: str, leaf: str, network: nn.Module) -> str:
     role = _role(network)
-    for pattern, published in _LAYERS[role]:
+    for pattern, theirs in _LAYERS[role]:
         match = re.fullmatch(pattern, layer)
         if match:
             attention = _ATTENTION[role].get(network.image_size)
-            return f'{match.expand(published).format(attention=attention)}.{_LEAVES[leaf]}'
+            return f'{match.expand(theirs).format(attention=attention)}.{_LEAVES[leaf]}'
     raise ValueError(f'{layer} of biggan has no published name')
 
 
-def _convert(
-    name: str, path: tuple[str, ...], tensors: dict[str, np.ndarray], role: str
-) -> np.ndarray:
-    array = tensors[name]
-    if name == 'embed.u0':
-        return _over_features(tensors['embed.weight'], array[0])
-    if path[-1] == 'u':
-        array = array[0]
-    if role == 'generator' and name.startswith('linear.'):
-        # A 4x4 grid, which has its channels first there, last here.
-        array = _channels_last(array)
-    if path[-1] == 'kernel':
-        array = array.T if array.ndim == 2 else array.transpose(2, 3, 1, 0)
-    return array
-
-
 def _channels_last(array: np.ndarray) -> np.ndarray:
-    """Brings the first axis, a 4x4 grid's, from `[C, 4, 4]` to `[4, 4, C]`."""
-    grid = array.reshape(-1, 4, 4, *array.shape[1:])
-    return np.moveaxis(grid, 0, 2).reshape(array.shape)
+    """Brings the last axis, a 4x4 grid's, from `[C, 4, 4]` to `[4, 4, C]`."""
+    grid = array.reshape(*array.shape[:-1], -1, 4, 4)
+    return np.moveaxis(grid, -3, -1).reshape(array.shape)
 
 
 def _over_features(table: np.ndarray, u: np.ndarray) -> np.ndarray:

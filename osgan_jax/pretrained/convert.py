@@ -16,7 +16,7 @@ import numpy as np
 from osgan_jax.engine import checkpoints, runs
 from osgan_jax.gan import methods, model
 from osgan_jax.gan.config import TrainConfig
-from osgan_jax.io import checks, storage, weights
+from osgan_jax.io import messages, weights
 from osgan_jax.pretrained import biggan, stylegan2
 
 _CONVERTERS = {'stylegan2': stylegan2, 'biggan': biggan}
@@ -144,18 +144,18 @@ def read_networks(
         raise ValueError('no weights: give the files of a generator and a discriminator')
     found: dict[str, dict[str, np.ndarray]] = {}
     for path in paths:
-        name = storage.printable(path)
+        name = messages.printable(path)
         tensors = weights.read(path)
         networks = _networks(tensors, method)
         if not networks:
-            some = checks.shorten([checks.quote(tensor) for tensor in tensors]) or 'nothing'
+            some = messages.shorten([messages.quote(tensor) for tensor in tensors]) or 'nothing'
             raise ValueError(f'{name} holds no network of {method}: it has {some}')
         for role, own in networks.items():
             merged = found.setdefault(role, {})
             both = merged.keys() & own.keys()
             different = [each for each in both if not np.array_equal(merged[each], own[each])]
             if different:
-                some = checks.shorten([checks.quote(each) for each in sorted(different)])
+                some = messages.shorten([messages.quote(each) for each in sorted(different)])
                 raise ValueError(
                     f'{name} holds a {role} as another file does, and they differ in {some}: give '
                     'one of them'
@@ -249,4 +249,4 @@ def _check_free(workdir: pathlib.Path) -> None:
     with checkpoints.Checkpoints(workdir, read_only=True) as saved:
         steps = saved.steps()
     if steps or runs.kind_of(workdir) is not None:
-        raise ValueError(f'{storage.printable(workdir)} holds a run already: give another workdir')
+        raise ValueError(f'{messages.printable(workdir)} holds a run already: give another workdir')

@@ -15,8 +15,8 @@ its channels first; here they come last.
 """
 
 import re
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any
 
 import flax
 import flax.linen as nn
@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from osgan_jax.io import checks
+from osgan_jax.io import messages, published
 from osgan_jax.networks import stylegan2
 
 FORMS = ('pytorch', 'tensorflow')
@@ -73,12 +73,6 @@ _BESIDE = re.compile(
 _BLUR = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
 
 
-class _Tensor(NamedTuple):
-    path: tuple[str, ...]  # here
-    shape: tuple[int, ...]  # as published
-    convert: Callable[[np.ndarray], np.ndarray]
-
-
 def tensor_shapes(
     network: stylegan2.Generator | stylegan2.Discriminator, form: str = 'pytorch'
 ) -> dict[str, tuple[int, ...]]:
@@ -110,8 +104,8 @@ def generator_variables(
       'params' and 'batch_stats', float32 on the host.
 
     Raises:
-      ValueError: tensors are missing, unknown, of another shape or type, or not finite; it names
-        them. Also if the network has labels and the form is TensorFlow's.
+      ValueError: as `osgan_jax.io.published.select`; also if the network has labels and the form
+        is TensorFlow's.
     """
     return _variables(tensors, generator, 'generator')
 
@@ -163,7 +157,7 @@ def fixed_noise(tensors: dict[str, np.ndarray], image_size: int) -> list[np.ndar
         else:
             shapes[f'G_synthesis/noise{layer}'] = (1, 1, grid, grid)
     whose = f'the noise of a {image_size}-pixel StyleGAN2 generator'
-    found = checks.select(
+    found = published.select(
         {name: tensors[name] for name in shapes if name in tensors}, shapes, whose
     )
     return [found[name].reshape(shape[-2:]) for name, shape in shapes.items()]
@@ -171,18 +165,13 @@ def fixed_noise(tensors: dict[str, np.ndarray], image_size: int) -> list[np.ndar
 
 def _variables(tensors: dict[str, np.ndarray], network: nn.Module, role: str) -> dict[str, Any]:
     form = _form(tensors)
-    expected = _tensors(network, form)
-    arrays = {name: np.asarray(array) for name, array in tensors.items()}
-    _check_blur(arrays)
-    shapes = {name: tensor.shape for name, tensor in expected.items()}
-    taken = {name: array for name, array in arrays.items() if not _BESIDE.fullmatch(name)}
-    whose = f'the {form} weights of a {network.image_size}-pixel StyleGAN2 {role}'
-    found = checks.select(taken, shapes, whose)
-    flat = {
-        tensor.path: np.array(tensor.convert(found[name]), order='C')
-        for name, tensor in expected.items()
-    }
-    return flax.traverse_util.unflatten_dict(flat)
+    _check_blur(tensors)
+    taken = {name: array for name, array in tensors.items() if not _BESIDE.fullmatch(name)}
+    whose = (
+        f'the {form} weights of a {network.image_size}-pixel StyleGAN2 {role}, whose sizes, widths '
+        'and classes must be those of the published network'
+    )
+    return published.convert(taken, _tensors(network, form), whose)
 
 
 def _form(tensors: Iterable[str]) -> str:
@@ -193,16 +182,16 @@ def _form(tensors: Iterable[str]) -> str:
 def _check_blur(tensors: dict[str, np.ndarray]) -> None:
     for name, array in tensors.items():
         if name.endswith('resample_filter') and (
-            array.shape != _BLUR.shape or not np.allclose(array, _BLUR, rtol=1e-5)
+            np.shape(array) != _BLUR.shape or not np.allclose(array, _BLUR, rtol=1e-5)
         ):
             raise ValueError(
-                f'{checks.quote(name)} is not the filter [1, 3, 3, 1], the only one that stylegan2 '
-                'has here: use weights of a network with that one'
+                f'{messages.quote(name)} is not the filter [1, 3, 3, 1], the only one that '
+                'stylegan2 has here: use weights of a network with that one'
             )
 
 
-def _tensors(network: nn.Module, form: str) -> dict[str, _Tensor]:
-    """Returns, by a form's names, what the network's arrays are made of."""
+def _tensors(network: nn.Module, form: str) -> dict[str, published.Tensor]:
+    """The network's tensors by a form's names."""
     if form not in FORMS:
         raise ValueError(f'unknown form {form!r} of weights: use one of {", ".join(FORMS)}')
     if form == 'tensorflow' and network.num_classes:
@@ -211,11 +200,9 @@ def _tensors(network: nn.Module, form: str) -> dict[str, _Tensor]:
             "labels as the authors' PyTorch code does: take PyTorch weights, or no labels"
         )
     found = {}
-    for (collection, *parts), leaf in flax.traverse_util.flatten_dict(_shapes(network)).items():
-        path = '/'.join(parts)
-        name = _name(path, network.image_size, form)
-        shape, convert = _layout(path, leaf.shape, form)
-        found[name] = _Tensor((collection, *parts), shape, convert)
+    for path, leaf in flax.traverse_util.flatten_dict(_shapes(network)).items():
+        name = _name('/'.join(path[1:]), network.image_size, form)
+        found[name] = _tensor(path, leaf.shape, form)
     return found
 
 
@@ -241,28 +228,25 @@ def _name(path: str, size: int, form: str) -> str:
     raise ValueError(f'{path} of stylegan2 has no published name')
 
 
-def _layout(
-    path: str, shape: tuple[int, ...], form: str
-) -> tuple[tuple[int, ...], Callable[[np.ndarray], np.ndarray]]:
-    """Returns the published shape of an array, and what makes the array of it."""
+def _tensor(path: tuple[str, ...], shape: tuple[int, ...], form: str) -> published.Tensor:
     torch = form == 'pytorch'
-    if path == 'synthesis_network/constant':
+    name = '/'.join(path[1:])
+    if name == 'synthesis_network/constant':
         height, width, channels = shape
-        published = (channels, height, width) if torch else (1, channels, height, width)
-        return published, lambda array: np.moveaxis(array.reshape(published[-3:]), 0, 2)
-    if path == 'dense/kernel':
-        if torch:
-            return shape[::-1], lambda array: _channels_last(array.T)
-        return shape, _channels_last
-    if torch and len(shape) == 2:
-        return shape[::-1], np.transpose
-    if torch and len(shape) == 4:
-        return (shape[3], shape[2], *shape[:2]), lambda array: array.transpose(2, 3, 1, 0)
-    if not torch and path.endswith('up/conv/kernel'):
-        return shape, lambda array: array[::-1, ::-1]
-    if not torch and path.endswith('style/bias'):
-        return shape, lambda array: array + 1
-    return shape, np.asarray
+        grid = (channels, height, width)
+        return published.Tensor(
+            path,
+            grid if torch else (1, *grid),
+            lambda array: np.moveaxis(array.reshape(grid), 0, 2),
+        )
+    tensor = published.from_torch(path, shape) if torch else published.Tensor(path, shape)
+    if name == 'dense/kernel':
+        return tensor._replace(convert=lambda array: _channels_last(tensor.convert(array)))
+    if not torch and name.endswith('up/conv/kernel'):
+        return tensor._replace(convert=lambda array: array[::-1, ::-1])
+    if not torch and name.endswith('style/bias'):
+        return tensor._replace(convert=lambda array: array + 1)
+    return tensor
 
 
 def _channels_last(kernel: np.ndarray) -> np.ndarray:

@@ -9,6 +9,8 @@ import sys
 
 import jax
 
+from osgan_jax.io import paths
+
 # Shorter compilations are not worth a file.
 _MIN_COMPILE_SECONDS = 0.5
 
@@ -21,14 +23,6 @@ _GROWTH = 2**28  # bytes
 # timing of kernels where a compiler looks at it alone.
 _DETERMINISM_FLAGS = {'xla_gpu_deterministic_ops': 'true', 'xla_gpu_autotune_level': '0'}
 _OFF = ('false', '0')
-
-
-def cache_dir() -> pathlib.Path:
-    """The user's cache: `$OSGAN_JAX_CACHE`, or `osgan_jax` in `$XDG_CACHE_HOME` or `~/.cache`."""
-    if path := os.environ.get('OSGAN_JAX_CACHE'):
-        return pathlib.Path(path).expanduser()
-    base = os.environ.get('XDG_CACHE_HOME')
-    return (pathlib.Path(base) if base else pathlib.Path.home() / '.cache') / 'osgan_jax'
 
 
 def keep_compiled(directory: str | os.PathLike[str] | None = None) -> pathlib.Path | None:
@@ -46,7 +40,7 @@ def keep_compiled(directory: str | os.PathLike[str] | None = None) -> pathlib.Pa
     """
     if not directory and jax.config.jax_compilation_cache_dir:
         return pathlib.Path(jax.config.jax_compilation_cache_dir)
-    path = pathlib.Path(directory) if directory else cache_dir() / 'compiled'
+    path = pathlib.Path(directory) if directory else paths.cache_dir() / 'compiled'
     # Programs for a CPU hold its own instructions, and home directories are shared.
     path = path / _processor()
     try:

@@ -9,4 +9,4 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _own_cache(cache, monkeypatch):
-    monkeypatch.setenv('OSGAN_JAX_DATA', str(cache))
+    monkeypatch.setenv('OSGAN_JAX_CACHE', str(cache))

@@ -205,7 +205,7 @@ def test_an_interrupted_check_goes_on_where_it_was(tmp_path, monkeypatch):
 def test_a_damaged_or_unwritable_memory_is_no_obstacle(tmp_path, monkeypatch, caplog):
     save(tmp_path / 'root' / 'a.png')
     cache = tmp_path / 'cache'
-    monkeypatch.setenv('OSGAN_JAX_DATA', str(cache))
+    monkeypatch.setenv('OSGAN_JAX_CACHE', str(cache))
     load(tmp_path / 'root')
     (index,) = (cache / 'folders').iterdir()
     for content in (b'', b'[]', b'{"files": 3}', b'\xff', index.read_bytes()[:20]):
@@ -213,7 +213,7 @@ def test_a_damaged_or_unwritable_memory_is_no_obstacle(tmp_path, monkeypatch, ca
         assert len(load(tmp_path / 'root')) == 1
     assert json.loads(index.read_bytes())['files'].keys() == {'a.png'}
     (tmp_path / 'file').touch()
-    monkeypatch.setenv('OSGAN_JAX_DATA', str(tmp_path / 'file'))
+    monkeypatch.setenv('OSGAN_JAX_CACHE', str(tmp_path / 'file'))
     assert len(load(tmp_path / 'root')) == 1
     assert 'which images are readable' in caplog.text
 

@@ -13,7 +13,7 @@ import pytest
 
 from osgan_jax import data
 from osgan_jax.data import folder, images
-from osgan_jax.io import storage
+from osgan_jax.io import messages
 from tests.support import hostile
 
 BAD = [file for file in hostile.FILES if file.colour is None]
@@ -45,7 +45,7 @@ def test_each_file(tmp_path, file):
     if file.refused is not None:
         assert len(dataset) == 1
         reason = re.fullmatch(
-            re.escape(f'skipped 1 of 2: {storage.printable(file.name)} (') + r'(.+)\)',
+            re.escape(f'skipped 1 of 2: {messages.printable(file.name)} (') + r'(.+)\)',
             dataset.report,
         )
         assert file.refused in reason[1]
@@ -82,9 +82,9 @@ def test_the_whole_folder_is_counted_and_named(folder_of_all, monkeypatch):
     head, tail = dataset.report.rsplit('; ', 1)
     assert head.startswith(f'skipped {len(BAD)} of {len(BAD) + len(read)}: ')
     for file in BAD:
-        assert f'{storage.printable(file.name)} (' in head
+        assert f'{messages.printable(file.name)} (' in head
     for file in GOOD:
-        assert f'{storage.printable(file.name)} (' not in head
+        assert f'{messages.printable(file.name)} (' not in head
     assert tail.startswith('passed over 4 files that are not images: ')
     assert '.\\x1b[31mred 1' in tail
     assert dataset.report.isprintable()
@@ -166,7 +166,7 @@ def nobody():
 def test_permission_denied_is_said_and_forgotten_when_it_is_granted(monkeypatch):
     # Not in pytest's folder, which only its owner may enter.
     top = tempfile.mkdtemp()
-    monkeypatch.setenv('OSGAN_JAX_DATA', os.path.join(top, 'cache'))
+    monkeypatch.setenv('OSGAN_JAX_CACHE', os.path.join(top, 'cache'))
     root = os.path.join(top, 'root')
     try:
         os.makedirs(os.path.join(root, 'closed'))

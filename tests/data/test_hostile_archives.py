@@ -34,11 +34,11 @@ def refused(path, message):
 MEMBERS = {
     'text': (b'hello', 'EOF: reading magic string'),
     'huge': (npy(shape=(10**6, 1000, 1000, 3)), 'claims 3,000,000,000,128 bytes and has 132'),
-    'endless': (npy(shape=(10**30, 8, 8, 3)), 'claims 192,0'),
-    'negative': (npy(shape=(-1, 8, 8, 3)), 'claims'),
+    'endless': (npy(shape=(10**30, 8, 8, 3)), 'sizes that are not counts'),
+    'negative': (npy(shape=(-1, 8, 8, 3)), 'sizes that are not counts'),
     'short': (npy(IMAGES)[:-1], 'claims'),
     'long': (npy(IMAGES) + b'\0', 'claims'),
-    'pickled': (npy(descr='|O', shape=(1,)), 'Object arrays cannot be loaded'),
+    'pickled': (npy(descr='|O', shape=(1,)), 'holds object, expected numbers'),
     'no type': (npy(descr='|zz'), 'descr'),
     'no numpy': (b'\x93NUMPY\x09\x00' + bytes(90), 'has version'),
 }
@@ -58,7 +58,7 @@ def test_a_bomb_is_not_unpacked(tmp_path, monkeypatch):
     np.savez_compressed(path, images=np.zeros((4000, 16, 16, 3), np.uint8))
     assert len(data.load('npz', data_dir=path)) == 4000
     monkeypatch.setattr(archive, '_SMALL', 2**20)
-    refused(path, r'its [\d,]+ bytes would unpack to 3,072,128, as no images do')
+    refused(path, 'it would unpack to 3,072,128 bytes, expected at most 1,048,576')
     # Arrays that are not ours are not read at all.
     np.savez_compressed(path, images=IMAGES, other=np.zeros(4_000_000, np.uint8))
     assert len(data.load('npz', data_dir=path)) == 6
@@ -103,7 +103,7 @@ def test_every_cut_is_refused_and_every_flipped_byte_is_an_error_or_nothing(tmp_
         ([-2] * 6, 'labels run from -2 to -2, but'),
         ([0, 0, 0, 0, 0, 2**62], 'labels run from 0 to 4611686018427387904, but labels are num'),
         (np.uint64([0, 0, 0, 0, 0, 2**64 - 1]), 'to 18446744073709551615, but labels are'),
-        (np.asarray([object()] * 6), 'Object arrays cannot be loaded'),
+        (np.asarray([object()] * 6), 'holds object, expected numbers'),
     ],
 )
 def test_labels_that_are_none(tmp_path, labels, message):
@@ -128,7 +128,7 @@ def test_class_names(tmp_path):
     np.savez(path, **values, class_names=np.full(2, 0x110000, np.uint32).view('<U1'))
     refused(path, 'class_names are not text')
     np.savez(path, **{'\x1b[31m\n': IMAGES}, **{f'x{number}': IMAGES for number in range(30)})
-    refused(path, r'holds the arrays \\x1b\[31m\\n, x0, .*x8, and 21 more; expected images')
+    refused(path, r'holds the arrays \\x1b\[31m\\n, x0, .*x3 and 26 more; expected images')
 
 
 @pytest.mark.parametrize('class_names', [np.zeros(2_000_000, 'S1'), np.array(['x' * 20_000])])

@@ -57,7 +57,7 @@ def test_five_bad_files_in_a_hundred_and_any_number_of_workers(tmp_path, monkeyp
     found = []
     for num_workers in (0, 1, 3):
         # What one run remembers of the files, the next must find for itself.
-        monkeypatch.setenv('OSGAN_JAX_DATA', str(tmp_path / f'cache{num_workers}'))
+        monkeypatch.setenv('OSGAN_JAX_CACHE', str(tmp_path / f'cache{num_workers}'))
         asked = config(tmp_path / 'root', num_workers=num_workers, num_steps=20)
         report = trainer.open_dataset(asked).report
         workdir = tmp_path / f'run{num_workers}'

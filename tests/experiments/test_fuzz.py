@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from osgan_jax import networks
-from osgan_jax.io import storage
+from osgan_jax.io import messages
 from osgan_jax.pretrained import stylegan2
 from tests.support import forked, fuzzing
 
@@ -126,7 +126,7 @@ def check(launcher, place, module, argv, flags):
     assert re.match(r'error: \S', errors[0]), said
     # What is at fault: a flag, or what one was set to, as it is printed.
     parts = {part.lstrip('-') for text in argv for part in re.split('[=,:]', text)}
-    forms = (str, storage.printable, lambda part: repr(part)[1:-1])
+    forms = (str, messages.printable, lambda part: repr(part)[1:-1])
     given = {form(part) for part in parts for form in forms}
     given = {each for each in given if len(each) > 1}
     given |= {"''", '-'}

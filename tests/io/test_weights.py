@@ -95,12 +95,12 @@ def npy(shape, data, descr='<f4'):
     [
         ([('a.npy', npy((3,), bytes(8)))], 'claims 140 bytes and has 136'),
         ([('a.npy', npy((1 << 40, 1 << 40), bytes(8)))], 'claims .* and has 136'),
-        ([('a.npy', npy((-1,), bytes(8)))], "'a.npy' is described by sizes that are none"),
+        ([('a.npy', npy((-1,), bytes(8)))], "'a.npy' is described by sizes that are not counts"),
         ([('a.npy', npy((1,) * 40, bytes(4)))], "'a.npy' is described without sizes, or with too"),
         ([('a.npy', b'\x93NUMPY\x03\x00' + bytes(100))], r'version \(3, 0\)'),
         ([('a.npy', b'')], 'EOF'),
-        ([('a.txt', b'text')], r"'a\.txt', which is no array"),
-        ([('\n\x1b[31m' + 'x' * 200, b'')], r"'\\n\\x1b\[31mx+\.\.\.', which is no array"),
+        ([('a.txt', b'text')], r"'a\.txt' is not an array"),
+        ([('\n\x1b[31m' + 'x' * 200, b'')], r"'\\n\\x1b\[31mx+\.\.\.' is not an array"),
     ],
 )
 def test_npz_that_lies(tmp_path, members, message):
@@ -114,7 +114,7 @@ def test_npz_that_would_unpack_to_much_more(tmp_path):
     zeros = np.zeros(1 << 20, np.float32)
     np.savez_compressed(path, a=zeros)
     assert path.stat().st_size < 1e4
-    untrusted.refused(path, 'would unpack to 4194432, which no weights do')
+    untrusted.refused(path, 'would unpack to 4,194,432 bytes, expected at most 1,048,576')
     # Small ones may.
     np.savez_compressed(path, a=zeros[: 1 << 15])
     untrusted.equal(weights.read(path), {'a': zeros[: 1 << 15]})
@@ -182,27 +182,28 @@ GOOD = describe('F32', [2], 0, 8)
 @pytest.mark.parametrize(
     ('header', 'message'),
     [
-        (b'[]', 'no JSON object'),
-        (b'{"a": ', 'cannot read weights'),
-        (b'[' * 100_000, 'cannot read weights'),
-        (b'{"a": {}, "a": {}}', 'a name twice'),
-        ({'a': 1}, "does not describe 'a'"),
-        ({'a': {'dtype': 'F32', 'shape': [4]}}, "does not describe 'a'"),
-        ({'a': describe('F8', [16], 0, 16)}, "of type 'F8'; known are F64, F32"),
-        ({'a': {**GOOD, 'dtype': ['F32']}}, 'cannot read weights'),
-        ({'a': {**GOOD, 'shape': 4}}, "'a' is described without sizes"),
-        ({'a': {**GOOD, 'shape': [-2, -2]}}, "'a' is described by sizes that are none"),
-        ({'a': {**GOOD, 'shape': [True, 2]}}, "'a' is described by sizes that are none"),
-        ({'a': {**GOOD, 'shape': [2.0]}}, "'a' is described by sizes that are none"),
-        ({'a': {**GOOD, 'shape': [1] * 100}}, 'with too many'),
-        ({'a': {**GOOD, 'shape': [3]}}, 'needs 12 bytes and has 8'),
-        ({'a': {**GOOD, 'shape': [1 << 62, 1 << 62]}}, 'needs .* bytes and has 8'),
-        ({'a': {**GOOD, 'data_offsets': [0]}}, 'exceeds the file'),
-        ({'a': {**GOOD, 'data_offsets': [8, 0]}}, 'exceeds the file'),
-        ({'a': {**GOOD, 'data_offsets': [12, 20]}}, 'exceeds the file, which may be cut short'),
-        ({'a': GOOD, 'b': describe('F32', [2], 4, 12)}, "'b' overlaps another tensor"),
-        ({'a': GOOD, 'b': describe('F32', [1], 12, 16)}, "'b' follows a gap"),
-        ({'a': GOOD}, '8 bytes at its end belong to no tensor'),
+        (b'[]', 'invalid JSON in header'),
+        (b'{"a": ', 'invalid JSON in header'),
+        (b'[' * 100_000, 'invalid JSON in header'),
+        (b'{"a": {}, "a": {}}', 'invalid JSON in header'),
+        ({'a': 1}, 'invalid JSON in header'),
+        ({'a': {'dtype': 'F32', 'shape': [4]}}, 'missing field `data_offsets`'),
+        ({'a': describe('F8', [16], 0, 16)}, 'unknown variant `F8`'),
+        ({'a': describe('BOOL', [16], 0, 16)}, "'a' is of type BOOL; known are F64, F32"),
+        ({'a': {**GOOD, 'dtype': ['F32']}}, 'invalid JSON in header'),
+        ({'a': {**GOOD, 'shape': 4}}, 'invalid JSON in header'),
+        ({'a': {**GOOD, 'shape': [-2, -2]}}, 'invalid value: integer `-2`'),
+        ({'a': {**GOOD, 'shape': [True, 2]}}, 'invalid JSON in header'),
+        ({'a': {**GOOD, 'shape': [2.0]}}, 'invalid JSON in header'),
+        ({'a': describe('F32', [1] * 100 + [4], 0, 16)}, "'a' is described .* with too many"),
+        ({'a': {**GOOD, 'shape': [3]}}, 'invalid shape, data type, or offset'),
+        ({'a': {**GOOD, 'shape': [1 << 62, 1 << 62]}}, 'overflow'),
+        ({'a': {**GOOD, 'data_offsets': [0]}}, 'invalid length 1'),
+        ({'a': {**GOOD, 'data_offsets': [8, 0]}}, 'invalid offset for tensor `a`'),
+        ({'a': {**GOOD, 'data_offsets': [12, 20]}}, 'invalid offset for tensor `a`'),
+        ({'a': GOOD, 'b': describe('F32', [2], 4, 12)}, 'invalid offset for tensor `b`'),
+        ({'a': GOOD, 'b': describe('F32', [1], 12, 16)}, 'invalid offset for tensor `b`'),
+        ({'a': GOOD}, 'file not fully covered'),
     ],
 )
 def test_safetensors_that_lie(tmp_path, header, message):
@@ -214,6 +215,6 @@ def test_safetensors_that_lie(tmp_path, header, message):
 def test_safetensors_whose_header_is_longer_than_the_file(tmp_path):
     path = tmp_path / 'weights.safetensors'
     safetensors(path, {'a': GOOD}, bytes(8), length=1 << 60)
-    untrusted.refused(path, f'header claims {1 << 60} bytes')
+    untrusted.refused(path, 'header too large')
     path.write_bytes(bytes(7))
-    untrusted.refused(path, 'too short')
+    untrusted.refused(path, 'header too small')

@@ -73,14 +73,6 @@ def test_the_directory_that_jax_has_been_given_comes_first():
     assert jax.config.jax_compilation_cache_dir == given
 
 
-def test_default_is_the_users(monkeypatch, tmp_path):
-    monkeypatch.delenv('OSGAN_JAX_CACHE', raising=False)
-    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-    assert settings.cache_dir() == tmp_path / 'osgan_jax'
-    monkeypatch.setenv('OSGAN_JAX_CACHE', str(tmp_path / 'own'))
-    assert settings.cache_dir() == tmp_path / 'own'
-
-
 def test_pages_are_kept_where_glibc_is_the_library():
     """In a process of its own: the setting is the whole process's."""
     program = (

@@ -20,8 +20,7 @@ import numpy as np
 from osgan_jax.data import dataset as datasets
 from osgan_jax.evaluation.features import extractors
 from osgan_jax.evaluation.metrics import moments
-from osgan_jax.io import checked_npz
-from osgan_jax.runtime import settings
+from osgan_jax.io import checked_npz, paths
 
 KIND = 'statistics of real images'
 FORMAT = 1
@@ -76,13 +75,13 @@ def file_path(
     """The file in which a result computed from a dataset is kept.
 
     Args:
-      cache_dir: the folder; None is the user's (`osgan_jax.runtime.settings.cache_dir`).
+      cache_dir: the folder; None is the user's (`osgan_jax.io.paths.cache_dir`).
       prefix: its kind, in a word.
       provenance: its source, `identify(dataset)` included.
       version: version of the format, so that two versions of the program do not overwrite each
         other's files.
     """
-    folder = settings.cache_dir() if cache_dir is None else pathlib.Path(cache_dir).expanduser()
+    folder = paths.cache_dir() if cache_dir is None else pathlib.Path(cache_dir).expanduser()
     # For a person: enough to tell what may be deleted. The digest tells all the rest.
     words = '-'.join(str(provenance[key]) for key in ('dataset', 'split', 'image_size'))
     words = re.sub(r'[^A-Za-z0-9_.-]+', '_', words)[:80]
@@ -109,7 +108,7 @@ def real_statistics(
       dataset: the real images.
       extractor: what turns them into features.
       cache_dir: folder of the files, created if need be; None is the user's
-        (`osgan_jax.runtime.settings.cache_dir`). One that cannot be written costs a warning, and
+        (`osgan_jax.io.paths.cache_dir`). One that cannot be written costs a warning, and
         the time again next time.
       batch_size: images a call of the extractor; at least 1.
       max_features: the most features to keep for kernel distance and precision; at least 1.

@@ -89,7 +89,7 @@ def for_dataset(
 
     Args:
       dataset: labelled images.
-      cache_dir: folder of the files; None is the user's (`osgan_jax.runtime.settings.cache_dir`).
+      cache_dir: folder of the files; None is the user's (`osgan_jax.io.paths.cache_dir`).
       seed: see `train`; every seed has its own file.
       num_workers: see `train`.
       progress: see `train`; not called where there is a file.

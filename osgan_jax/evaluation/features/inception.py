@@ -28,7 +28,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from osgan_jax.evaluation.features import extractors
-from osgan_jax.io import atomic, checked_npz, checks, storage, weights
+from osgan_jax.io import atomic, checked_npz, published, weights
+from osgan_jax.io.messages import printable, reason
 from osgan_jax.networks import inception
 from osgan_jax.runtime import parallel
 
@@ -94,16 +95,16 @@ def _download(url: str) -> Iterator[bytes]:
             while part := response.read(_PART):
                 yield part
     except (OSError, http.client.HTTPException) as error:
-        reason = ' '.join(str(getattr(error, 'reason', error)).split()).rstrip('.')
+        why = reason(getattr(error, 'reason', error))
         raise ConnectionError(
-            f'cannot download the weights of Inception from {url} ({reason}): where there is no '
+            f'cannot download the weights of Inception from {url} ({why}): where there is no '
             'network, get the file elsewhere and give its path as --inception_weights'
         ) from None
 
 
 def tensor_shapes() -> dict[str, tuple[int, ...]]:
     """Returns the 472 tensors that the network takes: shapes by PyTorch's names and layouts."""
-    return {name: shape for name, (_, shape) in _tensors().items()}
+    return {name: tensor.shape for name, tensor in _tensors().items()}
 
 
 def load_variables(tensors: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -120,61 +121,25 @@ def load_variables(tensors: dict[str, np.ndarray]) -> dict[str, Any]:
       'params' and 'batch_stats', float32 on the host.
 
     Raises:
-      ValueError: tensors are missing, unknown, of another shape or type, or not finite; it names
-        them.
+      ValueError: as `osgan_jax.io.published.select`.
     """
-    expected = _tensors()
-    found = {name: np.asarray(array) for name, array in tensors.items() if not _is_ignored(name)}
-    missing = [name for name in expected if name not in found]
-    unknown = [name for name in found if name not in expected]
-    misshapen, unfit = [], []
-    for name in expected.keys() & found.keys():
-        array, (_, shape) = found[name], expected[name]
-        if array.shape != shape:
-            misshapen.append(f'{name} {list(array.shape)} for {list(shape)}')
-        elif array.dtype.kind != 'f':
-            unfit.append(f'{name} {array.dtype}')
-        elif not np.isfinite(array).all() or (name.endswith('running_var') and array.min() < 0):
-            unfit.append(name)
-    faults = {
-        'missing': missing,
-        'unknown': _printable(unknown),
-        'of another shape': sorted(misshapen),
-        'of another type, or not finite': sorted(unfit),
-    }
-    if any(faults.values()):
-        raise ValueError(
-            f'these are not the weights of the FID Inception network: {checks.listing(faults)}'
-        )
-    flat = {}
-    for name, (path, _) in expected.items():
-        array = found[name]
-        if path[-1] == 'kernel':
-            array = array.T if array.ndim == 2 else array.transpose(2, 3, 1, 0)
-        flat[path] = np.ascontiguousarray(array, np.float32)
-    return flax.traverse_util.unflatten_dict(flat)
+    taken = {name: array for name, array in tensors.items() if not _is_ignored(name)}
+    return published.convert(taken, _tensors(), 'the weights of the FID Inception network')
 
 
 @functools.cache
-def _tensors() -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
-    """Returns, by PyTorch's names, the paths of the network's arrays and PyTorch's shapes."""
+def _tensors() -> dict[str, published.Tensor]:
+    """The network's tensors by PyTorch's names."""
     images = jnp.zeros((1, inception.IMAGE_SIZE, inception.IMAGE_SIZE, 3))
     variables = jax.eval_shape(lambda: inception.Inception().init(jax.random.key(0), images))
-    found = {}
-    for path, leaf in flax.traverse_util.flatten_dict(variables).items():
-        shape = leaf.shape
-        if path[-1] == 'kernel':
-            shape = shape[::-1] if len(shape) == 2 else (shape[3], shape[2], *shape[:2])
-        found['.'.join((*path[1:-1], _LEAVES[path[-1]]))] = path, shape
-    return found
+    return {
+        '.'.join((*path[1:-1], _LEAVES[path[-1]])): published.from_torch(path, leaf.shape)
+        for path, leaf in flax.traverse_util.flatten_dict(variables).items()
+    }
 
 
 def _is_ignored(name: str) -> bool:
     return name.endswith('.num_batches_tracked') or name.startswith('AuxLogits.')
-
-
-def _printable(names: list[str]) -> list[str]:
-    return [ascii(name)[1:-1][:120] for name in names]
 
 
 def preprocess(images: np.ndarray | jax.Array, convention: str) -> jax.Array:
@@ -278,7 +243,7 @@ def extractor(
     try:
         variables = load_variables(tensors)
     except ValueError as error:
-        raise ValueError(f'cannot use {storage.printable(weights_path)}: {error}') from None
+        raise ValueError(f'cannot use {printable(weights_path)}: {error}') from None
     flat = flax.traverse_util.flatten_dict(variables, sep='/')
     parts = [part for name in sorted(flat) for part in (name, flat[name])]
     fingerprint = checked_npz.digest(f'inception {convention}', *parts)

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from osgan_jax.io import checked_npz, checks, storage, weights
+from osgan_jax.io import checked_npz, messages, published, weights
 from osgan_jax.networks import vgg16
 
 # ImageNet's mean and deviation of channels, for images in [-1, 1], as the published code has them.
@@ -38,6 +38,8 @@ _ALIASES = {
     f'lins.{index}.model.1.weight': f'lin{index}.model.1.weight'
     for index in range(len(vgg16.BLOCKS))
 }
+_LEAVES = {'kernel': 'weight', 'bias': 'bias'}
+_WHOSE = 'the weights of LPIPS on VGG16'
 _SCALING = {'scaling_layer.shift': SHIFT, 'scaling_layer.scale': SCALE}
 
 
@@ -126,15 +128,16 @@ def distance(*weights_paths: str | os.PathLike[str]) -> Distance:
         read = weights.read(path)
         twice = sorted(tensors.keys() & read.keys())
         if twice:
+            names = messages.shorten([messages.quote(name) for name in twice])
             raise ValueError(
-                f'cannot use {storage.printable(path)}: another file of weights holds '
-                f'{checks.shorten(_printable(twice))} too; give each file once'
+                f'cannot use {messages.printable(path)}: another file of weights holds {names} '
+                'too; give each file once'
             )
         tensors.update(read)
     try:
         variables = load_variables(tensors)
     except ValueError as error:
-        names = ' and '.join(map(storage.printable, weights_paths))
+        names = ' and '.join(map(messages.printable, weights_paths))
         raise ValueError(f'cannot use {names or "no file"}: {error}') from None
     flat = flax.traverse_util.flatten_dict(variables, sep='/')
     parts = [part for name in sorted(flat) for part in (name, flat[name])]
@@ -150,7 +153,7 @@ def _apply(variables: Any, images_a: jax.Array, images_b: jax.Array) -> jax.Arra
 
 def tensor_shapes() -> dict[str, tuple[int, ...]]:
     """Returns the 31 tensors that the distance takes: shapes by PyTorch's names and layouts."""
-    return {name: shape for name, (_, shape) in _tensors().items()}
+    return {name: tensor.shape for name, tensor in _tensors().items()}
 
 
 def load_variables(tensors: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -172,68 +175,34 @@ def load_variables(tensors: dict[str, np.ndarray]) -> dict[str, Any]:
       ValueError: tensors are missing, unknown, of another shape or type, not finite, or there
         twice and different; it names them.
     """
-    expected = _tensors()
-    found, unknown, different = {}, [], []
+    found, different = {}, []
     for given, value in tensors.items():
         name, array = _ALIASES.get(given, given), np.asarray(value)
         if given in _SCALING:
-            published = np.array(_SCALING[given])[None, :, None, None]
-            if array.shape != published.shape or not np.allclose(array, published, atol=1e-6):
-                different.append(given)
-        elif name not in expected:
-            if not given.startswith('classifier.'):
-                unknown.append(given)
+            expected = np.array(_SCALING[given])[None, :, None, None]
+            if array.shape != expected.shape or not np.allclose(array, expected, atol=1e-6):
+                different.append(messages.quote(given))
         elif name in found and not np.array_equal(found[name], array):
-            different.append(given)
-        else:
+            different.append(messages.quote(given))
+        elif not given.startswith('classifier.'):
             found[name] = array
-    missing = [name for name in expected if name not in found]
-    misshapen, unfit = [], []
-    for name, array in found.items():
-        _, shape = expected[name]
-        if array.shape != shape:
-            misshapen.append(f'{name} {list(array.shape)} for {list(shape)}')
-        elif array.dtype.kind != 'f':
-            unfit.append(f'{name} {array.dtype}')
-        elif not np.isfinite(array).all():
-            unfit.append(name)
-    faults = {
-        'missing': missing,
-        'unknown': _printable(unknown),
-        'of another shape': sorted(misshapen),
-        'of another type, or not finite': sorted(unfit),
-        'at odds with the others': different,
-    }
-    if any(faults.values()):
-        raise ValueError(f'these are not the weights of LPIPS on VGG16: {checks.listing(faults)}')
-    flat = {}
-    for name, (path, _) in expected.items():
-        array = found[name]
-        if name.startswith('lin'):
-            array = array.reshape(-1)
-        elif array.ndim == 4:
-            array = array.transpose(2, 3, 1, 0)
-        flat[path] = np.ascontiguousarray(array, np.float32)
-    return flax.traverse_util.unflatten_dict(flat)
+    if different:
+        faults = messages.listing({'at odds with the others': different})
+        raise ValueError(f'these are not {_WHOSE}: {faults}')
+    return published.convert(found, _tensors(), _WHOSE)
 
 
 @functools.cache
-def _tensors() -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
-    """Returns, by PyTorch's names, the paths of the arrays and PyTorch's shapes."""
+def _tensors() -> dict[str, published.Tensor]:
+    """The distance's tensors by PyTorch's names."""
     images = jnp.zeros((1, vgg16.LEAST_SIZE, vgg16.LEAST_SIZE, 3))
     variables = jax.eval_shape(lambda: LPIPS().init(jax.random.key(0), images, images))
     found = {}
     for path, leaf in flax.traverse_util.flatten_dict(variables).items():
-        shape, module = leaf.shape, path[-2]
-        if module == 'params':
-            found[f'{path[-1]}.model.1.weight'] = path, (1, *shape, 1, 1)
-        elif path[-1] == 'kernel':
-            name = f'features.{module.removeprefix("features_")}.weight'
-            found[name] = path, (shape[3], shape[2], *shape[:2])
+        if path[-2] == 'params':
+            shape = (1, *leaf.shape, 1, 1)
+            found[f'{path[-1]}.model.1.weight'] = published.Tensor(path, shape, np.ravel)
         else:
-            found[f'features.{module.removeprefix("features_")}.bias'] = path, shape
+            name = f'features.{path[-2].removeprefix("features_")}.{_LEAVES[path[-1]]}'
+            found[name] = published.from_torch(path, leaf.shape)
     return found
-
-
-def _printable(names: list[str]) -> list[str]:
-    return [ascii(name)[1:-1][:120] for name in names]

@@ -190,8 +190,8 @@ def test_a_flipped_byte_is_noticed_or_changes_nothing(written):
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        (b'not an archive', 'damaged, or no .npz file'),
-        (b'\x93NUMPY', 'damaged, or no .npz file'),
+        (b'not an archive', 'damaged, or not an .npz file'),
+        (b'\x93NUMPY', 'damaged, or not an .npz file'),
     ],
 )
 def test_a_foreign_file_is_rebuilt(written, content, message):

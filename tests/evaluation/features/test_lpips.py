@@ -266,22 +266,22 @@ def test_what_load_variables_refuses(tensors):
             lpips.load_variables(changed)
 
     bias = tensors['features.0.bias']
-    fails('1 missing: features.0.bias$', features__0__bias=None)
-    fails('1 unknown: other$', other=bias)
+    fails('1 missing: .features.0.bias.$', features__0__bias=None)
+    fails('1 unknown: .other.$', other=bias)
     # VGG16 with the slice of another block; AlexNet's and SqueezeNet's layers.
-    fails('1 unknown: net.slice1.5.weight$', net__slice1__5__weight=bias)
-    fails('1 unknown: lin5.model.1.weight$', lin5__model__1__weight=bias)
-    fails(r'1 of another shape: features.0.bias \[63\] for \[64\]$', features__0__bias=bias[1:])
+    fails('1 unknown: .net.slice1.5.weight.$', net__slice1__5__weight=bias)
+    fails('1 unknown: .lin5.model.1.weight.$', lin5__model__1__weight=bias)
+    fails(r'1 of another shape: .features.0.bias. \[63\] for \[64\]$', features__0__bias=bias[1:])
     fails(
-        '1 of another type, or not finite: features.0.bias$',
+        '1 of another type, or not finite: .features.0.bias.$',
         features__0__bias=np.append(bias[1:], np.nan),
     )
-    fails('1 of another type.*: features.0.bias int64$', features__0__bias=bias.astype(np.int64))
-    fails('1 at odds with the others: lins.2.*', lins__2__model__1__weight=bias)
+    fails('1 of another type.*: .features.0.bias. int64$', features__0__bias=bias.astype(np.int64))
+    fails('1 at odds with the others: .lins.2.*', lins__2__model__1__weight=bias)
     scale = np.float32([0.458, 0.448, 0.45]).reshape(1, 3, 1, 1)
-    fails('1 at odds with the others: scaling_layer.scale$', scaling_layer__scale=2 * scale)
-    fails('1 at odds with the others: scaling_layer.shift$', scaling_layer__shift=bias)
-    with pytest.raises(ValueError, match=r'31 missing: lin0.model.1.weight, .* and 26 more$'):
+    fails('1 at odds with the others: .scaling_layer.scale.$', scaling_layer__scale=2 * scale)
+    fails('1 at odds with the others: .scaling_layer.shift.$', scaling_layer__shift=bias)
+    with pytest.raises(ValueError, match=r'31 missing: .lin0.model.1.weight., .* and 26 more$'):
         lpips.load_variables({})
 
 
@@ -310,7 +310,7 @@ def test_distance_from_files(tensors, tmp_path):
 
     with pytest.raises(ValueError, match=r'cannot use .*vgg16\.npz: these are not .* 5 missing'):
         lpips.distance(pair[0])
-    with pytest.raises(ValueError, match=r'other\.npz: another file of weights holds lin0.*once$'):
+    with pytest.raises(ValueError, match=r'other\.npz: another file of weights holds .lin0.*once$'):
         lpips.distance(*pair, tmp_path / 'other.npz')
     with pytest.raises(ValueError, match=r'cannot use no file: .* 31 missing'):
         lpips.distance()
