@@ -1,1 +1,1 @@
-"""What one launches: each module is a task, with absl flags."""
+"""The commands: each module is one task, with absl flags."""

@@ -46,7 +46,7 @@ class EvaluateConfig(Config):
     seed: int = field(0, 'seed of the latents', at_least=0, at_most=MAX_SEED)
     metrics: tuple[str, ...] = field(
         ('fid', 'kid', 'is', 'pr'),
-        'scores against the dataset; none for an empty list',
+        'scores against the dataset; --metrics= for none',
         group='evaluation',
         names='osgan_jax.evaluation.metrics.registry:names',
     )

@@ -1,4 +1,4 @@
-"""Step times of the schemes, measured side by side, and what they are to be compared with.
+"""Step times of the schemes, measured side by side, and the rates to compare them with.
 
-`torch_peer` needs PyTorch and is imported only where it is asked for.
+`torch_peer` needs PyTorch and is imported with --peer alone.
 """

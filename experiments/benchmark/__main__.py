@@ -37,7 +37,7 @@ from experiments import cli
 from experiments.benchmark.config import BenchmarkConfig, OtherConfig
 from osgan_jax.io import atomic
 
-_MOST_DEVICES = 1024  # that a CPU plays
+_MOST_DEVICES = 1024  # of a CPU
 
 
 @cli.command(BenchmarkConfig, OtherConfig)
@@ -46,7 +46,7 @@ def main(config: BenchmarkConfig, other: OtherConfig) -> None:
     import jax
 
     if config.num_devices:
-        # On CPU there are as many devices as one asks for.
+        # A CPU has as many devices as it is asked for.
         if max(config.num_devices) > _MOST_DEVICES:
             raise ValueError(
                 f'num_devices={max(config.num_devices)}: expected at most {_MOST_DEVICES:,}'
@@ -105,7 +105,7 @@ def _distilled(config: BenchmarkConfig, other: OtherConfig) -> list[Any]:
     """The cases of --distill: all pairs, batch sizes, precisions and numbers of devices.
 
     Raises:
-      ValueError: for a pair that is none.
+      ValueError: for a text that is not a pair.
     """
     from experiments.benchmark.rounds import RoundCase
 
@@ -134,7 +134,7 @@ def _distilled(config: BenchmarkConfig, other: OtherConfig) -> list[Any]:
 
 
 def _feeding(other: OtherConfig, rows) -> list[dict[str, Any]]:
-    """Measures loop and pipeline for each case, prints and returns what was found."""
+    """Measures loop and pipeline for each case; prints and returns the results."""
     from experiments.benchmark import loop, pipeline, report
 
     print()

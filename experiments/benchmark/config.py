@@ -9,7 +9,7 @@ from osgan_jax.distillation.config import ALGORITHMS
 from osgan_jax.engine.config import MAX_SEED, PRECISIONS, Config, field
 from osgan_jax.gan.config import TrainConfig
 
-# two_stage_eager is two_stage as a framework without a compiler runs it; nobody trains with it.
+# two_stage_eager is two_stage as a framework without a compiler runs it; no run trains with it.
 SCHEMES = ('one_stage', 'two_stage', 'two_stage_eager', 'shared_forward')
 
 
@@ -68,7 +68,7 @@ class BenchmarkConfig(Config):
                 raise ValueError(f'{name}: expected at least one')
 
     def cases(self) -> list[TrainConfig]:
-        """Every combination of the lists, as configurations whose scheme is to be filled in.
+        """Every combination of the lists, as configurations without their scheme.
 
         Raises:
           ValueError: for a value that no configuration takes.
@@ -88,7 +88,7 @@ class BenchmarkConfig(Config):
         cases = []
         for values in itertools.product(*lists.values()):
             case = dict(zip(lists, values, strict=True))
-            # What is written how often means nothing here, but must be multiples of the call.
+            # Nothing is written here, but these must be multiples of steps_per_call.
             every = dict.fromkeys(
                 ('log_every', 'sample_every', 'save_every'), case['steps_per_call']
             )

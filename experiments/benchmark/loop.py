@@ -1,4 +1,4 @@
-"""What the training loop adds to the steps it makes."""
+"""The time that the training loop adds to its steps."""
 
 import contextlib
 import dataclasses
@@ -20,11 +20,11 @@ _ROUNDS = 3
 
 @dataclasses.dataclass(frozen=True)
 class LoopTiming:
-    """A run's time a step against that of the bare step.
+    """The time per step of a run, and of the bare step.
 
     Attributes:
       step_seconds: median of the bare step on a batch that is already on the device.
-      loop_seconds: wall time a step of `training.train`, with its batches, metrics and progress.
+      loop_seconds: wall time per step of a run, with its batches, metrics and progress.
     """
 
     step_seconds: float

@@ -1,4 +1,4 @@
-"""The rate of large matrix products: what the device can do where nothing but arithmetic counts."""
+"""The rate of large matrix products, the most FLOP per second that a device reaches in practice."""
 
 import time
 
@@ -16,10 +16,10 @@ def measure_peak(precision: str, sizes: tuple[int, ...] | None = None) -> float:
 
     Args:
       precision: 'float32', 'tensorfloat32' or 'bfloat16'; inputs and result are of that kind.
-      sizes: of the matrices; by default what fills a CPU or an accelerator.
+      sizes: of the matrices; by default those that keep a CPU or an accelerator busy.
 
     Returns:
-      FLOP a second: the best size's median.
+      FLOP per second, the median of the best size.
     """
     sizes = sizes or _SIZES.get(jax.default_backend(), _ACCELERATOR_SIZES)
     dtype = jnp.bfloat16 if precision == 'bfloat16' else jnp.float32

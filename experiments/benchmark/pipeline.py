@@ -1,4 +1,4 @@
-"""How many images a second the input pipeline alone delivers."""
+"""The rate of the input pipeline alone, in images per second."""
 
 import contextlib
 import dataclasses
@@ -24,8 +24,8 @@ class PipelineTiming:
       dataset: its name.
       image_size: pixels, as delivered.
       num_workers: processes that read and decode.
-      first_epoch: images a second while files are read for the first time.
-      later: images a second after that, None where the first epoch did not end in time.
+      first_epoch: images per second while files are read for the first time.
+      later: images per second after that; None where the first epoch did not end in time.
     """
 
     dataset: str
@@ -48,7 +48,7 @@ def measure_pipeline(
     """
     an_epoch = len(dataset) // batch_size
     with data.batches(dataset, batch_size, seed=0, num_workers=num_workers) as batches:
-        next(batches)  # starting workers is not a rate
+        next(batches)  # while the workers start
         first, taken = _rate(batches, batch_size, seconds, an_epoch - 1)
         later = None
         if taken >= an_epoch - 1:
@@ -60,7 +60,7 @@ def measure_pipeline(
 def open_dataset(
     name: str, *, data_dir: str | None, image_size: int, channels: int
 ) -> Iterator[data.Dataset]:
-    """Opens a dataset of the catalogue, or JPEG files of CelebA's shape made for the purpose.
+    """Opens a dataset by name, or synthetic JPEG files of CelebA's shape.
 
     Args:
       name: as `data.load` takes it, or 'synthetic': 2,048 smooth images of 178x218 pixels.

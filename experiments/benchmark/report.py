@@ -1,4 +1,4 @@
-"""Tables, JSON and a chart of what was measured."""
+"""Tables, JSON and a chart of the measured times."""
 
 import dataclasses
 import importlib.metadata
@@ -36,7 +36,7 @@ _NAMED = (
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers were measured on and with."""
+    """The device, the processor and the versions of the libraries."""
     device = jax.local_devices()[0]
     packages = ['jax', 'jaxlib', 'flax', 'optax', 'numpy']
     if importlib.util.find_spec('torch') is not None:
@@ -52,7 +52,7 @@ def machine() -> dict[str, Any]:
 
 
 def name(case: TrainConfig) -> str:
-    """One line that tells a case from others: 'dcgan, 64 px, width 64, batch 32, lsgan'."""
+    """A case's name: 'dcgan, 64 px, width 64, batch 32, lsgan'."""
     usual = TrainConfig()
     parts = []
     for field, unit in _NAMED:
@@ -69,8 +69,8 @@ def table(case: TrainConfig, timings: Sequence[StepTiming], peak: float) -> str:
 
     Args:
       case: what was timed.
-      timings: of its schemes.
-      peak: FLOP a second of large matrix products at this precision, on one device.
+      timings: those of its schemes.
+      peak: FLOP per second of large matrix products at this precision, on one device.
     """
     first = timings[0]
     head = (
@@ -104,8 +104,8 @@ def growth(rows: Rows) -> str | None:
       rows: cases and their timings.
 
     Returns:
-      Lines of text, None for a single case. Time is expected to grow as the FLOPs of one device
-      do (on CPU all devices are the same cores); 'excess' is what is above that.
+      Lines of text; None for a single case. Time is expected to grow as the FLOPs of one device
+      do (on CPU all devices are the same cores); 'excess' is the growth beyond that.
     """
     if len(rows) < 2:
         return None
@@ -132,7 +132,7 @@ def growth(rows: Rows) -> str | None:
 
 
 def rows_as_json(rows: Rows, peaks: Mapping[str, float]) -> list[dict[str, Any]]:
-    """One object a scheme and case: what was asked, what was measured and what follows of it."""
+    """One object per scheme and case: the case, the timing and the ratios that follow."""
     entries = []
     for case, timings in rows:
         for timing in timings:
@@ -154,7 +154,7 @@ def rounds_table(case: RoundCase, timings: Sequence[StepTiming], peak: float) ->
 
     Args:
       case: what was timed.
-      timings: of its algorithms; `seconds` are a round's.
+      timings: those of its algorithms; `seconds` are a round's.
       peak: as for `table`.
     """
     first = timings[0]
@@ -187,7 +187,7 @@ def rounds_table(case: RoundCase, timings: Sequence[StepTiming], peak: float) ->
 def rounds_as_json(
     rows: Sequence[tuple[RoundCase, Sequence[StepTiming]]], peaks: Mapping[str, float]
 ) -> list[dict[str, Any]]:
-    """One object an algorithm and case."""
+    """One object per algorithm and case."""
     entries = []
     for case, timings in rows:
         for timing in timings:
@@ -209,7 +209,7 @@ def rounds_as_json(
 def save_chart(
     path: pathlib.Path, rows: Sequence[tuple[str, Sequence[StepTiming]]], title: str
 ) -> None:
-    """Draws bars of a step's time over the first scheme's, one group a named case, as a PNG."""
+    """Draws bars of each step's time over the first scheme's, one group per case, as a PNG."""
     # The object interface: no global backend is chosen and no display is needed.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

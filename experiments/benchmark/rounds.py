@@ -21,12 +21,12 @@ _CLASSES = 10
 
 @dataclasses.dataclass(frozen=True)
 class RoundCase:
-    """What rounds are timed on.
+    """The networks and the batch whose rounds are timed.
 
     Attributes:
       teacher: its architecture.
       student: its architecture.
-      batch_size: images a step over all devices, the same for all algorithms.
+      batch_size: images per step over all devices, the same for all algorithms.
       channels: 1 or 3.
       precision: of the student and the generator, and of the teacher.
       num_devices: None for all.
@@ -43,7 +43,7 @@ class RoundCase:
 
     @property
     def name(self) -> str:
-        """One line that tells a case from others."""
+        """The case's name."""
         parts = [f'{self.teacher} to {self.student}', f'batch {self.batch_size}']
         if self.generator_width != 128:
             parts.append(f'generator width {self.generator_width}')
@@ -54,11 +54,11 @@ class RoundCase:
         return ', '.join(parts)
 
     def updates(self, algorithm: str) -> int:
-        """Of the student, a round."""
+        """The student's updates in a round."""
         return self.config(algorithm).student_steps
 
     def config(self, algorithm: str) -> DistillConfig:
-        """An algorithm's configuration; the l1 disagreement and the same generator for all."""
+        """An algorithm's configuration; all have the same generator and l1 disagreement."""
         config = DistillConfig(
             algorithm=algorithm,
             student=self.student,

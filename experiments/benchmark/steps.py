@@ -41,14 +41,14 @@ def measure_steps(
     """Times one step of each scheme, on random images, from the same fresh state.
 
     Args:
-      case: networks, loss, batch and precision; its scheme and dataset are not looked at.
+      case: networks, loss, batch and precision; its scheme and dataset are ignored.
       schemes: which of `SCHEMES`, in the order they take turns.
       repeats: timed calls of each scheme, after one that is not counted.
       peer: whether PyTorch's steps take turns with them.
 
     Raises:
-      ValueError: for a case that cannot be trained; for a peer where torch is not installed or the
-        case is none that it has.
+      ValueError: for a case that cannot be trained; for a peer where torch is not installed or
+        cannot train the case.
     """
     check(case, schemes, peer=peer)
     settings.set_precision(case.precision)

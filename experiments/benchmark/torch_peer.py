@@ -249,13 +249,13 @@ class Peer:
             self.discriminator.requires_grad_(True)
 
     def update(self, *networks: nn.Module) -> None:
-        """Applies the gradients of the networks given, and forgets them."""
+        """Applies the gradients of the networks given, and drops them."""
         for network in networks:
             self._adam[network].step()
             self.forget(network)
 
     def forget(self, network: nn.Module) -> None:
-        """Throws a network's gradients away."""
+        """Drops a network's gradients."""
         self._adam[network].zero_grad(set_to_none=True)
 
     def _judge_both(self, fake: Tensor) -> tuple[Tensor, Tensor]:
@@ -333,7 +333,7 @@ def prepare(
       The peer.
 
     Raises:
-      ValueError: for an argument that is none of the above, or a device that is not there.
+      ValueError: for an argument other than the above, or a device that is not there.
     """
     _check_choice('scheme', scheme, SCHEMES)
     _check_choice('loss', loss, LOSSES)

@@ -1,6 +1,6 @@
-"""Whatever is timed takes turns within one process, and medians are compared.
+"""Timing by turns: runners alternate within one process, and medians are compared.
 
-Turns (A B C A B C ...) make whatever else the machine does fall on all of them.
+By turns (A B C A B C ...) any other load on the machine falls on all of them.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ class StepTiming:
     """One scheme's step on one case.
 
     Attributes:
-      scheme: which; 'pytorch ...' for the peer's.
+      scheme: its name; 'pytorch ...' for the peer's.
       seconds: median wall time of a step.
       low: first quartile.
       high: third quartile.
@@ -49,7 +49,7 @@ class StepTiming:
 
 @dataclasses.dataclass
 class Runner:
-    """Something that makes `steps` training steps a call and waits for them."""
+    """A function that makes `steps` training steps per call and waits for them."""
 
     call: Callable[[], None]
     first_step_seconds: float
@@ -66,7 +66,7 @@ def take_turns(
     """Times runners by turns.
 
     Args:
-      runners: by the name of what they run.
+      runners: by name.
       repeats: timed calls of each, after one that is not counted.
       rest: whether to pause before each call, where threads of another framework go on spinning
         for a while after their work.

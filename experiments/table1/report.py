@@ -117,7 +117,7 @@ def _over_seeds(group: Iterable[Result], metric: str) -> Spread | None:
 
 
 def _compared(value: Spread | None, base: Spread | None, metric: str) -> str:
-    """A score, in bold where it is better than two-stage training's, and its arrow."""
+    """A score, in bold where it is better than two-stage training's, with its arrow."""
     if value is None:
         return '-'
     mark = arrow(value.mean, base.mean if base else None)

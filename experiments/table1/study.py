@@ -88,7 +88,7 @@ class Table1(runner.Study):
         self.cells, self.workdir = cells, workdir
         self._shared, self._dataset = shared, dataset
         self._metrics, self._num_samples = list(metrics), num_samples
-        # All of them before the first is trained: what cannot work should not cost hours.
+        # All of them before the first is trained: a cell that cannot work should not cost hours.
         self._configs = {cell: self._resolve(cell) for cell in cells}
 
     def prepare(self, progress: runner.Progress) -> dict[Cell, TrainConfig]:

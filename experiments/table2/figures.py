@@ -1,4 +1,4 @@
-"""Curves of Table 2's students, and a sheet of what their generators make."""
+"""Curves of Table 2's students, and a sheet of their generators' images."""
 
 import os
 from collections.abc import Sequence
@@ -21,8 +21,7 @@ _AXES = {
     'updates': "the student's updates",
     'flops': 'FLOPs',
 }
-# Where one method's curve ends so many times further than another's, only a logarithmic axis shows
-# both.
+# Beyond this ratio of the longest curve's end to the shortest's the axis is logarithmic.
 _LINEAR = 8
 _SAMPLE_ROWS = 2  # of each grid, in the sheet
 

@@ -128,7 +128,7 @@ def plan(settings: Settings, cell: Cell, teacher: Teacher) -> Plan:
       ValueError: for fields that the algorithm refuses.
     """
     (name,) = cell.row
-    # As published first: that is where the number of rounds comes from.
+    # As published first: the number of rounds follows from that.
     if name == SUPERVISED:
         published = _supervised(settings, cell.seed, teacher)
     else:
@@ -214,7 +214,7 @@ def _supervised(settings: Settings, seed: int, teacher: Teacher) -> TeacherConfi
         for field in dataclasses.fields(DistillConfig)
         if field.name in fields and field.name not in FIXED_FIELDS
     }
-    # The same inputs as the others have; a person may say otherwise.
+    # The same inputs as the others have, unless a recipe says otherwise.
     common |= {'mean': teacher.config.mean, 'std': teacher.config.std}
     common |= settings.recipes.get(SUPERVISED, {})
     student = _resolve(_student(settings, 'one_stage', seed, teacher), teacher)

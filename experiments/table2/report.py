@@ -1,4 +1,4 @@
-"""Table 2 from the results of cells: accuracies, and what they cost, as Markdown and CSV."""
+"""Table 2 from the results of cells: accuracies and their cost, as Markdown and CSV."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -88,7 +88,7 @@ class Result(records.Result):
 
 
 def by_algorithm(results: Iterable[Result]) -> dict[str, list[Result]]:
-    """Results of students, seeds together, in the order the algorithms came in."""
+    """Results of students by algorithm, in the order in which the algorithms first occur."""
     return {row[0]: group for row, group in by_row(results).items() if row != (TEACHER,)}
 
 
