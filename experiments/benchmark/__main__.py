@@ -36,6 +36,7 @@ from typing import Any
 from experiments import cli
 from experiments.benchmark.config import BenchmarkConfig, OtherConfig
 from osgan_jax.io import atomic
+from osgan_jax.networks import classifier_registry
 
 _MOST_DEVICES = 1024  # of a CPU
 
@@ -105,7 +106,7 @@ def _distilled(config: BenchmarkConfig, other: OtherConfig) -> list[Any]:
     """The cases of --distill: all pairs, batch sizes, precisions and numbers of devices.
 
     Raises:
-      ValueError: for a text that is not a pair.
+      ValueError: for a text that is not a pair of classifiers.
     """
     from experiments.benchmark.rounds import RoundCase
 
@@ -122,7 +123,7 @@ def _distilled(config: BenchmarkConfig, other: OtherConfig) -> list[Any]:
                     teacher=teacher,
                     student=student,
                     batch_size=batch_size,
-                    channels=1 if teacher.startswith('lenet') else 3,
+                    channels=classifier_registry.get(teacher).channels,
                     precision=precision,
                     num_devices=num_devices,
                     generator_width=other.generator_width,

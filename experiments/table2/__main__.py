@@ -100,7 +100,7 @@ class TrainedTeacherConfig(Config):
         None,
         "the teacher's architecture; by default resnet34 for colour images, lenet5 for grey ones",
         group='networks',
-        names='osgan_jax.networks.classifier_names:names',
+        names='osgan_jax.networks.classifier_registry:names',
         decided_by='dataset',
     )
     teacher_seed: int = field(0, "the teacher's seed", at_least=0, at_most=MAX_SEED)

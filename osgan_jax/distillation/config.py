@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any, ClassVar
 
 from osgan_jax.engine.config import RunConfig, check_rising, field, fill, otherwise
+from osgan_jax.networks import classifier_registry
 
 ALGORITHMS = ('kd', 'zskt', 'dfad', 'one_stage')
 DISAGREEMENTS = ('l1', 'kl')
@@ -33,7 +34,7 @@ _RECIPES: dict[str, dict[str, Any]] = {
     'kd': {'batch_size': 128, 'decay_at': (0.4, 0.8)},
 }
 
-_NETWORKS = 'osgan_jax.networks.classifier_names:names'
+_NETWORKS = 'osgan_jax.networks.classifier_registry:names'
 _DATASET = 'a dataset by name, folder or npz (images of your own in --data_dir), or tfds:NAME'
 
 
@@ -339,7 +340,8 @@ def resolve_teacher(
       statistics: `() -> (mean, std)` of the dataset's channels, asked where nothing else is known.
 
     Raises:
-      ValueError: for a batch greater than the dataset, or means of another number of channels.
+      ValueError: for an unknown network, a batch greater than the dataset, or means of another
+        number of channels.
     """
     config = fill(config, otherwise(TeacherConfig))
     epoch = _steps_per_epoch(num_examples, config.batch_size)
@@ -361,7 +363,7 @@ def resolve_teacher(
         mean=tuple(mean),
         std=tuple(std),
     )
-    rate = 0.01 if network.startswith('lenet') else 0.1
+    rate = classifier_registry.get(network).learning_rate
     return _resolve_rest(fill(config, {'num_steps': _EPOCHS * epoch, 'learning_rate': rate}), asked)
 
 
@@ -389,12 +391,12 @@ def resolve_student(
     if kd:
         epoch = _steps_per_epoch(num_examples, config.batch_size)
         config = dataclasses.replace(config, num_steps=asked or _EPOCHS * epoch)
-    lenet = network.startswith('lenet')
-    rate = 2e-3 if config.optimizer == 'adam' else 0.01 if lenet else 0.1
+    usual = classifier_registry.get(network)
+    rate = 2e-3 if config.optimizer == 'adam' else usual.learning_rate
     config = fill(
         config,
         {
-            'student': 'lenet5_half' if lenet else 'resnet18',
+            'student': usual.student,
             'latent_dim': data_free.latent_dim(config.generator),
             'learning_rate': rate,
         },

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from osgan_jax.layers import modules, norms, pooling
-from osgan_jax.networks import classifier_names
+from osgan_jax.networks import classifier_registry
 
 Array = jax.Array
 
@@ -160,19 +160,7 @@ class LeNet(_Network):
         return Outputs(self.head(x), tuple(activations))
 
 
-_MODULES = {
-    'resnet18': (ResNet, {'blocks': (2, 2, 2, 2)}),
-    'resnet34': (ResNet, {'blocks': (3, 4, 6, 3)}),
-    'wrn16_1': (WideResNet, {'depth': 16, 'widening': 1}),
-    'wrn16_2': (WideResNet, {'depth': 16, 'widening': 2}),
-    'wrn40_1': (WideResNet, {'depth': 40, 'widening': 1}),
-    'wrn40_2': (WideResNet, {'depth': 40, 'widening': 2}),
-    'lenet5': (LeNet, {'features': (6, 16, 120, 84)}),
-    'lenet5_half': (LeNet, {'features': (3, 8, 60, 42)}),
-}
-
-
-names = classifier_names.names
+_FAMILIES = {family.__name__: family for family in (ResNet, WideResNet, LeNet)}
 
 
 def build(
@@ -187,7 +175,7 @@ def build(
     """Builds a classifier: `(standardised images [N, H, W, C], train) -> Outputs`.
 
     Args:
-      name: One of `names()`.
+      name: One of `classifier_registry.names()`.
       image_size: Height and width of the images: 32 for LeNet, a multiple of 8 for the others.
       channels: Channels of the images, 1 or 3.
       num_classes: Number of classes, at least 2.
@@ -197,11 +185,12 @@ def build(
     Raises:
       ValueError: for an unknown name, or a number out of range.
     """
-    if name not in _MODULES:
-        raise ValueError(f'unknown classifier {name!r}: use one of {", ".join(names())}')
-    module, options = _MODULES[name]
-    if module is LeNet and image_size != 32:
-        raise ValueError(f'{name} is made for 32 pixels, got {image_size}: set --image_size=32')
+    spec = classifier_registry.get(name)
+    if spec.image_size not in (None, image_size):
+        raise ValueError(
+            f'{name} is made for {spec.image_size} pixels, got {image_size}: '
+            f'set --image_size={spec.image_size}'
+        )
     if image_size < 8 or image_size % 8:
         raise ValueError(f'{name}: expected an image size that 8 divides, got {image_size}')
     if channels not in (1, 3) or num_classes < 2:
@@ -209,4 +198,5 @@ def build(
             f'{name}: expected 1 or 3 channels and at least 2 classes, got {channels} and '
             f'{num_classes}'
         )
-    return module(num_classes=num_classes, dtype=dtype, axis_name=axis_name, **options)
+    family = _FAMILIES[spec.family]
+    return family(num_classes=num_classes, dtype=dtype, axis_name=axis_name, **spec.options)

@@ -14,7 +14,7 @@ from osgan_jax.engine.config import GROUPS, REQUIRED, declarations
 from osgan_jax.evaluation.metrics import registry
 from osgan_jax.gan import methods
 from osgan_jax.gan.config import TrainConfig
-from osgan_jax.networks import classifier_names, classifiers
+from osgan_jax.networks import classifier_registry, classifiers
 from tests.support import ROOT, commands, launching
 
 HELP = """
@@ -94,9 +94,9 @@ def test_names_that_help_lists_are_those_that_are_accepted():
     assert fields['method'].values() == methods.names()
     for name in fields['method'].values():
         methods.get(name)
-    for name in classifier_names.names():
+    for name in classifier_registry.names():
         classifiers.build(name)
-    assert declarations(DistillConfig)['student'].values() == classifiers.names()
+    assert declarations(DistillConfig)['student'].values() == classifier_registry.names()
     assert commands.find('evaluate').fields['metrics'].values() == registry.names()
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from osgan_jax.layers import pooling
-from osgan_jax.networks import classifiers, data_free
+from osgan_jax.networks import classifier_registry, classifiers, data_free
 
 PUBLISHED = {  # parameters with 10 and 100 classes
     'resnet18': (11_173_962, 11_220_132),
@@ -52,7 +52,7 @@ def test_generators_have_published_parameter_counts():
 
 
 def test_names_are_what_can_be_built():
-    for name in classifiers.names():
+    for name in classifier_registry.names():
         channels = 1 if name.startswith('lenet') else 3
         module = classifiers.build(name, channels=channels, num_classes=7)
         judged = jax.eval_shape(

@@ -42,7 +42,7 @@ def resolve(**fields) -> configs.DistillConfig:
     }
     return configs.resolve_student(
         configs.DistillConfig(**values),
-        network='tiny',
+        network='resnet18',
         teacher=TEACHER_CONFIG,
         num_examples=40,
         digest='none',
