@@ -1,7 +1,7 @@
 """A generator in the form that edits need: points of its latent space in, images out.
 
-A StyleGAN2 is edited in w, what its mapping network makes of z and labels; every other generator
-in z itself.
+A generator with styles, such as StyleGAN2's, is edited in w, to which its mapping network maps z
+and labels; every other generator is edited in z.
 """
 
 from collections.abc import Callable

@@ -2,7 +2,7 @@
 
 A network of one's own is one more `register(NetworkSpec(...))`; `--network=NAME` is valid from then
 on. This module imports neither jax nor flax, for `--help` lists the names: a network that comes
-with the library is imported when it is asked for.
+with the library is imported when it is first used.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ class Pair(NamedTuple):
 class NetworkOptions:
     """What a pair of networks is built from; None stands for the network's own default.
 
-    Fields that a configuration has too go by the same name there.
+    A field of `osgan_jax.gan.TrainConfig` with the same name has the same meaning.
 
     Attributes:
       image_size: Height and width of the images, pixels.
@@ -83,19 +83,19 @@ class NetworkOptions:
 _OPTIONAL = {'minibatch_deviation': None, 'style_mixing': None, 'remat': False}
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class NetworkSpec:
     """A network: how it is built, and what it declares of itself.
 
     Its generator maps `(z [N, latent_dim], labels [N] or None, train)` to images `[N, H, W, C]` in
     [-1, 1], its discriminator `(images, labels, train)` to logits `[N]`; both float32 whatever the
-    dtype. With `train=True` the collection `batch_stats` is mutable. Both modules have the
-    attributes `dtype` and `axis_name`.
+    dtype. With `train=True` the collection `batch_stats` is mutable. Both modules have an attribute
+    `axis_name`, and a generator whose path length is measured has `dtype`.
 
     Attributes:
       name: its name in `--network`.
-      build: makes the two modules of options none of which is open, but those that the network
-        does not take.
+      build: makes the two modules. Of the options, only those that the network does not take are
+        None.
       image_sizes: the sizes it is defined for, pixels.
       width: its default width.
       norms: normalisations that D may have; the first is the default where a method's is not among
@@ -109,8 +109,8 @@ class NetworkSpec:
         `stylegan2.Generator` documents them.
       has_blocks: whether the features of both networks can be compared by grid: submodules
         `block_0`, `block_1` and so on return feature maps `[N, h, w, C]`, alone or first.
-      macs: `(options, convention)` to the multiplications with an addition that G makes for an
-        image; None where nobody has counted.
+      macs: counts the multiply-accumulates of G for one image, `(options, convention) -> int`, see
+        `stylegan2.macs`; None for no count.
     """
 
     name: str
