@@ -2,7 +2,7 @@
 
 `load(name)` opens a dataset, `batches(dataset, batch_size, seed=...)` iterates over it for ever
 in a seeded order, and `prefetch` moves batches to the device ahead of their use. Images are
-uint8 NHWC inside a dataset and float32 NHWC in [-1, 1] in a batch.
+uint8 NHWC until they are on the device, where `to_float` makes them float32 in [-1, 1].
 
 Importing this module costs nothing: numpy and jax load with what needs them; Pillow,
 tensorflow-datasets, grain and scikit-learn where a dataset does.
@@ -11,24 +11,25 @@ tensorflow-datasets, grain and scikit-learn where a dataset does.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from osgan_jax.data.catalogue import describe, names
+from osgan_jax.data.catalogue import names
 
 if TYPE_CHECKING:
     from osgan_jax.data.dataset import Dataset, from_arrays
     from osgan_jax.data.loading import load
     from osgan_jax.data.pipeline import Batches, batches
     from osgan_jax.data.prefetching import Prefetch, prefetch
+from osgan_jax.data.scaling import to_float
 
 __all__ = [
     'Batches',
     'Dataset',
     'Prefetch',
     'batches',
-    'describe',
     'from_arrays',
     'load',
     'names',
     'prefetch',
+    'to_float',
 ]
 
 _HOMES = {

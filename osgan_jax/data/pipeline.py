@@ -31,7 +31,7 @@ _FOREVER = 2**48
 
 
 class Batches:
-    """An iterator over batches `{'image': float32 [N, H, W, C], 'label': int32 [N]}`.
+    """An iterator over batches `{'image': uint8 [N, H, W, C], 'label': int32 [N]}`.
 
     Made by `batches`. A context manager: leaving it closes it.
 
@@ -77,7 +77,7 @@ class Batches:
             raise
         self._step += 1
         # Copied: grain's array is shared memory, which lives as long as someone holds it.
-        return {'image': to_float(np.asarray(images)), 'label': np.array(labels)}
+        return {'image': np.array(images), 'label': np.array(labels)}
 
     def __enter__(self) -> 'Batches':
         return self
@@ -159,7 +159,7 @@ def batches(
       num_epochs: epochs before StopIteration; None repeats for ever.
 
     Returns:
-      An iterator over `{'image': float32 [N / process_count, H, W, C] in [-1, 1],
+      An iterator over `{'image': uint8 [N / process_count, H, W, C],
       'label': int32 [N / process_count]}`, with `get_state`, `set_state` and `close`.
 
     Raises:
@@ -186,14 +186,6 @@ def batches(
     plan = _Plan(int(seed), int(batch_size), len(dataset), process_index, process_count)
     end = _FOREVER if num_epochs is None else num_epochs * plan.steps_per_epoch
     return Batches(dataset, plan, num_workers, end)
-
-
-def to_float(images: np.ndarray) -> np.ndarray:
-    """Maps uint8 0..255 to float32 -1..1, both ends exactly: x / 127.5 - 1."""
-    result = images.astype(np.float32)
-    result /= 127.5
-    result -= 1.0
-    return result
 
 
 def _end(reader: list[Iterator]) -> None:

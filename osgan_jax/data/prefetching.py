@@ -91,7 +91,7 @@ def prefetch(iterator: Iterator[Any], size: int, put: Callable[[Any], T]) -> Pre
       iterator: the batches; used by a background thread alone from now on, and closed with the
         result. If it has `get_state`, the result has it too.
       size: how many batches to keep ready, at least 1; each holds device memory.
-      put: called in the thread on every batch, typically `jax.device_put`.
+      put: called in the thread on every batch, to move it to the device.
 
     Returns:
       An iterator with `get_state()`, the state matching the batches consumed so far, and

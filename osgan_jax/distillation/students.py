@@ -113,7 +113,7 @@ class DistillJob(Job):
         return _Rows(self.example_batch()) if self.dataset is None else super().open_batches()
 
     def example_batch(self) -> dict[str, np.ndarray]:
-        """A batch of the shapes that `open_batches` gives this process."""
+        """A batch as the step takes this process's rows of it."""
         if self.dataset is not None:
             return super().example_batch()
         rows = self.run.config.batch_size // jax.process_count()

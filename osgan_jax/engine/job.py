@@ -112,7 +112,7 @@ class Job(abc.ABC):
         )
 
     def example_batch(self) -> dict[str, Any]:
-        """A batch of the shapes that `open_batches` gives this process, all zeros."""
+        """A batch as the step takes this process's rows of it, all zeros."""
         rows = self.run.config.batch_size // jax.process_count()
         size, channels = self.dataset.image_size, self.dataset.channels
         images = np.zeros((rows, size, size, channels), np.float32)

@@ -264,5 +264,7 @@ def feed(batches: data.Batches, config: RunConfig, devices: list[jax.Device]) ->
     if config.steps_per_call > 1:
         batches = _Groups(batches, config.steps_per_call)
     return data.prefetch(
-        batches, _PREFETCHED_BATCHES, lambda batch: parallel.put_batch(batch, devices)
+        batches,
+        _PREFETCHED_BATCHES,
+        lambda batch: data.to_float(parallel.put_batch(batch, devices)),
     )

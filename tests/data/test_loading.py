@@ -10,21 +10,16 @@ from osgan_jax.data import catalogue, images, loading, prepare, tfds_source
 from tests.support import prepared
 
 
-def test_names_and_descriptions():
+def test_names():
     assert set(data.names()) == {
         'digits', 'mnist', 'cifar10', 'cifar100', 'celeb_a', 'lsun_church', 'ffhq', 'folder', 'npz',
     }  # fmt: skip
-    for name in (*data.names(), 'tfds:svhn_cropped'):
-        assert data.describe(name).startswith(f'{name}: ')
-    assert '162,770 train' in data.describe('celeb_a')
-    assert 'osgan_jax.data.prepare --dataset=cifar10' in data.describe('cifar10')
 
 
 @pytest.mark.parametrize('name', ['', 'nope', 'tfds:', 'Digits '])
 def test_unknown_names(name):
-    for call in (data.load, data.describe):
-        with pytest.raises(ValueError, match=r'unknown dataset .*choose one of digits, mnist'):
-            call(name)
+    with pytest.raises(ValueError, match=r'unknown dataset .*choose one of digits, mnist'):
+        data.load(name)
 
 
 def test_a_misspelt_name_is_guessed():
@@ -113,9 +108,7 @@ def test_any_tfds_dataset(tmp_path, capfd):
         data.load('tfds:pictures', data_dir=tmp_path, upscale=False)
     with data.batches(dataset, 4, seed=0) as iterator:
         batch = next(iterator)
-    np.testing.assert_array_equal(
-        np.rint((batch['image'][:, 0, 0, 0] + 1) * 127.5).astype(int) % 2, batch['label']
-    )
+    np.testing.assert_array_equal(batch['image'][:, 0, 0, 0] % 2, batch['label'])
 
 
 def test_celeb_a_is_labelled_by_gender(tmp_path):

@@ -107,7 +107,7 @@ def train(
     )
     if progress is not None:
         progress(0, num_steps)
-    with data.prefetch(batches, 2, jax.device_put) as ahead:
+    with data.prefetch(batches, 2, lambda batch: data.to_float(jax.device_put(batch))) as ahead:
         for step, batch in enumerate(ahead):
             params, batch_stats, opt_state = update(params, batch_stats, opt_state, step, batch)
             if step % _WAIT_EVERY == 0:
