@@ -1,4 +1,4 @@
-"""Images as classifiers take them: shifted, mirrored and standardised, on the device."""
+"""Preprocessing of a classifier's images on the device: shifts, mirroring, standardisation."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ Array = jax.Array
 
 
 def standardise(images: Array, mean: Sequence[float], std: Sequence[float]) -> Array:
-    """From images `[N, H, W, C]` in [-1, 1] to (x - mean) / std, of images in [0, 1]."""
+    """Images `[N, H, W, C]` in [-1, 1] as (x - mean) / std, x being the images in [0, 1]."""
     mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
     return (images * 0.5 + (0.5 - mean)) / std
 
@@ -32,15 +32,15 @@ def shift_and_flip(
     edge: bool = False,
     collectives: Collectives = ONE_DEVICE,
 ) -> Array:
-    """Shifts each image by up to `reach` pixels both ways, and mirrors half.
+    """Shifts each image by up to `reach` pixels along both axes, and mirrors half of them.
 
     Args:
       key: random key, the same on all devices.
       images: this device's `[n, H, W, C]` in [-1, 1].
-      reach: 0 leaves them in place.
-      flip: whether any are mirrored.
-      edge: whether what comes in repeats the nearest pixel; otherwise it is black.
-      collectives: of the devices; how many there are does not change what happens to an image.
+      reach: largest shift in pixels; 0 leaves images in place.
+      flip: whether half of the images are mirrored.
+      edge: whether the border repeats the nearest pixel; otherwise it is black.
+      collectives: collectives of the devices; their number does not change an image's shift.
 
     Returns:
       An array like `images`.

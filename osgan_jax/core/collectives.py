@@ -1,7 +1,7 @@
-"""What devices exchange within a step; on one device nothing.
+"""Communication between devices within a step.
 
-What makes an update on several devices equal the update on one is that the loss sees the logits of
-the whole batch: cotangents are then gradients of the global loss, and parameter gradients are
+An update on several devices equals the update on one because every device computes the loss of the
+whole batch's logits. Cotangents are then gradients of the global loss, and parameter gradients are
 summed, not averaged. That holds for any loss, paired and constrained ones included.
 """
 
@@ -19,11 +19,11 @@ AXIS = 'devices'
 
 @dataclasses.dataclass(frozen=True)
 class Collectives:
-    """What an update needs of the other devices; on one device every method does nothing.
+    """Collectives of an update's devices; on one device every method returns its argument.
 
     Attributes:
-      axis_name: the mapped axis, None on one device.
-      size: number of devices along it.
+      axis_name: name of the mapped axis, None on one device.
+      size: number of devices along the axis.
     """
 
     axis_name: str | None = None
@@ -45,8 +45,8 @@ class Collectives:
         """The rows of all devices, `[N, ...]`, with gradients to this device's own part alone."""
         if self.axis_name is None:
             return part
-        # The gradient of an all_gather would add up every device's copy of the same loss; only
-        # this device's rows may be variable here.
+        # The gradient of an all_gather would add up every device's copy of the same loss; here
+        # only this device's rows are variable.
         gathered = jax.lax.all_gather(
             jax.lax.stop_gradient(part), self.axis_name, axis=0, tiled=True
         )
@@ -54,7 +54,7 @@ class Collectives:
         return jax.lax.dynamic_update_slice_in_dim(gathered, part, start, axis=0)
 
     def loss(self, loss: losses.AdversarialLoss) -> losses.AdversarialLoss:
-        """`loss` over the logits of all devices; its gradients are for this device's rows."""
+        """`loss` over the logits of all devices, with gradients to this device's rows."""
         if self.axis_name is None:
             return loss
 

@@ -1,12 +1,12 @@
-"""Differentiable augmentation: what D sees real and fake images through, G's gradient included.
+"""Differentiable augmentation of the real and fake images that D takes.
 
 DiffAugment (Zhao et al. 2020, https://arxiv.org/abs/2006.10738), with the ranges and the rounding
-of its authors' code. Images keep the authors' scale of [-1, 1] and are not clipped afterwards; what
-comes in or is cut out is 0, grey.
+of its authors' code. Images are in the authors' range of [-1, 1] and are not clipped afterwards;
+borders that a shift opens and squares that are cut out are 0, grey.
 
-Every sample is transformed by its own random numbers and sees no other sample, so a discriminator
-of augmented images is as samplewise as the discriminator alone, and one-stage gradients stay exact.
-Both gradients of a step must see the same augmentation: one key a step. Real and fake images take
+Every sample is transformed by random numbers of its own and depends on no other sample. D of
+augmented images is therefore as samplewise as D alone, and one-stage gradients stay exact. Both
+networks' gradients of a step need the same augmentation: one key a step. Real and fake images have
 keys of their own.
 """
 
@@ -23,13 +23,13 @@ Draws = dict[str, Array]
 
 POLICIES = ('color', 'translation', 'cutout')
 
-# Of brightness (added), saturation and contrast (factors).
+# Ranges of brightness (added), saturation and contrast (factors).
 _COLOR_MIN = (-0.5, 0.0, 0.5)
 _COLOR_MAX = (0.5, 2.0, 1.5)
 
 
 def check(policies: Sequence[str]) -> None:
-    """Raises ValueError unless the names are of `POLICIES`, each at most once."""
+    """Raises ValueError unless each name is one of `POLICIES` and given once."""
     for name in policies:
         if name not in POLICIES:
             raise ValueError(f'augment={name!r}: expected any of {", ".join(POLICIES)}')
@@ -47,13 +47,13 @@ def augment(
     *,
     collectives: Collectives = ONE_DEVICE,
 ) -> Array:
-    """Transforms each image at random, by the policies in the order given.
+    """Transforms each image at random, by the policies in their order.
 
     Args:
       key: random key, the same on all devices.
       images: this device's `[n, H, W, C]` in [-1, 1], of a floating-point dtype.
-      policies: of `POLICIES`; none leaves the images as they are.
-      collectives: of the devices; how many there are does not change what happens to an image.
+      policies: names from `POLICIES`; none leaves the images as they are.
+      collectives: collectives of the devices; their number does not change an image's result.
 
     Returns:
       An array like `images`; 'color' may leave [-1, 1].
@@ -71,13 +71,13 @@ def draw(
     *,
     collectives: Collectives = ONE_DEVICE,
 ) -> Draws:
-    """The random numbers of `augment`, apart from it for batches that are taken in parts.
+    """The random numbers of `augment`, for batches that are then augmented in parts.
 
     Args:
       key: random key, the same on all devices.
-      shape: of this device's images, `[n, H, W, C]`.
-      policies: of `POLICIES`; what one draws does not depend on the others.
-      collectives: of the devices.
+      shape: shape of this device's images, `[n, H, W, C]`.
+      policies: names from `POLICIES`; the numbers of one do not depend on the others.
+      collectives: collectives of the devices.
 
     Returns:
       This device's rows, an array for each policy: 'color' `[n, 3]` float32, brightness in
@@ -116,9 +116,9 @@ def transform(draws: Draws, images: Array, policies: Sequence[str]) -> Array:
     """Transforms images by given random numbers.
 
     Args:
-      draws: as `draw` gives them, of as many rows as images.
+      draws: result of `draw`, with as many rows as images.
       images: `[n, H, W, C]` in [-1, 1], of a floating-point dtype.
-      policies: in the order in which they are applied.
+      policies: names from `POLICIES`, in the order of application.
 
     Returns:
       An array like `images`.
@@ -136,7 +136,7 @@ def transform(draws: Draws, images: Array, policies: Sequence[str]) -> Array:
 
 
 def _share(size, parts: int):
-    """A part of a size in whole pixels, halves rounded up."""
+    """One of `parts` equal parts of a size in pixels, rounded, halves up."""
     return (2 * size + parts) // (2 * parts)
 
 

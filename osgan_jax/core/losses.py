@@ -39,7 +39,7 @@ class AdversarialLoss:
     """One adversarial objective. A loss of your own is one more such value.
 
     Attributes:
-      name: what it is called in logs and error messages.
+      name: name in logs and error messages.
       discriminator: `(s_real, s_fake, state=None) -> scalar`, L_D, minimised by D.
       generator: `(s_real, s_fake, state=None) -> scalar`, L_G, minimised by G; its gradient is
         taken with respect to `s_fake` only (`s_real` is constant for G).
@@ -84,7 +84,7 @@ def minimax() -> AdversarialLoss:
 def wasserstein() -> AdversarialLoss:
     """The critic's estimate of the earth mover's distance (WGAN); symmetric.
 
-    L_D = E[s_fake] - E[s_real], L_G = -E[s_fake]. The Lipschitz bound is the trainer's business:
+    L_D = E[s_fake] - E[s_real], L_G = -E[s_fake]. The trainer keeps D Lipschitz:
     WGAN clips D's weights to +-0.01 after each step.
     """
 
@@ -149,9 +149,9 @@ def geometric(*, slope: float = 0.0, linear_generator: bool = False) -> Adversar
     L_G = E[m(1 - s_fake)].
 
     Args:
-      slope: Table S1's k, in [0, 1): what is left of the slope beyond the margin. The paper gives
-        no value; 0 is the plain hinge of the geometric-GAN paper and bounds L_D from below.
-      linear_generator: use L_G = -E[s_fake], the geometric-GAN paper's own.
+      slope: Table S1's k, in [0, 1): slope of m where u < 0. The paper gives no value; 0 is the
+        plain hinge of the geometric-GAN paper and bounds L_D from below.
+      linear_generator: whether L_G is -E[s_fake], as in the geometric-GAN paper.
 
     Raises:
       ValueError: if `slope` is outside [0, 1).
@@ -179,7 +179,7 @@ def geometric(*, slope: float = 0.0, linear_generator: bool = False) -> Adversar
 
 
 def relativistic() -> AdversarialLoss:
-    """Real and fake are compared in pairs (RelGAN).
+    """Cross-entropy of the difference of a real and a fake logit (RelGAN).
 
     L_D = 2 E[softplus(s_fake - s_real)], L_G = 2 E[softplus(s_real - s_fake)]; sample i of the
     real batch is paired with sample i of the fake one, so both must have the same shape.
@@ -252,7 +252,7 @@ def fisher(*, rho: float = 1e-6) -> AdversarialLoss:
 
 
 def boundary_seeking() -> AdversarialLoss:
-    """The generator aims at D's decision boundary (BGAN); gamma = s_fake / sigmoid(s_fake).
+    """Cross-entropy, with G at D's decision boundary (BGAN); gamma = s_fake / sigmoid(s_fake).
 
     L_D = E[softplus(-s_real)] + E[softplus(s_fake)], L_G = E[s_fake^2] / 2, since
     log D - log(1 - D) is the logit itself.

@@ -2,11 +2,11 @@
 
 A pullback is linear in its cotangent. If no layer of D mixes samples, the gradient that reaches
 fake sample i is its logit's cotangent times something that does not depend on the loss (Eq. 7 and
-S7 of Shen et al., "Training Generative Adversarial Networks in One Stage", CVPR 2021). So one
-backward pass with the cotangents that D needs also holds what G needs, up to one number a sample,
+S7 of Shen et al., "Training Generative Adversarial Networks in One Stage", CVPR 2021). One
+backward pass with D's cotangents therefore gives G's gradient too, up to one factor a sample,
 gamma_i = (dL_G/ds_i) / (dL_D/ds_i), applied where the gradient leaves D.
 
-This module knows jax and nothing else: any library's models fit.
+This module depends on jax alone: models of any library fit.
 """
 
 from collections.abc import Callable
@@ -36,7 +36,7 @@ class Grads(NamedTuple):
 
 
 class Info(NamedTuple):
-    """What a step has computed besides the gradients.
+    """Results of a pass besides the gradients.
 
     Attributes:
       loss_d: L_D, a float32 scalar.
@@ -46,8 +46,8 @@ class Info(NamedTuple):
       s_real: D's logits for the real batch, float32.
       s_fake: D's logits for the fake batch, float32.
       fake: the generated batch `[N, ...]`.
-      aux_generator: what `generate` returned beside the batch.
-      aux_discriminator: what `discriminate` returned beside the logits.
+      aux_generator: the `aux` of `generate`.
+      aux_discriminator: the `aux` of `discriminate`.
       loss_state: the loss's state after this step.
     """
 
@@ -67,14 +67,15 @@ def split_cotangent(
 ) -> tuple[Array, Array]:
     """Splits two cotangents of the same logits into one carrier and a per-sample ratio.
 
-    The carrier is what travels back through D; G's share is recovered as gamma times whatever
-    arrives. The published forms (Eq. 9, S8) divide by c_d or by 1 - gamma, which is 0 / 0 for a
-    saturated hinge and for any sigmoid loss past a logit of -88. Here the carrier is floored at
-    2^-40 |c_g| instead: G's gradient stays exact and D's is off by at most that.
+    The carrier is the cotangent that D's backward pass takes; gamma times the gradient that arrives
+    at the images is G's. The published forms (Eq. 9, S8) divide by c_d or by 1 - gamma, which is
+    0 / 0 for a saturated hinge and for any sigmoid loss past a logit of -88. Here the carrier is
+    floored at 2^-40 |c_g| instead: G's gradient stays exact, and D's cotangent is off by at most
+    that.
 
     Args:
-      c_d: dL_D/ds, what D must receive, any shape.
-      c_g: dL_G/ds, what G must receive, same shape.
+      c_d: dL_D/ds, D's cotangent, of any shape.
+      c_g: dL_G/ds, G's cotangent, of the same shape.
       dtype: the logits' own dtype where it is narrower than float32: the carrier is rounded to it
         before gamma is taken, so that the rounding is D's alone and G's gradient stays exact.
 
@@ -111,20 +112,20 @@ def one_stage_grads(
 ) -> tuple[Grads, Info]:
     """Both networks' gradients from one forward and one backward pass through D (Algorithm 1).
 
-    Equal to computing grad(L_D) and grad(L_G) separately, for a D that treats samples one by one;
-    with a symmetric loss gamma is -1 for every sample and D may be anything that keeps real and
-    fake samples apart.
+    They equal grad(L_D) and grad(L_G) computed separately, for a D that treats samples one by one.
+    With a symmetric loss gamma is -1 for every sample, and D may be any that keeps real and fake
+    samples apart.
 
-    Called outside jit with an asymmetric loss, it checks D by one extra pullback (see
-    `check_samplewise`). Inside jit there are no numbers to look at: call `check_samplewise` once
+    Outside jit, with an asymmetric loss, D is checked by two more pullbacks (see
+    `check_samplewise`). Inside jit there are no values to check: call `check_samplewise` once
     beforehand, as the trainer here does.
 
     Args:
       loss: the objective.
-      generate: `params_g -> (fake, aux)` with `fake` of shape `[N, ...]`. Pure; it closes over z,
-        labels, batch statistics, keys.
+      generate: `params_g -> (fake, aux)` with `fake` of shape `[N, ...]`. A pure function, closed
+        over z, labels, batch statistics, keys.
       discriminate: `(params_d, fake) -> ((s_real, s_fake), aux)`, logits of shape `[N]` (or
-        `[N, 1]`); closes over the real batch.
+        `[N, 1]`). A pure function, closed over the real batch.
       params_g: G's parameters.
       params_d: D's parameters.
       loss_state: the loss's state, for losses that have one.
@@ -141,22 +142,22 @@ def one_stage_grads(
     (s_real, s_fake), pull_d, aux_d = jax.vjp(discriminate, params_d, fake, has_aux=True)
     _check_logits(loss, s_real, s_fake, fake)
     if not loss.symmetric and not isinstance(s_fake, jax.core.Tracer):
-        _check_pullback(pull_d, s_real, s_fake)
+        _check_reach(*_reach(pull_d, s_real, s_fake))
 
-    terms = _cotangents(loss, s_real, s_fake, loss_state)
+    cotangents = _cotangents(loss, s_real, s_fake, loss_state)
     if loss.symmetric:
         # One ratio for the whole batch: no division, and samples may see each other inside D.
-        carrier, gamma = terms.c_d, -jnp.ones(fake.shape[0], jnp.float32)
+        carrier, gamma = cotangents.c_d, -jnp.ones(fake.shape[0], jnp.float32)
     else:
-        carrier, gamma = split_cotangent(terms.c_d, terms.c_g, dtype=s_fake.dtype)
+        carrier, gamma = split_cotangent(cotangents.c_d, cotangents.c_g, dtype=s_fake.dtype)
         gamma = gamma.reshape(fake.shape[0])
-    grad_d, d_fake = pull_d((terms.r.astype(s_real.dtype), carrier.astype(s_fake.dtype)))
+    grad_d, d_fake = pull_d((cotangents.r.astype(s_real.dtype), carrier.astype(s_fake.dtype)))
     scale = gamma.reshape((-1,) + (1,) * (fake.ndim - 1))
     d_fake, loss_g = _add_auxiliary(
-        scale * d_fake.astype(jnp.float32), terms.loss_g, auxiliary, fake
+        scale * d_fake.astype(jnp.float32), cotangents.loss_g, auxiliary, fake
     )
     (grad_g,) = pull_g(d_fake)
-    info = _info(loss, terms, loss_g, gamma, s_real, s_fake, fake, aux_g, aux_d, loss_state)
+    info = _info(loss, cotangents, loss_g, gamma, s_real, s_fake, fake, aux_g, aux_d, loss_state)
     return Grads(grad_g, grad_d), info
 
 
@@ -172,9 +173,11 @@ def shared_forward_grads(
 ) -> tuple[Grads, Info]:
     """Both networks' gradients from one forward pass and two pullbacks; exact for any D.
 
-    The second pullback carries only G's cotangent and only its input gradient is used. Where
+    The second pullback takes G's cotangent, and only its input gradient is used. Where
     `discriminate` applies D to the real and the fake batch separately, the compiler drops the real
-    half of it. Arguments, returns: as `one_stage_grads`, with logits of any shape `[N, ...]`.
+    half of it.
+
+    Args, returns: as `one_stage_grads`, with logits of any shape `[N, ...]`.
 
     Raises:
       ValueError: if the logits do not lead with the batch.
@@ -183,33 +186,33 @@ def shared_forward_grads(
     (s_real, s_fake), pull_d, aux_d = jax.vjp(discriminate, params_d, fake, has_aux=True)
     _check_batch_axis(s_fake, fake)
 
-    terms = _cotangents(loss, s_real, s_fake, loss_state)
-    grad_d, _ = pull_d((terms.r.astype(s_real.dtype), terms.c_d.astype(s_fake.dtype)))
-    _, d_fake = pull_d((jnp.zeros_like(s_real), terms.c_g.astype(s_fake.dtype)))
-    d_fake, loss_g = _add_auxiliary(d_fake, terms.loss_g, auxiliary, fake)
+    cotangents = _cotangents(loss, s_real, s_fake, loss_state)
+    grad_d, _ = pull_d((cotangents.r.astype(s_real.dtype), cotangents.c_d.astype(s_fake.dtype)))
+    _, d_fake = pull_d((jnp.zeros_like(s_real), cotangents.c_g.astype(s_fake.dtype)))
+    d_fake, loss_g = _add_auxiliary(d_fake, cotangents.loss_g, auxiliary, fake)
     (grad_g,) = pull_g(d_fake)
     gamma = None
     if s_fake.size == fake.shape[0]:
-        gamma = split_cotangent(terms.c_d, terms.c_g)[1].reshape(fake.shape[0])
-    info = _info(loss, terms, loss_g, gamma, s_real, s_fake, fake, aux_g, aux_d, loss_state)
+        gamma = split_cotangent(cotangents.c_d, cotangents.c_g)[1].reshape(fake.shape[0])
+    info = _info(loss, cotangents, loss_g, gamma, s_real, s_fake, fake, aux_g, aux_d, loss_state)
     return Grads(grad_g, grad_d), info
 
 
 def check_samplewise(discriminate: Discriminate, params_d: PyTree, fake: Array) -> None:
-    """Raises unless D treats every sample by itself, one logit each.
+    """Raises unless D treats samples one by one and gives one logit a sample.
 
-    It looks at gradients, not at layer names: a one-hot cotangent on one fake logit must reach
-    that sample alone, and one on a real logit must reach no fake sample. Costs two pullbacks; call
-    it once, outside jit, on a batch of at least two.
+    The check is of gradients, not of layer names: a one-hot cotangent on a fake logit must reach
+    that sample alone, and one on a real logit must reach no fake sample. It costs two pullbacks;
+    call it once, outside jit.
 
     Args:
       discriminate: as for `one_stage_grads`.
       params_d: D's parameters.
-      fake: any batch `[N, ...]`, N >= 2, of the shape D takes; random values will do.
+      fake: any batch `[N, ...]`, N >= 2, in the shape that D takes, such as random values.
 
     Raises:
       ValueError: if D gives several logits a sample or mixes samples (BatchNorm, minibatch
-        standard deviation), naming which samples were reached and by how much; or if N < 2.
+        standard deviation), naming the samples that were reached and by how much; or if N < 2.
     """
     if fake.shape[0] < 2:
         raise ValueError('check_samplewise: needs a batch of at least 2 samples to tell them apart')
@@ -220,11 +223,13 @@ def check_samplewise(discriminate: Discriminate, params_d: PyTree, fake: Array) 
         (s_real, s_fake), pull_d, _ = jax.vjp(discriminate, params_d, fake, has_aux=True)
         return _reach(pull_d, s_real, s_fake)
 
-    # Compiled: layer by layer a large network takes minutes.
+    # Compiled, because a large network takes minutes layer by layer.
     _check_reach(*jax.jit(reach)(params_d, fake))
 
 
-class _Terms(NamedTuple):
+class _Cotangents(NamedTuple):
+    """Both losses, and their gradients with respect to the logits."""
+
     loss_d: Array
     loss_g: Array
     r: Array
@@ -232,14 +237,14 @@ class _Terms(NamedTuple):
     c_g: Array
 
 
-def _cotangents(loss, s_real, s_fake, loss_state) -> _Terms:
+def _cotangents(loss, s_real, s_fake, loss_state) -> _Cotangents:
     # float32 even when the networks run in bfloat16: gamma is a ratio of differences of logits.
     s_real, s_fake = s_real.astype(jnp.float32), s_fake.astype(jnp.float32)
     loss_d, (r, c_d) = jax.value_and_grad(loss.discriminator, argnums=(0, 1))(
         s_real, s_fake, loss_state
     )
     loss_g, c_g = jax.value_and_grad(loss.generator, argnums=1)(s_real, s_fake, loss_state)
-    return _Terms(loss_d, loss_g, r, c_d, c_g)
+    return _Cotangents(loss_d, loss_g, r, c_d, c_g)
 
 
 def _add_auxiliary(d_fake, loss_g, auxiliary, fake):
@@ -249,10 +254,10 @@ def _add_auxiliary(d_fake, loss_g, auxiliary, fake):
     return d_fake.astype(fake.dtype), loss_g
 
 
-def _info(loss, terms, loss_g, gamma, s_real, s_fake, fake, aux_g, aux_d, loss_state) -> Info:
+def _info(loss, cotangents, loss_g, gamma, s_real, s_fake, fake, aux_g, aux_d, loss_state) -> Info:
     s_real, s_fake = s_real.astype(jnp.float32), s_fake.astype(jnp.float32)
     return Info(
-        loss_d=terms.loss_d,
+        loss_d=cotangents.loss_d,
         loss_g=loss_g,
         gamma=gamma,
         s_real=s_real,
@@ -294,12 +299,8 @@ def _check_logits(loss, s_real, s_fake, fake) -> None:
         )
 
 
-def _check_pullback(pull_d, s_real, s_fake) -> None:
-    _check_reach(*_reach(pull_d, s_real, s_fake))
-
-
 def _reach(pull_d, s_real, s_fake) -> tuple[Array, Array]:
-    """How much of a one-hot cotangent arrives at each fake sample: on a fake, on a real logit."""
+    """Largest gradient at each fake sample, `[N]`, of the first fake and the first real logit."""
     n = s_fake.shape[0]
     one_fake = jnp.zeros_like(s_fake).at[0].set(1)
     one_real = jnp.zeros_like(s_real).at[0].set(1)
@@ -320,7 +321,7 @@ def _check_reach(own: Array, from_real: Array) -> None:
     }
     worst = max(mixed, key=mixed.get)
     # Rows that no cotangent enters stay exactly zero through every layer that keeps samples apart,
-    # so any value at all is a leak: no tolerance to choose.
+    # so any other value shows a mixing layer; there is no tolerance to choose.
     if mixed[worst] > 0:
         raise ValueError(
             f'one_stage needs a discriminator that treats samples one by one, but here the logit '

@@ -5,8 +5,8 @@ al. 2017, https://arxiv.org/abs/1704.00028), path length (Karras et al. 2020,
 https://arxiv.org/abs/1912.04958, section 3.2) and BigGAN's orthogonal regularisation (Brock et al.
 2019, https://arxiv.org/abs/1809.11096, Eq. 3).
 
-The first four differentiate a gradient: they are dear, and taken lazily, every k steps with k times
-the weight (Karras et al. 2020, section 3.1).
+The first four differentiate a gradient and are expensive. Lazy regularisation takes them at every
+k-th step with k times the weight (Karras et al. 2020, section 3.1).
 """
 
 import dataclasses
@@ -18,10 +18,10 @@ import jax.numpy as jnp
 
 Array = jax.Array
 PyTree = Any
-Judge = Callable[[Array], Array]
+Discriminate = Callable[[Array], Array]
 
 PATH_DECAY = 0.01
-# Path lengths are taken on a part of the batch.
+# Path lengths are computed of every second sample of a batch, a smaller batch as StyleGAN2's.
 PATH_SHRINK = 2
 
 
@@ -33,10 +33,10 @@ class Penalties:
       r1: gamma of R1.
       r2: gamma of R2.
       gradient_penalty: weight of WGAN-GP's.
-      penalty_every: steps between those three, which are D's.
+      penalty_every: steps between penalties of D, which are the three above.
       path_length: weight of the path length penalty.
-      path_length_every: steps between those.
-      orthogonal: weight of orthogonal regularisation of G, at every step.
+      path_length_every: steps between path length penalties.
+      orthogonal: weight of orthogonal regularisation of G, which is at every step.
     """
 
     r1: float = 0.0
@@ -49,86 +49,86 @@ class Penalties:
 
     @property
     def of_discriminator(self) -> bool:
-        """Whether D has any."""
+        """Whether D has penalties."""
         return bool(self.r1 or self.r2 or self.gradient_penalty)
 
     @property
     def is_lazy(self) -> bool:
-        """Whether some steps have more to do than others."""
+        """Whether some steps have penalties that others have not."""
         return max(self.discriminator_every, self.generator_every) > 1
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What is kept of them from step to step."""
+        """Names of the values that a training state keeps."""
         of_discriminator = ('penalty_d',) if self.of_discriminator else ()
         return of_discriminator + (('penalty_g', 'path_length') if self.path_length else ())
 
     @property
     def discriminator_every(self) -> int:
-        """Steps between optimiser steps for D's penalties, 0 without."""
+        """Steps between optimiser steps for D's penalties, 0 without any."""
         return self.penalty_every if self.of_discriminator else 0
 
     @property
     def generator_every(self) -> int:
-        """Steps between optimiser steps for G's lazy penalty, 0 without."""
+        """Steps between optimiser steps for the path length penalty, 0 without one."""
         return self.path_length_every if self.path_length else 0
 
 
-def squared_gradient(judge: Judge, images: Array) -> Array:
-    """`|d judge_n / d images_n|^2` for each sample.
+def squared_gradient(discriminate: Discriminate, images: Array) -> Array:
+    """`|d s_n / d images_n|^2` of each sample, s being its logit.
 
     Args:
-      judge: images to logits `[n]`, sample by sample.
+      discriminate: `images [n, H, W, C] -> logits [n]`, sample by sample.
       images: `[n, H, W, C]`.
 
     Returns:
       `[n]` float32. Where samples see each other, the gradient is that of the sum of all logits.
     """
-    gradient = jax.grad(lambda x: jnp.sum(judge(x)))(images)
+    gradient = jax.grad(lambda x: jnp.sum(discriminate(x)))(images)
     return jnp.sum(jnp.square(gradient.astype(jnp.float32)), axis=(1, 2, 3))
 
 
-def r1(judge: Judge, images: Array, gamma: float) -> Array:
-    """`gamma / 2` times the squared gradient at each image, `[n]`; R2 where images are fake."""
-    return gamma / 2 * squared_gradient(judge, images)
+def r1(discriminate: Discriminate, images: Array, gamma: float) -> Array:
+    """R1, `gamma / 2 * squared_gradient`, `[n]`; R2 where the images are fake."""
+    return gamma / 2 * squared_gradient(discriminate, images)
 
 
 def gradient_penalty(
-    judge: Judge, real: Array, fake: Array, mixture: Array, weight: float
+    discriminate: Discriminate, real: Array, fake: Array, mixture: Array, weight: float
 ) -> Array:
-    """WGAN-GP's penalty of each sample: the gradient's norm is to be 1 between real and fake.
+    """WGAN-GP's penalty of each sample: the gradient's norm between real and fake images minus 1.
 
     Args:
-      judge: images to logits `[n]`.
-      real: `[n, H, W, C]`.
-      fake: as many.
-      mixture: `[n]` in [0, 1], where on the way from fake to real.
-      weight: of the penalty; the authors' is 10.
+      discriminate: `images -> logits [n]`.
+      real: real images `[n, H, W, C]`.
+      fake: fake images `[n, H, W, C]`.
+      mixture: share of the real image `[n]`, in [0, 1].
+      weight: weight of the penalty; the authors' is 10.
 
     Returns:
       `[n]` float32.
     """
     share = mixture.reshape(-1, 1, 1, 1)
-    square = squared_gradient(judge, share * real + (1 - share) * fake)
+    square = squared_gradient(discriminate, share * real + (1 - share) * fake)
     # The root has no derivative at 0.
     norm = jnp.sqrt(jnp.maximum(square, 1e-12))
     return weight * jnp.square(norm - 1)
 
 
-def path_lengths(draw: Callable[[Array], Array], latents: Array, noise: Array) -> Array:
-    """How far a random direction of images moves with the latents: `|J^T y|` of each sample.
+def path_lengths(render: Callable[[Array], Array], latents: Array, noise: Array) -> Array:
+    """Path lengths `|J^T y|`, with J the images' Jacobian by the latents and y a random direction.
 
     Args:
-      draw: latents to images `[n, H, W, C]`.
+      render: `latents -> images [n, H, W, C]`, sample by sample.
       latents: `[n, W]`, or a vector for each layer, `[n, L, W]`, whose squares are then averaged
         over the layers.
-      noise: standard normal `[n, H, W, C]`; y is it divided by the root of the number of pixels.
+      noise: standard normal `[n, H, W, C]`; y is the noise over the root of the number of pixels.
 
     Returns:
       `[n]` float32.
     """
     y = noise / jnp.sqrt(noise.shape[1] * noise.shape[2])
-    gradient = jax.grad(lambda x: jnp.sum(draw(x) * y))(latents)
+    gradient = jax.grad(lambda x: jnp.sum(render(x) * y))(latents)
     square = jnp.sum(jnp.square(gradient.astype(jnp.float32)), axis=-1)
     if square.ndim > 1:
         square = jnp.mean(square, axis=1)
@@ -136,11 +136,11 @@ def path_lengths(draw: Callable[[Array], Array], latents: Array, noise: Array) -
 
 
 def orthogonal(params: PyTree) -> Array:
-    """Sum over kernels of the squared products of different filters; labels' embeddings aside.
+    """Sum over kernels of the squared inner products of different filters.
 
     Args:
-      params: G's parameters. Kernels are those called so; their last axis counts filters, of
-        transposed convolutions inputs.
+      params: G's parameters. Kernels are those whose name ends so, embeddings of labels excepted;
+        their last axis is that of filters (of inputs in transposed convolutions).
 
     Returns:
       A scalar: sum of `|W^T W * (1 - I)|^2`.

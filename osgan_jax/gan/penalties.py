@@ -40,25 +40,26 @@ def of_discriminator(
             fake, _ = context.apply_generator(state.params_g, state.stats_g, inputs, key)
 
         def penalty(params_d):
-            def logits(draws: diffaugment.Draws, images: Array) -> Array:
+            def discriminate(draws: diffaugment.Draws, images: Array) -> Array:
                 images = context.augment(draws, images)
-                return context.apply_discriminator(params_d, state.stats_d, images, inputs.labels)[
-                    0
-                ]
+                logits, _ = context.apply_discriminator(
+                    params_d, state.stats_d, images, inputs.labels
+                )
+                return logits
 
-            score_real = functools.partial(logits, inputs.augment_real)
-            score_fake = functools.partial(logits, inputs.augment_fake)
+            discriminate_real = functools.partial(discriminate, inputs.augment_real)
+            discriminate_fake = functools.partial(discriminate, inputs.augment_fake)
             values = jnp.zeros(inputs.row.shape)
             if weights.r1:
-                values += regularizers.r1(score_real, inputs.real, weights.r1)
+                values += regularizers.r1(discriminate_real, inputs.real, weights.r1)
             if weights.r2:
-                values += regularizers.r1(score_fake, fake, weights.r2)
+                values += regularizers.r1(discriminate_fake, fake, weights.r2)
             if weights.gradient_penalty:
                 rows = inputs.row.shape[0] * context.collectives.size
                 mixture_key = jax.random.fold_in(key, inputs.row[0])
                 mixture = context.collectives.own_part(jax.random.uniform(mixture_key, (rows,)))
                 values += regularizers.gradient_penalty(
-                    score_real, inputs.real, fake, mixture, weights.gradient_penalty
+                    discriminate_real, inputs.real, fake, mixture, weights.gradient_penalty
                 )
             return context.mean_share(values)
 

@@ -79,7 +79,7 @@ class LPIPS(nn.Module):
         x = (x - jnp.array(SHIFT)) / jnp.array(SCALE)
         total = jnp.zeros(images_a.shape[0])
         for index, tap in enumerate(vgg16.VGG16(self.width, name='vgg16')(x)):
-            a, b = jnp.split(_normalize(tap), 2)
+            a, b = jnp.split(_normalise(tap), 2)
             kernel = self.param(
                 f'lin{index}', nn.initializers.constant(1 / tap.shape[3]), tap.shape[3:]
             )
@@ -87,7 +87,7 @@ class LPIPS(nn.Module):
         return total
 
 
-def _normalize(x: jax.Array) -> jax.Array:
+def _normalise(x: jax.Array) -> jax.Array:
     """Brings the vectors of `[N, H, W, C]` to length 1, those of length 0 aside."""
     square = jnp.sum(jnp.square(x), axis=3, keepdims=True)
     # The root of 0 has no derivative, and ReLUs do leave whole vectors at 0.
