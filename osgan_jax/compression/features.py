@@ -78,7 +78,7 @@ def distance(
 
 
 def create_adapters(
-    key: Array, student: dict[int, Any], teacher: dict[int, Any], asked: Sequence[str]
+    key: Array, student: dict[int, Any], teacher: dict[int, Any], chosen: Sequence[str]
 ) -> PyTree:
     """Kernels from a student's channels to its teacher's.
 
@@ -86,17 +86,17 @@ def create_adapters(
       key: random key.
       student: features, or their shapes, by grid.
       teacher: likewise.
-      asked: grids as text; none for the three largest.
+      chosen: grids in pixels, as text; none for the three largest.
 
     Raises:
       ValueError: for a grid that the networks have not.
     """
-    grids = [int(each) for each in asked if each != 'out']
+    grids = [int(each) for each in chosen if each != 'out']
     missing = [grid for grid in grids if grid not in student]
     if missing:
         known = ', '.join(map(str, sorted(student)))
         raise ValueError(f'imitated={missing[0]}: the blocks have grids of {known} pixels')
-    if not grids and not asked:
+    if not grids and not chosen:
         grids = sorted(student)[-3:]
     kernels = {}
     for grid, own in zip(grids, jax.random.split(key, max(1, len(grids))), strict=False):

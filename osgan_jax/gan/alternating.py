@@ -29,10 +29,13 @@ PyTree = Any
 def step(
     context: StepContext, terms: Terms, state: TrainState, batch: Batch, *, eager: bool = False
 ) -> tuple[TrainState, Metrics]:
-    """A step of D, then of G; the state after it, and metrics.
+    """A step of D, then of G.
 
     With `eager`, G's stage also computes the gradients of D's weights, as a framework without a
-    compiler does; `unused` is their squared norm.
+    compiler does; the metric `unused` is their squared norm.
+
+    Returns:
+      The state after the step, and metrics.
     """
     state, loss_d, logits = _step_discriminator(context, terms, state, batch)
     state, loss_g, unused = _step_generator(context, terms, state, batch, eager=eager)

@@ -1,6 +1,5 @@
 """A step that updates G and D together, from the same parameters: one_stage, shared_forward."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -36,13 +35,16 @@ def step(
     state: TrainState,
     batch: Batch,
     *,
-    grads_of: Callable[..., tuple[one_stage.Grads, one_stage.Info]],
+    shared_forward: bool = False,
 ) -> tuple[TrainState, Metrics]:
-    """A step of both networks; the state after it, and metrics.
+    """A step of both networks by one pullback, or by two with `shared_forward`.
 
-    `grads_of` is `one_stage.one_stage_grads`, which passes forward, splits the cotangents and pulls
-    them back, or `one_stage.shared_forward_grads`.
+    Returns:
+      The state after the step, and metrics.
     """
+    differentiate_both = one_stage.one_stage_grads
+    if shared_forward:
+        differentiate_both = one_stage.shared_forward_grads
     key = context.key(state, STAGE_D)
     inputs = context.draw_inputs(state, batch, STAGE_D)
 
@@ -53,7 +55,7 @@ def step(
         def discriminate(params_d, fake):
             return context.discriminate(params_d, stats.d, inputs, fake)
 
-        grads, info = grads_of(
+        grads, info = differentiate_both(
             context.loss,
             generate,
             discriminate,
@@ -84,7 +86,7 @@ def step(
 
     logits = samples.s_real, samples.s_fake
     metrics = context.metrics(state, objective_d.loss, objective_g.loss, *logits)
-    if grads_of is one_stage.one_stage_grads:
+    if not shared_forward:
         metrics |= gamma_metrics(context.collectives.whole(samples.gamma))
     loss_state = context.loss.update(state.loss_state, *logits)
     return state.replace(step=state.step + 1, loss_state=loss_state), metrics

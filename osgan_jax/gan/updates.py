@@ -11,7 +11,6 @@ from typing import Any, Protocol
 
 import jax
 
-from osgan_jax.core import one_stage
 from osgan_jax.core.collectives import ONE_DEVICE, Collectives
 from osgan_jax.gan import alternating, model, simultaneous
 from osgan_jax.gan.model import GAN, TrainState
@@ -22,9 +21,9 @@ PyTree = Any
 Step = Callable[[StepContext, Terms, TrainState, Batch], tuple[TrainState, Metrics]]
 
 STEPS: dict[str, Step] = {
-    'one_stage': functools.partial(simultaneous.step, grads_of=one_stage.one_stage_grads),
+    'one_stage': simultaneous.step,
     'two_stage': alternating.step,
-    'shared_forward': functools.partial(simultaneous.step, grads_of=one_stage.shared_forward_grads),
+    'shared_forward': functools.partial(simultaneous.step, shared_forward=True),
     'two_stage_eager': functools.partial(alternating.step, eager=True),
 }
 
