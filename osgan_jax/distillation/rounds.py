@@ -26,19 +26,22 @@ from osgan_jax.core.collectives import ONE_DEVICE, Collectives
 from osgan_jax.distillation import objectives
 from osgan_jax.distillation.config import DistillConfig, TeacherConfig
 from osgan_jax.distillation.learners import Learner, LearnerState, State
+from osgan_jax.networks.classifiers import Outputs
 
 Array = jax.Array
 PyTree = Any
 Metrics = dict[str, Array]
 Outcome = tuple[State, Metrics]
-Round = Callable[..., Outcome]
+Step = Callable[[State, PyTree], Outcome]
+Round = Callable[[State, PyTree, PyTree], Outcome]
+Loss = Callable[[Outputs], Array]
 
 # With zeros for real logits, the student's loss is the mean of the fake ones and the generator's is
 # minus that: a symmetric loss, so the student may mix samples (BatchNorm).
 _DISAGREEMENT = losses.get('wasserstein')
 
 
-def make_supervised(config: TeacherConfig, student: Learner, collectives: Collectives) -> Round:
+def make_supervised(config: TeacherConfig, student: Learner, collectives: Collectives) -> Step:
     """One step of a classifier on labelled images: `(state, batch) -> (state, metrics)`.
 
     `batch` holds this device's `image` `[n, H, W, C]` in [-1, 1] and `label` `[n]`. Metrics: loss
@@ -134,13 +137,15 @@ class RoundContext:
         )
         return classifier_inputs.standardise(images, config.mean, config.std)
 
-    def apply_student(self, student: LearnerState, params: PyTree, images: Array):
+    def apply_student(
+        self, student: LearnerState, params: PyTree, images: Array
+    ) -> tuple[Outputs, PyTree]:
         """The student's outputs and its new statistics."""
         return self.student.module.apply(
             {'params': params, **student.stats}, images, train=True, mutable=['batch_stats']
         )
 
-    def apply_teacher(self, variables: PyTree, images: Array):
+    def apply_teacher(self, variables: PyTree, images: Array) -> Outputs:
         """The teacher's outputs."""
         return self.teacher.apply(variables, images, train=False)
 
@@ -152,12 +157,12 @@ class RoundContext:
             {'params': params, **generator.stats}, z, train=True, mutable=['batch_stats']
         )
 
-    def disagreement(self, targets, outputs) -> Array:
+    def disagreement(self, targets: Outputs, outputs: Outputs) -> Array:
         """The disagreement of teacher and student, `[n]`."""
         measure = {'l1': objectives.l1, 'kl': objectives.kl}[self.config.disagreement]
         return measure(targets.logits, outputs.logits)
 
-    def agreement(self, targets, outputs) -> Array:
+    def agreement(self, targets: Outputs, outputs: Outputs) -> Array:
         """The share of images that teacher and student assign to the same class."""
         return self.mean(jnp.argmax(targets.logits, -1) == jnp.argmax(outputs.logits, -1))
 
@@ -169,8 +174,10 @@ class RoundContext:
         updates, opt = learner.optimizer.update(grads, state.opt, state.params)
         return LearnerState(optax.apply_updates(state.params, updates), stats, opt)
 
-    def update_student(self, student: LearnerState, images: Array, loss):
-        """Updates the student by `loss: outputs -> [n]`; also returns loss and outputs."""
+    def update_student(
+        self, student: LearnerState, images: Array, loss: Loss
+    ) -> tuple[LearnerState, Array, Outputs]:
+        """Updates the student by a loss of each sample; returns its mean and the outputs too."""
 
         def objective(params):
             outputs, stats = self.apply_student(student, params, images)
@@ -181,11 +188,11 @@ class RoundContext:
         return self.apply_gradients(self.student, student, grads, stats), value, outputs
 
     def imitate(
-        self, student: LearnerState, images: Array, targets
+        self, student: LearnerState, images: Array, targets: Outputs
     ) -> tuple[LearnerState, Metrics]:
         """Updates the student towards the teacher's outputs on images."""
 
-        def loss(outputs):
+        def loss(outputs: Outputs) -> Array:
             value = self.disagreement(targets, outputs)
             if self.config.attention:
                 transfer = objectives.attention(targets.activations, outputs.activations)
@@ -210,8 +217,8 @@ class RoundContext:
         student = state.student.replace(stats=stats_s)
         return state.replace(generator=generator, student=student), value
 
-    def repeat(self, step, state: State) -> Outcome:
-        """`step: (state, index) -> (state, metrics)`, student_steps times; the last metrics."""
+    def repeat(self, step: Callable[[State, Array], Outcome], state: State) -> Outcome:
+        """Makes `student_steps` steps `(state, index) -> outcome`; the metrics are the last's."""
         indices = jnp.arange(self.config.student_steps)
         unroll = self.config.student_steps if self.unroll else 1
         state, metrics = jax.lax.scan(step, state, indices, unroll=unroll)
