@@ -49,15 +49,16 @@ def update_discriminator(
         params, opt = apply_gradients(gan.optimizer_d, grads, state.opt_d, state.params_d)
         return state.replace(params_d=params, opt_d=opt)
 
+    def descend_penalties(state: TrainState) -> TrainState:
+        return descend(*penalties.discriminator_gradients(context, state, inputs))
+
     every = gan.penalties.discriminator_every
     grads = context.collectives.sum(grads)
     if every == 1:
-        state, of_penalties = penalties.of_discriminator(context, state, inputs)
+        state, of_penalties = penalties.discriminator_gradients(context, state, inputs)
         grads = optax.tree.add(grads, of_penalties)
     state = descend(state, grads).replace(stats_d=stats)
-    state = _every_kth_step(
-        every, lambda state: descend(*penalties.of_discriminator(context, state, inputs)), state
-    )
+    state = _every_kth_step(every, descend_penalties, state)
     if gan.weight_clip:
         bound = gan.weight_clip
         clipped = jax.tree.map(lambda p: jnp.clip(p, -bound, bound), state.params_d)
@@ -78,18 +79,19 @@ def update_generator(
         params, opt = apply_gradients(gan.optimizer_g, grads, state.opt_g, state.params_g)
         return state.replace(params_g=params, opt_g=opt)
 
+    def descend_penalty(state: TrainState) -> TrainState:
+        return descend(*penalties.generator_gradients(context, state, inputs))
+
     every = gan.penalties.generator_every
     grads = context.collectives.sum(grads)
     if weight := gan.penalties.orthogonal:
         of_weights = jax.grad(regularizers.orthogonal)(state.params_g)
         grads = optax.tree.add_scale(grads, weight, of_weights)
     if every == 1:
-        state, of_penalties = penalties.of_generator(context, state, inputs)
-        grads = optax.tree.add(grads, of_penalties)
+        state, of_penalty = penalties.generator_gradients(context, state, inputs)
+        grads = optax.tree.add(grads, of_penalty)
     state = descend(state, grads).replace(stats_g=stats)
-    state = _every_kth_step(
-        every, lambda state: descend(*penalties.of_generator(context, state, inputs)), state
-    )
+    state = _every_kth_step(every, descend_penalty, state)
     return _average(context, state) if gan.ema_decay else state
 
 

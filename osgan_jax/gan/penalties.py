@@ -1,4 +1,4 @@
-"""Values and gradients of D's and G's penalties, over the parts of a step and its devices."""
+"""Gradients of D's and G's penalties, over the parts of a batch and the devices."""
 
 import functools
 from collections.abc import Callable
@@ -22,14 +22,13 @@ Array = jax.Array
 PyTree = Any
 
 
-def of_discriminator(
+def discriminator_gradients(
     context: StepContext, state: TrainState, inputs: Inputs
 ) -> tuple[TrainState, PyTree]:
-    """R1, R2 and the gradient penalty, all `penalty_every` steps' worth.
+    """Gradients of R1, R2 and WGAN-GP's penalty, times `penalty_every`.
 
     Returns:
-      The state with the new value of `penalty_d`, and the gradients of D's parameters, summed over
-      devices.
+      The state with the new `penalty_d`, and gradients like D's parameters, summed over devices.
     """
     weights = context.gan.penalties
     key = context.key(state, STAGE_PENALTY_D)
@@ -71,14 +70,14 @@ def of_discriminator(
     return state, optax.tree.scale(weights.penalty_every, grads)
 
 
-def of_generator(
+def generator_gradients(
     context: StepContext, state: TrainState, inputs: Inputs
 ) -> tuple[TrainState, PyTree]:
-    """The path length penalty, all `path_length_every` steps' worth.
+    """Gradients of the path length penalty, times `path_length_every`.
 
     Returns:
-      The state with the new values of `penalty_g` and `path_length`, and the gradients of G's
-      parameters, summed over devices.
+      The state with the new `penalty_g` and `path_length`, and gradients like G's parameters,
+      summed over devices.
     """
     weights = context.gan.penalties
     key = context.key(state, STAGE_PENALTY_G)
@@ -110,9 +109,9 @@ def of_generator(
 def _latents_and_render(
     context: StepContext, params_g: PyTree, stats_g: PyTree, inputs: Inputs, key: Array
 ) -> tuple[Array, Callable[[Array], Array]]:
-    """What path lengths are measured from, and images `[n, H, W, C]` as a function of it.
+    """Latents of G, and its images `[n, H, W, C]` as a function of them.
 
-    These are the styles of a generator that has them, and the latents of any other.
+    The latents are styles `[n, L, W]` where G has styles, and z `[n, Z]` elsewhere.
     """
     generator = context.gan.generator
     if not context.gan.network.has_styles:
