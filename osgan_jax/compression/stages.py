@@ -21,7 +21,7 @@ from osgan_jax.compression import objectives
 from osgan_jax.compression.config import CompressConfig
 from osgan_jax.compression.teachers import Teacher
 from osgan_jax.core.collectives import ONE_DEVICE, Collectives
-from osgan_jax.gan import model, optimisers, updates
+from osgan_jax.gan import model, optimisers, simultaneous, updates
 from osgan_jax.gan.model import GAN, TrainState
 from osgan_jax.gan.step_context import (
     STAGE_D,
@@ -187,7 +187,7 @@ def _make_fixed(
         state = optimisers.update_generator(context, state, objective.grads, stats_g, inputs)
         metrics = context.metrics(state, loss_d, objective.loss, *logits)
         if config.scheme == 'one_stage':
-            metrics |= {'gamma': jnp.zeros(()), 'floored': jnp.zeros(())}
+            metrics |= simultaneous.gamma_metrics(jnp.zeros(1))
         return state.replace(step=state.step + 1), metrics
 
     return step

@@ -13,6 +13,8 @@ from osgan_jax.gan.terms import Objective, TermInputs, Terms, differentiate
 
 Array = jax.Array
 
+_QUANTILES = (5, 50, 95)  # of gamma, in per cent
+
 
 class _Both(NamedTuple):
     """The statistics, or the objectives, of both networks."""
@@ -93,13 +95,17 @@ def step(
 
 
 def gamma_metrics(gamma: Array) -> Metrics:
-    """The mean of gamma `[n]` over samples whose carrier is above its floor, and the others' share.
+    """Mean and quantiles of gamma `[n]` over samples whose carrier is above its floor.
 
-    At the floor |gamma| is 2^40 by construction and would be all that a mean shows.
+    At the floor |gamma| is 2^40 by construction and would be all that a mean shows. `floored` is
+    the share of those samples; where there are no others, the rest is 0.
     """
     floored = jnp.abs(gamma) > 0.5 / one_stage.CARRIER_FLOOR
     count = jnp.maximum(jnp.sum(~floored), 1)
+    quantiles = jnp.nanquantile(jnp.where(floored, jnp.nan, gamma), jnp.array(_QUANTILES) / 100)
+    quantiles = jnp.where(jnp.all(floored), 0, quantiles)
     return {
         'gamma': jnp.sum(jnp.where(floored, 0, gamma)) / count,
         'floored': jnp.mean(floored.astype(jnp.float32)),
+        **{f'gamma_q{q:02}': value for q, value in zip(_QUANTILES, quantiles, strict=True)},
     }

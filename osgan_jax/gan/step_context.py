@@ -209,6 +209,11 @@ class StepContext:
             jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), samples),
         )
 
+    def ranking_accuracy(self, s_real: Array, s_fake: Array) -> Array:
+        """The share of all pairs of a real and a fake image whose real one has the higher logit."""
+        s_real, s_fake = self.collectives.whole(s_real), self.collectives.whole(s_fake)
+        return jnp.mean((s_real[:, None] > s_fake).astype(jnp.float32))
+
     def metrics(
         self, state: TrainState, loss_d: Array, loss_g: Array, s_real: Array, s_fake: Array
     ) -> Metrics:
@@ -218,5 +223,6 @@ class StepContext:
             'loss_g': loss_g,
             'logit_real': self.mean(s_real),
             'logit_fake': self.mean(s_fake),
+            'accuracy_d': self.ranking_accuracy(s_real, s_fake),
             **(state.penalties or {}),
         }

@@ -65,8 +65,10 @@ def make_update(
       device's `image` `[n, H, W, C]` in [-1, 1] and `label` `[n]`; n fake images are made for n
       real ones. `terms` are added to both objectives; `constants` are what they read, such as the
       parameters of a teacher. `metrics` are float32 scalars, the same on all devices: loss_d,
-      loss_g, logit_real, logit_fake, and under one_stage gamma (mean over samples whose carrier is
-      above its floor) and floored (share of the others); with penalties their newest values.
+      loss_g, logit_real, logit_fake, accuracy_d (share of pairs of a real and a fake image that D
+      ranks rightly); under one_stage gamma, gamma_q05, gamma_q50 and gamma_q95 (mean and quantiles
+      over samples whose carrier is above its floor) and floored (share of the others); with
+      penalties their newest values.
 
     Raises:
       ValueError: for an unknown scheme; for one_stage with an asymmetric loss and a D that mixes

@@ -12,7 +12,7 @@ import pytest
 from flax import linen as nn
 
 from osgan_jax.core import collectives, losses, one_stage
-from osgan_jax.gan import config, methods, model, simultaneous, updates
+from osgan_jax.gan import config, methods, model, simultaneous, step_context, updates
 from osgan_jax.runtime import parallel
 from tests.support import models, small
 
@@ -117,8 +117,10 @@ def test_update_equals_the_textbook_step(scheme, method):
     assert models.relative_error(new.params_d, params_d) < 1e-6
     assert int(new.step) == 1
     chex.assert_tree_all_finite(metrics)
-    expected = {'loss_d', 'loss_g', 'logit_real', 'logit_fake'}
-    assert set(metrics) == expected | ({'gamma', 'floored'} if scheme == 'one_stage' else set())
+    expected = {'loss_d', 'loss_g', 'logit_real', 'logit_fake', 'accuracy_d'}
+    if scheme == 'one_stage':
+        expected |= {'gamma', 'gamma_q05', 'gamma_q50', 'gamma_q95', 'floored'}
+    assert set(metrics) == expected
 
 
 @pytest.mark.parametrize('scheme', config.SCHEMES)
@@ -226,6 +228,22 @@ def test_gamma_metrics_leave_the_floor_out():
     metrics = simultaneous.gamma_metrics(gamma)
     np.testing.assert_allclose(metrics['gamma'], -2.0)
     np.testing.assert_allclose(metrics['floored'], 0.5)
+    quantiles = [metrics[name] for name in ('gamma_q05', 'gamma_q50', 'gamma_q95')]
+    # Between -3 and -1, linearly.
+    np.testing.assert_allclose(quantiles, [-2.9, -2.0, -1.1], rtol=1e-6)
+
+
+def test_gamma_metrics_are_finite_where_all_carriers_are_at_the_floor():
+    metrics = simultaneous.gamma_metrics(jnp.full(3, 2.0**40))
+    assert metrics.pop('floored') == 1
+    assert set(map(float, metrics.values())) == {0.0}
+
+
+def test_d_ranks_each_real_image_against_each_fake_one():
+    context = step_context.StepContext(small.build()[0], collectives.ONE_DEVICE)
+    s_real, s_fake = jnp.array([1.0, 3.0]), jnp.array([0.0, 2.0, 4.0, 1.0])
+    # By hand: 1 is above 0 alone, 3 above all but 4; equal logits are not ranked rightly.
+    np.testing.assert_allclose(context.ranking_accuracy(s_real, s_fake), 4 / 8)
 
 
 def test_unknown_scheme_and_options():
