@@ -74,7 +74,9 @@ def _default(each: Declaration) -> str:
     default = '' if each.otherwise is None else f'default: {_shown(each.otherwise)}'
     if decided and default:
         return f'{default}, unless {decided}'
-    return default or (decided and f'default: {decided}')
+    if default or decided:
+        return default or f'default: {decided}'
+    return '' if 'by default' in each.help else 'default: none'
 
 
 def _shown(value: object) -> str:

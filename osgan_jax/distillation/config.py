@@ -68,6 +68,13 @@ class _ClassifierConfig(RunConfig):
         group='data',
         at_least=0,
     )
+    eval_every: int | None = field(
+        None,
+        'steps or rounds between measurements of the accuracy; by default a twentieth of all',
+        group='evaluation',
+        at_least=1,
+        may_change=True,
+    )
     learning_rate: float | None = field(
         None,
         "learning rate of the classifier's optimiser",

@@ -73,6 +73,8 @@ def test_every_flag_says_its_default_its_range_and_its_values(shown):
             assert 'required' in said[name]
         elif each.default not in (None, ()) and not isinstance(each.default, bool | tuple):
             assert f'default: {each.default}' in said[name]
+        else:
+            assert 'default' in said[name]
 
 
 def test_the_command_is_shown_as_it_is_typed(shown):
