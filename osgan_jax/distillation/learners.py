@@ -56,7 +56,7 @@ class State:
       step: number of finished rounds, int32 scalar.
       student: the classifier that is trained; of a teacher's own training, the teacher.
       generator: None where data are used.
-      key: of all random numbers; each step folds its number in.
+      key: PRNG key of the run; each step folds its number in.
     """
 
     step: jax.Array
@@ -130,14 +130,14 @@ def create(
     def initialise(key):
         key_s, key_g, key = jax.random.split(key, 3)
         images = jnp.zeros((2, config.image_size, config.image_size, config.channels))
-        made = None
+        generator_state = None
         if generator is not None:
             z = jnp.zeros((2, config.latent_dim))
-            made = _initial(generator, generator.module.init(key_g, z, train=False))
+            generator_state = _initial(generator, generator.module.init(key_g, z, train=False))
         return State(
             step=jnp.zeros((), jnp.int32),
             student=_initial(student, student.module.init(key_s, images, train=False)),
-            generator=made,
+            generator=generator_state,
             key=key,
         )
 
@@ -162,7 +162,7 @@ def _optimizer(
     updates: int,
     weight_decay: float = 0.0,
 ) -> optax.GradientTransformation:
-    """SGD or Adam with the configuration's schedule; `updates` are made a step."""
+    """SGD or Adam with the configuration's schedule, for `updates` of them a step."""
     parts = []
     distills = isinstance(config, DistillConfig)
     if distills and config.clip_norm:

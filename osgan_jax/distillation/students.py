@@ -1,4 +1,4 @@
-"""Distilling: a student learns to do what a frozen teacher does."""
+"""Distillation: a student learns the outputs of a frozen teacher."""
 
 import dataclasses
 import os
@@ -74,22 +74,22 @@ class DistillJob(Job):
                 raise ValueError('give --teacher, the workdir of a run of experiments.teacher')
             with messages.announced(f'Reading the teacher in {self.config.teacher}'):
                 self.teacher = classifiers.load(self.config.teacher)
-        self.constants, taught = self.teacher.variables, self.teacher.run
+        self.constants, teacher_run = self.teacher.variables, self.teacher.run
         config = self.config
         if config.dataset is None:
             names = ('dataset', 'data_dir', 'split', 'test_split', 'test_data_dir', 'upscale')
-            values = {name: getattr(taught.config, name) for name in names}
+            values = {name: getattr(teacher_run.config, name) for name in names}
             config = dataclasses.replace(config, **values)
         self._open_data(config)
         num_examples = 0 if self.dataset is None else len(self.dataset)
         resolved = resolve_student(
             config,
             network=self.teacher.architecture,
-            teacher=taught.config,
+            teacher=teacher_run.config,
             num_examples=num_examples,
             digest=self.teacher.digest(),
         )
-        return runs.Run(resolved, taught.num_classes, taught.class_names, num_examples)
+        return runs.Run(resolved, teacher_run.num_classes, teacher_run.class_names, num_examples)
 
     def build(self) -> tuple[learners.State, Update]:
         """A fresh student, its generator where there is one, and the round."""
@@ -125,12 +125,12 @@ class DistillJob(Job):
         return self._flops
 
     def describe(self, flops: float | None) -> list[tuple[str, str | None]]:
-        """Who learns what from whom, and how."""
+        """The teacher, its student, and how the student learns."""
         config, teacher = self.run.config, self.teacher
         source, updates = 'real images', f'{config.student_steps} of the student'
         if self._generator is not None:
-            made = f'{config.generator}, {self._generator_size} parameters'
-            source = f'{made}, maximises {config.disagreement} of the logits'
+            network = f'{config.generator}, {self._generator_size} parameters'
+            source = f'{network}, maximises {config.disagreement} of the logits'
             updates += ', 1 of the generator'
         origin = teacher.run.config
         trained = origin.dataset if isinstance(origin, TeacherConfig) else 'distilled itself'

@@ -17,7 +17,7 @@ from osgan_jax.engine.job import Job, Update
 from osgan_jax.gan import model
 from osgan_jax.reporting.summary import human
 
-# Images whose channels' mean and standard deviation are taken for a dataset's.
+# Images from which the mean and standard deviation of a dataset's channels are estimated.
 _STATISTICS_IMAGES = 5_000
 
 
@@ -172,9 +172,9 @@ def check_labelled(dataset: data.Dataset) -> None:
 
 
 def check_alike(dataset: data.Dataset, test: data.Dataset) -> None:
-    """Raises ValueError if two parts do not have the same kind of images and classes."""
-    kind = lambda d: (d.image_size, d.channels, d.num_classes)  # noqa: E731
-    if kind(dataset) != kind(test):
+    """Raises ValueError unless two parts have the same shape of images and number of classes."""
+    shape = lambda d: (d.image_size, d.channels, d.num_classes)  # noqa: E731
+    if shape(dataset) != shape(test):
         raise ValueError(
             f'{describe(dataset)}, and to be measured on {describe(test)}: sizes, channels and '
             'classes must be the same'

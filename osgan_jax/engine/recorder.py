@@ -12,7 +12,7 @@ from osgan_jax import reporting
 from osgan_jax.engine.runs import Run
 from osgan_jax.io import atomic
 
-# TensorBoard shows about ten of a run's images, however many there are.
+# TensorBoard shows about ten of a run's images, however many are written.
 _EVENT_IMAGES = 32
 
 # The files that a run replaces.

@@ -67,6 +67,7 @@ def run(job: Job) -> Result:
         run holds the directory.
     """
     if job.config.deterministic:
+        # A launcher has asked already, before the processes met, which starts jax.
         settings.request_determinism()
     settings.set_precision(job.config.precision)
     with processes.peer_errors(), contextlib.ExitStack() as stack:

@@ -6,7 +6,7 @@ from osgan_jax import data
 
 _CELLS = 8  # a side; noise of single pixels does not count as diversity
 _REAL_IMAGES = 256
-_NONE = 1e-6  # real images this much alike raise no alarm
+_IDENTICAL = 1e-6  # real images of less diversity raise no alarm
 _SHARE = 0.2
 _PATIENCE = 5
 
@@ -48,7 +48,7 @@ class Alarm:
         self.real = diversity(images / 127.5 - 1) if count > 1 else 0.0
         self._share, self._patience = share, patience
         self._low_since: list[int] = []
-        self._said = False
+        self._reported = False
 
     @property
     def is_low(self) -> bool:
@@ -62,7 +62,7 @@ class Alarm:
           step: number of finished updates.
           images: `[N, H, W, C]` in [-1, 1].
         """
-        if self._said or len(images) < 2 or self.real < _NONE:
+        if self._reported or len(images) < 2 or self.real < _IDENTICAL:
             return None
         value = diversity(images)
         if value >= self._share * self.real:
@@ -71,7 +71,7 @@ class Alarm:
         self._low_since.append(step)
         if len(self._low_since) < self._patience:
             return None
-        self._said = True
+        self._reported = True
         return (
             f'samples have been far more alike than real images since step {self._low_since[0]} '
             f'(diversity {value:.3g}, of the real {self.real:.3g}): the generator seems to have '

@@ -169,7 +169,7 @@ class GANJob(Job):
     def open_recorder(
         self, start: int, flops: float | None, check: Callable[[], None]
     ) -> GANRecorder:
-        """The recorder, and what evaluates where that is asked for."""
+        """The recorder, which keeps the best checkpoint where evaluations are asked for."""
         del flops  # no figure of its own
         config = self.run.config
         chosen = None

@@ -24,7 +24,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
       OSError: it cannot be written there; the error names `path`.
     """
     path = pathlib.Path(path)
-    temporary = path.with_name(f'.{path.name}.{secrets.token_hex(8)}.tmp')
+    temporary = path.with_name(_temporary(path.name, secrets.token_hex(8)))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Not tempfile, whose files are private: the mode is that of any new file.
@@ -52,5 +52,10 @@ def remove_unfinished(path: str | os.PathLike[str]) -> None:
       path: its last part may be a pattern, as `step_*.png`.
     """
     path = pathlib.Path(path)
-    for temporary in path.parent.glob(f'.{path.name}.*.tmp'):
+    for temporary in path.parent.glob(_temporary(path.name, '*')):
         temporary.unlink(missing_ok=True)
+
+
+def _temporary(name: str, unique: str) -> str:
+    """The name of a temporary file that takes the place of `name`."""
+    return f'.{name}.{unique}.tmp'

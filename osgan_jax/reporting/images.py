@@ -8,22 +8,22 @@ from numpy.typing import ArrayLike
 
 from osgan_jax.io import atomic
 
-_MID_GREY = 128  # what a non-finite pixel is drawn as
+_MID_GREY = 128  # a non-finite pixel
 _VISIBLE = 64  # pixels a tile should have on screen
 
 
 def to_uint8(images: ArrayLike) -> np.ndarray:
-    """Maps [-1, 1] to 0..255, rounding to nearest; clips what lies outside.
+    """Maps [-1, 1] to 0..255, rounding to nearest; values outside are clipped.
 
     Args:
-        images: floats of any shape in [-1, 1]. Non-finite values become mid grey, so that a
-            diverged run can still be looked at. uint8 is returned as it is.
+      images: floats of any shape in [-1, 1]. Non-finite values become mid grey, so that a
+        diverged run can still be looked at. uint8 is returned as it is.
 
     Returns:
-        uint8 of the same shape.
+      uint8 of the same shape.
 
     Raises:
-        ValueError: an integer type other than uint8.
+      ValueError: an integer type other than uint8.
     """
     images = np.asarray(images)
     if images.dtype == np.uint8:
@@ -47,17 +47,17 @@ def grid(
     """Lays images out row by row, with white lines between and around them.
 
     Args:
-        images: `[N, H, W, C]`, C 1 or 3, floats in [-1, 1] or uint8; N at least 1.
-        columns: images a row; None makes the grid as square as possible, wider rather than taller.
-        padding: width of the lines in pixels, at least 0.
-        scale: each pixel is drawn as a square of this side, at least 1.
+      images: `[N, H, W, C]`, C 1 or 3, floats in [-1, 1] or uint8; N at least 1.
+      columns: images a row; None makes the grid as square as possible, wider rather than taller.
+      padding: width of the lines in pixels, at least 0.
+      scale: each pixel is drawn as a square of this side, at least 1.
 
     Returns:
-        uint8 `[rows * (H * scale + padding) + padding, columns * (W * scale + padding) + padding,
-        C]`. Places without an image are white.
+      uint8 `[rows * (H * scale + padding) + padding, columns * (W * scale + padding) + padding,
+      C]`. Places without an image are white.
 
     Raises:
-        ValueError: a shape or number out of range.
+      ValueError: a shape or number out of range.
     """
     images = np.asarray(images)
     if images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape:
@@ -84,13 +84,13 @@ def save_png(path: str | os.PathLike[str], image: ArrayLike, *, scale: int = 1) 
     """Writes one image as PNG, whole or not at all.
 
     Args:
-        path: the file; its directory is created.
-        image: `[H, W]` or `[H, W, 1]` (saved as grey), or `[H, W, 3]`; floats in [-1, 1] or uint8.
-        scale: each pixel is drawn as a square of this side, at least 1.
+      path: the file; its directory is created.
+      image: `[H, W]` or `[H, W, 1]` (saved as grey), or `[H, W, 3]`; floats in [-1, 1] or uint8.
+      scale: each pixel is drawn as a square of this side, at least 1.
 
     Raises:
-        ValueError: another shape, or scale below 1.
-        OSError: the file cannot be written.
+      ValueError: another shape, or scale below 1.
+      OSError: the file cannot be written.
     """
     from PIL import Image
 

@@ -2,7 +2,7 @@
 
 A line is `{"step": 200, "loss_d": 0.51, ...}`. What depends on the clock would differ between an
 interrupted and an uninterrupted run, so it belongs in a second log (`filename='timing.jsonl'`).
-A log has at most `MOST_LINES`: one that would grow longer keeps every second of its lines.
+A log has at most `MAX_LINES`: one that would grow longer keeps every second of its lines.
 JSON has no NaN: non-finite values are written as the strings "NaN", "Infinity", "-Infinity".
 """
 
@@ -20,8 +20,8 @@ import numpy as np
 from osgan_jax.io import atomic
 from osgan_jax.reporting import thinning
 
-MOST_LINES = 100_000
-"""In a log, some 20 MB. A curve has no use for more."""
+MAX_LINES = 100_000
+"""Lines of a log, some 20 MB; a curve cannot show more."""
 
 _NON_FINITE = {'NaN', 'Infinity', '-Infinity'}
 
@@ -30,17 +30,17 @@ class MetricsLog:
     """Appends metrics to `workdir/filename`; each line is flushed when it is written.
 
     Args:
-        workdir: the run's directory, created.
-        filename: which log.
-        resume_step: lines of later steps are removed, because they will be written again: the
-            restored step when resuming, 0 when a run starts (anew). None keeps every whole line.
-            A last line torn by a kill is removed in any case.
-        every: steps between two lines, None if that is not known; then the log has no bound.
-        at_most: lines, at least 2. A log that has as many keeps half of them, those at twice the
-            distance, and takes further ones at that distance alone.
+      workdir: the run's directory, created.
+      filename: which log.
+      resume_step: the step that the run goes on from, 0 for a fresh one. Lines of later steps are
+        removed: they will be written again. None keeps every whole line. A last line torn by a kill
+        is always removed.
+      every: steps between two lines; None if they are not known, and the log has no bound.
+      at_most: lines, at least 2. A full log keeps half of its lines, those at twice the distance,
+        and takes further ones at that distance alone.
 
     Raises:
-        OSError: the file cannot be read or written.
+      OSError: the file cannot be read or written.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class MetricsLog:
         *,
         filename: str = 'metrics.jsonl',
         every: int | None = None,
-        at_most: int = MOST_LINES,
+        at_most: int = MAX_LINES,
     ):
         self.path = pathlib.Path(workdir) / filename
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,15 +69,15 @@ class MetricsLog:
         """Appends one line, unless it lies between those that a long log keeps.
 
         Args:
-            step: number of finished updates.
-            metrics: scalars by name: numbers, or arrays of one element (on device or not).
+          step: number of finished updates.
+          metrics: scalars by name: numbers, or arrays of one element (on device or not).
 
         Returns:
-            Whether the line was appended.
+          Whether the line was appended.
 
         Raises:
-            ValueError: a metric is called 'step' or is not a scalar.
-            OSError: the disk is full.
+          ValueError: a metric is called 'step' or is not a scalar.
+          OSError: the disk is full.
         """
         if 'step' in metrics:
             raise ValueError("a metric cannot be called 'step'; that is the first argument.")
@@ -99,8 +99,8 @@ class MetricsLog:
         """Whether the line of a step is one to keep, and thins the log where they now lie apart."""
         if self._every is None:
             return True
-        # Of the step alone, so that an interrupted run leaves what a whole one leaves. No line is
-        # of step 0, which the distance counts.
+        # It depends on the step alone, so that an interrupted run leaves what a whole one leaves.
+        # The distance counts step 0, which has no line.
         apart = thinning.distance(step, self._every, self._at_most + 1)
         if apart != self._apart:
             self._file.close()
@@ -114,16 +114,16 @@ def read(path: str | os.PathLike[str], at_most: int | None = None) -> dict[str, 
     """Reads a log into one array per name.
 
     Args:
-        path: a file written by `MetricsLog`; it may be being written.
-        at_most: how many lines of a longer log to make out, at least 1: every k-th, and the last
-            beside them. What costs time is making them out. None is all.
+      path: a file written by `MetricsLog`; it may be being written.
+      at_most: lines of a longer log to parse, which is what takes time: every k-th, at most so
+        many, and the last. At least 1; None parses all.
 
     Returns:
-        `{'step': int64 [lines], name: float64 [lines], ...}`. NaN where a line lacks that name.
-        `{'step': []}` where there is no line.
+      `{'step': int64 [lines], name: float64 [lines], ...}`. NaN where a line lacks that name.
+      `{'step': []}` where there is no line.
 
     Raises:
-        FileNotFoundError: there is no such file.
+      FileNotFoundError: there is no such file.
     """
     lines = [record for _, record in _lines(pathlib.Path(path), at_most)]
     names = dict.fromkeys(name for record in lines for name in record if name != 'step')
@@ -179,7 +179,7 @@ def _spread(file: BinaryIO, at_most: int) -> Iterator[bytes]:
 
 
 def _rewrite(path: pathlib.Path, keeps: Callable[[int], bool]) -> None:
-    """Rewrites the log without torn or unreadable lines and those of steps that it is to lose."""
+    """Rewrites the log without torn and unreadable lines, and those of steps not to keep."""
     if not path.exists():
         return
     kept = b''.join(raw for raw, record in _lines(path) if keeps(record['step']))

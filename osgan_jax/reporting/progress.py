@@ -16,22 +16,23 @@ _REDRAW = 0.25  # seconds between two drawings of the bar
 
 
 class Progress:
-    """Shows step, rates, metrics, time taken and left.
+    """Shows the step, rates, metrics, and the time taken and left.
 
     On a terminal: a bar and a line of numbers, redrawn at most four times a second. Elsewhere (a
     file, a pipe, a job's log): one plain line every `every_seconds`, no control characters.
 
-    The first update only starts the clock, so that compiling does not count into the rate; the
-    rate is that of the last 30 seconds.
+    The rate is that of the last 30 seconds. The first update only starts its clock, so that
+    compiling does not count. Rich draws the bar; the numbers are computed here, for plain lines and
+    timing.jsonl need them too.
 
     Args:
-        total_steps: where training ends.
-        initial_step: where this process begins, above 0 when resuming.
-        batch_size: real images a step, over all devices.
-        every_seconds: interval of the plain lines.
-        seconds_left: what is left of the time given, where time may end it before the steps do.
-        file: where to write, None is standard output.
-        clock: seconds, monotonic.
+      total_steps: where training ends.
+      initial_step: where this process begins, above 0 when resuming.
+      batch_size: real images a step, over all devices.
+      every_seconds: interval of the plain lines.
+      seconds_left: seconds of the time limit that are left; None without a limit.
+      file: where to write, None is standard output.
+      clock: seconds, monotonic.
     """
 
     def __init__(
@@ -84,12 +85,12 @@ class Progress:
         return self.steps_per_second * self._batch_size
 
     def update(self, step: int, metrics: Mapping[str, Any] | None = None) -> None:
-        """Notes that `step` updates are finished.
+        """Sets the number of finished updates and redraws if that is due.
 
         Args:
-            step: number of finished updates.
-            metrics: scalars to show, numbers or arrays of one element; None keeps the last ones.
-                They are read only when they are shown, so a device is not waited for every step.
+          step: number of finished updates.
+          metrics: words and scalars (numbers, or arrays of one element) to show; None keeps the
+            last ones. An array is read only when it is shown: not every step waits for a device.
         """
         now = self._clock()
         first = not self._marks
@@ -107,7 +108,7 @@ class Progress:
             self._draw()
 
     def close(self) -> None:
-        """Shows the last state and what the whole took. Safe to call twice."""
+        """Shows the last step, the time taken and the mean rates. Safe to call twice."""
         if self._closed:
             return
         self._closed = True
@@ -134,7 +135,7 @@ class Progress:
         return text if left is None else f'{text}, {duration(left)} left'
 
     def _left(self) -> float | None:
-        """Seconds to the end, as far as they are known."""
+        """Seconds to the end; None while they are not known."""
         rate = self.steps_per_second
         ends = [(self._total - self._step) / rate] if rate > 0 else []
         if self._seconds_left is not None:
@@ -142,7 +143,7 @@ class Progress:
         return max(0.0, min(ends)) if ends else None
 
     def _share(self) -> float:
-        """How much is done, 0 to 1."""
+        """The finished share, 0 to 1."""
         if self._seconds_left is None:
             return self._step / max(1, self._total)
         elapsed = self._clock() - self._start
@@ -188,14 +189,14 @@ def _live(file: TextIO):
     console = Console(file=file, highlight=False)
     if console.is_dumb_terminal:
         return None
-    # Redrawn from update() alone: a thread of its own would read device arrays behind our back.
+    # update() alone redraws it: a thread of its own would read device arrays at any moment.
     live = Live(console=console, auto_refresh=False)
     live.start()
     return live
 
 
 def _bar(progress: Progress):
-    """What the display shows: the bar with its place and times, the numbers below."""
+    """The bar between its place and times, with the numbers below."""
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table

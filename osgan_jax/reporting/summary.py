@@ -1,4 +1,7 @@
-"""The one-screen table a run opens with."""
+"""The one-screen table that a run opens with.
+
+Plain text: rich.table would fold paths, read brackets as markup and be no shorter.
+"""
 
 import textwrap
 from collections.abc import Iterable, Mapping
@@ -12,12 +15,12 @@ def human(value: float, unit: str = '') -> str:
     """A number with three significant digits and a decimal prefix.
 
     Args:
-        value: any real number.
-        unit: what it counts, e.g. 'FLOP'.
+      value: any real number.
+      unit: what it counts, e.g. 'FLOP'.
 
     Returns:
-        `human(12_656_257) == '12.7 M'`, `human(3.2e9, 'FLOP') == '3.2 GFLOP'`,
-        `human(512, 'B') == '512 B'`.
+      `human(12_656_257) == '12.7 M'`, `human(3.2e9, 'FLOP') == '3.2 GFLOP'`,
+      `human(512, 'B') == '512 B'`.
     """
     for factor, prefix in _PREFIXES:
         # 999,960 is 1 M, not 1000 k: the limit is where three digits round up.
@@ -30,13 +33,13 @@ def summary(fields: Mapping[str, Any] | Iterable[tuple[str, Any]], title: str = 
     """Lays names and values out as a table of two columns, in the order given.
 
     Args:
-        fields: names and values. A string is shown as it is, an int with thousands separators, a
-            float with four digits, a bool as yes or no, a pair `(number, unit)` through `human`;
-            a sequence of strings is joined by commas; a field that is None is left out.
-        title: the first line.
+      fields: names and values. A string is shown as it is, an int with thousands separators, a
+        float with four digits, a bool as yes or no, a pair `(number, unit)` through `human`;
+        a sequence of strings is joined by commas; a field that is None is left out.
+      title: the first line.
 
     Returns:
-        Lines of at most 88 characters (unless one word is longer), without a newline at the end.
+      Lines of at most 88 characters (unless one word is longer), without a newline at the end.
     """
     items = fields.items() if isinstance(fields, Mapping) else fields
     rows = [(name, _text(value)) for name, value in items if value is not None]

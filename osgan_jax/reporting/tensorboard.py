@@ -12,16 +12,16 @@ from numpy.typing import ArrayLike
 
 from osgan_jax.reporting import images
 
-_said = False
+_warned = False
 
 
 class TensorBoard:
     """Writes event files to `workdir/tensorboard`; does nothing where tensorboardX is missing.
 
     Args:
-        workdir: the run's directory.
-        resume_step: TensorBoard hides what was written for later steps before; None hides nothing.
-        warn: called with one line, once a process, if tensorboardX is missing.
+      workdir: the run's directory.
+      resume_step: TensorBoard hides earlier events of later steps; None hides none.
+      warn: called with one line, once a process, if tensorboardX is missing.
     """
 
     def __init__(
@@ -35,10 +35,10 @@ class TensorBoard:
         try:
             import tensorboardX
         except ImportError:
-            global _said
-            if not _said:
+            global _warned
+            if not _warned:
                 warn('TensorBoard events are not written: install tensorboardX to have them.')
-            _said = True
+            _warned = True
             return
         # purge_step is the first step to hide.
         purge = None if resume_step is None else resume_step + 1
@@ -65,7 +65,7 @@ class TensorBoard:
             self._writer.add_image(name, images.to_uint8(image), step, dataformats='HWC')
 
     def close(self) -> None:
-        """Writes what is pending and closes the files. Safe to call twice."""
+        """Writes pending events and closes the files. Safe to call twice."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None

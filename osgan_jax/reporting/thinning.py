@@ -1,6 +1,6 @@
-"""Which records of a long run stay: fewer and fewer of the old ones, evenly spread.
+"""Records of a long run that are kept: fewer and fewer of the old ones, evenly spread.
 
-What stays depends on the step alone, so that an interrupted run leaves what a whole one leaves.
+They depend on the step alone, so that an interrupted run leaves what a whole one leaves.
 """
 
 import os
@@ -11,15 +11,15 @@ _GRID = re.compile(r'step_(\d+)\.png')
 
 
 def distance(step: int, every: int, at_most: int) -> int:
-    """How far apart what is kept lies: `every`, doubled until few enough lie from 0 to `step`.
+    """Steps between two kept records: `every`, doubled until few enough lie from 0 to `step`.
 
     Args:
-        step: number of finished updates.
-        every: steps between two at first.
-        at_most: how many there may be, 0's included, at least 2.
+      step: number of finished updates.
+      every: steps between two at first.
+      at_most: records, that of step 0 included; at least 2.
 
     Returns:
-        `every * 2**n` with the least n that gives at most `at_most` multiples from 0 to `step`.
+      `every * 2**n` with the least n that gives at most `at_most` multiples from 0 to `step`.
     """
     found = every
     while step // found + 1 > at_most:
@@ -31,14 +31,13 @@ def thin(directory: str | os.PathLike[str], step: int, every: int, at_most: int)
     """Removes `step_*.png` before `step` that lie between the kept ones.
 
     Args:
-        directory: of the grids.
-        step: of the newest, which stays in any case.
-        every: steps between two grids.
-        at_most: how many stay, the newest included, at least 3. As long as there are no more,
-            nothing is removed.
+      directory: of the grids.
+      step: of the newest, which stays in any case.
+      every: steps between two grids.
+      at_most: grids to keep, the newest included, at least 3. Up to so many, none is removed.
 
     Raises:
-        OSError: a file cannot be removed.
+      OSError: a file cannot be removed.
     """
     apart = distance(step, every, at_most - 1)
     if apart == every:

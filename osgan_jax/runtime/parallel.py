@@ -63,7 +63,8 @@ def compile_update(
     Args:
       update: one step. Mapped over several devices it sees the axis `AXIS`.
       devices: where to run.
-      num_constants: further arguments, pytrees that every device is given whole and that stay.
+      num_constants: number of further arguments, pytrees that every device is given whole and that
+        are not donated.
       steps_per_call: with more than one, batches carry a leading axis of that length (after the
         devices' axis), the steps run in one dispatch, and metrics come back stacked.
 

@@ -1,7 +1,7 @@
 """Several processes that train together: how they meet, agree, and end when one is lost.
 
-Everything here does nothing, at no cost, where one process trains alone. What an update exchanges
-is in `parallel`.
+Where one process trains alone, all of this does nothing and costs nothing. The exchanges of an
+update are in `osgan_jax.core.collectives`.
 """
 
 import contextlib
@@ -23,11 +23,11 @@ from osgan_jax.runtime import parallel
 
 AUTO = 'auto'
 PEER_TIMEOUT = 120
-# Beyond the stated timeout, so that it is this module that speaks and not an abort of jax's.
+# Seconds added to jax's timeout, so that this module reports before jax aborts.
 _GRACE = 30
-# By how much process 0 outlives the others when all fail.
+# Seconds that process 0 outlives the others when all fail.
 _LAST_SECONDS = 1.0
-# What errors of collectives say when the other side is gone.
+# Matches errors of collectives whose other side is gone.
 _LOST = re.compile(r'gloo|nccl|rccl|connection|coordination|barrier|heartbeat|unavailable', re.I)
 
 
@@ -80,12 +80,12 @@ def join(
             # Flags mean what they say; under Slurm jax would otherwise also choose devices.
             'cluster_detection_method': 'deactivate',
         }
-    # jax ends a process whose peers are gone by an abort, after a line that says so; a dump of all
-    # Python threads, which absl asks for, would bury that line.
+    # jax aborts a process whose peers are gone, after a line that says so. absl asks for a dump of
+    # all Python threads, which would bury that line.
     faulthandler.disable()
     # Only read where the processes compute on CPUs.
     jax.config.update('jax_cpu_collectives_implementation', 'gloo')
-    # It would take SIGTERM for itself; what the processes do about signals, they agree on below.
+    # It would take SIGTERM for itself; the processes agree on signals by `Agreement`.
     jax.config.update('jax_enable_preemption_service', False)
     who = '' if process_id is None else f' (this is process {process_id})'
     watch = threading.Timer(
@@ -136,7 +136,7 @@ def leave(code: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     if is_first():
-        # With process 0 goes what jax listens to in the others: let them say their own sentence.
+        # Process 0 hosts jax's coordinator, without which the others abort: let them report first.
         time.sleep(_LAST_SECONDS)
     os._exit(code)
 
@@ -156,7 +156,7 @@ def gather(own: bytes) -> list[bytes]:
 
 @contextlib.contextmanager
 def all_or_none() -> Iterator[None]:
-    """Makes a failure in one process a failure in all, at once and with its reason.
+    """Makes a failure in one process a failure in all, at once and with the same reason.
 
     The block must not exchange anything between processes.
 
@@ -174,7 +174,7 @@ def all_or_none() -> Iterator[None]:
 
 
 def check_same(values: dict[str, Any]) -> None:
-    """Raises ValueError, in all processes, where one has other values than process 0."""
+    """Raises ValueError, in all processes, if the values of one differ from those of process 0."""
     first, *others = [json.loads(text) for text in gather(json.dumps(values).encode())]
     for index, other in enumerate(others, 1):
         found = [

@@ -28,12 +28,12 @@ _OFF = ('false', '0')
 def keep_compiled(directory: str | os.PathLike[str] | None = None) -> pathlib.Path | None:
     """Lets jax keep compiled programs in a directory and find them there in later runs.
 
-    A program found there is the one that was compiled: results stay the same to the bit. Call it
-    before jax compiles anything.
+    A kept program is the one that was compiled, so results stay the same to the bit. Call it before
+    jax compiles anything.
 
     Args:
-      directory: created; by default the one that jax has been given already, say by
-        `$JAX_COMPILATION_CACHE_DIR`, else one in the user's cache.
+      directory: created; by default jax's own if it is set, by `$JAX_COMPILATION_CACHE_DIR` for
+        instance, else one in the user's cache.
 
     Returns:
       The directory, in which each kind of processor has its own; None where it cannot be written.
@@ -104,8 +104,8 @@ def request_determinism() -> None:
     Adds to the environment's XLA_FLAGS what is missing there. Safe to call again.
 
     Raises:
-      ValueError: if XLA_FLAGS say the opposite, or if it is too late: jax has started, on something
-        else than CPUs.
+      ValueError: if XLA_FLAGS say the opposite, or if jax has started already on other devices than
+        CPUs.
     """
     text = os.environ.get('XLA_FLAGS', '')
     present = _parse_flags(text)

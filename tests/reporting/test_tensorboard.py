@@ -22,7 +22,7 @@ def test_events_are_written(tmp_path):
 
 def test_missing_library_is_said_once(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'tensorboardX', None)
-    monkeypatch.setattr(tensorboard, '_said', False)
+    monkeypatch.setattr(tensorboard, '_warned', False)
     said = []
     for _ in range(2):
         board = tensorboard.TensorBoard(tmp_path, warn=said.append)

@@ -4,8 +4,6 @@ import errno
 import os
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO)
-
-
 # Errors that say nothing of a file's content and may be gone the next time.
 _PASSING = (
     errno.EACCES,
@@ -29,11 +27,11 @@ class DamagedError(Exception):
 def is_passing(error: BaseException) -> bool:
     """Whether reading failed for a reason outside of the file: no permission, no memory."""
     while error is not None:
-        said = str(error)
+        text = str(error)
         if isinstance(error, MemoryError) or getattr(error, 'errno', None) in _PASSING:
             return True
         # Buried in tensorstore's half page of context.
-        if any(os.strerror(code) in said for code in _PASSING):
+        if any(os.strerror(code) in text for code in _PASSING):
             return True
         error = error.__cause__
     return False
