@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from osgan_jax.data.loading import load
     from osgan_jax.data.pipeline import Batches, batches
     from osgan_jax.data.prefetching import Prefetch, prefetch
-from osgan_jax.data.scaling import to_float
+    from osgan_jax.data.scaling import to_float
 
 __all__ = [
     'Batches',
@@ -40,6 +40,7 @@ _HOMES = {
     'batches': 'pipeline',
     'Prefetch': 'prefetching',
     'prefetch': 'prefetching',
+    'to_float': 'scaling',
 }
 
 

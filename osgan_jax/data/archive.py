@@ -21,8 +21,8 @@ from osgan_jax.io import checks, messages, npz
 
 _ARRAYS = ('images', 'jpeg', 'offset', 'label', 'labels', 'class_names')
 
-# What a file may unpack to, times its size: images of one colour come near it, at most a thousand
-# times is possible. Below _SMALL bytes anything goes.
+# The most that a file may unpack to, times its size: images of one colour come near it, and a
+# thousand times is possible. Up to _SMALL bytes any file may unpack to.
 _MOST_EXPANSION = 200
 _SMALL = 2**28
 _LONGEST_NAME = 10_000  # bytes of a class's name
@@ -152,7 +152,7 @@ def read(path: str | os.PathLike) -> Archive:
     elif 'jpeg' in arrays and 'offset' in arrays:
         content, offset = arrays['jpeg'], _offset(name, arrays['jpeg'], arrays['offset'])
         count = len(offset) - 1
-        shape = _first(name, content[offset[0] : offset[1]].tobytes())
+        shape = _first_shape(name, content[offset[0] : offset[1]].tobytes())
     else:
         raise ValueError(
             f'{name} holds the arrays {messages.shorten(names) or "(none)"}; expected images, or '
@@ -186,7 +186,7 @@ def _offset(name: str, content: np.ndarray, offset: np.ndarray) -> np.ndarray:
     return offset
 
 
-def _first(name: str, file: bytes) -> tuple[int, int, int]:
+def _first_shape(name: str, file: bytes) -> tuple[int, int, int]:
     try:
         width, height = images.inspect(file)
         channels = images.stored_channels(file)

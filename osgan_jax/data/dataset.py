@@ -1,4 +1,4 @@
-"""What a dataset is: random access to images that are already decoded, resized and cropped.
+"""Datasets: random access to images that are decoded, resized and cropped.
 
 A *source* is anything with `len(source)` and `source[i] -> (image, label)`, where the image is
 uint8 `[H, W, C]` and the label an int. A source that can be read from several processes must
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-# More are no classes, but labels gone wrong; a network has weights for each.
+# A greater label is taken for a mistake: networks have weights for each class.
 MAX_CLASSES = 1_000_000
 
 
@@ -37,10 +37,10 @@ class Dataset:
       channels: 1 (grey) or 3 (RGB).
       num_classes: number of classes, 0 where the images are not labelled.
       class_names: `num_classes` names, in label order.
-      source: where the images come from.
+      source: the images.
       flip: whether batches mirror each image left to right with probability 1/2. Reading
         `dataset[i]` never does.
-      report: what a person should know about how it was loaded (skipped files), or None.
+      report: a sentence on files that were skipped, or None.
     """
 
     name: str
@@ -76,10 +76,10 @@ class Dataset:
 
 
 class MemorySource:
-    """Images held in memory, decoded when first asked for.
+    """Images in memory, each decoded when it is first read.
 
     Keeping the decoded bytes costs `len * H * W * C` bytes and makes every epoch after the first
-    a gather. An array of decoded images is the special case in which nothing is left to decode.
+    a gather. An array of decoded images leaves nothing to decode.
     """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, encoded: Source | None = None):
@@ -88,8 +88,7 @@ class MemorySource:
         Args:
           images: `[M, H, W, C]` uint8; written to when `encoded` is given.
           labels: `[M]` int32.
-          encoded: where to read each image when it is first asked for; None if `images` already
-            holds them.
+          encoded: the images to be decoded; None if `images` holds them already.
         """
         self._images = images
         self._labels = labels
@@ -128,7 +127,7 @@ def from_arrays(
     Args:
       images: `[M, H, W, C]` uint8 with H = W and C 1 or 3.
       labels: `[M]` integers from 0, or None for images without labels.
-      name: what to call it.
+      name: its name.
       class_names: one name a class; by default the class numbers. Classes are counted by it, or
         by the largest label.
       flip: see `Dataset`.

@@ -28,12 +28,11 @@ from osgan_jax.io.messages import printable
 
 ENDINGS = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.tif', '.tiff', '.ppm', '.pgm', '.gif')
 
-# How many skipped files a report names.
-_NAMED = 10
+_NAMED = 10  # skipped files that a report names
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class ImageFolder:
     """The readable images of a folder.
 
     Attributes:
@@ -42,7 +41,7 @@ class Found:
       sizes: `[M, 2]` width and height in pixels.
       labels: `[M]` int32, zeros without classes.
       class_names: the subfolders, sorted; empty without classes.
-      report: what was skipped, or None.
+      report: a sentence on skipped files, or None.
     """
 
     root: str
@@ -56,7 +55,7 @@ class Found:
 class FolderSource:
     """The images of a folder, decoded, resized and cropped when read."""
 
-    def __init__(self, found: Found, *, image_size: int, channels: int):
+    def __init__(self, found: ImageFolder, *, image_size: int, channels: int):
         self._root = found.root
         self._paths = found.paths
         self._labels = found.labels
@@ -78,7 +77,7 @@ class FolderSource:
         return image, int(self._labels[index])
 
 
-def scan(root: str | os.PathLike, *, labelled: bool = True) -> Found:
+def scan(root: str | os.PathLike, *, labelled: bool = True) -> ImageFolder:
     """Finds the images of a folder and decodes each once, unless that was done before.
 
     Args:
@@ -106,7 +105,7 @@ def scan(root: str | os.PathLike, *, labelled: bool = True) -> Found:
         raise ValueError(f'no readable image in {shown}' + (f': {report}' if report else ''))
     paths = tuple(sorted(sizes))
     labels, class_names = _classes(paths) if labelled else _unlabelled(paths)
-    return Found(
+    return ImageFolder(
         root=root,
         paths=paths,
         sizes=np.asarray([sizes[path] for path in paths]),
@@ -116,7 +115,7 @@ def scan(root: str | os.PathLike, *, labelled: bool = True) -> Found:
     )
 
 
-def check_sizes(found: Found, image_size: int) -> None:
+def check_sizes(found: ImageFolder, image_size: int) -> None:
     """Refuses images whose shorter side is below `image_size` pixels.
 
     Raises:
@@ -162,12 +161,12 @@ class _Listing:
                 continue
             folders = []
             for name in entries:
-                if not name.startswith('.') and self._is_folder(root, os.path.join(folder, name)):
+                if not name.startswith('.') and self._sort(root, os.path.join(folder, name)):
                     folders.append(os.path.join(folder, name))
             pending.extend(reversed(folders))
 
-    def _is_folder(self, root: str, path: str) -> bool:
-        """Files the path away, unless it is a folder."""
+    def _sort(self, root: str, path: str) -> bool:
+        """Adds a path to the files, the skipped or the ignored; returns whether it is a folder."""
         ending = os.path.splitext(path)[1].lower()
         try:
             status = os.stat(os.path.join(root, path))
@@ -193,13 +192,13 @@ def _verdicts(root: str, files: dict[str, os.stat_result]) -> dict[str, str | tu
     """Returns, per file, its width and height, or why it cannot be read."""
     import PIL
 
-    # What can be read depends on these too.
+    # The verdicts depend on these too.
     header = {'version': 1, 'root': root, 'pillow': PIL.__version__, 'max': images.MAX_PIXELS}
     digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:32]
     index = paths.cache_dir() / 'folders' / f'{digest}.json'
     known = _read_index(index, header)
     verdicts = {}
-    todo, passing = [], set()
+    todo, transient = [], set()
     for path, status in files.items():
         row = known.get(path)
         if row and row[:2] == [status.st_size, status.st_mtime_ns]:
@@ -207,29 +206,30 @@ def _verdicts(root: str, files: dict[str, os.stat_result]) -> dict[str, str | tu
         else:
             todo.append(path)
     try:
-        _check(root, todo, verdicts, passing)
+        _check(root, todo, verdicts, transient)
     finally:
-        # Also what an interrupted check has found: the next one goes on from there.
+        # Also the verdicts of an interrupted check, which the next one continues.
         if todo or len(known) != len(files):
             rows = {
                 path: [files[path].st_size, files[path].st_mtime_ns, verdict]
                 for path, verdict in verdicts.items()
-                if path not in passing
+                if path not in transient
             }
             _write_index(index, {**header, 'files': rows})
     return verdicts
 
 
 def _check(
-    root: str, todo: list[str], verdicts: dict[str, str | tuple[int, int]], passing: set[str]
+    root: str, todo: list[str], verdicts: dict[str, str | tuple[int, int]], transient: set[str]
 ) -> None:
-    """Decodes files and adds their verdicts, and to `passing` those that may change by themselves.
+    """Decodes files and adds their verdicts.
 
-    Permission to read a file, given later, changes neither its size nor its time.
+    Files that cannot be read this time are added to `transient`: permission to read them, given
+    later, would change neither their size nor their time.
     """
     if not todo:
         return
-    # Up to minutes: a person should know why nothing else happens.
+    # It takes up to minutes, in which nothing else happens.
     if len(todo) > 2_000:
         logging.getLogger(__name__).warning(
             'checking %s images in %s, once', f'{len(todo):,}', printable(root)
@@ -239,7 +239,7 @@ def _check(
         results = pool.map(lambda path: _verdict(os.path.join(root, path)), todo)
         for path, verdict in zip(todo, results, strict=True):
             if isinstance(verdict, images.InaccessibleImageError):
-                passing.add(path)
+                transient.add(path)
             verdicts[path] = verdict if isinstance(verdict, tuple) else str(verdict)
 
 
@@ -255,7 +255,7 @@ def _read_index(index: pathlib.Path, header: dict) -> dict[str, list]:
         saved = json.loads(index.read_bytes())
         files = saved.pop('files')
         rows = {path: row for path, row in files.items() if _is_row(*row)}
-    # Absent, or not ours: it is only a memory, and is written anew.
+    # Absent, damaged or something else: it is only a cache, and is written anew.
     except (OSError, ValueError, TypeError, AttributeError, KeyError):
         return {}
     return rows if saved == header else {}

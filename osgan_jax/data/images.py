@@ -1,4 +1,4 @@
-"""From the bytes of an image file to uint8 `[H, W, C]`.
+"""Decoding, resizing and cropping: from the bytes of an image file to uint8 `[H, W, C]`.
 
 The recipe is the papers': the shorter side is resized to `image_size` (bilinear, antialiased),
 then the centre is cropped. The numbers are those of torchvision's `Resize` and `CenterCrop`.
@@ -20,7 +20,7 @@ from osgan_jax.io import messages
 MAX_PIXELS = 100_000_000
 
 # A larger file is refused unread. As many pixels as above, 16 bits a channel and not compressed,
-# are 600 MB; a file that is all hole costs its author nothing and its reader its size.
+# are 600 MB; a sparse file costs its author nothing and its reader its size.
 MAX_BYTES = 2**30
 
 # The decoders a dataset may reach. Pillow knows more, some of which start other programs.
@@ -37,7 +37,7 @@ class UnreadableImageError(ValueError):
 
 
 class InaccessibleImageError(UnreadableImageError):
-    """A file that could not be opened or read this time: nothing is said of its content."""
+    """A file that could not be opened or read this time, whatever its content."""
 
 
 def decode(file: bytes | str | os.PathLike, *, channels: int):
@@ -157,7 +157,7 @@ def to_png(array: np.ndarray) -> bytes:
 
 @contextlib.contextmanager
 def _open(file: bytes | str | os.PathLike) -> Iterator:
-    """Reads the header alone."""
+    """Opens an image; only its header is read."""
     from PIL import Image, UnidentifiedImageError
 
     Image.init()  # registers formats, the first time
@@ -168,8 +168,8 @@ def _open(file: bytes | str | os.PathLike) -> Iterator:
             image = Image.open(stream, formats=FORMATS)
         except UnidentifiedImageError:
             raise UnreadableImageError('not an image, or damaged at its start') from None
-        # Decoders meet hostile bytes here and raise whatever they stumble over, from struct.error
-        # to IndexError; each of them means that this file is not an image we can read.
+        # At hostile bytes decoders raise anything from struct.error to IndexError; all of it means
+        # that this file is not an image that can be read.
         except Exception as error:
             raise _unreadable(error) from error
         with image:
@@ -185,7 +185,7 @@ def _stream(file: bytes | str | os.PathLike) -> BinaryIO:
     if isinstance(file, bytes):
         return io.BytesIO(file)
     try:
-        stream = open(file, 'rb', opener=_open_at_once)  # noqa: SIM115 (the caller's)
+        stream = open(file, 'rb', opener=_open_without_waiting)  # noqa: SIM115 (the caller's)
     except OSError as error:
         raise _unreadable(error) from None
     status = os.fstat(stream.fileno())
@@ -200,7 +200,7 @@ def _stream(file: bytes | str | os.PathLike) -> BinaryIO:
     return stream
 
 
-def _open_at_once(path, flags: int) -> int:
+def _open_without_waiting(path, flags: int) -> int:
     # Opening a pipe waits for somebody who writes to it, unless told not to.
     return os.open(path, flags | getattr(os, 'O_NONBLOCK', 0))
 

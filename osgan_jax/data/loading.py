@@ -1,4 +1,4 @@
-"""From a name to a dataset."""
+"""Opening a dataset by its name."""
 
 import dataclasses
 import os
@@ -27,7 +27,7 @@ def load(
     Args:
       name: one of `names()`, or `tfds:NAME` for any tfds dataset of images, where NAME may hold
         a config and a version: `tfds:lsun/bedroom:3.1.0`.
-      split: which part; tfds's slices such as `train[:10%]` work where tfds reads.
+      split: its part; tfds's slices such as `train[:10%]` work where tfds reads.
       data_dir: the folder of images (`folder`, `ffhq`), the file (`npz`), or the root of tfds
         datasets, by default tfds's own. `digits` needs none, and does not look at it.
       image_size: height and width in pixels; by default the dataset's. The shorter side is
@@ -60,7 +60,7 @@ def load(
         upscale=entry.upscale if upscale is None else upscale,
     )
     source = opened.source
-    # Files that cannot be read show now rather than in a worker process.
+    # A file that cannot be read is named here rather than by a worker process.
     source[0]
     if entry.in_memory and not isinstance(source, MemorySource):
         source = _in_memory(source, opened.image_size, opened.channels)
@@ -153,7 +153,7 @@ _OPEN = {'digits': _open_digits, 'tfds': _open_tfds, 'folder': _open_folder, 'np
 
 
 def _in_memory(source: Source, image_size: int, channels: int) -> Source:
-    """Keeps what is decoded, unless all of it would be too much."""
+    """Keeps decoded images, unless they would take more than `MAX_MEMORY`."""
     shape = (len(source), image_size, image_size, channels)
     if np.prod(shape, dtype=np.int64) > MAX_MEMORY:
         return source

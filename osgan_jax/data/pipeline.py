@@ -51,7 +51,7 @@ class Batches:
         # A program may end without close(). weakref.finalize would come too late then: after
         # multiprocessing has stopped the workers and the threads that free their shared memory
         # (priorities up to 15), and before a `Prefetch` around this iterator has ended (200).
-        self._finalizer = util.Finalize(self, _end, args=(self._reader,), exitpriority=100)
+        self._finalizer = util.Finalize(self, _close, args=(self._reader,), exitpriority=100)
         self.steps_per_epoch = plan.steps_per_epoch
 
     def __iter__(self) -> 'Batches':
@@ -68,7 +68,7 @@ class Batches:
             images, labels = next(self._reader[0])
         except BaseException as error:
             # Calling next again reads the same batch again, from a fresh reader.
-            _end(self._reader)
+            _close(self._reader)
             if isinstance(error, RuntimeError) and _WORKER_DIED in str(error):
                 raise ChildProcessError(
                     f'a worker process that read {self._dataset.name} ended ({error}): if the '
@@ -114,7 +114,7 @@ class Batches:
         ]
         if changed:
             raise ValueError('cannot resume the order of images: ' + '; '.join(changed))
-        _end(self._reader)
+        _close(self._reader)
         self._step = step
 
     def close(self) -> None:
@@ -188,13 +188,13 @@ def batches(
     return Batches(dataset, plan, num_workers, end)
 
 
-def _end(reader: list[Iterator]) -> None:
+def _close(reader: list[Iterator]) -> None:
     while reader:
         reader.pop().close()
 
 
 class _Plan:
-    """Which images make up each batch of one process."""
+    """The images of each batch of one process."""
 
     def __init__(
         self, seed: int, batch_size: int, num_images: int, process_index: int, process_count: int
@@ -267,7 +267,7 @@ def _open_grain(reader: _BatchReader, num_workers: int, name: str) -> Iterator:
         raise ValueError(
             f'reading {name} needs grain, which is not installed: pip install grain'
         ) from None
-    _settle_flags()
+    _mark_flags_parsed()
     if num_workers:
         # One thread a worker: Pillow and the conversion to arrays keep a core busy by themselves.
         options = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
@@ -284,22 +284,22 @@ def _open_grain(reader: _BatchReader, num_workers: int, name: str) -> Iterator:
 
 
 def _start_worker(worker_index: int, worker_count: int) -> None:
-    """Makes a worker process end with its parent, and only then."""
+    """Lets a worker process end with its parent, and only then."""
     del worker_index, worker_count
     # Ctrl-C reaches every process of a terminal, and a scheduler's SIGTERM all of a job; the main
     # one decides what they mean, and ends its workers by other means.
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, signal.SIG_IGN)
 
-    def follow() -> None:
+    def exit_with_parent() -> None:
         multiprocessing.parent_process().join()
         os._exit(1)
 
-    # A main process that was killed could tell nobody, and its workers would wait for ever.
-    threading.Thread(target=follow, daemon=True).start()
+    # A main process that is killed cannot end its workers, which would wait for ever.
+    threading.Thread(target=exit_with_parent, daemon=True).start()
 
 
-def _settle_flags() -> None:
+def _mark_flags_parsed() -> None:
     """Lets grain read its own absl flags in a program that never parses any.
 
     Marking grain's flags alone keeps absl's check for all others.

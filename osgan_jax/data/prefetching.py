@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar('T')
 
-# How often a waiting thread looks whether it should stop.
+# A waiting thread checks this often whether it should stop.
 _POLL_SECONDS = 0.1
 # A thread inside the iterator or `put` cannot be interrupted; after this it is left to end alone.
 _JOIN_SECONDS = 30.0
@@ -31,14 +31,14 @@ class Prefetch(Generic[T]):
         self._queue: queue.Queue = queue.Queue(size)
         # The thread must not hold this object, or it would never be collected.
         self._thread = threading.Thread(
-            target=_run,
+            target=_produce,
             args=(iterator, put, self._queue, self._stop, self._has_state),
             name='osgan_jax-prefetch',
             daemon=True,
         )
         # At the latest when the program ends; `Batches` ends its worker processes after that (100).
         self._finalizer = util.Finalize(
-            self, _shut, args=(self._thread, self._queue, self._stop), exitpriority=200
+            self, _end, args=(self._thread, self._queue, self._stop), exitpriority=200
         )
         self._thread.start()
 
@@ -103,7 +103,7 @@ def prefetch(iterator: Iterator[Any], size: int, put: Callable[[Any], T]) -> Pre
     return Prefetch(iterator, size, put)
 
 
-def _run(iterator, put, ready: queue.Queue, stop: threading.Event, has_state: bool) -> None:
+def _produce(iterator, put, ready: queue.Queue, stop: threading.Event, has_state: bool) -> None:
     while not stop.is_set():
         try:
             batch = next(iterator)
@@ -121,7 +121,7 @@ def _run(iterator, put, ready: queue.Queue, stop: threading.Event, has_state: bo
             return
 
 
-def _shut(thread: threading.Thread, ready: queue.Queue, stop: threading.Event) -> None:
+def _end(thread: threading.Thread, ready: queue.Queue, stop: threading.Event) -> None:
     stop.set()
     if thread is not threading.current_thread():
         thread.join(_JOIN_SECONDS)

@@ -32,7 +32,7 @@ def prepare(name: str, data_dir: str | os.PathLike | None = None) -> str:
         raise ValueError(f'{name} needs no preparing: scikit-learn brings them')
     if entry.kind != 'tfds':
         raise ValueError(f'{name} needs no preparing: give its path as --data_dir')
-    # Asked before anything is downloaded. Others, named as tfds:NAME, may do without TensorFlow.
+    # Checked before anything is downloaded. Those named as tfds:NAME may not need TensorFlow.
     needs = ['tensorflow'] if name in catalogue.CATALOGUE else []
     if entry.tfds_name.startswith('lsun/'):
         needs.append('tensorflow_io')
@@ -57,11 +57,11 @@ def prepare(name: str, data_dir: str | os.PathLike | None = None) -> str:
         ) from None
     except (ValueError, OSError):
         raise
-    # Files of an earlier attempt, cut short: errors of protobuf, which name no file.
+    # An earlier attempt left incomplete files: protobuf raises errors that do not name them.
     except Exception as error:
         raise ValueError(
-            f'tensorflow-datasets cannot go on ({error}): delete what an earlier attempt has left '
-            f'of {name}{f" in {root}" if root else ""}, and try again'
+            f'tensorflow-datasets cannot continue ({error}): delete the files that an earlier '
+            f'attempt left of {name}{f" in {root}" if root else ""}, and try again'
         ) from error
     return os.fspath(builder.data_dir)
 

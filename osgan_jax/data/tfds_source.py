@@ -20,7 +20,7 @@ class Prepared:
     """A dataset found on disk.
 
     Attributes:
-      directory: where its files are.
+      directory: the folder of its files.
       image_key: the feature that holds the image.
       label_path: keys that lead to the label, e.g. `('attributes', 'Male')`; empty without one.
       image_shape: `(H, W, C)`, None where it varies.
@@ -42,14 +42,14 @@ def find(
     label_path: tuple[str, ...] | None = None,
     class_names: tuple[str, ...] | None = None,
 ) -> Prepared:
-    """Finds a prepared dataset and what its images and labels are called.
+    """Finds a prepared dataset, and the features that are its images and labels.
 
     Args:
       name: tfds's, `dataset`, `dataset/config` or with `:version`.
-      dataset: what the user calls it, for messages.
+      dataset: the name that the user gave, for messages.
       data_dir: tfds's root folder; None for tfds's default (`$TFDS_DATA_DIR`, else
         `~/tensorflow_datasets`).
-      label_path: which feature is the label; by default `label`, or the only class label.
+      label_path: the feature that is the label; by default `label`, or the only class label.
       class_names: names of its classes; by default those of the feature.
 
     Raises:
@@ -121,10 +121,10 @@ class TfdsSource:
             raise self._damaged(error) from None
         try:
             example = self._features.deserialize_example_np(record, decoders=self._decoders)
-        # A record of other bytes: protobuf's and tfds's errors are of many kinds.
+        # A damaged record: protobuf and tfds raise errors of many kinds.
         except Exception as error:
             raise self._damaged(error) from None
-        # What is missing from a record comes out as None.
+        # A feature that a record lacks is None.
         if not isinstance(example[self._prepared.image_key], bytes):
             raise self._damaged(f'image {index} of split {self._split} is empty')
         try:
@@ -224,8 +224,8 @@ def _builder(tfds, name: str, dataset: str, data_dir: str | os.PathLike | None):
         builder = read_only_builder.builder_from_files(name, data_dir=root)
     except tfds.core.DatasetNotFoundError:
         builder = None
-    # The files that describe a dataset were cut short, or are not all there: errors of json, of
-    # protobuf and of tfds, which name no file.
+    # Files that describe the dataset are cut short or missing: json, protobuf and tfds raise errors
+    # that do not name them.
     except Exception as error:
         raise ValueError(
             f'{name} cannot be opened in {root} ({reason(error)}): if it is half prepared or '

@@ -33,8 +33,8 @@ def write(
 
     Args:
       path: the file; its folder is created.
-      kind: what it holds, for a person: 'statistics of real images'.
-      version: version of what is in it; a reader refuses any other.
+      kind: its content in words, such as 'statistics of real images'.
+      version: of the content's layout; a reader refuses any other.
       about: anything JSON can hold.
       arrays: by name; none may be called 'about'.
 
@@ -55,8 +55,8 @@ def read(
 
     Args:
       path: the file.
-      kind: what it must hold.
-      version: the version it must have.
+      kind: as it must have been written.
+      version: likewise.
 
     Returns:
       `(about, arrays)`.
@@ -105,9 +105,9 @@ def reuse(
     save: Callable[[T], None],
     warn: Callable[[str], None] | None = None,
 ) -> T:
-    """Returns what is in a file if it can be used, else builds it and writes the file.
+    """Returns the content of a file if it can be used; else builds it and writes the file.
 
-    Several processes may do so at once: a file is written as a whole, and the first one stays.
+    Several processes may do so at once: files are written whole, and the first one stays.
 
     Args:
       path: the file, for messages.
@@ -150,7 +150,7 @@ def digest(*parts: Any) -> str:
     total = hashlib.sha256()
     for part in parts:
         if isinstance(part, np.ndarray):
-            # Without the header, two arrays could be told apart no more than their bytes.
+            # Bytes alone do not tell arrays of other shapes or types apart.
             total.update(f'{part.dtype.str}{part.shape}'.encode())
             total.update(memoryview(np.ascontiguousarray(part)).cast('B') if part.size else b'')
         else:

@@ -114,7 +114,7 @@ class _Unpickler(pickle.Unpickler):
         if isinstance(pid, tuple) and len(pid) == 6 and pid[5] is None:
             pid = pid[:5]
         if not isinstance(pid, tuple) or len(pid) != 5 or pid[0] != 'storage':
-            raise ValueError('it refers to something outside of it that is no storage')
+            raise ValueError('it refers to something outside of it that is not a storage')
         _, kind, key, _, count = pid
         if not isinstance(kind, _Storage) or type(key) is not str:
             raise ValueError('it describes a storage that has no type or no key')
@@ -186,7 +186,7 @@ def _read_archive(file: BinaryIO, size: int) -> dict[str, np.ndarray]:
 
 def _read_stream(file: BinaryIO, size: int) -> dict[str, np.ndarray]:
     if _unpickle(file) != _MAGIC or _unpickle(file) != _PROTOCOL:
-        raise ValueError('it is no file of PyTorch')
+        raise ValueError('PyTorch did not write it')
     system = _unpickle(file)
     if not isinstance(system, dict) or system.get('little_endian') is not True:
         raise ValueError('its numbers are big-endian; save it again on another machine')
@@ -195,7 +195,7 @@ def _read_stream(file: BinaryIO, size: int) -> dict[str, np.ndarray]:
     found = {}
     keys = _unpickle(file)
     if not isinstance(keys, list) or set(map(type, keys)) - {str} or len(set(keys)) != len(keys):
-        raise ValueError('its list of storages is none')
+        raise ValueError('its list of storages is damaged')
     for key in keys:
         if key not in used:
             raise ValueError(f'its storage {quote(key)} belongs to no tensor')
@@ -216,10 +216,10 @@ def _read_stream(file: BinaryIO, size: int) -> dict[str, np.ndarray]:
 def _tensors(found: Any) -> dict[str, _Tensor]:
     """Checks that a pickle held tensors by name."""
     if not isinstance(found, dict):
-        raise ValueError('it holds no tensors by name')
+        raise ValueError('it does not hold tensors by name')
     for name, tensor in found.items():
         if type(name) is not str or not isinstance(tensor, _Tensor):
-            raise ValueError(f'it holds {quote(name)}, which is no tensor; save tensors by name')
+            raise ValueError(f'it holds {quote(name)}, which is not a tensor; save tensors by name')
         if not isinstance(tensor.storage, _Storage) or not tensor.storage.key:
             raise ValueError(f'its tensor {quote(name)} has no storage')
     return found

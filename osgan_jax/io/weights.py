@@ -3,7 +3,7 @@
 Three kinds of file: `.npz`, `.safetensors`, and PyTorch's `.pth` or `.pt`, of today (a zip archive)
 or from before version 1.6. Nothing in a file is executed: pickled objects are never loaded from an
 .npz, and in a .pth only names, numbers and tensors are, see `torch_files`. What a file claims is
-held against its size before memory is taken for it, so that a few bytes cannot ask for gigabytes.
+compared with its size before memory is taken for it: a few bytes cannot ask for gigabytes.
 """
 
 import hashlib
@@ -50,7 +50,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     except FileNotFoundError:
         raise FileNotFoundError(f'no file of weights {name}') from None
     if not stat.S_ISREG(mode):
-        raise ValueError(f'cannot read weights from {name}: it is no file')
+        raise ValueError(f'cannot read weights from {name}: it is not a regular file')
     with open(path, 'rb') as file:
         try:
             return readers[suffix](file, os.fstat(file.fileno()).st_size)

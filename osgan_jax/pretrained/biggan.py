@@ -21,7 +21,7 @@ import numpy as np
 from osgan_jax.io import published
 from osgan_jax.networks import biggan
 
-# Layers here and there; {attention} is the block that attention follows.
+# Layers here and in the authors' code; {attention} is the block that attention follows.
 _SHARED_LAYERS = (
     (r'block_(\d+)/Conv_0', r'blocks.\1.0.conv1'),
     (r'block_(\d+)/Conv_1', r'blocks.\1.0.conv2'),
@@ -78,7 +78,7 @@ def generator_variables(
 ) -> dict[str, Any]:
     """Makes the generator's variables of published tensors.
 
-    Quietly left out is `sv0` of the layers, the singular value when it was last computed.
+    Ignored is `sv0` of the layers, the singular value when it was last computed.
 
     Args:
       tensors: from `osgan_jax.io.weights.read`.

@@ -27,19 +27,19 @@ _PREFIXES = {'G_ema.': 'generator', 'G.': 'generator', 'D.': 'discriminator'}
 _PARALLEL = 'module.'
 # Names that tell a generator from a discriminator.
 _SYNTHESIS = re.compile(r'(?:synthesis\.b|G_synthesis/)(\d{1,4})[.x]')
-_STYLEGAN2_JUDGES = re.compile(r'b\d+\.|\d+x\d+/|Output/')
-_BIGGAN_GENERATES = 'output_layer.'
+_STYLEGAN2_DISCRIMINATOR = re.compile(r'b\d+\.|\d+x\d+/|Output/')
+_BIGGAN_OUTPUT = 'output_layer.'
 _BIGGAN_BLOCK = re.compile(r'blocks\.(\d+)\.')
 # The embedding of labels in a generator, and its axis over labels.
 _EMBEDDING = {'stylegan2': ('mapping.embed.weight', 1), 'biggan': ('shared.weight', 0)}
 
 _CHANNELS = 3
-# What StyleGAN2 was published with: samples that D compares.
+# Samples that D compares in the published StyleGAN2.
 _MINIBATCH_DEVIATION = 4
 
 
 class Converted(NamedTuple):
-    """What was written.
+    """A run of published weights.
 
     Attributes:
       run: as in config.json.
@@ -149,7 +149,7 @@ def read_networks(
         networks = _networks(tensors, method)
         if not networks:
             some = messages.shorten([messages.quote(tensor) for tensor in tensors]) or 'nothing'
-            raise ValueError(f'{name} holds no network of {method}: it has {some}')
+            raise ValueError(f'{name} does not hold a network of {method}: it has {some}')
         for role, own in networks.items():
             merged = found.setdefault(role, {})
             both = merged.keys() & own.keys()
@@ -180,16 +180,20 @@ def _networks(tensors: dict[str, np.ndarray], method: str) -> dict[str, dict[str
     tensors = _without_parallel(tensors)
     if method == 'biggan':
         if any(map(_BIGGAN_BLOCK.match, tensors)):
-            generates = any(name.startswith(_BIGGAN_GENERATES) for name in tensors)
-            found['generator' if generates else 'discriminator'] = tensors
+            is_generator = any(name.startswith(_BIGGAN_OUTPUT) for name in tensors)
+            found['generator' if is_generator else 'discriminator'] = tensors
         return found
-    judging = {name: array for name, array in tensors.items() if _STYLEGAN2_JUDGES.match(name)}
+    discriminator = {
+        name: array for name, array in tensors.items() if _STYLEGAN2_DISCRIMINATOR.match(name)
+    }
     if not any(map(_SYNTHESIS.match, tensors)):
         # All of it: with labels the discriminator has a mapping network too.
-        return {'discriminator': tensors} if judging else {}
-    found['generator'] = {name: array for name, array in tensors.items() if name not in judging}
-    if judging:
-        found['discriminator'] = judging
+        return {'discriminator': tensors} if discriminator else {}
+    found['generator'] = {
+        name: array for name, array in tensors.items() if name not in discriminator
+    }
+    if discriminator:
+        found['discriminator'] = discriminator
     return found
 
 
@@ -200,7 +204,7 @@ def _without_parallel(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _describe(config: TrainConfig, generator: dict[str, np.ndarray]) -> runs.Run:
-    """The run of a generator's tensors."""
+    """Derives a run from a generator's tensors."""
     size = _image_size(generator, config.method)
     if config.image_size not in (None, size):
         raise ValueError(
@@ -209,7 +213,7 @@ def _describe(config: TrainConfig, generator: dict[str, np.ndarray]) -> runs.Run
         )
     name, axis = _EMBEDDING[config.method]
     embedding = generator.get(name)
-    # One of another shape is for the converter to refuse.
+    # The converter refuses an embedding of another shape.
     fits = embedding is not None and embedding.ndim == 2 and embedding.size
     num_classes = embedding.shape[axis] if fits else 0
     batch_size = config.batch_size or methods.recipe(config.method)['batch_size']
@@ -217,7 +221,7 @@ def _describe(config: TrainConfig, generator: dict[str, np.ndarray]) -> runs.Run
         'scheme': 'two_stage',
         'conditional': bool(num_classes),
         'decay_epochs': (),
-        'num_steps': config.steps_per_call,  # the least there is; none is made
+        'num_steps': config.steps_per_call,  # the least; none is taken
     }
     if config.method == 'stylegan2':
         fixed['minibatch_deviation'] = _MINIBATCH_DEVIATION

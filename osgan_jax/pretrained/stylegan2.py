@@ -29,7 +29,7 @@ from osgan_jax.networks import stylegan2
 
 FORMS = ('pytorch', 'tensorflow')
 
-# Layers here, in PyTorch and in TensorFlow; None where there is none.
+# Layers here, in PyTorch and in TensorFlow; None where they have no counterpart.
 _LAYERS = (
     (r'mapping_network/dense_(\d+)', r'mapping.fc\1', r'G_mapping/Dense\1'),
     (r'mapping_network/embedding', r'mapping.embed', None),
@@ -52,7 +52,7 @@ _LAYERS = (
     (r'label/dense_(\d+)', r'mapping.fc\1', None),
     (r'label/embedding', r'mapping.embed', None),
 )
-# What layers hold.
+# Variables of layers.
 _LEAVES = {
     'kernel': ('.weight', '/weight'),
     'bias': ('.bias', '/bias'),
@@ -61,13 +61,14 @@ _LEAVES = {
     'conv/style/kernel': ('.affine.weight', '/mod_weight'),
     'conv/style/bias': ('.affine.bias', '/mod_bias'),
 }
-_ALONE = {
+_OTHER_VARIABLES = {
     'w_average': ('mapping.w_avg', 'dlatent_avg'),
     'synthesis_network/constant': ('synthesis.b4.const', 'G_synthesis/4x4/Const/const'),
 }
 
-# Published beside the weights: noise, which `fixed_noise` takes, the blur, and a relic of growing.
-_BESIDE = re.compile(
+# Published tensors that are not variables here: noise, which `fixed_noise` takes, the blur, and a
+# relic of progressive growing.
+_IGNORED = re.compile(
     r'synthesis\.b\d+\.conv[01]\.noise_const|(.+\.)?resample_filter|G_synthesis/noise\d+|lod'
 )
 _BLUR = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
@@ -134,7 +135,7 @@ def fixed_noise(tensors: dict[str, np.ndarray], image_size: int) -> list[np.ndar
     """Returns the noise that is published with a generator, for `Generator.synthesis`.
 
     Args:
-      tensors: the generator's, in either form; others than noise are not looked at.
+      tensors: the generator's, in either form; only its noise is read.
       image_size: height and width of the generator's images.
 
     Returns:
@@ -166,7 +167,7 @@ def fixed_noise(tensors: dict[str, np.ndarray], image_size: int) -> list[np.ndar
 def _variables(tensors: dict[str, np.ndarray], network: nn.Module, role: str) -> dict[str, Any]:
     form = _form(tensors)
     _check_blur(tensors)
-    taken = {name: array for name, array in tensors.items() if not _BESIDE.fullmatch(name)}
+    taken = {name: array for name, array in tensors.items() if not _IGNORED.fullmatch(name)}
     whose = (
         f'the {form} weights of a {network.image_size}-pixel StyleGAN2 {role}, whose sizes, widths '
         'and classes must be those of the published network'
@@ -218,8 +219,8 @@ def _shapes(network: nn.Module) -> dict[str, Any]:
 
 def _name(path: str, size: int, form: str) -> str:
     which = FORMS.index(form)
-    if path in _ALONE:
-        return _ALONE[path][which]
+    if path in _OTHER_VARIABLES:
+        return _OTHER_VARIABLES[path][which]
     leaves = '|'.join(_LEAVES)
     for pattern, *layers in _LAYERS:
         match = re.fullmatch(f'{pattern}/(?P<leaf>{leaves})', path)

@@ -106,12 +106,12 @@ def test_every_cut_is_refused_and_every_flipped_byte_is_an_error_or_nothing(tmp_
         (np.asarray([object()] * 6), 'holds object, expected numbers'),
     ],
 )
-def test_labels_that_are_none(tmp_path, labels, message):
+def test_labels_that_are_not_class_numbers(tmp_path, labels, message):
     np.savez(tmp_path / 'a.npz', images=IMAGES, labels=labels)
     refused(tmp_path / 'a.npz', message)
 
 
-def test_labels_that_are_none_in_memory():
+def test_labels_in_memory_that_are_not_class_numbers():
     with pytest.raises(ValueError, match='values from 0 to 999999, got 0 to 4611686018427387904'):
         data.from_arrays(IMAGES, [0, 0, 0, 0, 0, 2**62])
 

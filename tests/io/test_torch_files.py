@@ -170,13 +170,13 @@ REBUILD = lookup('torch._utils', '_rebuild_tensor_v2')
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        (b'\x80\x02K\x01.', 'no tensors by name'),
-        (b'\x80\x02](' + ONE + b'e.', 'no tensors by name'),
-        (named(a=integer(3)), "holds 'a', which is no tensor"),
-        (named(epoch=integer(3), a=ONE), "holds 'epoch', which is no tensor"),
-        (named(state_dict=named(a=ONE)[2:-1]), "holds 'state_dict', which is no tensor"),
-        (named(a=ORDERED), "holds 'a', which is no tensor"),
-        (b'\x80\x02}K\x01' + ONE + b's.', "holds '<int>', which is no tensor"),
+        (b'\x80\x02K\x01.', 'does not hold tensors by name'),
+        (b'\x80\x02](' + ONE + b'e.', 'does not hold tensors by name'),
+        (named(a=integer(3)), "holds 'a', which is not a tensor"),
+        (named(epoch=integer(3), a=ONE), "holds 'epoch', which is not a tensor"),
+        (named(state_dict=named(a=ONE)[2:-1]), "holds 'state_dict', which is not a tensor"),
+        (named(a=ORDERED), "holds 'a', which is not a tensor"),
+        (b'\x80\x02}K\x01' + ONE + b's.', "holds '<int>', which is not a tensor"),
         (named(a=tensor(integer(0), [4], [1])), "'a' has no storage"),
         (named(a=tensor(lookup('torch', 'FloatStorage'), [4], [1])), "'a' has no storage"),
         (named(a=tensor(storage_id('0', 5), [5], [1])), 'needs 20 bytes and has 16|cut short'),
@@ -194,8 +194,8 @@ REBUILD = lookup('torch._utils', '_rebuild_tensor_v2')
         (named(a=tensor(storage_id('0', 4), [4], [1], -1)), 'sizes that are not counts'),
         (named(a=tensor(storage_id('0', 4), [4], [1, 1])), 'cannot read weights'),
         (named(a=tensor(storage_id('0', 4), [1] * 99, [1] * 99)), 'too many'),
-        (named(a=text('storage') + b'Q'), 'outside of it that is no storage'),
-        (named(a=b'(' + text('module') + b'NNNNtQ'), 'outside of it that is no storage'),
+        (named(a=text('storage') + b'Q'), 'outside of it that is not a storage'),
+        (named(a=b'(' + text('module') + b'NNNNtQ'), 'outside of it that is not a storage'),
         (named(a=b'(' + text('storage') + b'NNNNtQ'), 'no type or no key'),
         # Nothing can be called but the stand-ins, and nothing hung on them.
         (named(a=lookup('torch', 'FloatStorage') + b')R'), 'not callable'),
@@ -245,11 +245,11 @@ def test_torch_archives_that_lie(tmp_path):
 def test_torch_streams_that_lie(tmp_path):
     path = tmp_path / 'weights.pth'
     for arguments, message in [
-        ({'magic': 1}, 'no file of PyTorch'),
-        ({'protocol': 1000}, 'no file of PyTorch'),
+        ({'magic': 1}, 'PyTorch did not write it'),
+        ({'protocol': 1000}, 'PyTorch did not write it'),
         ({'little': b'\x89'}, 'big-endian'),
         ({'keys': ()}, 'belong to no tensor'),
-        ({'keys': ('0', '0')}, 'list of storages is none'),
+        ({'keys': ('0', '0')}, 'list of storages is damaged'),
         ({'count': 3}, 'has another size than its tensors say'),
         ({'storage': bytes(17)}, '1 bytes at its end belong to no tensor'),
         ({'storage': bytes(15)}, 'cut short'),

@@ -38,6 +38,14 @@ ALLOWED = {
     ('osgan_jax/io/torch_files.py', 'import zipfile'),
     # A setting of the allocator.
     ('osgan_jax/runtime/settings.py', 'import ctypes'),
+    # Modules of the package, by names that stand in it.
+    *(
+        (f'osgan_jax/{path}', 'importlib.import_module')
+        for path in (
+            *('__init__.py', 'data/__init__.py', 'distillation/__init__.py'),
+            *('editing/__init__.py', 'engine/config.py', 'networks/registry.py'),
+        )
+    ),
     # Arrays alone, whose claims are checked first (osgan_jax.engine.checkpoints.reading).
     ('osgan_jax/engine/checkpoints/quiet_orbax.py', 'import orbax.checkpoint'),
 }

@@ -33,9 +33,9 @@ def test_missing_and_unknown_files(tmp_path):
     (tmp_path / 'weights.h5').touch()
     untrusted.refused(tmp_path / 'weights.h5', r'ending in \.npz, \.safetensors, \.pth, \.pt')
     (tmp_path / 'folder.npz').mkdir()
-    untrusted.refused(tmp_path / 'folder.npz', 'it is no file')
+    untrusted.refused(tmp_path / 'folder.npz', 'it is not a regular file')
     os.mkfifo(tmp_path / 'pipe.npz')
-    untrusted.refused(tmp_path / 'pipe.npz', 'it is no file')
+    untrusted.refused(tmp_path / 'pipe.npz', 'it is not a regular file')
 
 
 @pytest.mark.parametrize('suffix', ['npz', 'safetensors', 'pth', 'pt', 'PTH'])

@@ -199,9 +199,9 @@ def test_what_is_refused(files, tmp_path):
     refused(both, config('stylegan2', image_size=16), '^image_size=16: .* one of 8 pixels; leave')
     refused(both, config('stylegan2', width=8), 'not the pytorch weights of a 8-pixel StyleGAN2')
     refused([discriminator], asked, '^the weights are those of a discriminator alone: give')
-    refused([tmp_path / 'none.npz'], asked, "none.npz holds no network of stylegan2.*'something'$")
-    refused([big_generator], asked, "holds no network of stylegan2: it has '.* more$")
-    refused(both, config('biggan'), "holds no network of biggan: it has '.* more$")
+    refused([tmp_path / 'none.npz'], asked, "not hold a network of stylegan2.*'something'$")
+    refused([big_generator], asked, "does not hold a network of stylegan2: it has '.* more$")
+    refused(both, config('biggan'), "does not hold a network of biggan: it has '.* more$")
     refused(
         [big_generator, tmp_path / 'other.npz', big_discriminator],
         config('biggan'),

@@ -26,7 +26,7 @@ KIND = 'statistics of real images'
 FORMAT = 1
 """Version of the layout of a file; a reader computes anew what has another."""
 
-_LOOKED_AT = 64  # images
+_SAMPLED = 64  # images
 _AHEAD = 2  # batches that are read while one is computed
 
 
@@ -56,7 +56,7 @@ def identify(dataset: datasets.Dataset) -> dict[str, Any]:
     """
     count = len(dataset)
     parts = []
-    for index in np.unique(np.linspace(0, count - 1, _LOOKED_AT).round().astype(int)).tolist():
+    for index in np.unique(np.linspace(0, count - 1, _SAMPLED).round().astype(int)).tolist():
         row = dataset[index]
         parts += [index, row['image'], int(row['label'])]
     return {
@@ -82,7 +82,7 @@ def file_path(
         other's files.
     """
     folder = paths.cache_dir() if cache_dir is None else pathlib.Path(cache_dir).expanduser()
-    # For a person: enough to tell what may be deleted. The digest tells all the rest.
+    # Enough for a person to tell what may be deleted; the digest covers the rest.
     words = '-'.join(str(provenance[key]) for key in ('dataset', 'split', 'image_size'))
     words = re.sub(r'[^A-Za-z0-9_.-]+', '_', words)[:80]
     return folder / f'{prefix}-{words}-{checked_npz.digest(version, provenance)[:16]}.npz'
@@ -102,7 +102,7 @@ def real_statistics(
     """Returns the statistics of all images of a dataset, from the cache where it has them.
 
     Otherwise the images go through the extractor once, in order and never mirrored; besides one
-    batch, memory holds `max_features` features.
+    batch, memory holds at most `max_features` features.
 
     Args:
       dataset: the real images.
@@ -176,7 +176,7 @@ def _compute(
     progress: Callable[[int, int], None] | None,
 ) -> RealStatistics:
     count = len(dataset)
-    kept = _drawn(count, provenance['max_features'], provenance['seed'])
+    kept = _choose(count, provenance['max_features'], provenance['seed'])
     total, pooled = None, []
     done = 0
     if progress is not None:
@@ -188,8 +188,8 @@ def _compute(
                 f'the {extractor.name} gives features that are not finite for images {done} to '
                 f'{done + len(images) - 1} of {dataset.name}: check its weights'
             )
-        seen = moments.of(features)
-        total = seen if total is None else moments.merge(total, seen)
+        own = moments.of(features)
+        total = own if total is None else moments.merge(total, own)
         pooled.append(features[kept[done : done + len(images)]])
         done += len(images)
         if progress is not None:
@@ -197,7 +197,7 @@ def _compute(
     return RealStatistics(total, np.concatenate(pooled).astype(np.float32), provenance)
 
 
-def _drawn(count: int, most: int, seed: int) -> np.ndarray:
+def _choose(count: int, most: int, seed: int) -> np.ndarray:
     """The images whose features are kept, bool `[count]`."""
     kept = np.ones(count, bool)
     if count > most:

@@ -5,7 +5,7 @@ They rank generators of one dataset as FID and KID do, but they are other number
 with nothing outside that dataset and that classifier, whose fingerprint is recorded beside them.
 
 The network is small enough to train in minutes on two CPU cores, and judges at 8 to 256 pixels.
-`for_dataset` is all that a program needs: it trains the first time and reads a file afterwards.
+`for_dataset` trains it the first time and reads a file afterwards.
 """
 
 import os
@@ -52,7 +52,7 @@ def load(path: str | os.PathLike[str]) -> Classifier:
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: it is damaged, no classifier, of another version, or of another architecture.
+      ValueError: it is damaged, not a classifier, of another version, or of another architecture.
     """
     about, arrays = checked_npz.read(path, KIND, FORMAT)
     size, channels, classes = (about[key] for key in ('image_size', 'channels', 'num_classes'))
@@ -120,7 +120,7 @@ def trained_for(
     wanted = {**cache.identify(dataset), 'seed': seed}
     path = cache.file_path(cache_dir, 'classifier', wanted, FORMAT)
 
-    def load_own() -> Classifier:
+    def load_checked() -> Classifier:
         found = load(path)
         for key, value in wanted.items():
             if found.provenance.get(key) != value:
@@ -132,7 +132,7 @@ def trained_for(
 
     return checked_npz.reuse(
         path,
-        load=load_own,
+        load=load_checked,
         build=lambda: train(dataset, seed=seed, num_workers=num_workers, progress=progress),
         save=lambda trained: save(trained, path),
         warn=warn,

@@ -15,7 +15,7 @@ from osgan_jax.core import classifier_inputs
 from osgan_jax.data import dataset as datasets
 from osgan_jax.evaluation.features import cache, classifier_network
 
-_HELD_OUT = 10  # one image in so many
+_HELD_OUT = 10  # one image in ten
 _MOST_HELD_OUT = 10_000
 _LEAST_IMAGES = 20
 _IMAGES_SEEN = 320_000  # by default, 7 epochs of CIFAR-10
@@ -45,8 +45,8 @@ def train(
       dataset: labelled images, at least 20.
       seed: of the weights, the order, the shifts and which images are held out; not negative.
       epochs: passes over the data; by default as many as make 320,000 images, 1 to 20.
-      flip: whether images are mirrored at random, which must leave their class what it is. By
-        default colour images are and grey ones, which may be characters, are not.
+      flip: whether images are mirrored at random, which must not change their class. By default
+        colour images are mirrored and grey ones, which may be characters, are not.
       num_workers: processes that read and decode, see `data.batches`.
       progress: called with (steps done, steps in all) before the first and after every step.
 
@@ -87,13 +87,15 @@ def train(
         )
 
         def loss(params):
-            seen, mutated = network.apply(
+            features, mutated = network.apply(
                 {'params': params, 'batch_stats': batch_stats},
                 images,
                 train=True,
                 mutable=['batch_stats'],
             )
-            losses = optax.softmax_cross_entropy_with_integer_labels(seen.logits, batch['label'])
+            losses = optax.softmax_cross_entropy_with_integer_labels(
+                features.logits, batch['label']
+            )
             return losses.mean(), mutated['batch_stats']
 
         grads, batch_stats = jax.grad(loss, has_aux=True)(params)

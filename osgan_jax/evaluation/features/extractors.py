@@ -22,7 +22,7 @@ class Features(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Extractor:
-    """A fixed function of images; numbers made with different ones do not compare.
+    """A fixed function of images; scores made with different ones are not comparable.
 
     Attributes:
       name: 'inception' or 'classifier'.

@@ -1,7 +1,7 @@
 """The Inception network as an extractor: published weights, and three input conventions.
 
-Scores depend on how images come to 299 pixels and to the network's range. Three conventions are in
-use, and numbers made by different ones do not compare:
+Scores depend on how images are resized to 299 pixels and scaled to the network's range. Three
+conventions are in use, and their scores are not comparable:
 
 * 'torch': bilinear between pixel centres, not antialiased; [0, 255] to [-1, 1]. That of pytorch-fid
   (https://github.com/mseitzer/pytorch-fid).
@@ -44,7 +44,7 @@ SHA256_PREFIX = '6726825d'
 _TIMEOUT = 60.0  # seconds without a byte
 _PART = 1 << 20  # bytes
 
-# The last part of names, here and in PyTorch.
+# The last parts of names, here and in PyTorch.
 _LEAVES = {
     'kernel': 'weight',
     'scale': 'weight',
@@ -73,7 +73,7 @@ def fetch(cache_dir: str | os.PathLike[str], *, url: str = URL) -> pathlib.Path:
         weights.verify(path, SHA256_PREFIX)
         return path
     except (FileNotFoundError, ValueError):
-        pass  # none, or one that was cut short and is replaced
+        pass  # absent, or cut short, and then replaced
     sha256 = hashlib.sha256()
     with atomic.replacing(path) as file:
         for part in _download(url):
@@ -111,7 +111,7 @@ def load_variables(tensors: dict[str, np.ndarray]) -> dict[str, Any]:
     """Makes the network's variables of tensors by PyTorch's names.
 
     Convolutions go from `[O, I, kh, kw]` to `[kh, kw, I, O]`, `fc.weight` from `[O, I]` to
-    `[I, O]`. Quietly left out are `num_batches_tracked` of BatchNorm, which counts training steps,
+    `[I, O]`. Ignored are `num_batches_tracked` of BatchNorm, which counts training steps,
     and the auxiliary classifier `AuxLogits`.
 
     Args:
@@ -143,7 +143,7 @@ def _is_ignored(name: str) -> bool:
 
 
 def preprocess(images: np.ndarray | jax.Array, convention: str) -> jax.Array:
-    """Brings images to the network's size and range, as a convention has it.
+    """Resizes and scales images for the network by a convention.
 
     Args:
       images: `uint8 [N, H, W, C]` in [0, 255]; C 1, which is repeated, or 3.

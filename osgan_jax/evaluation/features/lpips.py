@@ -97,7 +97,7 @@ def _normalise(x: jax.Array) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class Distance:
-    """A fixed distance between images; numbers made with different ones do not compare.
+    """A fixed distance between images; those of different weights are not comparable.
 
     Attributes:
       name: 'lpips_vgg16'.
