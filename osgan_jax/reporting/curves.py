@@ -1,6 +1,7 @@
 """Loss and metric curves as one PNG, drawn from the metrics log."""
 
 import gc
+import math
 import os
 import pathlib
 
@@ -140,17 +141,26 @@ def _panels(columns: dict[str, np.ndarray]) -> list[tuple[str, list[str]]]:
 
 def _draw(axis, label: str, names: list[str], columns: dict[str, np.ndarray]) -> None:
     """Fills one panel."""
+    from matplotlib import ticker
+
     if set(_QUANTILES) <= set(names):
-        drawn = _draw_band(axis, columns)
+        drawn, usual = _draw_band(axis, columns)
     else:
-        drawn = _draw_lines(axis, names, columns)
-    scale = _scale(drawn)
+        drawn, usual = _draw_lines(axis, names, columns)
+    scale = _scale(drawn, usual)
     if scale == 'symlog':
         # Linear as far as most values go, so that only what sticks out is squeezed.
-        axis.set_yscale('symlog', linthresh=3.0 * float(np.median(np.abs(drawn))))
+        axis.set_yscale('symlog', linthresh=3.0 * usual)
+        axis.yaxis.set_major_locator(ticker.FixedLocator(_symlog_ticks(drawn, 3.0 * usual)))
+        axis.yaxis.set_minor_locator(ticker.NullLocator())
+    elif scale == 'log':
+        axis.set_yscale('log')
+        axis.yaxis.get_major_locator().set_params(numticks=_TICKS)
+        axis.yaxis.set_minor_locator(ticker.NullLocator())
     else:
-        axis.set_yscale(scale)
-    _thin_ticks(axis, scale)
+        axis.yaxis.set_major_locator(ticker.MaxNLocator(_TICKS))
+    axis.xaxis.set_major_locator(ticker.MaxNLocator(_TICKS, integer=True))
+    axis.xaxis.set_major_formatter(ticker.StrMethodFormatter('{x:,.0f}'))
     axis.set_xlabel('step')
     axis.set_ylabel(_LABELS.get(label, label))
     axis.grid(True, color='#DDDDDD', linewidth=0.6)
@@ -160,8 +170,8 @@ def _draw(axis, label: str, names: list[str], columns: dict[str, np.ndarray]) ->
         axis.legend(frameon=False, fontsize=9)
 
 
-def _draw_lines(axis, names: list[str], columns: dict[str, np.ndarray]) -> np.ndarray:
-    """Draws metrics and their running averages; returns all values."""
+def _draw_lines(axis, names: list[str], columns: dict[str, np.ndarray]) -> tuple[np.ndarray, float]:
+    """Draws metrics and their running averages; returns all values and their usual size."""
     drawn = []
     for name, colour in zip(names, _COLOURS * (1 + len(names) // len(_COLOURS)), strict=False):
         finite = np.isfinite(columns[name])
@@ -179,11 +189,12 @@ def _draw_lines(axis, names: list[str], columns: dict[str, np.ndarray]) -> np.nd
         else:
             average = smooth(values, len(values) / 40)
             axis.plot(steps, average, color=colour, linewidth=1.6, label=shown)
-    return np.concatenate(drawn)
+    drawn = np.concatenate(drawn)
+    return drawn, float(np.median(np.abs(drawn)))
 
 
-def _draw_band(axis, columns: dict[str, np.ndarray]) -> np.ndarray:
-    """Draws gamma's quantiles, smoothed by running medians; returns them."""
+def _draw_band(axis, columns: dict[str, np.ndarray]) -> tuple[np.ndarray, float]:
+    """Draws gamma's quantiles, smoothed by running medians; returns them and their usual size."""
     quantiles = np.stack([columns[name] for name in _QUANTILES])
     finite = np.isfinite(quantiles).all(axis=0)
     steps, quantiles = columns['step'][finite], quantiles[:, finite]
@@ -192,27 +203,21 @@ def _draw_band(axis, columns: dict[str, np.ndarray]) -> np.ndarray:
     low, middle, high = (running_median(values, length)[1] for values in quantiles)
     axis.fill_between(steps[at], low, high, color=_COLOURS[0], alpha=0.2, label='5% to 95%')
     axis.plot(steps[at], middle, color=_COLOURS[0], linewidth=1.6, label='median')
-    return np.concatenate([low, middle, high])
+    return np.concatenate([low, middle, high]), float(np.median(np.abs(middle)))
 
 
-def _thin_ticks(axis, scale: str) -> None:
-    """Leaves so few labels that they do not overprint."""
-    from matplotlib import ticker
-
-    steps = ticker.MaxNLocator(_TICKS, integer=True)
-    axis.xaxis.set_major_locator(steps)
-    axis.xaxis.set_major_formatter(ticker.StrMethodFormatter('{x:,.0f}'))
-    if scale == 'linear':
-        axis.yaxis.set_major_locator(ticker.MaxNLocator(_TICKS))
-        return
-    locator = axis.yaxis.get_major_locator()
-    locator.set_params(numticks=_TICKS)
-    axis.yaxis.set_minor_locator(ticker.NullLocator())
+def _symlog_ticks(values: np.ndarray, threshold: float) -> list[float]:
+    """0 and powers of ten beyond the linear part, within which labels would overprint."""
+    top = math.floor(math.log10(np.abs(values).max()))
+    bottom = min(top, math.ceil(math.log10(threshold)))
+    apart = -(-(top - bottom + 1) // 2)  # two a side
+    powers = [10.0**exponent for exponent in range(top, bottom - 1, -apart)]
+    return [0.0, *powers, *(-power for power in powers)]
 
 
-def _scale(values: np.ndarray) -> str:
-    """'log' or 'symlog' where a linear axis would flatten most of the curve."""
+def _scale(values: np.ndarray, usual: float) -> str:
+    """'log' or 'symlog' where a linear axis would flatten the values of the usual size."""
     largest = np.abs(values).max()
     if values.min() > 0:
         return 'log' if largest > 100 * values.min() else 'linear'
-    return 'symlog' if largest > 30 * np.median(np.abs(values)) > 0 else 'linear'
+    return 'symlog' if largest > 30 * usual > 0 else 'linear'

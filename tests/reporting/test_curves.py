@@ -21,11 +21,11 @@ def test_smooth_by_hand():
 
 
 def test_scale():
-    assert curves._scale(np.array([1.0, 2.0, 50.0])) == 'linear'
-    assert curves._scale(np.array([1.0, 2.0, 500.0])) == 'log'
-    assert curves._scale(np.array([-1.0, 1.0, 1.0, 500.0])) == 'symlog'
-    assert curves._scale(np.array([-1.0, -1.0, -1.0])) == 'linear'
-    assert curves._scale(np.zeros(3)) == 'linear'
+    assert curves._scale(np.array([1.0, 2.0, 50.0]), 2.0) == 'linear'
+    assert curves._scale(np.array([1.0, 2.0, 500.0]), 2.0) == 'log'
+    assert curves._scale(np.array([-1.0, 1.0, 1.0, 500.0]), 1.0) == 'symlog'
+    assert curves._scale(np.array([-1.0, -1.0, -1.0]), 1.0) == 'linear'
+    assert curves._scale(np.zeros(3), 0.0) == 'linear'
 
 
 def test_png(tmp_path):
@@ -66,6 +66,13 @@ def test_gamma_is_a_band_where_its_quantiles_are_known(tmp_path, monkeypatch):
     assert (set(low), set(high)) == ({-2.0}, {0.5})
     (median,) = axis.lines  # and not the mean
     assert set(median.get_ydata()) == {-1.0}
+
+
+def test_ticks_of_a_symlog_axis_by_hand():
+    assert curves._symlog_ticks(np.array([-180.0, 60.0]), 9.0) == [0, 100, 10, -100, -10]
+    # Of 10 to 10^6 every third, from the greatest down.
+    assert curves._symlog_ticks(np.array([2e6]), 2.0) == [0, 1e6, 1e3, -1e6, -1e3]
+    assert curves._symlog_ticks(np.array([15.0]), 12.0) == [0, 10, -10]
 
 
 @pytest.mark.parametrize('values', [[1e-6, 1e9], [-1e9, 1.0, 1.0, 1.0, 1e9], [0.0, 1.0]])
