@@ -303,6 +303,7 @@ def test_time_given_ends_a_run_and_is_not_given_twice(tmp_path, capsys):
     assert (tmp_path / 'samples' / f'step_{steps:07d}.png').exists()
     again = trainer.train(small.make_config(**fields), tmp_path, dataset=small.dataset())
     out = capsys.readouterr().out
+    assert out.count(f'Step {steps:,} is the last: 0.3 s of training are over.') == 1
     assert 'Already trained' in out
     assert int(again.state.step) == steps
     longer = dict(fields, max_seconds=0.6)
