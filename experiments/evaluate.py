@@ -31,7 +31,10 @@ import sys
 
 from experiments import cli
 from osgan_jax.engine.config import MAX_SEED, REQUIRED, Config, field
-from osgan_jax.gan.config import CONVENTIONS
+from osgan_jax.gan.config import TrainConfig
+
+# As in training: what features come from.
+_Features = cli.only(TrainConfig, ('inception_weights', 'convention'))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,18 +55,6 @@ class EvaluateConfig(Config):
     )
     num_samples: int = field(
         10_000, 'images drawn from the generator', group='evaluation', at_least=2
-    )
-    inception_weights: str | None = field(
-        None,
-        'file of Inception weights, or fetch to download it; by default features come from a '
-        'classifier that is trained on the dataset',
-        group='evaluation',
-    )
-    convention: str = field(
-        'torch',
-        'which implementation of FID the input of the Inception network follows',
-        group='evaluation',
-        choices=CONVENTIONS,
     )
     path_length: tuple[str, ...] = field(
         (),
@@ -98,8 +89,8 @@ class EvaluateConfig(Config):
             raise ValueError('--metrics and --path_length are both empty: give what to score')
 
 
-@cli.command(EvaluateConfig)
-def main(asked: EvaluateConfig) -> None:
+@cli.command(EvaluateConfig, _Features)
+def main(asked: EvaluateConfig, features: Config) -> None:
     """Scores checkpoints."""
     from osgan_jax.compression.config import KINDS
     from osgan_jax.engine import checkpoints
@@ -118,7 +109,7 @@ def main(asked: EvaluateConfig) -> None:
     if not asked.all:
         steps = [sampler.step]
     paths = _path_lengths(asked, sampler.gan)
-    scorers = [_scores(asked, sampler.gan, run.config)] if asked.metrics else []
+    scorers = [_scores(asked, features, sampler.gan, run.config)] if asked.metrics else []
     _say_cost(asked, steps, paths)
     for step in steps:
         if step != sampler.step:
@@ -138,7 +129,7 @@ def main(asked: EvaluateConfig) -> None:
     print(f'Written: {workdir / score_log.FILE} and {path}')
 
 
-def _scores(asked: EvaluateConfig, gan, config):
+def _scores(asked: EvaluateConfig, features: Config, gan, config):
     """The evaluator of samples against the dataset."""
     from osgan_jax import data
     from osgan_jax.engine import messages
@@ -157,8 +148,7 @@ def _scores(asked: EvaluateConfig, gan, config):
     )
     extractor = evaluators.extractor_for(
         dataset,
-        inception_weights=asked.inception_weights,
-        convention=asked.convention,
+        **dataclasses.asdict(features),
         cache_dir=asked.cache_dir,
         progress=messages.Countdown('Training a classifier to score by, {} steps'),
     )

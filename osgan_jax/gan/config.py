@@ -12,7 +12,6 @@ from osgan_jax.engine.config import RunConfig, check_rising, field
 
 SCHEMES = ('one_stage', 'two_stage', 'shared_forward')
 OPTIMIZERS = ('adam', 'rmsprop', 'sgd')
-CONVENTIONS = ('torch', 'tf1', 'clean')
 
 
 def parse_multiplier(text: str) -> fractions.Fraction:
@@ -340,7 +339,7 @@ class TrainConfig(RunConfig):
         'torch',
         'which implementation of FID the input of the Inception network follows',
         group='evaluation',
-        choices=CONVENTIONS,
+        choices=('torch', 'tf1', 'clean'),
         may_change=True,
     )
     collapse_alarm: bool = field(
