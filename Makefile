@@ -55,8 +55,8 @@ $(READY): requirements.txt setup.cfg pyproject.toml
 	@touch $(READY)
 
 $(VENV)/.torch: $(READY)
-	@$(BIN)/python -m pip install -q --disable-pip-version-check '$(TORCH)' 2>/dev/null || echo "There is no $(TORCH) to be had: the comparisons with it are skipped."
-	@touch $(VENV)/.torch
+	@if $(BIN)/python -m pip install -q --disable-pip-version-check '$(TORCH)' 2>/dev/null; then touch $(VENV)/.torch; \
+		else echo "There is no $(TORCH) to be had now: the comparisons with it are skipped."; fi
 
 # Resolves setup.cfg anew and pins what comes out.
 requirements:

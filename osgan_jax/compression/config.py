@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from osgan_jax.engine.config import declarations, field
@@ -40,6 +41,13 @@ _WEIGHT = 0.1
 _IMITATION_WEIGHT = 0.2
 
 _DATA = ('data_dir', 'split', 'upscale')
+# Where they are open.
+_INHERITED = (
+    *('batch_size', 'discriminator_norm', 'style_mixing', 'beta1', 'beta2', 'adam_epsilon'),
+    *('ema_decay', 'ema_start', 'weight_clip', 'r1', 'r2', 'gradient_penalty', 'penalty_every'),
+    *('path_length', 'path_length_every', 'orthogonal'),
+)
+_RATES = ('learning_rate_g', 'learning_rate_d', 'decay_factor')
 
 
 def _teachers(default: Any = None, **bounds: Any) -> Any:
@@ -52,6 +60,11 @@ class CompressConfig(TrainConfig):
     """A student. Open fields are decided by `resolve`, then by `osgan_jax.gan.methods.resolve`."""
 
     KIND: ClassVar[str] = 'compress'
+    CHANGED: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        **{name: {'decided_by': ('teacher',), 'otherwise': None} for name in _INHERITED},
+        # The method's, under another scheme than the teacher's.
+        **{name: {'decided_by': ('teacher', 'scheme')} for name in _RATES},
+    }
 
     teacher: str | None = field(
         None,
@@ -176,7 +189,7 @@ def resolve(config: CompressConfig, teacher: TrainConfig, digest: str) -> Compre
       digest: of the teacher's networks.
 
     Raises:
-      ValueError: for gradual under a teacher that is no student itself, or a channel multiplier
+      ValueError: for gradual under a teacher that is not itself a student, or a channel multiplier
         given to uncompressed.
     """
     if config.objective == 'gradual' and not isinstance(teacher, CompressConfig):
@@ -184,12 +197,12 @@ def resolve(config: CompressConfig, teacher: TrainConfig, digest: str) -> Compre
             'objective=gradual: the teacher is to be a student itself; give --teacher a run of '
             'experiments.compress, or take --objective=dgl'
         )
-    deciding = {('teacher',), ('method',), ('network',), ('method', 'network')}
-    if config.scheme == teacher.scheme:
-        deciding.add(('method', 'scheme'))
-    theirs = [each for each in declarations(CompressConfig).values() if each.decided_by in deciding]
+    declared = declarations(CompressConfig).values()
+    theirs = [each for each in declared if each.decided_by == ('teacher',)]
     values = {each.name: getattr(teacher, each.name) for each in theirs if not each.flag}
     inherited = [each.name for each in theirs if each.flag]
+    if config.scheme == teacher.scheme:
+        inherited += _RATES
     if config.dataset is None:
         inherited += _DATA
     elif config.split is None:

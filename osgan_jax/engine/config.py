@@ -195,6 +195,7 @@ def declarations(config_class: type) -> Mapping[str, Declaration]:
             default=each.default,
             kind=typing.get_args(hint)[0] if many else hint,
             many=many,
+            **getattr(config_class, 'CHANGED', {}).get(each.name, {}),
         )
     return types.MappingProxyType(found)
 
@@ -211,9 +212,11 @@ class Config:
 
     Attributes:
       KIND: what a run with such a configuration is called, in its config.json and in errors.
+      CHANGED: attributes that the declarations of inherited fields have here, by field.
     """
 
     KIND: ClassVar[str] = ''
+    CHANGED: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     def __post_init__(self):
         for name, declaration in declarations(type(self)).items():

@@ -62,14 +62,14 @@ class Alarm:
           step: number of finished updates.
           images: `[N, H, W, C]` in [-1, 1].
         """
-        if self._reported or len(images) < 2 or self.real < _IDENTICAL:
+        if len(images) < 2 or self.real < _IDENTICAL:
             return None
         value = diversity(images)
         if value >= self._share * self.real:
             self._low_since.clear()
             return None
         self._low_since.append(step)
-        if len(self._low_since) < self._patience:
+        if self._reported or len(self._low_since) < self._patience:
             return None
         self._reported = True
         return (

@@ -2,6 +2,7 @@
 
 import pickle
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -24,6 +25,7 @@ DAMAGE = (
     OverflowError,
     MemoryError,
     struct.error,
+    tokenize.TokenError,
     pickle.UnpicklingError,
     zipfile.BadZipFile,
     zlib.error,
@@ -31,6 +33,7 @@ DAMAGE = (
 )
 
 _MOST_AXES = 32
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # those that numpy writes
 
 
 def members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
@@ -41,12 +44,15 @@ def members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
       size: of its file, in bytes.
 
     Raises:
-      ValueError: a name occurs twice, or members claim more bytes than the file has.
+      ValueError: a name occurs twice, a member is compressed in an unusual way, or members claim
+        more bytes than the file has.
     """
     infos = archive.infolist()
     members = {info.filename: info for info in infos}
     if len(members) != len(infos):
         raise ValueError('it has two members of one name')
+    if any(info.compress_type not in _COMPRESSIONS for info in infos):
+        raise ValueError('its members are compressed in a way that is not supported')
     if sum(info.compress_size for info in infos) > size:
         raise ValueError('its members overlap or exceed the file, which may be cut short')
     return members

@@ -21,7 +21,7 @@ _NAMES = {
 _LABELS = {'accuracy_d': 'pairs that D ranks rightly'}
 _QUANTILES = ('gamma_q05', 'gamma_q50', 'gamma_q95')
 _NOT_DRAWN = ('step', 'epoch')
-_MAX_PANELS = 8
+_MAX_PANELS = 12
 _MAX_LINES = 4000  # of the log: more than there are pixels, and no more work at the millionth step
 _TICKS = 5  # labels of an axis, at most about so many
 

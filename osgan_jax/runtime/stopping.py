@@ -35,7 +35,8 @@ class Signals:
     """A context in which SIGINT and SIGTERM are noted, and a second one ends the process at once.
 
     Whoever works in it asks `check`, or `received`, between two parts of the work. In other threads
-    than the main one nothing is noted.
+    than the main one nothing is noted. Within another such context, as a run of a study is, a
+    signal that came before counts as the first.
 
     Attributes:
       received: number of the first signal, 0 before one comes.
@@ -57,11 +58,18 @@ class Signals:
             self._previous_wakeup = signal.set_wakeup_fd(
                 self._wakeup.fileno(), warn_on_full_buffer=False
             )
-            threading.Thread(
-                target=_leave_at_the_second, args=(receiver,), name='osgan_jax-signals', daemon=True
-            ).start()
             for signum in _LISTENED_TO:
                 self._previous[signum] = signal.signal(signum, self._handle)
+            outer = getattr(self._previous[signal.SIGINT], '__self__', None)
+            before = outer.received if isinstance(outer, Signals) else 0
+            self.received = before or self.received
+            # Bytes of signals that came meanwhile wait in the socket.
+            threading.Thread(
+                target=_leave_at_the_second,
+                args=(receiver, bool(before)),
+                name='osgan_jax-signals',
+                daemon=True,
+            ).start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *unused) -> None:
@@ -89,13 +97,13 @@ class Signals:
         self.received = self.received or signum
 
 
-def _leave_at_the_second(receiver: socket.socket) -> None:
+def _leave_at_the_second(receiver: socket.socket, count: int) -> None:
     """Ends the process at the second signal; returns once the other end is closed.
 
     Args:
       receiver: is sent the number of each handled signal, as one byte.
+      count: signals that came before.
     """
-    count = 0
     with receiver:
         while byte := receiver.recv(1):
             count += byte[0] in _LISTENED_TO

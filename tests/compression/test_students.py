@@ -13,7 +13,9 @@ from osgan_jax import compression, data
 from osgan_jax.compression import config as configs
 from osgan_jax.compression import teachers
 from osgan_jax.engine import checkpoints, runs
+from osgan_jax.engine.config import declarations
 from osgan_jax.gan import sampling, trainer
+from osgan_jax.gan.config import TrainConfig
 from tests.support import small
 
 KIMG = 2 * small.BATCH / 1000  # two steps
@@ -217,3 +219,11 @@ def test_lengths_of_the_stages(taught):
     )
     config = configs.count_steps(config)
     assert (config.stage_one_steps, config.num_steps) == (4, 8)
+
+
+def test_help_says_what_the_teacher_decides():
+    declared = declarations(configs.CompressConfig)
+    for name in ('batch_size', 'beta1', 'r1', 'ema_decay', 'weight_clip'):
+        assert (declared[name].decided_by, declared[name].otherwise) == (('teacher',), None)
+    assert declared['learning_rate_d'].decided_by == ('teacher', 'scheme')
+    assert declarations(TrainConfig)['batch_size'].decided_by == ('method',)

@@ -41,6 +41,7 @@ MEMBERS = {
     'pickled': (npy(descr='|O', shape=(1,)), 'holds object, expected numbers'),
     'no type': (npy(descr='|zz'), 'descr'),
     'no numpy': (b'\x93NUMPY\x09\x00' + bytes(90), 'has version'),
+    'open header': (b"\x93NUMPY\x01\x00\x0a\x00{'descr': (", 'EOF in multi-line statement'),
 }
 
 
@@ -51,6 +52,13 @@ def test_arrays_that_lie(tmp_path, kind):
         with zipfile.ZipFile(tmp_path / 'a.npz', 'w') as file:
             file.writestr(member, content)
         refused(tmp_path / 'a.npz', rf'a.npz cannot be read as an .npz file: .*{message}')
+
+
+@pytest.mark.parametrize('compression', [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_unusual_compression_is_refused(tmp_path, compression):
+    with zipfile.ZipFile(tmp_path / 'a.npz', 'w', compression) as file:
+        file.writestr('images.npy', npy(IMAGES))
+    refused(tmp_path / 'a.npz', 'compressed in a way that is not supported')
 
 
 def test_a_bomb_is_not_unpacked(tmp_path, monkeypatch):

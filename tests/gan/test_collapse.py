@@ -53,6 +53,9 @@ def test_collapse_is_said_once_and_after_a_while():
     assert message.startswith('samples have been far more alike than real images since step 10')
     assert '--learning_rate_g' in message
     assert alarm(40, collapsed) is None
+    assert alarm.is_low
+    assert alarm(50, _real()) is None
+    assert not alarm.is_low
 
 
 def test_varied_samples_are_no_reason():

@@ -50,6 +50,13 @@ def test_png(tmp_path):
     assert path.read_bytes() == before
 
 
+def test_a_student_has_a_panel_for_all_it_logs():
+    names = ('loss_d', 'loss_g', 'logit_real', 'accuracy_d', 'gamma', 'floored', 'penalty_d')
+    names += ('stage', 'teacher_real', 'teacher_fake', 'margin', 'teacher_margin')
+    columns = {name: np.ones(3) for name in names}
+    assert {name for _, drawn in curves._panels(columns) for name in drawn} == set(names)
+
+
 def test_gamma_is_a_band_where_its_quantiles_are_known(tmp_path, monkeypatch):
     from matplotlib.axes import Axes
 

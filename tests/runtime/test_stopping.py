@@ -2,10 +2,13 @@
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from osgan_jax.runtime import stopping
+from tests.support import ROOT
 
 
 def send(signum):
@@ -76,3 +79,30 @@ def test_a_signal_is_not_forgotten_over_an_error(heard, error):
     with pytest.raises(error):
         run()
     assert heard == [signal.SIGTERM]
+
+
+def test_a_signal_before_a_run_of_a_study_stops_the_run(heard):
+    """It came while the run's networks were built, after the study's last look."""
+    with stopping.Signals() as study:
+        send(signal.SIGTERM)
+        with stopping.Signals() as run:
+            assert run.received == signal.SIGTERM
+            with pytest.raises(stopping.Abandoned):
+                run.check()
+        assert study.received == signal.SIGTERM
+        assert heard == []
+
+
+@pytest.mark.process
+def test_a_second_signal_within_a_run_of_a_study_ends_the_process():
+    code = """
+import os, signal, time
+from osgan_jax.runtime import stopping
+with stopping.Signals():
+    os.kill(os.getpid(), signal.SIGINT)
+    with stopping.Signals():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+"""
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, timeout=50, check=False)
+    assert done.returncode == 128 + signal.SIGTERM
