@@ -77,8 +77,8 @@ class _Common(Config):
     debug: bool = field(False, 'show the traceback of an error', group='other')
     compilation_cache: str | None = field(
         None,
-        'directory that keeps compiled programs for later runs, or off for none; by default in the '
-        "user's cache",
+        'directory that keeps compiled programs for later runs, or off for none; by default '
+        "$JAX_COMPILATION_CACHE_DIR, or one in the user's cache",
         group='other',
     )
 
