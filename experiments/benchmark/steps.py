@@ -144,6 +144,7 @@ def _peer_runners(case: TrainConfig, schemes: Sequence[str]) -> dict[str, Runner
     from experiments.benchmark import torch_peer
 
     config = _resolve(case, 'one_stage')
+    device = 'cpu' if jax.default_backend() == 'cpu' else 'cuda'
     runners = {}
     for scheme in schemes:
         # shared_forward has no counterpart there.
@@ -151,18 +152,7 @@ def _peer_runners(case: TrainConfig, schemes: Sequence[str]) -> dict[str, Runner
             continue
         messages.say(f'Preparing {PEER} {scheme} ...')
         start = time.perf_counter()
-        peer = torch_peer.prepare(
-            scheme=scheme,
-            loss=config.loss,
-            image_size=config.image_size,
-            channels=config.channels,
-            width=config.width or 128,
-            latent_dim=config.latent_dim,
-            batch_size=config.batch_size,
-            device='cpu' if jax.default_backend() == 'cpu' else 'cuda',
-            precision=config.precision,
-            seed=config.seed,
-        )
+        peer = torch_peer.Peer(config, scheme, device)
         peer.step()
         runners[f'{PEER} {scheme}'] = Runner(peer.step, time.perf_counter() - start)
     return runners

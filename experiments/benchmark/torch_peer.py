@@ -3,7 +3,7 @@
 An optional peer of the benchmark: this module needs torch, which nothing else here does. Networks,
 objectives and schemes are those of `osgan_jax.networks.dcgan`, `osgan_jax.losses` and
 `osgan_jax.gan.updates`, written the way training code is in an eager framework (no torch.compile,
-no captured graphs) and tuned as far as that allows: see `prepare`.
+no captured graphs) and tuned as far as that allows: see `Peer`.
 
 One stage in autograd's terms (Shen et al., "Training Generative Adversarial Networks in One Stage",
 CVPR 2021, Algorithm 1): D runs on a detached copy of the fake batch that collects its own gradient.
@@ -15,24 +15,18 @@ Data contract: images here are `[N, C, H, W]`, torch's order of axes.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
 from osgan_jax.core import one_stage
+from osgan_jax.gan.config import TrainConfig
 from osgan_jax.networks import dcgan
 
 Tensor = torch.Tensor
-
-PRECISIONS = ('float32', 'tensorfloat32', 'bfloat16')
-MEMORY_FORMATS = {
-    'channels_last': torch.channels_last,
-    'contiguous': torch.contiguous_format,
-}
 
 LEARNING_RATE = 2e-4
 BETAS = (0.5, 0.999)  # Adam's, section 4 of the paper
@@ -154,47 +148,56 @@ def split_cotangent(c_d: Tensor, c_g: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Peer:
-    """A pair of networks with their optimisers and one batch of random images; see `prepare`.
+    """A pair of networks with their optimisers and one batch of random images, ready to be timed.
 
     Attributes:
       generator: a `Generator`.
       discriminator: a `Discriminator`.
       real: the images, `[N, C, H, W]` in [-1, 1].
-      num_parameters_g: numbers that G learns.
-      num_parameters_d: numbers that D learns.
-      version: PyTorch's.
     """
 
-    def __init__(
-        self,
-        *,
-        scheme: str,
-        loss: str,
-        generator: Generator,
-        discriminator: Discriminator,
-        real: Tensor,
-        latent_dim: int,
-        precision: str,
-        joint: bool,
-        seed: int,
-    ):
-        self.generator = generator
-        self.discriminator = discriminator
-        self.real = real
-        self.num_parameters_g = sum(p.numel() for p in generator.parameters())
-        self.num_parameters_d = sum(p.numel() for p in discriminator.parameters())
-        self.version = torch.__version__
-        self._step = SCHEMES[scheme]
-        self._loss = LOSSES[loss]
-        self._latent_dim = latent_dim
-        self._precision = precision
-        self._joint = joint
-        self._random = torch.Generator(real.device).manual_seed(seed)
+    def __init__(self, config: TrainConfig, scheme: str, device: str = 'cpu'):
+        """Builds networks, optimisers and a batch.
+
+        Args:
+          config: resolved; its loss, sizes, width, precision and seed count. 'float32' has no TF32
+            anywhere, 'bfloat16' is autocast: parameters, logits and optimiser stay float32.
+          scheme: 'one_stage'; 'two_stage', whose second stage tells autograd that D is frozen; or
+            'two_stage_eager', which does not, so that D's weight gradients are computed and
+            dropped. Both alternate as `osgan_jax.gan.updates` does: a fresh z for G, against the
+            new D.
+          device: as torch names it: 'cpu', 'cuda', 'cuda:1'.
+
+        Raises:
+          ValueError: for a device that is not there.
+        """
+        if torch.device(device).type == 'cuda' and not torch.cuda.is_available():
+            raise ValueError(
+                f'device {device!r}: this installation of PyTorch finds no CUDA device'
+            )
+        size, channels = config.image_size, config.channels
+        width, self._latent_dim = config.width or 128, config.latent_dim
+        self._step, self._loss = SCHEMES[scheme], LOSSES[config.loss]
+        self._precision = config.precision
+        # Drawn apart from the process's own random numbers, the same on every device.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            generator = Generator(size, channels, width, self._latent_dim)
+            discriminator = Discriminator(size, channels, width)
+            real = 2 * torch.rand(config.batch_size, channels, size, size) - 1
+        # The faster order of axes: DCGAN-64, float32, two CPU cores, torch 2.13, medians of 9
+        # steps, against contiguous ones: one_stage 190 and 202 ms (width 64, batch 32), 105 and 140
+        # ms (width 32, batch 64). One concatenated batch for D, and an Adam that is not fused, made
+        # no difference beyond the spread.
+        place = {'device': device, 'memory_format': torch.channels_last}
+        self.generator, self.discriminator = generator.to(**place), discriminator.to(**place)
+        self.real = real.to(**place)
+        self._random = torch.Generator(self.real.device).manual_seed(config.seed)
         self._adam = {
             network: torch.optim.Adam(
                 network.parameters(), lr=LEARNING_RATE, betas=BETAS, fused=True
             )
-            for network in (generator, discriminator)
+            for network in (self.generator, self.discriminator)
         }
 
     def step(self) -> None:
@@ -259,9 +262,6 @@ class Peer:
         self._adam[network].zero_grad(set_to_none=True)
 
     def _judge_both(self, fake: Tensor) -> tuple[Tensor, Tensor]:
-        if self._joint:
-            s_real, s_fake = self.discriminator(torch.cat([self.real, fake])).chunk(2)
-            return s_real, s_fake
         return self.discriminator(self.real), self.discriminator(fake)
 
     def _autocast(self) -> torch.autocast:
@@ -291,163 +291,3 @@ SCHEMES: dict[str, Callable[[Peer], None]] = {
     'two_stage': _two_stage,
     'two_stage_eager': _two_stage_eager,
 }
-
-
-def prepare(
-    *,
-    scheme: str,
-    loss: str,
-    image_size: int,
-    channels: int,
-    width: int,
-    latent_dim: int,
-    batch_size: int,
-    device: str = 'cpu',
-    precision: str = 'float32',
-    memory_format: str = 'channels_last',
-    joint: bool = False,
-    threads: int | None = None,
-    seed: int = 0,
-) -> Peer:
-    """Builds networks, optimisers and a batch, ready to be timed.
-
-    Args:
-      scheme: 'one_stage'; 'two_stage', whose second stage tells autograd that D is frozen; or
-        'two_stage_eager', which does not, so that D's weight gradients are computed and dropped.
-        Both alternate as `osgan_jax.gan.updates` does: a fresh z for G, against the new D.
-      loss: one of `LOSSES`, named as in `osgan_jax.losses`.
-      image_size: height and width of the images, one of `dcgan.IMAGE_SIZES`.
-      channels: channels of the images.
-      width: of both networks, see `dcgan.hidden_channels`.
-      latent_dim: size of `z`.
-      batch_size: real images a step; as many fake ones are made.
-      device: as torch names it: 'cpu', 'cuda', 'cuda:1'.
-      precision: 'float32' (no TF32 anywhere), 'tensorfloat32' (on CPU the same as float32) or
-        'bfloat16' (autocast; parameters, logits and optimiser stay float32).
-      memory_format: 'channels_last' or 'contiguous', of images, activations and kernels.
-      joint: whether D sees real and fake as one concatenated batch rather than one after the other.
-      threads: of torch on CPU, for the whole process; None leaves torch's own default.
-      seed: of parameters, images and z.
-
-    Returns:
-      The peer.
-
-    Raises:
-      ValueError: for an argument other than the above, or a device that is not there.
-    """
-    _check_choice('scheme', scheme, SCHEMES)
-    _check_choice('loss', loss, LOSSES)
-    _check_choice('image_size', image_size, dcgan.IMAGE_SIZES)
-    _check_choice('precision', precision, PRECISIONS)
-    _check_choice('memory_format', memory_format, MEMORY_FORMATS)
-    least = {'channels': channels, 'width': width, 'latent_dim': latent_dim}
-    least |= {'batch_size': batch_size} | ({} if threads is None else {'threads': threads})
-    for argument, value in least.items():
-        if value < 1:
-            raise ValueError(f'expected {argument} of 1 or more, got {value}')
-    if torch.device(device).type == 'cuda' and not torch.cuda.is_available():
-        raise ValueError(f'device {device!r}: this installation of PyTorch finds no CUDA device')
-    if threads is not None:
-        torch.set_num_threads(threads)
-
-    # Drawn apart from the process's own random numbers, the same on every device.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        generator = Generator(image_size, channels, width, latent_dim)
-        discriminator = Discriminator(image_size, channels, width)
-        real = 2 * torch.rand(batch_size, channels, image_size, image_size) - 1
-    # DCGAN-64, float32, two CPU cores, torch 2.13, medians of 9 steps, channels_last against
-    # contiguous: one_stage 190 and 202 ms (width 64, batch 32), 105 and 140 ms (width 32, batch
-    # 64); two_stage 253 and 273, 135 and 158. Neither `joint` (185 and 193, 107 and 103 ms) nor the
-    # fused Adam (190 and 181, 105 and 112 ms) makes a difference there beyond the spread.
-    place = {'device': device, 'memory_format': MEMORY_FORMATS[memory_format]}
-    return Peer(
-        scheme=scheme,
-        loss=loss,
-        generator=generator.to(**place),
-        discriminator=discriminator.to(**place),
-        real=real.to(**place),
-        latent_dim=latent_dim,
-        precision=precision,
-        joint=joint,
-        seed=seed,
-    )
-
-
-class Parameter(NamedTuple):
-    """A parameter of a peer's network and where ours keeps the same numbers.
-
-    Attributes:
-      path: of the linen parameter, such as `('Conv_0', 'kernel')`.
-      axes: the linen array transposed by these is the torch parameter.
-      value: the torch parameter.
-    """
-
-    path: tuple[str, str]
-    axes: tuple[int, ...]
-    value: nn.Parameter
-
-
-# By torch's type: linen's name of the module and of its weight.
-_LINEN_NAMES = {
-    nn.Conv2d: ('Conv', 'kernel'),
-    nn.ConvTranspose2d: ('ConvTranspose', 'kernel'),
-    nn.BatchNorm2d: ('BatchNorm', 'scale'),
-    nn.GroupNorm: ('GroupNorm', 'scale'),
-}
-
-
-def correspondence(network: nn.Module) -> Iterator[Parameter]:
-    """Yields each parameter of a `Generator` or `Discriminator` with its place in our pytree.
-
-    Kernels of convolutions are `[kh, kw, I, O]` here and `[O, I, kh, kw]` there, of transposed ones
-    `[kh, kw, O, I]` and `[I, O, kh, kw]`: one transposition for both, and no flip, since both sides
-    keep the kernel of the convolution that is being transposed.
-    """
-    counts: dict[str, int] = {}
-    for layer in network.modules():
-        if type(layer) not in _LINEN_NAMES:
-            continue
-        kind, weight = _LINEN_NAMES[type(layer)]
-        index = counts.get(kind, 0)
-        counts[kind] = index + 1
-        axes = (3, 2, 0, 1) if weight == 'kernel' else (0,)
-        yield Parameter((f'{kind}_{index}', weight), axes, layer.weight)
-        yield Parameter((f'{kind}_{index}', 'bias'), (0,), layer.bias)
-
-
-def load_parameters(peer: Peer, params_g: Mapping[str, Any], params_d: Mapping[str, Any]) -> None:
-    """Copies our networks' parameters into a peer's.
-
-    Args:
-      peer: of the same image size, channels, width and latent size.
-      params_g: 'params' of `osgan_jax.networks.dcgan.Generator`.
-      params_d: 'params' of `osgan_jax.networks.dcgan.Discriminator` with norm='group'.
-
-    Raises:
-      ValueError: if the parameters are those of another network.
-    """
-    for network, params in ((peer.generator, params_g), (peer.discriminator, params_d)):
-        parameters = list(correspondence(network))
-        ours = {(module, name) for module, leaves in params.items() for name in leaves}
-        if ours != {parameter.path for parameter in parameters}:
-            raise ValueError(
-                f'expected the parameters of a DCGAN {type(network).__name__.lower()} as deep as '
-                f"the peer's, got {', '.join('/'.join(path) for path in sorted(ours))}"
-            )
-        for (module, name), axes, value in parameters:
-            array = np.transpose(np.asarray(params[module][name], np.float32), axes)
-            if array.shape != tuple(value.shape):
-                raise ValueError(
-                    f'{module}/{name}: expected an array that transposes to {tuple(value.shape)}, '
-                    f'got one to {array.shape}; widths or channels differ'
-                )
-            with torch.no_grad():
-                value.copy_(torch.from_numpy(array.copy()))
-
-
-def _check_choice(argument: str, value: Any, choices: Any) -> None:
-    if value not in choices:
-        raise ValueError(
-            f'unknown {argument} {value!r}: expected one of {", ".join(map(str, choices))}'
-        )
