@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import io
-import json
 import pathlib
 import tempfile
 
@@ -13,6 +12,7 @@ from experiments.benchmark import steps
 from osgan_jax import data
 from osgan_jax.gan import trainer
 from osgan_jax.gan.config import TrainConfig
+from osgan_jax.reporting import metrics_log
 
 _WARM_UP = 10  # steps, and between lines of the log
 _ROUNDS = 3
@@ -72,8 +72,6 @@ def _train(case: TrainConfig, dataset: data.Dataset, num_steps: int) -> float:
     with tempfile.TemporaryDirectory() as workdir:
         with contextlib.redirect_stdout(io.StringIO()):
             trainer.train(case, workdir, dataset=dataset)
-        lines = (pathlib.Path(workdir) / 'timing.jsonl').read_text().splitlines()
-    rows = [json.loads(line) for line in lines]
+        log = metrics_log.read(pathlib.Path(workdir) / 'timing.jsonl')
     # The last line waits for the run's end; the first for its start.
-    first, last = rows[0], rows[-2]
-    return (last['seconds'] - first['seconds']) / (last['step'] - first['step'])
+    return float((log['seconds'][-2] - log['seconds'][0]) / (log['step'][-2] - log['step'][0]))

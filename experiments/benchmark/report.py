@@ -15,8 +15,7 @@ import numpy as np
 from experiments.benchmark.rounds import RoundCase
 from experiments.benchmark.turns import StepTiming
 from osgan_jax.gan.config import TrainConfig
-from osgan_jax.io import atomic
-from osgan_jax.reporting import summary
+from osgan_jax.reporting import figures, summary
 
 Rows = Sequence[tuple[TrainConfig, Sequence[StepTiming]]]
 
@@ -72,29 +71,21 @@ def table(case: TrainConfig, timings: Sequence[StepTiming], peak: float) -> str:
       timings: those of its schemes.
       peak: FLOP per second of large matrix products at this precision, on one device.
     """
-    first = timings[0]
-    head = (
-        f'{"scheme":<24}{"ms":>9}{"quartiles":>17}{"images/s":>10}{"GFLOP":>9}{"of peak":>9}'
-        f'{"memory":>10}{"compile s":>11}{"first step s":>14}{"time ratio":>12}{"FLOP ratio":>12}'
-    )
-    lines = [name(case), head]
-    for timing in timings:
-        share = _share(timing, peak)
-        cells = [
-            f'{timing.scheme:<24}',
-            f'{1e3 * timing.seconds:>9.1f}',
-            f'{f"{1e3 * timing.low:.1f}..{1e3 * timing.high:.1f}":>17}',
-            f'{case.batch_size / timing.seconds:>10.0f}',
-            f'{_or_blank(timing.flops, lambda flops: f"{flops / 1e9:.2f}"):>9}',
-            f'{_or_blank(share, lambda share: f"{share:.0%}"):>9}',
-            f'{_or_blank(timing.bytes, lambda size: summary.human(size, "B")):>10}',
-            f'{_or_blank(timing.compile_seconds, lambda seconds: f"{seconds:.1f}"):>11}',
-            f'{timing.first_step_seconds:>14.1f}',
-            f'{timing.seconds / first.seconds:>12.3f}',
-            f'{_or_blank(_flop_ratio(timing, first), lambda ratio: f"{ratio:.3f}"):>12}',
+    first, columns = timings[0], {'scheme': 24, 'ms': 9, 'quartiles': 17, 'images/s': 10}
+    columns |= {'GFLOP': 9, 'of peak': 9, 'memory': 10, 'compile s': 11}
+    columns |= {'first step s': 14, 'time ratio': 12, 'FLOP ratio': 12}
+    rows = [
+        [
+            *_times(timing),
+            f'{case.batch_size / timing.seconds:.0f}',
+            *_costs(timing, peak),
+            f'{timing.first_step_seconds:.1f}',
+            f'{timing.seconds / first.seconds:.3f}',
+            _or_blank(_flop_ratio(timing, first), '{:.3f}'.format),
         ]
-        lines.append(''.join(cells).rstrip())
-    return '\n'.join(lines)
+        for timing in timings
+    ]
+    return _aligned(name(case), columns, rows)
 
 
 def growth(rows: Rows) -> str | None:
@@ -133,20 +124,15 @@ def growth(rows: Rows) -> str | None:
 
 def rows_as_json(rows: Rows, peaks: Mapping[str, float]) -> list[dict[str, Any]]:
     """One object per scheme and case: the case, the timing and the ratios that follow."""
-    entries = []
-    for case, timings in rows:
-        for timing in timings:
-            entries.append(
-                {
-                    'case': {field: getattr(case, field) for field, _ in _NAMED},
-                    **dataclasses.asdict(timing),
-                    'images_per_second': case.batch_size / timing.seconds,
-                    'share_of_peak': _share(timing, peaks[case.precision]),
-                    'time_ratio': timing.seconds / timings[0].seconds,
-                    'flop_ratio': _flop_ratio(timing, timings[0]),
-                }
-            )
-    return entries
+    return [
+        {
+            'case': {field: getattr(case, field) for field, _ in _NAMED},
+            'images_per_second': case.batch_size / timing.seconds,
+            **_as_json(timing, timings[0], peaks[case.precision]),
+        }
+        for case, timings in rows
+        for timing in timings
+    ]
 
 
 def rounds_table(case: RoundCase, timings: Sequence[StepTiming], peak: float) -> str:
@@ -157,66 +143,48 @@ def rounds_table(case: RoundCase, timings: Sequence[StepTiming], peak: float) ->
       timings: those of its algorithms; `seconds` are a round's.
       peak: as for `table`.
     """
-    first = timings[0]
-    head = (
-        f'{"algorithm":<16}{"ms a round":>12}{"quartiles":>18}{"GFLOP":>9}{"of peak":>9}'
-        f'{"memory":>10}{"compile s":>11}{"round ratio":>13}{"updates":>9}{"ms an update":>14}'
-        f'{"update ratio":>14}'
-    )
-    lines = [case.name, head]
+    first, columns = timings[0], {'algorithm': 16, 'ms a round': 12, 'quartiles': 18}
+    columns |= {'GFLOP': 9, 'of peak': 9, 'memory': 10, 'compile s': 11, 'round ratio': 13}
+    columns |= {'updates': 9, 'ms an update': 14, 'update ratio': 14}
+    rows = []
     for timing in timings:
-        share, updates = _share(timing, peak), case.updates(timing.scheme)
+        updates = case.updates(timing.scheme)
         an_update = timing.seconds / updates
-        cells = [
-            f'{timing.scheme:<16}',
-            f'{1e3 * timing.seconds:>12.1f}',
-            f'{f"{1e3 * timing.low:.1f}..{1e3 * timing.high:.1f}":>18}',
-            f'{_or_blank(timing.flops, lambda flops: f"{flops / 1e9:.2f}"):>9}',
-            f'{_or_blank(share, lambda share: f"{share:.0%}"):>9}',
-            f'{_or_blank(timing.bytes, lambda size: summary.human(size, "B")):>10}',
-            f'{_or_blank(timing.compile_seconds, lambda seconds: f"{seconds:.1f}"):>11}',
-            f'{timing.seconds / first.seconds:>13.3f}',
-            f'{updates:>9}',
-            f'{1e3 * an_update:>14.1f}',
-            f'{an_update * case.updates(first.scheme) / first.seconds:>14.3f}',
-        ]
-        lines.append(''.join(cells).rstrip())
-    return '\n'.join(lines)
+        rows.append(
+            [
+                *_times(timing),
+                *_costs(timing, peak),
+                f'{timing.seconds / first.seconds:.3f}',
+                f'{updates}',
+                f'{1e3 * an_update:.1f}',
+                f'{an_update * case.updates(first.scheme) / first.seconds:.3f}',
+            ]
+        )
+    return _aligned(case.name, columns, rows)
 
 
 def rounds_as_json(
     rows: Sequence[tuple[RoundCase, Sequence[StepTiming]]], peaks: Mapping[str, float]
 ) -> list[dict[str, Any]]:
     """One object per algorithm and case."""
-    entries = []
-    for case, timings in rows:
-        for timing in timings:
-            updates = case.updates(timing.scheme)
-            entries.append(
-                {
-                    'case': dataclasses.asdict(case),
-                    **dataclasses.asdict(timing),
-                    'student_updates': updates,
-                    'seconds_per_student_update': timing.seconds / updates,
-                    'share_of_peak': _share(timing, peaks[case.precision]),
-                    'time_ratio': timing.seconds / timings[0].seconds,
-                    'flop_ratio': _flop_ratio(timing, timings[0]),
-                }
-            )
-    return entries
+    return [
+        {
+            'case': dataclasses.asdict(case),
+            'student_updates': case.updates(timing.scheme),
+            'seconds_per_student_update': timing.seconds / case.updates(timing.scheme),
+            **_as_json(timing, timings[0], peaks[case.precision]),
+        }
+        for case, timings in rows
+        for timing in timings
+    ]
 
 
 def save_chart(
     path: pathlib.Path, rows: Sequence[tuple[str, Sequence[StepTiming]]], title: str
 ) -> None:
     """Draws bars of each step's time over the first scheme's, one group per case, as a PNG."""
-    # The object interface: no global backend is chosen and no display is needed.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     schemes = list(dict.fromkeys(timing.scheme for _, timings in rows for timing in timings))
-    figure = Figure(figsize=(8, 1.4 + 0.3 * sum(len(t) + 1 for _, t in rows)), layout='constrained')
-    FigureCanvasAgg(figure)
+    figure = figures.new_figure((8, 1.4 + 0.3 * sum(len(t) + 1 for _, t in rows)))
     axis = figure.subplots()
     at, ticks, shown = 0.0, [], set()
     for label, timings in rows:
@@ -246,8 +214,46 @@ def save_chart(
     axis.spines[['top', 'right']].set_visible(False)
     axis.margins(x=0.18)
     figure.legend(loc='outside lower center', ncols=4, frameon=False, fontsize=8)
-    with atomic.replacing(path) as file:
-        figure.savefig(file, format='png', dpi=110, metadata={'Software': None})
+    figures.save_figure(figure, path)
+
+
+def _times(timing: StepTiming) -> list[str]:
+    """The name, the median and the quartiles, of tables."""
+    low, high = 1e3 * timing.low, 1e3 * timing.high
+    return [timing.scheme, f'{1e3 * timing.seconds:.1f}', f'{low:.1f}..{high:.1f}']
+
+
+def _costs(timing: StepTiming, peak: float) -> list[str]:
+    """FLOPs, their rate, memory and compile time, of tables."""
+    return [
+        _or_blank(timing.flops, lambda flops: f'{flops / 1e9:.2f}'),
+        _or_blank(_share(timing, peak), '{:.0%}'.format),
+        _or_blank(timing.bytes, lambda size: summary.human(size, 'B')),
+        _or_blank(timing.compile_seconds, '{:.1f}'.format),
+    ]
+
+
+def _aligned(title: str, columns: Mapping[str, int], rows: Sequence[Sequence[str]]) -> str:
+    """A table: the first column flush left, the others flush right, each of its own width."""
+    lines = [title]
+    for cells in (list(columns), *rows):
+        sides = ['<', *'>' * (len(columns) - 1)]
+        padded = [
+            f'{cell:{side}{width}}'
+            for cell, side, width in zip(cells, sides, columns.values(), strict=True)
+        ]
+        lines.append(''.join(padded).rstrip())
+    return '\n'.join(lines)
+
+
+def _as_json(timing: StepTiming, first: StepTiming, peak: float) -> dict[str, Any]:
+    """A timing and its ratios to the first one and to the peak."""
+    return {
+        **dataclasses.asdict(timing),
+        'share_of_peak': _share(timing, peak),
+        'time_ratio': timing.seconds / first.seconds,
+        'flop_ratio': _flop_ratio(timing, first),
+    }
 
 
 def _milliseconds(seconds: float) -> str:

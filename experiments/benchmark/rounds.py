@@ -100,10 +100,9 @@ def measure_rounds(case: RoundCase, algorithms: Sequence[str], *, repeats: int) 
     check_rounds(case, algorithms)
     settings.set_precision(case.precision)
     module = learners.classifier(_teacher_config(case), _CLASSES)
-    images = jax.ShapeDtypeStruct((2, 32, 32, case.channels), np.float32)
-    variables = jax.jit(lambda key, x: module.init(key, x, train=False))(
-        jax.random.key(1), np.zeros(images.shape, images.dtype)
-    )
+    images = np.zeros((2, 32, 32, case.channels), np.float32)
+    init = jax.jit(lambda key, x: module.init(key, x, train=False))
+    variables = init(jax.random.key(1), images)
     run = runs.Run(_teacher_config(case), _CLASSES, (), 0)
     teacher = Classifier(run, 0, module, variables)
     runners = {algorithm: _runner(case, algorithm, teacher) for algorithm in algorithms}
@@ -111,14 +110,13 @@ def measure_rounds(case: RoundCase, algorithms: Sequence[str], *, repeats: int) 
 
 
 def _teacher_config(case: RoundCase) -> TeacherConfig:
-    statistics = ((0.5,) * case.channels, (0.25,) * case.channels)
     return TeacherConfig(
         network=case.teacher,
         image_size=32,
         channels=case.channels,
         precision=case.precision,
-        mean=statistics[0],
-        std=statistics[1],
+        mean=(0.5,) * case.channels,
+        std=(0.25,) * case.channels,
     )
 
 
@@ -138,26 +136,10 @@ def _runner(case: RoundCase, algorithm: str, teacher: Classifier) -> turns.Runne
         batch = {'image': image, 'label': rows % _CLASSES}
     else:
         generator = learners.generator(config, collectives.axis_name)
-    state = parallel.replicate(learners.create(config, student, generator), devices)
-    constants = parallel.replicate(teacher.variables, devices)
-    batch = parallel.put_batch(batch, devices)
+    state = learners.create(config, student, generator)
     update = rounds.make_round(config, student, generator, teacher.module, collectives)
-    before = time.perf_counter()
-    mapped = parallel.compile_update(update, devices, num_constants=1)
-    compiled = mapped.lower(state, batch, constants).compile()
-    compile_seconds = time.perf_counter() - before
-
-    def call() -> None:
-        nonlocal state
-        state, _ = compiled(state, batch, constants)
-        jax.block_until_ready(state)
-
-    call()
-    return turns.Runner(
-        call=call,
-        first_step_seconds=time.perf_counter() - start,
-        num_devices=len(devices),
-        flops=students.count_flops(config, teacher),
-        bytes=turns.memory(compiled),
-        compile_seconds=compile_seconds,
+    runner, _ = turns.compiled_runner(
+        update, state, batch, teacher.variables, devices=devices, began=start
     )
+    runner.flops = students.count_flops(config, teacher)
+    return runner

@@ -86,32 +86,13 @@ def _runner(case: TrainConfig, scheme: str) -> Runner:
     }
     if config.steps_per_call > 1:
         batch = [batch] * config.steps_per_call
-    batch = parallel.put_batch(batch, devices)
-    state = parallel.replicate(state, devices)
-    before = time.perf_counter()
-    mapped = parallel.compile_update(update, devices, steps_per_call=config.steps_per_call)
-    compiled = mapped.lower(state, batch).compile()
-    compile_seconds = time.perf_counter() - before
-
-    def call() -> None:
-        # The state is donated: each step's result is the next one's input.
-        nonlocal state
-        state, _ = compiled(state, batch)
-        jax.block_until_ready(state)
-
-    call()
-    # A loop's body is counted once, a lazy penalty as if it were of every step.
-    countable = config.accumulate == 1 and not gan.penalties.is_lazy
-    flops = parallel.flops(compiled, len(devices)) if countable else None
-    return Runner(
-        call=call,
-        first_step_seconds=time.perf_counter() - start,
-        steps=config.steps_per_call,
-        num_devices=len(devices),
-        flops=flops,
-        bytes=turns.memory(compiled),
-        compile_seconds=compile_seconds,
+    runner, compiled = turns.compiled_runner(
+        update, state, batch, devices=devices, began=start, steps=config.steps_per_call
     )
+    # A loop's body is counted once, a lazy penalty as if it were of every step.
+    if config.accumulate == 1 and not gan.penalties.is_lazy:
+        runner.flops = parallel.flops(compiled, len(devices))
+    return runner
 
 
 def _check_peer(case: TrainConfig) -> None:

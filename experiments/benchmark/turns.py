@@ -5,13 +5,14 @@ By turns (A B C A B C ...) any other load on the machine falls on all of them.
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from osgan_jax.engine import messages
+from osgan_jax.runtime import parallel
 
 _REST_SECONDS = 0.05
 
@@ -101,7 +102,58 @@ def take_turns(
     return timings
 
 
-def memory(compiled: Any) -> int | None:
+def compiled_runner(
+    update: Callable[..., tuple[Any, Any]],
+    state: Any,
+    batch: Any,
+    *constants: Any,
+    devices: Sequence[jax.Device],
+    began: float,
+    steps: int = 1,
+) -> tuple[Runner, Any]:
+    """Compiles a step and makes the first one.
+
+    Args:
+      update: as `parallel.compile_update` takes it.
+      state: on one device.
+      batch: on the host.
+      *constants: further arguments, likewise on one device.
+      devices: where to run.
+      began: `time.perf_counter()` before the networks were built.
+      steps: steps a call.
+
+    Returns:
+      The runner, whose FLOPs are not known yet, and the compiled program.
+    """
+    batch = parallel.put_batch(batch, devices)
+    state = parallel.replicate(state, devices)
+    constants = [parallel.replicate(constant, devices) for constant in constants]
+    before = time.perf_counter()
+    mapped = parallel.compile_update(
+        update, devices, steps_per_call=steps, num_constants=len(constants)
+    )
+    compiled = mapped.lower(state, batch, *constants).compile()
+    compile_seconds = time.perf_counter() - before
+
+    def call() -> None:
+        # The state is donated: each step's result is the next one's input.
+        nonlocal state
+        state, _ = compiled(state, batch, *constants)
+        jax.block_until_ready(state)
+
+    call()
+    runner = Runner(
+        call=call,
+        first_step_seconds=time.perf_counter() - began,
+        steps=steps,
+        num_devices=len(devices),
+        bytes=_memory(compiled),
+        compile_seconds=compile_seconds,
+    )
+    return runner, compiled
+
+
+def _memory(compiled: Any) -> int | None:
     """Bytes that a compiled step needs on one device; None where the compiler does not say."""
     sizes = compiled.memory_analysis()
     if sizes is None:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from experiments.studies.records import Result
-from osgan_jax.io import atomic
 from osgan_jax.reporting import images
 
 _HEADING = 24  # pixels
@@ -62,23 +61,6 @@ def curve(
         values = np.array([np.interp(places, x, y) for x, y in lines])
     std = values.std(0, ddof=1) if len(lines) > 1 else np.zeros(len(places))
     return places, values.mean(0), std
-
-
-def new_figure(size: tuple[float, float]) -> Any:
-    """An empty figure of so many inches that needs no display and chooses no global backend."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, dpi=110, layout='constrained')
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def save_figure(figure: Any, path: str | os.PathLike[str]) -> None:
-    """Writes a figure as PNG, atomically; the same results give the same bytes."""
-    with atomic.replacing(path) as file:
-        # No date or version in the file.
-        figure.savefig(file, format='png', metadata={'Software': None})
 
 
 def draw_curve(axis: Any, found: Curve, label: str, colour: str) -> None:

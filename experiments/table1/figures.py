@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from experiments.studies import figures
 from experiments.studies.records import Result, by_row
 from experiments.table1 import report
+from osgan_jax import reporting
 from osgan_jax.gan import methods
 
 _COLOURS = {'one_stage': '#0072B2', 'two_stage': '#D55E00', 'shared_forward': '#009E73'}
@@ -28,7 +29,7 @@ def save_figure(results: Sequence[Result], path: str | os.PathLike[str], title: 
     kind = max(kinds, key=lambda k: (kinds.count(k), k[1] or 0))
     groups = by_row(results)
     rows = list(dict.fromkeys(method for method, _ in groups))
-    figure = figures.new_figure((10, 0.6 + 2.6 * len(rows)))
+    figure = reporting.figures.new_figure((10, 0.6 + 2.6 * len(rows)))
     panels = figure.subplots(len(rows), 2, squeeze=False, sharey='row')
     for (method, scheme), group in groups.items():
         for axis, name in zip(panels[rows.index(method)], ('seconds', 'step'), strict=True):
@@ -47,7 +48,7 @@ def save_figure(results: Sequence[Result], path: str | os.PathLike[str], title: 
                 axis.legend(frameon=False, fontsize=9)
     samples = f'{kind[1]:,} samples' if kind[1] else 'unknown number of samples'
     figure.suptitle(f'{title}: {metric} of {samples}, mean and deviation over seeds', fontsize=12)
-    figures.save_figure(figure, path)
+    reporting.figures.save_figure(figure, path)
     return True
 
 

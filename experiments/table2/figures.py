@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from experiments.studies import figures
 from experiments.studies.records import finished
 from experiments.table2.report import TITLES, Result, by_algorithm, teacher_of
+from osgan_jax import reporting
 
 # Okabe and Ito's colours, which people of any colour vision tell apart.
 _COLOURS = {
@@ -47,7 +48,7 @@ def save_figure(results: Sequence[Result], path: str | os.PathLike[str], title: 
     }
     if kind is None or not any(curves.values()):
         return False
-    figure = figures.new_figure((14, 5))
+    figure = reporting.figures.new_figure((14, 5))
     panels = figure.subplots(1, len(_AXES), sharey=True)
     teacher = teacher_of(results)
     for axis, (name, label) in zip(panels, _AXES.items(), strict=True):
@@ -69,7 +70,7 @@ def save_figure(results: Sequence[Result], path: str | os.PathLike[str], title: 
     figure.suptitle(
         f'{title}: accuracy on {kind[1]:,} test images, mean and deviation over seeds', fontsize=12
     )
-    figures.save_figure(figure, path)
+    reporting.figures.save_figure(figure, path)
     return True
 
 

@@ -6,6 +6,7 @@ import pathlib
 from typing import Any
 
 from osgan_jax.io import atomic
+from osgan_jax.reporting import figures
 
 FILE = 'evaluations.jsonl'
 PLOT = 'evaluations.png'
@@ -80,13 +81,8 @@ def plot(workdir: str | os.PathLike[str]) -> pathlib.Path | None:
     names = list(dict.fromkeys(name for entry in entries for name in metric_names(entry)))
     if not names:
         return None
-    # The object interface chooses no global backend and needs no display.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     down = -(-len(names) // 2)
-    figure = Figure(figsize=(9, 0.6 + 2.8 * down), layout='constrained')
-    FigureCanvasAgg(figure)
+    figure = figures.new_figure((9, 0.6 + 2.8 * down), dpi=100)
     for index, name in enumerate(names):
         axis = figure.add_subplot(down, min(2, len(names)), index + 1)
         series: dict[tuple, list] = {}
@@ -103,8 +99,7 @@ def plot(workdir: str | os.PathLike[str]) -> pathlib.Path | None:
         if len(series) > 1:
             axis.legend(frameon=False, fontsize=8)
     path = pathlib.Path(workdir) / PLOT
-    with atomic.replacing(path) as file:
-        figure.savefig(file, format='png', dpi=100, metadata={'Software': None})
+    figures.save_figure(figure, path)
     return path
 
 

@@ -7,8 +7,7 @@ import pathlib
 
 import numpy as np
 
-from osgan_jax.io import atomic
-from osgan_jax.reporting import metrics_log
+from osgan_jax.reporting import figures, metrics_log
 
 _COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9')  # Okabe-Ito
 _NAMES = {
@@ -107,23 +106,16 @@ def _save(
     title: str,
 ) -> None:
     """Draws panels to a file."""
-    # The object interface: no global backend is chosen and no display is needed.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     across = min(2, len(panels))
     down = -(-len(panels) // across)
-    figure = Figure(figsize=(5.6 * across, 3.4 * down), dpi=110, layout='constrained')
-    FigureCanvasAgg(figure)
+    figure = figures.new_figure((5.6 * across, 3.4 * down))
     axes = figure.subplots(down, across, squeeze=False).ravel()
     for axis, (label, names) in zip(axes, panels, strict=False):
         _draw(axis, label, names, columns)
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
     figure.suptitle(title, fontsize=12)
-    with atomic.replacing(path) as file:
-        # No date or version in the file: the same log gives the same bytes.
-        figure.savefig(file, format='png', metadata={'Software': None})
+    figures.save_figure(figure, path)
 
 
 def _panels(columns: dict[str, np.ndarray]) -> list[tuple[str, list[str]]]:
