@@ -157,7 +157,7 @@ def _scores(asked: EvaluateConfig, features: Config, gan, config):
             f'Features of a classifier of {dataset.name} ({extractor.fingerprint[:8]}): compare '
             'only with numbers of the same one.'
         )
-    return evaluators.evaluator(
+    return evaluators.Evaluator(
         gan,
         dataset,
         extractor,
@@ -179,7 +179,7 @@ def _path_lengths(asked: EvaluateConfig, gan):
         return []
     distance = path_lengths.distance_for(asked.lpips_weights)
     return [
-        path_lengths.path_length_of(
+        path_lengths.PathLength(
             gan,
             distance,
             which,

@@ -116,7 +116,7 @@ class Table1(runner.Study):
         """Trains or resumes a GAN and evaluates it."""
         directory, config = self.workdir / cell.name, self._configs[cell]
         # Refuses what it cannot score, and reads all real images, before hours of training.
-        evaluator = evaluators.evaluator(
+        evaluator = evaluators.Evaluator(
             model.build(
                 config,
                 num_classes=self._dataset.num_classes,

@@ -1,6 +1,5 @@
 """Scores of a generator's samples against the real set, through one extractor."""
 
-import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -50,7 +49,6 @@ class _Gatherer:
         )
 
 
-@dataclasses.dataclass(frozen=True)
 class Evaluator:
     """Scores generators of one shape against one real set.
 
@@ -62,15 +60,69 @@ class Evaluator:
       names: of the scores that a call returns.
     """
 
-    headline: str | None
-    about: dict[str, Any]
-    names: tuple[str, ...]
-    _metrics: tuple[registry.Metric, ...]
-    _draw: Callable[[Any, int], np.ndarray]
-    _extractor: extractors.Extractor
-    _real: cache.RealStatistics
-    _batch_size: int
-    _progress: Callable[[int, int], None] | None
+    def __init__(
+        self,
+        gan: Generative,
+        dataset: data.Dataset,
+        extractor: extractors.Extractor,
+        *,
+        metrics: Sequence[str] = ('fid',),
+        num_samples: int = 10_000,
+        batch_size: int = 256,
+        seed: int = 0,
+        cache_dir: str | os.PathLike[str] | None = None,
+        warn: Callable[[str], None] | None = None,
+        real_progress: Callable[[int, int], None] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ):
+        """Prepares to score; reads or computes the dataset's statistics.
+
+        Args:
+          gan: whose generator's shapes and labels count.
+          dataset: the real images, all of which are compared with.
+          extractor: what turns images into features.
+          metrics: names of `metrics.registry`.
+          num_samples: images drawn for a score. Distances fall with more: compare equal numbers.
+          batch_size: images drawn a call.
+          seed: of latents, the same for every generator.
+          cache_dir: where the real set's statistics are kept; by default the user's.
+          warn: called with a sentence about a cached file that could not be used.
+          real_progress: called with real images seen and in all, where none are kept.
+          progress: called with images scored and in all.
+
+        Raises:
+          ValueError: for an unknown metric or too few samples.
+        """
+        if not metrics:
+            raise ValueError(f'metrics: expected some of {", ".join(registry.names())}, got none')
+        asked = {registry.get(name).name for name in metrics}
+        # In the registry's order, whatever the order of the request.
+        self._metrics = [registry.get(name) for name in registry.names() if name in asked]
+        least = max(metric.min_samples for metric in self._metrics)
+        if num_samples < least:
+            raise ValueError(f'num_samples={num_samples}: expected at least {least}')
+        self._real = cache.real_statistics(
+            dataset,
+            extractor,
+            cache_dir,
+            max_features=registry.MAX_FEATURES,
+            progress=real_progress,
+            warn=warn,
+        )
+        self._draw = _drawer(gan, seed, batch_size)
+        self._extractor, self._batch_size, self._progress = extractor, batch_size, progress
+        falling = [metric for metric in self._metrics if metric.lower_is_better]
+        self.headline = falling[0].names(extractor.name)[0] if falling else None
+        self.names = tuple(n for metric in self._metrics for n in metric.names(extractor.name))
+        self.about: dict[str, Any] = {
+            'extractor': extractor.name,
+            'convention': extractor.convention,
+            'fingerprint': extractor.fingerprint,
+            'num_samples': num_samples,
+            'seed': seed,
+            'dataset': dataset.name,
+            'num_real': len(dataset),
+        }
 
     def __call__(self, variables: Any, check: Callable[[], None] | None = None) -> dict[str, float]:
         """Draws samples and scores them.
@@ -133,77 +185,8 @@ def extractor_for(
         return inception.extractor(inception_weights, convention=convention)
     from osgan_jax.evaluation.features import classifier
 
-    return classifier.for_dataset(dataset, cache_dir, progress=progress, warn=warn)
-
-
-def evaluator(
-    gan: Generative,
-    dataset: data.Dataset,
-    extractor: extractors.Extractor,
-    *,
-    metrics: Sequence[str] = ('fid',),
-    num_samples: int = 10_000,
-    batch_size: int = 256,
-    seed: int = 0,
-    cache_dir: str | os.PathLike[str] | None = None,
-    warn: Callable[[str], None] | None = None,
-    real_progress: Callable[[int, int], None] | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> Evaluator:
-    """Prepares to score generators against a dataset; reads or computes its statistics.
-
-    Args:
-      gan: whose generator's shapes and labels count.
-      dataset: the real images, all of which are compared with.
-      extractor: what turns images into features.
-      metrics: names of `metrics.registry`.
-      num_samples: images drawn for a score. Distances fall with more: compare equal numbers.
-      batch_size: images drawn a call.
-      seed: of latents, the same for every generator.
-      cache_dir: where the real set's statistics are kept; by default the user's.
-      warn: called with a sentence about a cached file that could not be used.
-      real_progress: called with real images seen and in all, where none are kept.
-      progress: called with images scored and in all.
-
-    Raises:
-      ValueError: for an unknown metric or too few samples.
-    """
-    if not metrics:
-        raise ValueError(f'metrics: expected some of {", ".join(registry.names())}, got none')
-    asked = {registry.get(name).name for name in metrics}
-    # In the registry's order, whatever the order of the request.
-    chosen = tuple(registry.get(name) for name in registry.names() if name in asked)
-    least = max(metric.min_samples for metric in chosen)
-    if num_samples < least:
-        raise ValueError(f'num_samples={num_samples}: expected at least {least}')
-    real = cache.real_statistics(
-        dataset,
-        extractor,
-        cache_dir,
-        max_features=registry.MAX_FEATURES,
-        progress=real_progress,
-        warn=warn,
-    )
-    falling = [metric for metric in chosen if metric.lower_is_better]
-    about = {
-        'extractor': extractor.name,
-        'convention': extractor.convention,
-        'fingerprint': extractor.fingerprint,
-        'num_samples': num_samples,
-        'seed': seed,
-        'dataset': dataset.name,
-        'num_real': len(dataset),
-    }
-    return Evaluator(
-        headline=falling[0].names(extractor.name)[0] if falling else None,
-        about=about,
-        names=tuple(name for metric in chosen for name in metric.names(extractor.name)),
-        _metrics=chosen,
-        _draw=_drawer(gan, seed, batch_size),
-        _extractor=extractor,
-        _real=real,
-        _batch_size=batch_size,
-        _progress=progress,
+    return classifier.extractor(
+        classifier.trained_for(dataset, cache_dir, progress=progress, warn=warn)
     )
 
 

@@ -1,6 +1,5 @@
 """The perceptual path length of a generator as an evaluation; it needs no real images."""
 
-import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,50 +13,6 @@ from osgan_jax.networks.inference import Generative
 
 PATH_LENGTHS = ('w_end', 'w_full', 'z_end', 'z_full')
 _EPSILON = 1e-4  # the step of published path lengths
-
-
-@dataclasses.dataclass(frozen=True)
-class PathLength:
-    """Measures the path length of generators of one shape, see `metrics.path_length`.
-
-    Attributes:
-      about: the facts in which comparable numbers agree: distance, fingerprint, num_pairs, space,
-        sampling, epsilon, crop, seed.
-      names: of the score a call returns.
-    """
-
-    about: dict[str, Any]
-    names: tuple[str, ...]
-    _gan: Generative
-    _distance: lpips.Distance
-    _options: dict[str, Any]
-    _progress: Callable[[int, int], None] | None
-
-    def __call__(self, variables: Any) -> dict[str, float]:
-        """Draws pairs of images and compares them.
-
-        Args:
-          variables: of the generator, as `TrainState.sampling_variables()` gives them.
-
-        Returns:
-          The path length by its name, as `ppl_w_end`, or `ppl_w_end_crop` with crop.
-
-        Raises:
-          ValueError: for images that are not finite.
-        """
-        if self._progress is not None:
-            self._progress(0, self._options['num_pairs'])
-        parts = path_length.parts_of(
-            self._gan.generator,
-            variables,
-            has_styles=self._gan.network.has_styles,
-            latent_dim=self._gan.latent_dim,
-            num_classes=self._gan.num_classes,
-        )
-        result = path_length.path_length(
-            parts, self._distance.apply, **self._options, progress=self._progress
-        )
-        return {self.names[0]: result.mean}
 
 
 def distance_for(weights: Sequence[str | os.PathLike[str]]) -> lpips.Distance:
@@ -79,63 +34,97 @@ def distance_for(weights: Sequence[str | os.PathLike[str]]) -> lpips.Distance:
     return lpips.distance(*weights)
 
 
-def path_length_of(
-    gan: Generative,
-    distance: lpips.Distance,
-    which: str = 'w_end',
-    *,
-    crop: bool = False,
-    num_pairs: int = 50_000,
-    seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
-) -> PathLength:
-    """Prepares to measure path lengths of generators.
+class PathLength:
+    """Measures the path length of generators of one shape, see `metrics.path_length`.
 
-    Args:
-      gan: whose generator counts.
-      distance: between images, see `distance_for`.
-      which: one of `PATH_LENGTHS`: the space in which a step is taken, and where on the way from
-        latent to latent. StyleGAN2's published numbers are of w_end.
-      crop: whether the middle of aligned faces is compared alone.
-      num_pairs: pairs of images.
-      seed: of all that is drawn, the same for every generator.
-      progress: called with pairs done and in all.
-
-    Raises:
-      ValueError: for an unknown path length, w of a generator without w, too few pairs, or images
-        too small to compare.
+    Attributes:
+      about: the facts in which comparable numbers agree: distance, fingerprint, num_pairs, space,
+        sampling, epsilon, crop, seed.
+      names: of the score a call returns.
     """
-    if which not in PATH_LENGTHS:
-        raise ValueError(f'path_length: expected some of {", ".join(PATH_LENGTHS)}, got {which!r}')
-    if num_pairs < 1:
-        raise ValueError(f'num_pairs={num_pairs}: expected at least 1')
-    space, place = which.split('_')
-    if space == 'w' and not gan.network.has_styles:
-        raise ValueError(f'path_length={which}: this generator has no w; ask for z_end or z_full')
 
-    def compare(images: jax.Array) -> jax.Array:
-        images = path_length.prepare(images, crop=crop)
-        return distance.apply(images, images)
+    def __init__(
+        self,
+        gan: Generative,
+        distance: lpips.Distance,
+        which: str = 'w_end',
+        *,
+        crop: bool = False,
+        num_pairs: int = 50_000,
+        seed: int = 0,
+        progress: Callable[[int, int], None] | None = None,
+    ):
+        """Prepares to measure.
 
-    try:
-        # Fail before the scores that come first have been computed.
-        jax.eval_shape(compare, jax.ShapeDtypeStruct((1, *gan.image_shape), jnp.float32))
-    except ValueError as error:
-        what = f'path_length={which}' + (' of a crop' if crop else '')
-        raise ValueError(f'{what}: {error}') from None
-    options = {
-        'num_pairs': num_pairs,
-        'space': space,
-        'sampling': place,
-        'epsilon': _EPSILON,
-        'crop': crop,
-        'seed': seed,
-    }
-    return PathLength(
-        about={'distance': distance.name, 'fingerprint': distance.fingerprint, **options},
-        names=(f'ppl_{which}' + ('_crop' if crop else ''),),
-        _gan=gan,
-        _distance=distance,
-        _options=options,
-        _progress=progress,
-    )
+        Args:
+          gan: whose generator counts.
+          distance: between images, see `distance_for`.
+          which: one of `PATH_LENGTHS`: the space in which a step is taken, and where on the way
+            from latent to latent. StyleGAN2's published numbers are of w_end.
+          crop: whether the middle of aligned faces is compared alone.
+          num_pairs: pairs of images.
+          seed: of all that is drawn, the same for every generator.
+          progress: called with pairs done and in all.
+
+        Raises:
+          ValueError: for an unknown path length, w of a generator without w, too few pairs, or
+            images too small to compare.
+        """
+        if which not in PATH_LENGTHS:
+            raise ValueError(
+                f'path_length: expected some of {", ".join(PATH_LENGTHS)}, got {which!r}'
+            )
+        if num_pairs < 1:
+            raise ValueError(f'num_pairs={num_pairs}: expected at least 1')
+        space, place = which.split('_')
+        if space == 'w' and not gan.network.has_styles:
+            raise ValueError(
+                f'path_length={which}: this generator has no w; ask for z_end or z_full'
+            )
+
+        def compare(images: jax.Array) -> jax.Array:
+            images = path_length.prepare(images, crop=crop)
+            return distance.apply(images, images)
+
+        try:
+            # Fail before the scores that come first have been computed.
+            jax.eval_shape(compare, jax.ShapeDtypeStruct((1, *gan.image_shape), jnp.float32))
+        except ValueError as error:
+            what = f'path_length={which}' + (' of a crop' if crop else '')
+            raise ValueError(f'{what}: {error}') from None
+        self._gan, self._distance, self._progress = gan, distance, progress
+        self._options = {
+            'num_pairs': num_pairs,
+            'space': space,
+            'sampling': place,
+            'epsilon': _EPSILON,
+            'crop': crop,
+            'seed': seed,
+        }
+        measure = {'distance': distance.name, 'fingerprint': distance.fingerprint}
+        self.about: dict[str, Any] = {**measure, **self._options}
+        self.names = (f'ppl_{which}' + ('_crop' if crop else ''),)
+
+    def __call__(self, variables: Any) -> dict[str, float]:
+        """Draws pairs of images and compares them.
+
+        Args:
+          variables: of the generator, as `TrainState.sampling_variables()` gives them.
+
+        Returns:
+          The path length by its name, as `ppl_w_end`, or `ppl_w_end_crop` with crop.
+
+        Raises:
+          ValueError: for images that are not finite.
+        """
+        parts = path_length.parts_of(
+            self._gan.generator,
+            variables,
+            has_styles=self._gan.network.has_styles,
+            latent_dim=self._gan.latent_dim,
+            num_classes=self._gan.num_classes,
+        )
+        distances = path_length.pair_distances(
+            parts, self._distance.apply, **self._options, progress=self._progress
+        )
+        return {self.names[0]: float(path_length.reject_outliers(distances).mean())}

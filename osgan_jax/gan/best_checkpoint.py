@@ -52,7 +52,7 @@ class BestCheckpoint:
             progress=messages.Countdown('Training a classifier to score by, {} steps', check),
             warn=warn,
         )
-        self._evaluator = evaluators.evaluator(
+        self._evaluator = evaluators.Evaluator(
             gan,
             dataset,
             extractor,

@@ -9,6 +9,7 @@ import fractions
 from typing import ClassVar
 
 from osgan_jax.engine.config import RunConfig, check_rising, field
+from osgan_jax.evaluation.features import CONVENTIONS
 
 SCHEMES = ('one_stage', 'two_stage', 'shared_forward')
 OPTIMIZERS = ('adam', 'rmsprop', 'sgd')
@@ -339,7 +340,7 @@ class TrainConfig(RunConfig):
         'torch',
         'which implementation of FID the input of the Inception network follows',
         group='evaluation',
-        choices=('torch', 'tf1', 'clean'),
+        choices=CONVENTIONS,
         may_change=True,
     )
     collapse_alarm: bool = field(

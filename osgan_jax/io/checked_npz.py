@@ -43,7 +43,7 @@ def write(
     """
     arrays = {name: np.asarray(array) for name, array in arrays.items()}
     header = {'kind': kind, 'version': version, 'about': dict(about)}
-    text = json.dumps({**header, 'sha256': _checksum(header, arrays)})
+    text = json.dumps({**header, 'sha256': digest_named(header, arrays)})
     with atomic.replacing(path) as file:
         np.savez(file, **{_ABOUT: np.frombuffer(text.encode(), np.uint8)}, **arrays)
 
@@ -92,7 +92,7 @@ def read(
             f'{name} was written by {what} version of osgan_jax: it has format {found_version}, '
             f'this version reads format {version}'
         )
-    if _checksum(header, arrays) != expected:
+    if digest_named(header, arrays) != expected:
         raise ValueError(f'{name} is damaged: its content does not match its checksum')
     return about, arrays
 
@@ -158,8 +158,6 @@ def digest(*parts: Any) -> str:
     return total.hexdigest()
 
 
-def _checksum(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
-    parts = [header]
-    for name in sorted(arrays):
-        parts += [name, arrays[name]]
-    return digest(*parts)
+def digest_named(about: Any, arrays: Mapping[str, np.ndarray]) -> str:
+    """Returns the sha256, hexadecimal, of a JSON value and of arrays with their names."""
+    return digest(about, *(part for name in sorted(arrays) for part in (name, arrays[name])))

@@ -49,7 +49,7 @@ def workdir(tmp_path_factory):
 
 def _evaluator(gan, **options):
     options = {'num_samples': 40, 'batch_size': 16, 'metrics': registry.names(), **options}
-    return evaluators.evaluator(gan, small.dataset(), EXTRACTOR, **options)
+    return evaluators.Evaluator(gan, small.dataset(), EXTRACTOR, **options)
 
 
 def test_scores_are_those_of_the_samples(workdir, tmp_path):
@@ -84,7 +84,7 @@ def test_scores_are_those_of_the_samples(workdir, tmp_path):
 def test_names_with_the_inception_network_are_the_fields(workdir, tmp_path):
     sampler = sampling.Sampler(workdir)
     inception = Extractor('inception', 'torch', 'beef', _see)
-    scored = evaluators.evaluator(
+    scored = evaluators.Evaluator(
         sampler.gan,
         small.dataset(),
         inception,

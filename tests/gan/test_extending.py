@@ -100,7 +100,7 @@ def test_toys_train_and_are_scored(toys, tmp_path):
     assert (resolved.beta1, resolved.r1, resolved.beta2) == (0.25, 0.5, 0.999)
     images = sampler.images(sampler.latents(2, seed=0))
     assert images.shape == (2, small.SIZE, small.SIZE, 1)
-    scored = evaluators.evaluator(
+    scored = evaluators.Evaluator(
         sampler.gan,
         dataset,
         Extractor('classifier', 'brightness', 'f00d', brightness),

@@ -5,7 +5,7 @@ They rank generators of one dataset as FID and KID do, but they are other number
 with nothing outside that dataset and that classifier, whose fingerprint is recorded beside them.
 
 The network is small enough to train in minutes on two CPU cores, and judges at 8 to 256 pixels.
-`for_dataset` trains it the first time and reads a file afterwards.
+`trained_for` trains it the first time and reads a file afterwards.
 """
 
 import os
@@ -16,10 +16,10 @@ import jax
 import jax.numpy as jnp
 
 from osgan_jax.data import dataset as datasets
-from osgan_jax.evaluation.features import cache, classifier_network, classifier_training, extractors
+from osgan_jax.evaluation.features import cache, classifier_network, classifier_training
 from osgan_jax.io import checked_npz
 
-__all__ = ['Classifier', 'extractor', 'for_dataset', 'load', 'save', 'train', 'trained_for']
+__all__ = ['Classifier', 'extractor', 'load', 'save', 'train', 'trained_for']
 
 KIND = 'classifier of a dataset'
 FORMAT = 1
@@ -76,22 +76,20 @@ def load(path: str | os.PathLike[str]) -> Classifier:
     return Classifier(size, channels, classes, about['accuracy'], variables, about['provenance'])
 
 
-def for_dataset(
+def trained_for(
     dataset: datasets.Dataset,
     cache_dir: str | os.PathLike[str] | None = None,
     *,
     seed: int = 0,
-    num_workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
     warn: Callable[[str], None] | None = None,
-) -> extractors.Extractor:
-    """Returns the extractor of a dataset: trained the first time, read from a file afterwards.
+) -> Classifier:
+    """Returns the classifier of a dataset: trained the first time, read from a file afterwards.
 
     Args:
       dataset: labelled images.
       cache_dir: folder of the files; None is the user's (`osgan_jax.io.paths.cache_dir`).
       seed: see `train`; every seed has its own file.
-      num_workers: see `train`.
       progress: see `train`; not called where there is a file.
       warn: called with a sentence about a file that could not be used or written; by default they
         go to standard error.
@@ -99,23 +97,6 @@ def for_dataset(
     Raises:
       ValueError, FloatingPointError: as `train`.
     """
-    return extractor(
-        trained_for(
-            dataset, cache_dir, seed=seed, num_workers=num_workers, progress=progress, warn=warn
-        )
-    )
-
-
-def trained_for(
-    dataset: datasets.Dataset,
-    cache_dir: str | os.PathLike[str] | None = None,
-    *,
-    seed: int = 0,
-    num_workers: int = 0,
-    progress: Callable[[int, int], None] | None = None,
-    warn: Callable[[str], None] | None = None,
-) -> Classifier:
-    """As `for_dataset`, but returns the classifier itself, which knows its accuracy."""
     classifier_training.check(dataset)
     wanted = {**cache.identify(dataset), 'seed': seed}
     path = cache.file_path(cache_dir, 'classifier', wanted, FORMAT)
@@ -133,7 +114,7 @@ def trained_for(
     return checked_npz.reuse(
         path,
         load=load_checked,
-        build=lambda: train(dataset, seed=seed, num_workers=num_workers, progress=progress),
+        build=lambda: train(dataset, seed=seed, progress=progress),
         save=lambda trained: save(trained, path),
         warn=warn,
     )

@@ -32,7 +32,6 @@ def train(
     seed: int = 0,
     epochs: int | None = None,
     flip: bool | None = None,
-    num_workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> classifier_network.Classifier:
     """Trains a classifier on a dataset; a tenth of it (10,000 at most) is held out to measure it.
@@ -47,7 +46,6 @@ def train(
       epochs: passes over the data; by default as many as make 320,000 images, 1 to 20.
       flip: whether images are mirrored at random, which must not change their class. By default
         colour images are mirrored and grey ones, which may be characters, are not.
-      num_workers: processes that read and decode, see `data.batches`.
       progress: called with (steps done, steps in all) before the first and after every step.
 
     Raises:
@@ -104,9 +102,7 @@ def train(
 
     # Images are mirrored here alone, so that it cannot happen twice.
     subset = dataclasses.replace(dataset, source=_subset(dataset.source, kept), flip=False)
-    batches = data.batches(
-        subset, batch_size, seed=seed, num_workers=num_workers, num_epochs=epochs
-    )
+    batches = data.batches(subset, batch_size, seed=seed, num_epochs=epochs)
     if progress is not None:
         progress(0, num_steps)
     with data.prefetch(batches, 2, lambda batch: data.to_float(jax.device_put(batch))) as ahead:

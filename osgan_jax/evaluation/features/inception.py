@@ -27,13 +27,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from osgan_jax.evaluation.features import extractors
+from osgan_jax.evaluation.features import CONVENTIONS, extractors
 from osgan_jax.io import atomic, checked_npz, published, weights
 from osgan_jax.io.messages import printable, reason
 from osgan_jax.networks import inception
 from osgan_jax.runtime import parallel
-
-CONVENTIONS = ('torch', 'tf1', 'clean')
 
 URL = (
     'https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/'
@@ -102,11 +100,6 @@ def _download(url: str) -> Iterator[bytes]:
         ) from None
 
 
-def tensor_shapes() -> dict[str, tuple[int, ...]]:
-    """Returns the 472 tensors that the network takes: shapes by PyTorch's names and layouts."""
-    return {name: tensor.shape for name, tensor in _tensors().items()}
-
-
 def load_variables(tensors: dict[str, np.ndarray]) -> dict[str, Any]:
     """Makes the network's variables of tensors by PyTorch's names.
 
@@ -124,12 +117,12 @@ def load_variables(tensors: dict[str, np.ndarray]) -> dict[str, Any]:
       ValueError: as `osgan_jax.io.published.select`.
     """
     taken = {name: array for name, array in tensors.items() if not _is_ignored(name)}
-    return published.convert(taken, _tensors(), 'the weights of the FID Inception network')
+    return published.convert(taken, published_tensors(), 'the weights of the FID Inception network')
 
 
 @functools.cache
-def _tensors() -> dict[str, published.Tensor]:
-    """The network's tensors by PyTorch's names."""
+def published_tensors() -> dict[str, published.Tensor]:
+    """The 472 tensors that the network takes, by PyTorch's names."""
     images = jnp.zeros((1, inception.IMAGE_SIZE, inception.IMAGE_SIZE, 3))
     variables = jax.eval_shape(lambda: inception.Inception().init(jax.random.key(0), images))
     return {
@@ -245,8 +238,7 @@ def extractor(
     except ValueError as error:
         raise ValueError(f'cannot use {printable(weights_path)}: {error}') from None
     flat = flax.traverse_util.flatten_dict(variables, sep='/')
-    parts = [part for name in sorted(flat) for part in (name, flat[name])]
-    fingerprint = checked_npz.digest(f'inception {convention}', *parts)
+    fingerprint = checked_npz.digest_named(f'inception {convention}', flat)
 
     def extract(variables, images):
         # Scores are published in float32, to more digits than accelerators' default leaves.

@@ -140,8 +140,7 @@ def distance(*weights_paths: str | os.PathLike[str]) -> Distance:
         names = ' and '.join(map(messages.printable, weights_paths))
         raise ValueError(f'cannot use {names or "no file"}: {error}') from None
     flat = flax.traverse_util.flatten_dict(variables, sep='/')
-    parts = [part for name in sorted(flat) for part in (name, flat[name])]
-    fingerprint = checked_npz.digest('lpips vgg16 0.1', *parts)
+    fingerprint = checked_npz.digest_named('lpips vgg16 0.1', flat)
     return Distance('lpips_vgg16', fingerprint, jax.tree_util.Partial(_apply, variables))
 
 
@@ -149,11 +148,6 @@ def _apply(variables: Any, images_a: jax.Array, images_b: jax.Array) -> jax.Arra
     # Differences of nearly equal images drown in the digits that accelerators leave by default.
     with jax.default_matmul_precision('highest'):
         return LPIPS().apply(variables, images_a, images_b)
-
-
-def tensor_shapes() -> dict[str, tuple[int, ...]]:
-    """Returns the 31 tensors that the distance takes: shapes by PyTorch's names and layouts."""
-    return {name: tensor.shape for name, tensor in _tensors().items()}
 
 
 def load_variables(tensors: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -189,12 +183,12 @@ def load_variables(tensors: dict[str, np.ndarray]) -> dict[str, Any]:
     if different:
         faults = messages.listing({'at odds with the others': different})
         raise ValueError(f'these are not {_WHOSE}: {faults}')
-    return published.convert(found, _tensors(), _WHOSE)
+    return published.convert(found, published_tensors(), _WHOSE)
 
 
 @functools.cache
-def _tensors() -> dict[str, published.Tensor]:
-    """The distance's tensors by PyTorch's names."""
+def published_tensors() -> dict[str, published.Tensor]:
+    """The 31 tensors that the distance takes, by PyTorch's names."""
     images = jnp.zeros((1, vgg16.LEAST_SIZE, vgg16.LEAST_SIZE, 3))
     variables = jax.eval_shape(lambda: LPIPS().init(jax.random.key(0), images, images))
     found = {}

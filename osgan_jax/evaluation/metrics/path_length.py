@@ -24,10 +24,6 @@ from osgan_jax.runtime import parallel
 
 Array = jax.Array
 
-SPACES = ('w', 'z')
-SAMPLINGS = ('full', 'end')
-NOISES = ('pair', 'fixed')
-
 _SIDE = 256  # pixels to which larger images are averaged: VGG16 was made for 224
 
 # Splits these latents off the seed, away from those of training and of evaluations.
@@ -55,27 +51,6 @@ class Parts:
     num_classes: int = 0
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """A path length and its parts.
-
-    Attributes:
-      mean: the path length: the mean of the distances that are kept.
-      low: the least distance that is kept, the first percentile.
-      high: the greatest, the 99th.
-      num_kept: how many are kept.
-      distances: `[num_pairs]` float64, all of them over epsilon squared, in the order of pairs.
-      about: what numbers must agree in to be compared, besides the distance's own fingerprint.
-    """
-
-    mean: float
-    low: float
-    high: float
-    num_kept: int
-    distances: np.ndarray
-    about: dict[str, Any]
-
-
 def parts_of(
     generator: nn.Module,
     variables: Any,
@@ -83,11 +58,11 @@ def parts_of(
     has_styles: bool,
     latent_dim: int,
     num_classes: int = 0,
-    noise: str = 'pair',
 ) -> Parts:
     """Takes a generator of `osgan_jax.networks` apart.
 
-    It runs in inference mode and in float32, whatever it was trained in.
+    It runs in inference mode and in float32, whatever it was trained in. Noise of StyleGAN2's
+    layers is drawn for each pair, the same for both images.
 
     Args:
       generator: linen module.
@@ -96,14 +71,7 @@ def parts_of(
         from z to images in one.
       latent_dim: Z.
       num_classes: labels, 0 if unconditional.
-      noise: of StyleGAN2's layers. 'pair' draws it for each pair, the same for both images;
-        'fixed' is the same for all.
-
-    Raises:
-      ValueError: on an unknown noise.
     """
-    if noise not in NOISES:
-        raise ValueError(f'noise={noise!r}: expected one of {", ".join(NOISES)}')
     # Statistics shared over devices belong to training; inference reads the running ones.
     generator = generator.clone(axis_name=None, dtype=jnp.float32)
     if not has_styles:
@@ -124,15 +92,13 @@ def parts_of(
         def one(ws, key):
             return generator.apply(variables, ws[None], key, method='synthesis')[0]
 
-        if noise == 'fixed':
-            return generator.apply(variables, ws, method='synthesis')
         # Each row draws from its own key, or noise would depend on who else is in the batch.
         return jax.vmap(one)(ws, keys)
 
     return Parts(variables, latent_dim, synthesis, mapping, num_classes)
 
 
-def path_length(
+def pair_distances(
     generator: Parts,
     distance: Callable[[Array, Array], Array],
     *,
@@ -145,21 +111,23 @@ def path_length(
     seed: int = 0,
     num_devices: int | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Result:
-    """Estimates the mean of distances between images, over the square of the step between them.
+) -> np.ndarray:
+    """Measures distances between images, over the square of the step between them.
 
-    Pair i is a function of the seed and of i: of two latents, a place between them, a label where
-    the generator takes one (all are as likely), and noise.
+    Their mean without the outliers (`reject_outliers`) is the path length. Pair i is a function of
+    the seed and of i: of two latents, a place between them, a label where the generator takes one
+    (all are as likely), and noise.
 
     Args:
       generator: see `parts_of`.
       distance: `(images_a [N, H, W, C] in about [-1, 1], images_b) -> [N]`, quadratic in small
         differences, as `metrics.lpips.distance(...).apply` is; it is compiled. One that is a
         `jax.tree_util.Partial` has its arrays put on the devices once.
-      num_pairs: pairs of images.
-      space: 'w' interpolates between two w along a line; 'z' between two z along a great circle.
-        All z there have the length sqrt(Z): StyleGAN2, which divides z by its length, sees what the
-        published code shows it, and other generators the length that they know best.
+      num_pairs: pairs of images, at least 1.
+      space: 'w', of a generator that has w, interpolates between two of them along a line; 'z'
+        between two z along a great circle. All z there have the length sqrt(Z): StyleGAN2, which
+        divides z by its length, sees what the published code shows it, and other generators the
+        length that they know best.
       sampling: 'full' takes a place anywhere between the two latents, 'end' the first of them.
       epsilon: the step, 1 being the way from latent to latent.
       crop: whether the middle of a face is compared alone, see `prepare`.
@@ -169,13 +137,11 @@ def path_length(
       progress: called with pairs done and in all.
 
     Returns:
-      The path length. Distances beyond the first and the 99th percentile are left out of the mean.
+      `[num_pairs]` float64, in the order of pairs.
 
     Raises:
-      ValueError: for an argument out of range, 'w' of a generator without w, images that cannot be
-        cropped or averaged, or distances that are not finite.
+      ValueError: for images that cannot be cropped or averaged, or distances that are not finite.
     """
-    _check(generator, num_pairs, space, sampling, epsilon)
 
     def measure(carried: Any, indices: Array) -> Array:
         variables, key, distance = carried
@@ -192,6 +158,8 @@ def path_length(
     carried = (generator.variables, key, distance)
     apply = parallel.map_rows(measure, carried, batch_size=batch_size, num_devices=num_devices)
     distances = np.empty(num_pairs)
+    if progress is not None:
+        progress(0, num_pairs)
     for start in range(0, num_pairs, batch_size):
         stop = min(start + batch_size, num_pairs)
         found = np.asarray(apply(np.arange(start, stop, dtype=np.int32)), np.float64)
@@ -204,28 +172,7 @@ def path_length(
         distances[start:stop] = found / epsilon**2
         if progress is not None:
             progress(stop, num_pairs)
-    low, high, kept = reject_outliers(distances)
-    about = {
-        'num_pairs': num_pairs,
-        'space': space,
-        'sampling': sampling,
-        'epsilon': epsilon,
-        'crop': crop,
-        'seed': seed,
-    }
-    return Result(float(kept.mean()), low, high, len(kept), distances, about)
-
-
-def _check(generator: Parts, num_pairs: int, space: str, sampling: str, epsilon: float) -> None:
-    if num_pairs < 1:
-        raise ValueError(f'num_pairs={num_pairs}: expected at least 1')
-    for name, value, known in (('space', space, SPACES), ('sampling', sampling, SAMPLINGS)):
-        if value not in known:
-            raise ValueError(f'{name}={value!r}: expected one of {", ".join(known)}')
-    if not (epsilon > 0 and math.isfinite(epsilon)):
-        raise ValueError(f'epsilon={epsilon}: expected a step above 0')
-    if space == 'w' and generator.mapping is None:
-        raise ValueError("space='w': this generator has no w; use space='z'")
+    return distances
 
 
 def _images(
@@ -341,7 +288,7 @@ def prepare(images: Array, *, crop: bool = False) -> Array:
     return images.reshape(n, h // factor, factor, w // factor, factor, channels).mean((2, 4))
 
 
-def reject_outliers(distances: np.ndarray) -> tuple[float, float, np.ndarray]:
+def reject_outliers(distances: np.ndarray) -> np.ndarray:
     """Leaves out distances beyond the first and the 99th percentile.
 
     Percentiles are distances that occur: of two that enclose one, the outer. Both are kept.
@@ -350,8 +297,8 @@ def reject_outliers(distances: np.ndarray) -> tuple[float, float, np.ndarray]:
       distances: `[N]`, N of at least 1.
 
     Returns:
-      The least and the greatest distance that are kept, and all that are, in their order.
+      Those that are kept, in their order.
     """
     low = np.percentile(distances, 1, method='lower')
     high = np.percentile(distances, 99, method='higher')
-    return float(low), float(high), distances[(low <= distances) & (distances <= high)]
+    return distances[(low <= distances) & (distances <= high)]

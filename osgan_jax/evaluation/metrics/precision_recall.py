@@ -1,7 +1,7 @@
 """Fidelity and variety apart, by neighbourhoods in feature space.
 
-Precision and recall: Kynkaanniemi et al. 2019 (arXiv:1904.06991). Density and coverage: Naeem et
-al. 2020 (arXiv:2002.09797). Distances are computed tile by tile, so that N x M of them never exist.
+Kynkaanniemi et al. 2019 (arXiv:1904.06991). Distances are computed tile by tile, so that N x M of
+them never exist.
 """
 
 import functools
@@ -36,30 +36,6 @@ def precision_recall(
     precision = _inside(fake, real, _radii(real, k, batch_size), batch_size) > 0
     recall = _inside(real, fake, _radii(fake, k, batch_size), batch_size) > 0
     return float(precision.mean()), float(recall.mean())
-
-
-def density_coverage(
-    real: np.ndarray, fake: np.ndarray, *, k: int = 5, batch_size: int = 1024
-) -> tuple[float, float]:
-    """How many real balls a fake sample lies in, and how many real balls hold a fake sample.
-
-    Args:
-      real: features `[N, F]`.
-      fake: features `[M, F]`.
-      k: neighbour that sets a real ball's radius.
-      batch_size: rows a tile.
-
-    Returns:
-      Density (1 where fake is as real, may exceed it) and coverage, 0 to 1.
-
-    Raises:
-      ValueError: for features of different numbers, or no more than k samples.
-    """
-    real, fake = _prepare(real, fake, k)
-    radii = _radii(real, k, batch_size)
-    density = _inside(fake, real, radii, batch_size).mean() / k
-    nearest = _by_rows(real, batch_size, lambda rows: _nearest(rows, fake, 1))
-    return float(density), float((nearest <= radii).mean())
 
 
 def _prepare(real, fake, k: int) -> tuple[jax.Array, jax.Array]:

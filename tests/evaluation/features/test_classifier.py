@@ -284,15 +284,16 @@ def test_trained_once_for_a_dataset(tmp_path, monkeypatch):
 
     monkeypatch.setattr(classifier, 'train', train)
     dataset = small()
-    first = classifier.for_dataset(dataset, tmp_path, warn=refuse)
-    second = classifier.for_dataset(dataset, tmp_path, warn=refuse)
-    assert (calls, first.fingerprint) == ([0], second.fingerprint)
-    other = classifier.for_dataset(dataset, tmp_path, seed=1, warn=refuse)
+    first = classifier.trained_for(dataset, tmp_path, warn=refuse)
+    second = classifier.trained_for(dataset, tmp_path, warn=refuse)
+    assert calls == [0]
+    equal(first.variables, second.variables)
+    other = classifier.trained_for(dataset, tmp_path, seed=1, warn=refuse)
     assert (calls, len(list(tmp_path.iterdir()))) == ([0, 1], 2)
-    assert other.fingerprint != first.fingerprint
+    assert classifier.extractor(other).fingerprint != classifier.extractor(first).fingerprint
     # Other labels make another classifier.
     images = dataset.source.gather(np.arange(80))[0]
-    classifier.for_dataset(
+    classifier.trained_for(
         data.from_arrays(images, np.arange(80) % 2, name='small'), tmp_path, warn=refuse
     )
     assert len(list(tmp_path.iterdir())) == 3
@@ -336,7 +337,7 @@ def test_what_cannot_be_trained(dataset, arguments, message, tmp_path):
         classifier.train(dataset, **arguments)
     if not arguments:
         with pytest.raises(ValueError, match=message):
-            classifier.for_dataset(dataset, tmp_path)
+            classifier.trained_for(dataset, tmp_path)
 
 
 def test_divergence_is_said(monkeypatch):

@@ -50,7 +50,7 @@ def test_counts():
     found = jax.eval_shape(
         lambda: inception.Inception().init(jax.random.key(0), jnp.zeros((1, 299, 299, 3)))
     )
-    shapes = extracting.tensor_shapes()
+    shapes = reference.shapes()
     params = sum(leaf.size for leaf in jax.tree.leaves(found['params']))
     stats = sum(leaf.size for leaf in jax.tree.leaves(found['batch_stats']))
     assert len(shapes) == 472 == 5 * 94 + 2
@@ -63,7 +63,7 @@ def test_counts():
 
 def test_names_and_shapes_are_torchvisions():
     """Some of every block, from torchvision's definition, with 1008 classes."""
-    shapes = extracting.tensor_shapes()
+    shapes = reference.shapes()
     for name, shape in {
         'Conv2d_1a_3x3.conv.weight': (32, 3, 3, 3),
         'Conv2d_1a_3x3.bn.running_mean': (32,),

@@ -110,13 +110,14 @@ def test_counts():
     found = jax.eval_shape(lambda: lpips.LPIPS().init(jax.random.key(0), x, x))['params']
     assert sum(leaf.size for leaf in jax.tree.leaves(found['vgg16'])) == 14_714_688
     assert sum(leaf.size for leaf in jax.tree.leaves(found)) == 14_714_688 + 1_472
-    shapes = lpips.tensor_shapes()
-    assert len(shapes) == 31
-    assert sum(np.prod(shape) for shape in shapes.values()) == 14_714_688 + 1_472
+    published = lpips.published_tensors()
+    assert len(published) == 31
+    assert sum(np.prod(tensor.shape) for tensor in published.values()) == 14_714_688 + 1_472
 
 
 def test_names_and_shapes_are_the_published_ones(tensors):
-    assert lpips.tensor_shapes() == {name: array.shape for name, array in tensors.items()}
+    found = {name: tensor.shape for name, tensor in lpips.published_tensors().items()}
+    assert found == {name: array.shape for name, array in tensors.items()}
 
 
 def test_taps_of_the_full_network():

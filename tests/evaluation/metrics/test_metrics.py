@@ -224,7 +224,7 @@ def test_inception_score_refuses():
         inception_score.inception_score(np.full((20, 2), np.inf))
 
 
-# Precision and recall, density and coverage
+# Precision and recall
 
 
 def _distances(a, b):
@@ -246,14 +246,6 @@ def test_precision_and_recall_are_those_of_brute_force(shift):
     precision, recall = precision_recall.precision_recall(real, fake, k=3, batch_size=64)
     assert precision == pytest.approx(_neighbourhoods(real, fake, 3)[1].any(0).mean())
     assert recall == pytest.approx(_neighbourhoods(fake, real, 3)[1].any(0).mean())
-
-
-def test_density_and_coverage_are_those_of_brute_force():
-    real, fake = RNG.normal(size=(90, 4)), RNG.normal(size=(110, 4)) + 0.5
-    density, coverage = precision_recall.density_coverage(real, fake, k=5, batch_size=32)
-    _, inside = _neighbourhoods(real, fake, 5)
-    assert density == pytest.approx(inside.sum(0).mean() / 5)
-    assert coverage == pytest.approx(inside.any(1).mean())
 
 
 def test_fidelity_and_variety_are_told_apart():
@@ -278,4 +270,4 @@ def test_precision_refuses():
     with pytest.raises(ValueError, match='k=3: expected at least 1, and fewer than the 3 samples'):
         precision_recall.precision_recall(np.zeros((5, 2)), np.zeros((3, 2)))
     with pytest.raises(ValueError, match='expected features'):
-        precision_recall.density_coverage(np.zeros((9, 2)), np.zeros((9, 3)))
+        precision_recall.precision_recall(np.zeros((9, 2)), np.zeros((9, 3)))
