@@ -70,19 +70,6 @@ class Processes(Config):
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Common(Config):
-    """The flags of every module."""
-
-    debug: bool = field(False, 'show the traceback of an error', group='other')
-    compilation_cache: str | None = field(
-        None,
-        'directory that keeps compiled programs for later runs, or off for none; by default '
-        "$JAX_COMPILATION_CACHE_DIR, or one in the user's cache",
-        group='other',
-    )
-
-
 def command(*config_classes: type) -> Callable[[Callable[..., int | None]], 'Command']:
     """Makes a function the command of its module; see `Command`."""
     return lambda function: Command(function, config_classes)
@@ -110,20 +97,16 @@ def only(config_class: type, names: Collection[str], required: Collection[str] =
       required: those that have no default here.
     """
     hints = typing.get_type_hints(config_class)
-    fields = [
-        (each.name, hints[each.name], _field_like(each, each.name in required))
-        for each in dataclasses.fields(config_class)
-        if each.name in names
-    ]
-    name = f'Part{config_class.__name__}'
+    fields = []
+    for each in dataclasses.fields(config_class):
+        if each.name in names:
+            default = REQUIRED if each.name in required else each.default
+            like = dataclasses.field(default=default, metadata=each.metadata)
+            fields.append((each.name, hints[each.name], like))
     # Fields without a default come first.
     fields.sort(key=lambda part: part[2].default is not REQUIRED)
+    name = f'Part{config_class.__name__}'
     return dataclasses.make_dataclass(name, fields, bases=(Config,), frozen=True)
-
-
-def _field_like(each: dataclasses.Field, required: bool) -> dataclasses.Field:
-    default = REQUIRED if required else each.default
-    return dataclasses.field(default=default, metadata=each.metadata)
 
 
 class Command:
@@ -146,7 +129,7 @@ class Command:
           config_classes: configurations whose fields are the flags.
         """
         self.function = function
-        self._config_classes = (*config_classes, _Common)
+        self._config_classes = (*config_classes, outcomes.CommonConfig)
         self.fields: Mapping[str, Declaration] = {
             name: each
             for config_class in self._config_classes
@@ -215,12 +198,7 @@ class Command:
             if flags.FLAGS.debug:
                 raise
             return outcomes.fail(outcomes.sentence(error))
-        return outcomes.of(
-            self.function,
-            configs,
-            debug=common.debug,
-            compilation_cache=common.compilation_cache,
-        )
+        return outcomes.of(self.function, configs, common)
 
 
 @contextlib.contextmanager

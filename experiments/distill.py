@@ -32,12 +32,11 @@ from osgan_jax.distillation.config import DistillConfig
 def main(where: cli.Workdir, config: DistillConfig, peers: cli.Processes) -> None:
     """Distils a teacher."""
     from osgan_jax import distillation
-    from osgan_jax.runtime import processes
+    from osgan_jax.engine import messages
 
     peers.join()
     distillation.distill(config, where.workdir)
-    if processes.is_first():
-        print(f'Done: accuracies, samples and checkpoints are in {where.workdir}.', flush=True)
+    messages.say(f'Done: accuracies, samples and checkpoints are in {where.workdir}.')
 
 
 if __name__ == '__main__':

@@ -1,5 +1,6 @@
 """Exit codes of commands, and errors in one sentence on stderr."""
 
+import dataclasses
 import os
 import re
 import sys
@@ -8,30 +9,37 @@ from collections.abc import Callable, Sequence
 
 from absl import flags
 
-from osgan_jax.engine.config import Config
+from osgan_jax.engine.config import Config, field
 from osgan_jax.io import messages
+
+
+@dataclasses.dataclass(frozen=True)
+class CommonConfig(Config):
+    """The flags of every module."""
+
+    debug: bool = field(False, 'show the traceback of an error', group='other')
+    compilation_cache: str | None = field(
+        None,
+        'directory that keeps compiled programs for later runs, or off for none; by default '
+        "$JAX_COMPILATION_CACHE_DIR, or one in the user's cache",
+        group='other',
+    )
+
 
 # What jax says where an accelerator, or the machine, has no memory left.
 _EXHAUSTED = re.compile('RESOURCE_EXHAUSTED|Out of memory')
 
 
-def of(
-    function: Callable[..., int | None],
-    configs: Sequence[Config],
-    *,
-    debug: bool,
-    compilation_cache: str | None,
-) -> int:
+def of(function: Callable[..., int | None], configs: Sequence[Config], common: CommonConfig) -> int:
     """Calls a function with configurations and returns the exit code.
 
     Args:
       function: returns the exit code, or None for 0.
       configs: its arguments.
-      debug: whether errors are raised rather than printed.
-      compilation_cache: directory for compiled programs, 'off', or None for the user's.
+      common: what holds for every command.
     """
     try:
-        code = _of(function, configs, debug=debug, compilation_cache=compilation_cache)
+        code = _of(function, configs, common)
     except Exception:
         # With `debug`, or what nobody foresaw.
         if not _has_peers():
@@ -61,11 +69,7 @@ def sentence(error: BaseException) -> str:
 
 
 def _of(
-    function: Callable[..., int | None],
-    configs: Sequence[Config],
-    *,
-    debug: bool,
-    compilation_cache: str | None,
+    function: Callable[..., int | None], configs: Sequence[Config], common: CommonConfig
 ) -> int:
     import jax
 
@@ -74,7 +78,8 @@ def _of(
     from osgan_jax.runtime import processes, settings
 
     settings.keep_pages()
-    if compilation_cache != 'off' and not settings.keep_compiled(compilation_cache):
+    kept = common.compilation_cache
+    if kept != 'off' and not settings.keep_compiled(kept):
         print('warning: no directory for compiled programs can be written (--compilation_cache)')
     try:
         if any(getattr(each, 'deterministic', False) for each in configs):
@@ -93,13 +98,13 @@ def _of(
         checkpoints.CheckpointError,
         processes.PeerError,
     ) as error:
-        if debug:
+        if common.debug:
             raise
         return fail(processes.speaker() + sentence(error))
     # Products of flags may be more than devices count to, let alone hold.
     except (MemoryError, OverflowError, jax.errors.JaxRuntimeError) as error:
         too_much = isinstance(error, MemoryError | OverflowError) or _EXHAUSTED.search(str(error))
-        if debug or not too_much:
+        if common.debug or not too_much:
             raise
         return fail(
             f'{processes.speaker()}there is not enough memory: ask for smaller batches, fewer '

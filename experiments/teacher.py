@@ -26,12 +26,11 @@ from osgan_jax.distillation.config import TeacherConfig
 def main(where: cli.Workdir, config: TeacherConfig, peers: cli.Processes) -> None:
     """Trains a teacher."""
     from osgan_jax import distillation
-    from osgan_jax.runtime import processes
+    from osgan_jax.engine import messages
 
     peers.join()
     distillation.train_teacher(config, where.workdir)
-    if processes.is_first():
-        print(f'Done: accuracies, curves and checkpoints are in {where.workdir}.', flush=True)
+    messages.say(f'Done: accuracies, curves and checkpoints are in {where.workdir}.')
 
 
 if __name__ == '__main__':

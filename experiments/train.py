@@ -28,13 +28,12 @@ from osgan_jax.gan.config import TrainConfig
 @cli.command(cli.Workdir, TrainConfig, cli.Processes)
 def main(where: cli.Workdir, config: TrainConfig, peers: cli.Processes) -> None:
     """Trains a GAN."""
+    from osgan_jax.engine import messages
     from osgan_jax.gan import trainer
-    from osgan_jax.runtime import processes
 
     peers.join()
     trainer.train(config, where.workdir)
-    if processes.is_first():
-        print(f'Done: samples, curves and checkpoints are in {where.workdir}.', flush=True)
+    messages.say(f'Done: samples, curves and checkpoints are in {where.workdir}.')
 
 
 if __name__ == '__main__':

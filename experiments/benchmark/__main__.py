@@ -97,9 +97,14 @@ def main(config: BenchmarkConfig, other: OtherConfig) -> None:
             'rounds': report.rounds_as_json(rounds, peaks),
             'feeding': feeding,
         }
+        path = pathlib.Path(other.out)
+        with atomic.replacing(path) as file:
+            file.write((json.dumps(body, indent=2) + '\n').encode())
         charted = [(report.name(case), timings) for case, timings in rows]
         charted += [(case.name, timings) for case, timings in rounds]
-        _write(pathlib.Path(other.out), body, charted)
+        title = f'{machine["device"]}, jax {machine["jax"]}, {body["date"]}'
+        report.save_chart(path.with_suffix('.png'), charted, title)
+        print(f'\nWritten: {path} and {path.with_suffix(".png")}')
 
 
 def _distilled(config: BenchmarkConfig, other: OtherConfig) -> list[Any]:
@@ -174,16 +179,6 @@ def _feeding(other: OtherConfig, rows) -> list[dict[str, Any]]:
                 )
         found.append(entry)
     return found
-
-
-def _write(path: pathlib.Path, body: dict[str, Any], rows) -> None:
-    from experiments.benchmark import report
-
-    with atomic.replacing(path) as file:
-        file.write((json.dumps(body, indent=2) + '\n').encode())
-    title = f'{body["machine"]["device"]}, jax {body["machine"]["jax"]}, {body["date"]}'
-    report.save_chart(path.with_suffix('.png'), rows, title)
-    print(f'\nWritten: {path} and {path.with_suffix(".png")}')
 
 
 if __name__ == '__main__':

@@ -2,15 +2,14 @@
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
-from typing import Any
 
 from osgan_jax.distillation.config import ALGORITHMS
-from osgan_jax.engine.config import MAX_SEED, PRECISIONS, Config, field
+from osgan_jax.engine.config import MAX_SEED, PRECISIONS, Config, declarations, field
 from osgan_jax.gan.config import TrainConfig
 
 # two_stage_eager is two_stage as a framework without a compiler runs it; no run trains with it.
 SCHEMES = ('one_stage', 'two_stage', 'two_stage_eager', 'shared_forward')
+_NOT_OF_A_CASE = ('scheme', 'repeats', 'peer')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,17 +72,15 @@ class BenchmarkConfig(Config):
         Raises:
           ValueError: for a value that no configuration takes.
         """
-        lists: dict[str, Sequence[Any]] = {
-            'network': self.network,
-            'image_size': self.image_size,
-            'width': self.width or (None,),
-            'batch_size': self.batch_size,
-            'method': self.method,
-            'loss': self.loss or (None,),
-            'precision': self.precision,
-            'num_devices': self.num_devices or (None,),
-            'steps_per_call': self.steps_per_call,
-            'accumulate': self.accumulate,
+        fields = [
+            each for each in declarations(type(self)).values() if each.name not in _NOT_OF_A_CASE
+        ]
+        alike = {each.name: getattr(self, each.name) for each in fields if not each.many}
+        lists = {
+            # An empty list leaves a field open that something else decides.
+            each.name: getattr(self, each.name) or (() if each.default else (None,))
+            for each in fields
+            if each.many
         }
         cases = []
         for values in itertools.product(*lists.values()):
@@ -92,16 +89,7 @@ class BenchmarkConfig(Config):
             every = dict.fromkeys(
                 ('log_every', 'sample_every', 'save_every'), case['steps_per_call']
             )
-            cases.append(
-                TrainConfig(
-                    channels=self.channels,
-                    latent_dim=self.latent_dim,
-                    discriminator_norm=self.discriminator_norm,
-                    seed=self.seed,
-                    **case,
-                    **every,
-                )
-            )
+            cases.append(TrainConfig(**alike, **case, **every))
         return cases
 
 

@@ -201,7 +201,8 @@ def save_chart(
                 ecolor='#555555',
                 label=None if timing.scheme in shown else timing.scheme,
             )
-            text = f' {ratio:.2f}   {_milliseconds(timing.seconds)}'
+            shown = 1e3 * timing.seconds
+            text = f' {ratio:.2f}   {f"{shown:,.0f}" if shown >= 100 else f"{shown:.3g}"} ms'
             axis.text(max(ratio, timing.high / timings[0].seconds), at, text, va='center', size=8)
             shown.add(timing.scheme)
             at += 1
@@ -254,11 +255,6 @@ def _as_json(timing: StepTiming, first: StepTiming, peak: float) -> dict[str, An
         'time_ratio': timing.seconds / first.seconds,
         'flop_ratio': _flop_ratio(timing, first),
     }
-
-
-def _milliseconds(seconds: float) -> str:
-    shown = 1e3 * seconds
-    return f'{shown:,.0f} ms' if shown >= 100 else f'{shown:.3g} ms'
 
 
 def _share(timing: StepTiming, peak: float) -> float | None:

@@ -220,7 +220,7 @@ class Peer:
             fake = self.generator(z)
             # A leaf of its own: the pass through D ends here, and its gradient can be scaled.
             leaf = fake.detach().requires_grad_()
-            s_real, s_fake = self._judge_both(leaf)
+            s_real, s_fake = self.discriminator(self.real), self.discriminator(leaf)
         n = s_fake.shape[0]
         r, c_d, c_g = (c / n for c in self._loss.cotangents(s_real.detach(), s_fake.detach()))
         carrier, gamma = split_cotangent(c_d, c_g)
@@ -232,7 +232,7 @@ class Peer:
         with self._autocast():
             with torch.no_grad():
                 fake = self.generator(z)
-            s_real, s_fake = self._judge_both(fake)
+            s_real, s_fake = self.discriminator(self.real), self.discriminator(fake)
         self._loss.discriminator(s_real, s_fake).backward()
 
     def generator_gradients(self, z: Tensor, *, freeze: bool) -> None:
@@ -260,9 +260,6 @@ class Peer:
     def forget(self, network: nn.Module) -> None:
         """Drops a network's gradients."""
         self._adam[network].zero_grad(set_to_none=True)
-
-    def _judge_both(self, fake: Tensor) -> tuple[Tensor, Tensor]:
-        return self.discriminator(self.real), self.discriminator(fake)
 
     def _autocast(self) -> torch.autocast:
         enabled = self._precision == 'bfloat16'

@@ -84,12 +84,11 @@ def main(asked: ReportConfig, config: CompressConfig, peers: cli.Processes) -> N
     if asked.workdir is None:
         raise ValueError('give --workdir, the directory of the run (or --report)')
     from osgan_jax import compression
-    from osgan_jax.runtime import processes
+    from osgan_jax.engine import messages
 
     peers.join()
     compression.compress(config, asked.workdir)
-    if processes.is_first():
-        print(f'Done: samples, curves and checkpoints are in {asked.workdir}.', flush=True)
+    messages.say(f'Done: samples, curves and checkpoints are in {asked.workdir}.')
 
 
 if __name__ == '__main__':

@@ -93,7 +93,7 @@ class TableConfig(Config):
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainedTeacherConfig(Config):
+class TrainedTeacherConfig(cli.only(TeacherConfig, ('image_size', 'channels'))):
     """The teacher that is trained, where --teacher names none."""
 
     teacher_network: str | None = field(
@@ -106,16 +106,6 @@ class TrainedTeacherConfig(Config):
     teacher_seed: int = field(0, "the teacher's seed", at_least=0, at_most=MAX_SEED)
     teacher_steps: int | None = field(
         None, "the teacher's updates; 200 epochs by default", at_least=1
-    )
-    image_size: int | None = field(
-        None,
-        'height and width of images, in pixels',
-        group='data',
-        at_least=1,
-        decided_by='dataset',
-    )
-    channels: int | None = field(
-        None, 'channels of images, 1 or 3', group='data', decided_by='dataset'
     )
 
 

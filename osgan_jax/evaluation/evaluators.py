@@ -109,7 +109,8 @@ class Evaluator:
             progress=real_progress,
             warn=warn,
         )
-        self._draw = _drawer(gan, seed, batch_size)
+        self._gan, self._generate = gan, inference.compile_generator(gan.generator)
+        self._key = jax.random.fold_in(jax.random.key(seed), _STREAM)
         self._extractor, self._batch_size, self._progress = extractor, batch_size, progress
         falling = [metric for metric in self._metrics if metric.lower_is_better]
         self.headline = falling[0].names(extractor.name)[0] if falling else None
@@ -152,6 +153,15 @@ class Evaluator:
             values |= zip(metric.names(self._extractor.name), scores, strict=True)
         return values
 
+    def _draw(self, variables: Any, start: int) -> np.ndarray:
+        """Images of one batch of the seed's latents, uint8."""
+        shape = (self._batch_size, self._gan.latent_dim)
+        z = jax.random.normal(jax.random.fold_in(self._key, start), shape)
+        labels = None
+        if self._gan.num_classes:
+            labels = jnp.arange(start, start + self._batch_size) % self._gan.num_classes
+        return reporting.to_uint8(np.asarray(self._generate(variables, z, labels)))
+
 
 def extractor_for(
     dataset: data.Dataset,
@@ -188,18 +198,3 @@ def extractor_for(
     return classifier.extractor(
         classifier.trained_for(dataset, cache_dir, progress=progress, warn=warn)
     )
-
-
-def _drawer(gan: Generative, seed: int, batch_size: int) -> Callable[[Any, int], np.ndarray]:
-    """`(variables, start) -> uint8 images` of one batch of the latents of a seed."""
-    generate = inference.compile_generator(gan.generator)
-    key = jax.random.fold_in(jax.random.key(seed), _STREAM)
-
-    def draw(variables: Any, start: int) -> np.ndarray:
-        z = jax.random.normal(jax.random.fold_in(key, start), (batch_size, gan.latent_dim))
-        labels = None
-        if gan.num_classes:
-            labels = jnp.arange(start, start + batch_size) % gan.num_classes
-        return reporting.to_uint8(np.asarray(generate(variables, z, labels)))
-
-    return draw

@@ -126,13 +126,7 @@ def extractor(
 
     def apply(images: np.ndarray) -> extractors.Features:
         images = np.asarray(images)
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
-            raise ValueError(
-                'the classifier takes uint8 images [N, H, W, C] with C 1 or 3, '
-                f'got {images.dtype} {list(images.shape)}'
-            )
-        if not images.size:
-            raise ValueError(f'the classifier got no images: {list(images.shape)}')
+        extractors.check_images(images, 'the classifier')
         return extractors.Features(*extract_all(images))
 
     colours = {1: 'grey', 3: 'colour'}[channels]

@@ -71,7 +71,10 @@ def train(
     shape = (1, dataset.image_size, dataset.image_size, dataset.channels)
     variables = network.init(key, jnp.zeros(shape), train=False)
     params, batch_stats = variables['params'], variables['batch_stats']
-    optimizer = _optimizer(num_steps)
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, _LEARNING_RATE, max(1, num_steps // 5), max(2, num_steps)
+    )
+    optimizer = optax.adamw(schedule, weight_decay=_WEIGHT_DECAY)
     opt_state = optimizer.init(params)
 
     @functools.partial(jax.jit, donate_argnums=(0, 1, 2))
@@ -101,7 +104,8 @@ def train(
         return optax.apply_updates(params, updates), batch_stats, opt_state
 
     # Images are mirrored here alone, so that it cannot happen twice.
-    subset = dataclasses.replace(dataset, source=_subset(dataset.source, kept), flip=False)
+    rows = _MemoryRows if isinstance(dataset.source, datasets.MemorySource) else _Rows
+    subset = dataclasses.replace(dataset, source=rows(dataset.source, kept), flip=False)
     batches = data.batches(subset, batch_size, seed=seed, num_epochs=epochs)
     if progress is not None:
         progress(0, num_steps)
@@ -153,13 +157,6 @@ def check(dataset: datasets.Dataset) -> None:
         )
 
 
-def _optimizer(num_steps: int) -> optax.GradientTransformation:
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, _LEARNING_RATE, max(1, num_steps // 5), max(2, num_steps)
-    )
-    return optax.adamw(schedule, weight_decay=_WEIGHT_DECAY)
-
-
 def _accuracy(
     classifier: classifier_network.Classifier, dataset: datasets.Dataset, rows: np.ndarray
 ) -> float:
@@ -192,8 +189,3 @@ class _MemoryRows(_Rows, datasets.MemorySource):
     def gather(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `MemorySource`."""
         return self._source.gather(self._rows[indices])
-
-
-def _subset(source: datasets.Source, rows: np.ndarray) -> datasets.Source:
-    in_memory = isinstance(source, datasets.MemorySource)
-    return _MemoryRows(source, rows) if in_memory else _Rows(source, rows)

@@ -35,3 +35,14 @@ class Extractor:
     convention: str
     fingerprint: str
     apply: Callable[[np.ndarray], Features]
+
+
+def check_images(images: np.ndarray | jax.Array, whose: str) -> None:
+    """Raises ValueError unless images are as `Extractor.apply` takes them; `whose` names it."""
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
+        raise ValueError(
+            f'{whose} takes uint8 images [N, H, W, C] with C 1 or 3, '
+            f'got {images.dtype} {list(images.shape)}'
+        )
+    if not all(images.shape):
+        raise ValueError(f'{whose} got no images: {list(images.shape)}')

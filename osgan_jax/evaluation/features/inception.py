@@ -116,7 +116,11 @@ def load_variables(tensors: dict[str, np.ndarray]) -> dict[str, Any]:
     Raises:
       ValueError: as `osgan_jax.io.published.select`.
     """
-    taken = {name: array for name, array in tensors.items() if not _is_ignored(name)}
+    taken = {
+        name: array
+        for name, array in tensors.items()
+        if not name.endswith('.num_batches_tracked') and not name.startswith('AuxLogits.')
+    }
     return published.convert(taken, published_tensors(), 'the weights of the FID Inception network')
 
 
@@ -129,10 +133,6 @@ def published_tensors() -> dict[str, published.Tensor]:
         '.'.join((*path[1:-1], _LEAVES[path[-1]])): published.from_torch(path, leaf.shape)
         for path, leaf in flax.traverse_util.flatten_dict(variables).items()
     }
-
-
-def _is_ignored(name: str) -> bool:
-    return name.endswith('.num_batches_tracked') or name.startswith('AuxLogits.')
 
 
 def preprocess(images: np.ndarray | jax.Array, convention: str) -> jax.Array:
@@ -149,7 +149,7 @@ def preprocess(images: np.ndarray | jax.Array, convention: str) -> jax.Array:
       ValueError: images of another type or shape, or an unknown convention.
     """
     _check_convention(convention)
-    _check_images(images)
+    extractors.check_images(images, 'the Inception network')
     rows, columns = (resize_matrix(convention, size) for size in images.shape[1:3])
     # Half the digits, the default on accelerators, would be coarser than the images' own steps.
     product = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
@@ -192,16 +192,6 @@ def _cubic(x: np.ndarray) -> np.ndarray:
     near = (1.5 * x - 2.5) * x * x + 1
     far = ((-0.5 * x + 2.5) * x - 4) * x + 2
     return np.where(x < 1, near, np.where(x < 2, far, 0))
-
-
-def _check_images(images: np.ndarray | jax.Array) -> None:
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
-        raise ValueError(
-            'the Inception network takes uint8 images [N, H, W, C] with C 1 or 3, '
-            f'got {images.dtype} {list(images.shape)}'
-        )
-    if not all(images.shape):
-        raise ValueError(f'the Inception network got no images: {list(images.shape)}')
 
 
 def _check_convention(convention: str) -> None:
@@ -252,7 +242,7 @@ def extractor(
 
     def apply(images: np.ndarray) -> extractors.Features:
         images = np.asarray(images)
-        _check_images(images)
+        extractors.check_images(images, 'the Inception network')
         return extractors.Features(*extract_all(images))
 
     return extractors.Extractor('inception', convention, fingerprint, apply)
