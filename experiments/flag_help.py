@@ -5,8 +5,14 @@ from collections.abc import Iterable
 
 from osgan_jax.engine.config import GROUPS, REQUIRED, Declaration
 
-_WIDTH = 88
 _INDENT = ' ' * 6
+_WRAPPER = textwrap.TextWrapper(
+    88,
+    initial_indent=_INDENT,
+    subsequent_indent=_INDENT,
+    break_on_hyphens=False,
+    break_long_words=False,
+)
 _KINDS = {int: 'INT', float: 'NUMBER', str: 'TEXT'}
 _FLAGFILE = (
     '  --flagfile=FILE\n'
@@ -38,18 +44,7 @@ def _entry(each: Declaration) -> str:
         filter(None, (_values(each), each.range().removeprefix('of '), _default(each)))
     )
     text = f'{each.help} ({facts})' if facts else each.help
-    return (
-        name
-        + '\n'
-        + textwrap.fill(
-            text,
-            _WIDTH,
-            initial_indent=_INDENT,
-            subsequent_indent=_INDENT,
-            break_on_hyphens=False,
-            break_long_words=False,
-        )
-    )
+    return f'{name}\n{_WRAPPER.fill(text)}'
 
 
 def _value(each: Declaration) -> str:

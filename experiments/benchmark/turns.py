@@ -15,6 +15,8 @@ from osgan_jax.engine import messages
 from osgan_jax.runtime import parallel
 
 _REST_SECONDS = 0.05
+# What a timing has of its runner.
+_FACTS = ('flops', 'bytes', 'compile_seconds', 'first_step_seconds', 'num_devices')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,11 +93,7 @@ def take_turns(
                 seconds=float(median),
                 low=float(low),
                 high=float(high),
-                flops=runner.flops,
-                bytes=runner.bytes,
-                compile_seconds=runner.compile_seconds,
-                first_step_seconds=runner.first_step_seconds,
-                num_devices=runner.num_devices,
+                **{name: getattr(runner, name) for name in _FACTS},
                 processors=1 if jax.default_backend() == 'cpu' else runner.num_devices,
             )
         )

@@ -218,9 +218,10 @@ def _supervised(settings: Settings, seed: int, teacher: Teacher) -> TeacherConfi
     common |= {'mean': teacher.config.mean, 'std': teacher.config.std}
     common |= settings.recipes.get(SUPERVISED, {})
     student = _resolve(_student(settings, 'one_stage', seed, teacher), teacher)
-    config = TeacherConfig(**common, **data_of(settings, teacher.config), seed=seed)
-    return dataclasses.replace(
-        config,
+    return TeacherConfig(
+        **common,
+        **data_of(settings, teacher.config),
+        seed=seed,
         network=student.student,
         image_size=teacher.config.image_size,
         channels=teacher.config.channels,

@@ -32,8 +32,7 @@ class _Gatherer:
     def add(self, features: extractors.Features) -> None:
         """Takes in the features of a batch."""
         if 'moments' in self._needs:
-            own = moments.of(features.pooled)
-            self._moments = own if self._moments is None else moments.merge(self._moments, own)
+            self._moments = moments.merge(self._moments, moments.of(features.pooled))
         if 'pooled' in self._needs and self._count < registry.MAX_FEATURES:
             self._pooled.append(np.asarray(features.pooled))
         if 'logits' in self._needs:

@@ -188,8 +188,7 @@ def _compute(
                 f'the {extractor.name} gives features that are not finite for images {done} to '
                 f'{done + len(images) - 1} of {dataset.name}: check its weights'
             )
-        own = moments.of(features)
-        total = own if total is None else moments.merge(total, own)
+        total = moments.merge(total, moments.of(features))
         pooled.append(features[kept[done : done + len(images)]])
         done += len(images)
         if progress is not None:

@@ -148,7 +148,6 @@ def preprocess(images: np.ndarray | jax.Array, convention: str) -> jax.Array:
     Raises:
       ValueError: images of another type or shape, or an unknown convention.
     """
-    _check_convention(convention)
     extractors.check_images(images, 'the Inception network')
     rows, columns = (resize_matrix(convention, size) for size in images.shape[1:3])
     # Half the digits, the default on accelerators, would be coarser than the images' own steps.

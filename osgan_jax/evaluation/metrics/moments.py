@@ -47,15 +47,17 @@ def of(features: np.ndarray | jax.Array) -> Moments:
     return Moments(len(features), mean, centred.T @ centred)
 
 
-def merge(a: Moments, b: Moments) -> Moments:
+def merge(a: Moments | None, b: Moments) -> Moments:
     """The moments of two sets together, from theirs (Chan et al. 1979, pairwise update).
 
-    Nothing is lost: in whatever parts and order a set is gathered, over batches or devices, the
-    result is that of the whole, to rounding.
+    None is the empty set. Nothing is lost: in whatever parts and order a set is gathered, over
+    batches or devices, the result is that of the whole, to rounding.
 
     Raises:
       ValueError: if their features differ in number.
     """
+    if a is None:
+        return b
     if a.mean.shape != b.mean.shape:
         raise ValueError(
             f'features of {a.mean.shape[0]} and {b.mean.shape[0]} numbers do not merge'
