@@ -90,7 +90,7 @@ def stage(monkeypatch):
     stage = Stage()
     monkeypatch.setattr(trainer, 'train', stage.train)
     monkeypatch.setattr(evaluators, 'extractor_for', stage.extractor_for)
-    monkeypatch.setattr(evaluators, 'evaluator', stage.evaluator)
+    monkeypatch.setattr(evaluators, 'Evaluator', stage.evaluator)
     return stage
 
 
