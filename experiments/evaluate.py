@@ -131,21 +131,13 @@ def main(asked: EvaluateConfig, features: Config) -> None:
 
 def _scores(asked: EvaluateConfig, features: Config, gan, config):
     """The evaluator of samples against the dataset."""
-    from osgan_jax import data
     from osgan_jax.engine import messages
     from osgan_jax.evaluation import evaluators
+    from osgan_jax.gan import trainer
 
-    dataset = messages.read_dataset(
-        config.dataset,
-        lambda: data.load(
-            config.dataset,
-            split=asked.split or config.split,
-            data_dir=asked.data_dir or config.data_dir,
-            image_size=config.image_size,
-            channels=config.channels,
-            upscale=config.upscale,
-        ),
-    )
+    part = {'split': asked.split or config.split, 'data_dir': asked.data_dir or config.data_dir}
+    config = dataclasses.replace(config, **part)
+    dataset = messages.read_dataset(config.dataset, lambda: trainer.open_dataset(config))
     extractor = evaluators.extractor_for(
         dataset,
         **dataclasses.asdict(features),

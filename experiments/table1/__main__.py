@@ -76,22 +76,14 @@ def main(grid: GridConfig, common: Config) -> int:
     """Runs the grid; returns 0, or raises ValueError if a cell failed."""
     from experiments.studies import runner
     from experiments.table1 import study
-    from osgan_jax import data
     from osgan_jax.evaluation.metrics import registry
+    from osgan_jax.gan import trainer
 
     unknown = [name for name in grid.metrics if name not in registry.names()]
     if unknown or not grid.metrics:
         raise ValueError(f'metrics={unknown}: expected some of {", ".join(registry.names())}')
     shared = TrainConfig(**dataclasses.asdict(common), max_seconds=grid.budget)
-    dataset = data.load(
-        shared.dataset,
-        split=shared.split,
-        data_dir=shared.data_dir,
-        image_size=shared.image_size,
-        channels=shared.channels,
-        flip=shared.flip,
-        upscale=shared.upscale,
-    )
+    dataset = trainer.open_dataset(shared)
     table = study.Table1(
         study.make_cells(grid.methods, grid.schemes, grid.seeds, labelled=dataset.num_classes > 1),
         shared,
