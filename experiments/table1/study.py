@@ -89,7 +89,7 @@ class Table1(runner.Study):
         self._shared, self._dataset = shared, dataset
         self._metrics, self._num_samples = list(metrics), num_samples
         # All of them before the first is trained: a cell that cannot work should not cost hours.
-        self._configs = {cell: self._resolve(cell) for cell in cells}
+        self._runs = {cell: self._open(cell) for cell in cells}
 
     def prepare(self, progress: runner.Progress) -> dict[Cell, TrainConfig]:
         """Prepares the extractor; a classifier may have to be trained first."""
@@ -103,7 +103,7 @@ class Table1(runner.Study):
             warn=messages.warn,
             convention=self._shared.convention,
         )
-        return self._configs
+        return {cell: run.config for cell, run in self._runs.items()}
 
     def is_scored(self, record: Record) -> bool:
         """Whether the metrics were measured as asked for."""
@@ -114,13 +114,11 @@ class Table1(runner.Study):
 
     def train(self, cell: Cell, progress: runner.Progress) -> Record:
         """Trains or resumes a GAN and evaluates it."""
-        directory, config = self.workdir / cell.name, self._configs[cell]
+        directory, run = self.workdir / cell.name, self._runs[cell]
         # Refuses what it cannot score, and reads all real images, before hours of training.
         evaluator = evaluators.Evaluator(
             model.build(
-                config,
-                num_classes=self._dataset.num_classes,
-                steps_per_epoch=self._run(config).steps_per_epoch,
+                run.config, num_classes=run.num_classes, steps_per_epoch=run.steps_per_epoch
             ),
             self._dataset,
             self._extractor,
@@ -139,7 +137,7 @@ class Table1(runner.Study):
         return records.finished_record(
             step,
             seconds,
-            budget=config.max_seconds,
+            budget=run.config.max_seconds,
             metrics=values,
             about=evaluator.about,
             asked=self._metrics,
@@ -156,11 +154,11 @@ class Table1(runner.Study):
         results = [
             Result(
                 **records.load(cell, self.workdir, self.is_scored),
-                image_size=self._configs[cell].image_size,
+                image_size=self._dataset.image_size,
             )
             for cell in self.cells
         ]
-        setting = _setting(list(self._configs.values()))
+        setting = _setting([run.config for run in self._runs.values()])
         dataset = self._dataset.name
         texts = (report.markdown(results, dataset, setting), report.csv_text(results))
         runner.write_texts(self.workdir, dict(zip(FILES, texts, strict=False)))
@@ -168,22 +166,12 @@ class Table1(runner.Study):
         figures.save_samples(results, self.workdir / 'samples.png')
         return results
 
-    def _resolve(self, cell: Cell) -> TrainConfig:
-        """A cell's resolved configuration, checked against what its directory holds."""
-        dataset = self._dataset
-        config = methods.resolve(
-            configure(self._shared, cell),
-            image_size=dataset.image_size,
-            channels=dataset.channels,
-            num_classes=dataset.num_classes,
-            num_examples=len(dataset),
-        )
-        runner.check_saved(self.workdir / cell.name, self._run(config))
-        return config
-
-    def _run(self, config: TrainConfig) -> runs.Run:
-        dataset = self._dataset
-        return runs.Run(config, dataset.num_classes, dataset.class_names, len(dataset))
+    def _open(self, cell: Cell) -> runs.Run:
+        """A cell's run, checked against what its directory holds."""
+        directory = self.workdir / cell.name
+        run = trainer.GANJob(configure(self._shared, cell), directory, self._dataset).open()
+        runner.check_saved(directory, run)
+        return run
 
 
 def _seconds(directory: pathlib.Path, step: int) -> float | None:
