@@ -27,6 +27,7 @@ FORMAT = 1
 """Version of the layout of a file; a reader computes anew what has another."""
 
 _SAMPLED = 64  # images
+_SEED = 0  # of which images' features are kept
 _AHEAD = 2  # batches that are read while one is computed
 
 
@@ -95,7 +96,6 @@ def real_statistics(
     *,
     batch_size: int = 256,
     max_features: int = 10_000,
-    seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> RealStatistics:
@@ -112,27 +112,21 @@ def real_statistics(
         the time again next time.
       batch_size: images a call of the extractor; at least 1.
       max_features: the most features to keep for kernel distance and precision; at least 1.
-      seed: of which images those are, where there are more.
       progress: called with (images done, images in all) before the first and after every batch; not
         on a hit.
       warn: called with a sentence about a file that could not be used or written; by default they
         go to standard error.
 
     Raises:
-      ValueError: an argument out of range, or features that are not finite.
+      ValueError: for features that are not finite.
     """
-    if batch_size < 1 or max_features < 1:
-        raise ValueError(
-            'expected batch_size and max_features of at least 1, '
-            f'got {batch_size} and {max_features}'
-        )
     provenance = {
         **identify(dataset),
         'extractor': extractor.name,
         'convention': extractor.convention,
         'fingerprint': extractor.fingerprint,
-        'max_features': int(max_features),
-        'seed': int(seed),
+        'max_features': max_features,
+        'seed': _SEED,
     }
     path = file_path(cache_dir, 'statistics', provenance, FORMAT)
     return checked_npz.reuse(
