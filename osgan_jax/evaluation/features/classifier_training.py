@@ -31,21 +31,18 @@ def train(
     *,
     seed: int = 0,
     epochs: int | None = None,
-    flip: bool | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> classifier_network.Classifier:
     """Trains a classifier on a dataset; a tenth of it (10,000 at most) is held out to measure it.
 
     AdamW, whose rate warms up and then falls along a cosine; images are shifted by up to an eighth
-    of their size. The same seed gives the same weights on CPUs of one kind; GPUs add in an order of
-    their own.
+    of their size, and colour images mirrored at random. The same seed gives the same weights on
+    CPUs of one kind; GPUs add in an order of their own.
 
     Args:
       dataset: labelled images, at least 20.
       seed: of the weights, the order, the shifts and which images are held out; not negative.
       epochs: passes over the data; by default as many as make 320,000 images, 1 to 20.
-      flip: whether images are mirrored at random, which must not change their class. By default
-        colour images are mirrored and grey ones, which may be characters, are not.
       progress: called with (steps done, steps in all) before the first and after every step.
 
     Raises:
@@ -57,7 +54,8 @@ def train(
         raise ValueError(f'seed: expected at least 0, got {seed}')
     if epochs is not None and epochs < 1:
         raise ValueError(f'epochs: expected at least 1, got {epochs}')
-    flip = dataset.channels == 3 if flip is None else bool(flip)
+    # Grey images may be characters, whose mirror images belong to no class.
+    flip = dataset.channels == 3
     order = np.random.default_rng([_STREAM, seed]).permutation(len(dataset))
     held_out, kept = np.split(order, [min(_MOST_HELD_OUT, max(1, len(order) // _HELD_OUT))])
     if epochs is None:
