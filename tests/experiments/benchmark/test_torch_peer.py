@@ -156,14 +156,14 @@ def test_parameter_counts_are_ours(image_size, channels, width, latent_dim):
         jax.eval_shape(functools.partial(module.init, train=True), jax.random.key(0), x)['params']
         for module, x in zip(pair, (z, images), strict=True)
     )
-    peer = prepare(**arguments, latent_dim=latent_dim, batch_size=1)
+    peer = prepare(**arguments, latent_dim=latent_dim, batch_size=2)
     assert num_parameters(peer.generator) == count(ours_g)
     assert num_parameters(peer.discriminator) == count(ours_d)
 
 
 def test_parameter_counts_are_the_published():
     # The authors' networks, z of 100, one channel: shared facts of the one-stage paper.
-    peer = prepare(image_size=64, channels=1, width=128, latent_dim=100, batch_size=1)
+    peer = prepare(image_size=64, channels=1, width=128, latent_dim=100, batch_size=2)
     assert num_parameters(peer.generator) == 12_656_257
     assert num_parameters(peer.discriminator) == 11_033_985
 
