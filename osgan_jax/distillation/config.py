@@ -1,6 +1,7 @@
 """The configurations of teachers and students; their defaults are the published recipes."""
 
 import dataclasses
+import functools
 from typing import Any, ClassVar
 
 from osgan_jax.engine.config import RunConfig, check_rising, field, fill, otherwise
@@ -34,6 +35,11 @@ _RECIPES: dict[str, dict[str, Any]] = {
     'kd': {'batch_size': 128, 'decay_at': (0.4, 0.8)},
 }
 
+_data = functools.partial(field, group='data')
+_optimizer = functools.partial(field, group='optimizer')
+# Of a field that is open until the algorithm decides it.
+_algorithms = functools.partial(field, None, decided_by='algorithm')
+
 _NETWORKS = 'osgan_jax.networks.classifier_registry:names'
 _DATASET = 'a dataset by name, folder or npz (images of your own in --data_dir), or tfds:NAME'
 
@@ -42,30 +48,23 @@ _DATASET = 'a dataset by name, folder or npz (images of your own in --data_dir),
 class _ClassifierConfig(RunConfig):
     """What teachers and students have in common: the data they are measured on."""
 
-    dataset: str | None = field(None, _DATASET, group='data', names='osgan_jax.data:names')
-    split: str = field('train', 'part of the dataset to train on', group='data')
-    test_split: str = field(
-        'test', 'part of the dataset on which accuracy is measured', group='data'
-    )
-    test_data_dir: str | None = field(
+    dataset: str | None = _data(None, _DATASET, names='osgan_jax.data:names')
+    split: str = _data('train', 'part of the dataset to train on')
+    test_split: str = _data('test', 'part of the dataset on which accuracy is measured')
+    test_data_dir: str | None = _data(
         None,
         'directory or file of that part, with --test_split=train; --data_dir by default',
-        group='data',
         may_change=True,
     )
-    upscale: bool | None = field(
-        None,
-        'enlarge images that are too small, instead of refusing them',
-        group='data',
-        decided_by='dataset',
+    upscale: bool | None = _data(
+        None, 'enlarge images that are too small, instead of refusing them', decided_by='dataset'
     )
-    flip: bool | None = field(
-        None, 'mirror half of the training images; by default only colour ones', group='data'
+    flip: bool | None = _data(
+        None, 'mirror half of the training images; by default only colour ones'
     )
-    crop: int | None = field(
+    crop: int | None = _data(
         None,
         'greatest shift of training images, in pixels; by default an eighth of their size',
-        group='data',
         at_least=0,
     )
     eval_every: int | None = field(
@@ -75,33 +74,22 @@ class _ClassifierConfig(RunConfig):
         at_least=1,
         may_change=True,
     )
-    learning_rate: float | None = field(
-        None,
-        "learning rate of the classifier's optimiser",
-        group='optimizer',
-        at_least=0,
-        decided_by='network',
+    learning_rate: float | None = _optimizer(
+        None, "learning rate of the classifier's optimiser", at_least=0, decided_by='network'
     )
-    momentum: float = field(
-        0.9, "momentum of the classifier's SGD", group='optimizer', at_least=0, below=1
+    momentum: float = _optimizer(0.9, "momentum of the classifier's SGD", at_least=0, below=1)
+    weight_decay: float | None = _optimizer(
+        None, 'weight decay of the classifier', at_least=0, otherwise=5e-4
     )
-    weight_decay: float | None = field(
-        None,
-        'weight decay of the classifier',
-        group='optimizer',
-        at_least=0,
-        otherwise=5e-4,
-    )
-    decay_at: tuple[float, ...] | None = field(
+    decay_at: tuple[float, ...] | None = _optimizer(
         None,
         'shares of the steps after which rates are multiplied by --decay_factor, rising',
-        group='optimizer',
         above=0,
         below=1,
         otherwise=(0.4, 0.8),
     )
-    decay_factor: float = field(
-        0.1, 'factor of the rates at each of --decay_at', group='optimizer', above=0, at_most=1
+    decay_factor: float = _optimizer(
+        0.1, 'factor of the rates at each of --decay_at', above=0, at_most=1
     )
 
     def __post_init__(self):
@@ -115,7 +103,7 @@ class TeacherConfig(_ClassifierConfig):
 
     KIND: ClassVar[str] = 'teacher'
 
-    dataset: str = field('digits', _DATASET, group='data', names='osgan_jax.data:names')
+    dataset: str = _data('digits', _DATASET, names='osgan_jax.data:names')
     batch_size: int | None = field(
         None, 'images per step, over all devices', at_least=2, otherwise=128
     )
@@ -126,31 +114,20 @@ class TeacherConfig(_ClassifierConfig):
         names=_NETWORKS,
         decided_by='dataset',
     )
-    image_size: int | None = field(
-        None,
-        'height and width of images, in pixels',
-        group='data',
-        at_least=1,
-        decided_by='dataset',
+    image_size: int | None = _data(
+        None, 'height and width of images, in pixels', at_least=1, decided_by='dataset'
     )
-    channels: int | None = field(
-        None, 'channels of images, 1 or 3', group='data', decided_by='dataset'
-    )
+    channels: int | None = _data(None, 'channels of images, 1 or 3', decided_by='dataset')
     # Not rising with --num_steps: the schedule depends on it.
     num_steps: int | None = field(None, 'number of steps; 200 epochs by default', at_least=1)
-    mean: tuple[float, ...] | None = field(
+    mean: tuple[float, ...] | None = _data(
         None,
         'mean of each channel, of images in [0, 1]; by default the published one for CIFAR, or '
         "the dataset's",
-        group='data',
         decided_by='dataset',
     )
-    std: tuple[float, ...] | None = field(
-        None,
-        'standard deviation of each channel, likewise',
-        group='data',
-        above=0,
-        decided_by='dataset',
+    std: tuple[float, ...] | None = _data(
+        None, 'standard deviation of each channel, likewise', above=0, decided_by='dataset'
     )
 
     def __post_init__(self):
@@ -176,43 +153,30 @@ class DistillConfig(_ClassifierConfig):
         names=_NETWORKS,
         decided_by='teacher',
     )
-    dataset: str | None = field(
+    dataset: str | None = _data(
         None,
         'data on which accuracy is measured, and on which kd trains: a dataset by name, folder, '
         'npz or tfds:NAME; none for no data',
-        group='data',
         names='osgan_jax.data:names',
         decided_by='teacher',
     )
     # Not rising: the schedule depends on it.
-    num_steps: int | None = field(
-        None,
+    num_steps: int | None = _algorithms(
         'number of rounds; 80,000 by default in zskt, 200 epochs in kd',
         at_least=1,
-        decided_by='algorithm',
         otherwise=25_000,
     )
-    batch_size: int | None = field(
-        None,
-        'images per step, over all devices',
-        at_least=2,
-        decided_by='algorithm',
-        otherwise=256,
+    batch_size: int | None = _algorithms(
+        'images per step, over all devices', at_least=2, otherwise=256
     )
-    student_steps: int | None = field(
-        None,
+    student_steps: int | None = _algorithms(
         "the student's updates in a round; 5 by default in dfad, 10 in zskt",
         at_least=1,
-        decided_by='algorithm',
         otherwise=1,
     )
 
-    generator: str | None = field(
-        None,
-        'architecture of the generator, dfad or zskt',
-        group='networks',
-        decided_by='algorithm',
-        otherwise='dfad',
+    generator: str | None = _algorithms(
+        'architecture of the generator, dfad or zskt', group='networks', otherwise='dfad'
     )
     generator_width: int = field(
         128,
@@ -227,20 +191,16 @@ class DistillConfig(_ClassifierConfig):
         at_least=1,
         decided_by='network',
     )
-    disagreement: str | None = field(
-        None,
+    disagreement: str | None = _algorithms(
         'what the generator maximises: the L1 distance of the logits, or the KL divergence',
         group='losses',
         choices=DISAGREEMENTS,
-        decided_by='algorithm',
         otherwise='l1',
     )
-    attention: float | None = field(
-        None,
+    attention: float | None = _algorithms(
         "weight of attention transfer in the student's loss; 250 by default in zskt",
         group='losses',
         at_least=0,
-        decided_by='algorithm',
         otherwise=0.0,
     )
     temperature: float = field(4.0, 'temperature of both softmaxes in kd', group='losses', above=0)
@@ -252,61 +212,46 @@ class DistillConfig(_ClassifierConfig):
         at_most=1,
     )
 
-    learning_rate: float | None = field(
+    learning_rate: float | None = _optimizer(
         None,
         "the student's learning rate; by default 2e-3 with adam, and with sgd 0.1, or 0.01 under a "
         'lenet5',
-        group='optimizer',
         at_least=0,
         decided_by=('optimizer', 'network'),
     )
-    weight_decay: float | None = field(
-        None,
+    weight_decay: float | None = _algorithms(
         'weight decay of the student; 0 by default in zskt',
         group='optimizer',
         at_least=0,
-        decided_by='algorithm',
         otherwise=5e-4,
     )
-    decay_at: tuple[float, ...] | None = field(
-        None,
+    decay_at: tuple[float, ...] | None = _algorithms(
         'shares of the rounds after which rates are multiplied by --decay_factor, rising, with '
         '--schedule=steps; 0.4,0.8 by default in kd',
         group='optimizer',
         above=0,
         below=1,
-        decided_by='algorithm',
         otherwise=(0.2, 0.4),
     )
-    optimizer: str | None = field(
-        None,
+    optimizer: str | None = _algorithms(
         "the student's optimiser; adam by default in zskt",
         group='optimizer',
         choices=('sgd', 'adam'),
-        decided_by='algorithm',
         otherwise='sgd',
     )
-    learning_rate_g: float | None = field(
-        None,
-        "learning rate of the generator's Adam",
-        group='optimizer',
-        at_least=0,
-        otherwise=1e-3,
+    learning_rate_g: float | None = _optimizer(
+        None, "learning rate of the generator's Adam", at_least=0, otherwise=1e-3
     )
-    schedule: str | None = field(
-        None,
+    schedule: str | None = _algorithms(
         'schedule of both rates; cosine by default in zskt',
         group='optimizer',
         choices=SCHEDULES,
-        decided_by='algorithm',
         otherwise='steps',
     )
-    clip_norm: float | None = field(
-        None,
+    clip_norm: float | None = _algorithms(
         'bound on the norm of each gradient, 0 for none; 5 by default in zskt',
         group='optimizer',
         at_least=0,
-        decided_by='algorithm',
         otherwise=0.0,
     )
 

@@ -1,6 +1,7 @@
 """What to draw: the flags of `experiments.edit`."""
 
 import dataclasses
+import functools
 
 from osgan_jax.engine.config import MAX_SEED, Config, field
 
@@ -12,6 +13,8 @@ SHEETS = (
     'truncation',
     'direction',
 )
+
+_directions = functools.partial(field, group='directions')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,42 +46,26 @@ class EditConfig(Config):
         group='mixing and paths',
         finite=False,
     )
-    strengths: tuple[float, ...] = field(
+    strengths: tuple[float, ...] = _directions(
         (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0),
         'columns of direction, in standard deviations along it',
-        group='directions',
     )
-    label_samples: int = field(
-        0, 'samples to write for a person to label', group='directions', at_least=0
+    label_samples: int = _directions(0, 'samples to write for a person to label', at_least=0)
+    labels: str | None = _directions(
+        None, 'labels of samples, from which a direction is found: .csv or .npz of index and label'
     )
-    labels: str | None = field(
-        None,
-        'labels of samples, from which a direction is found: .csv or .npz of index and label',
-        group='directions',
+    classifier: str | None = _directions(
+        None, 'run of experiments.teacher that labels the samples from which a direction is found'
     )
-    classifier: str | None = field(
-        None,
-        'run of experiments.teacher that labels the samples from which a direction is found',
-        group='directions',
+    direction: str | None = _directions(None, 'file of a direction that was found before')
+    target_class: int = _directions(1, 'label towards which the direction leads', at_least=0)
+    against: int | None = _directions(
+        None, 'label from which the direction leads away; by default all others', at_least=0
     )
-    direction: str | None = field(
-        None, 'file of a direction that was found before', group='directions'
+    orthogonal_to: tuple[str, ...] = _directions(
+        (), 'files of directions along which the direction changes nothing'
     )
-    target_class: int = field(
-        1, 'label towards which the direction leads', group='directions', at_least=0
-    )
-    against: int | None = field(
-        None,
-        'label from which the direction leads away; by default all others',
-        group='directions',
-        at_least=0,
-    )
-    orthogonal_to: tuple[str, ...] = field(
-        (), 'files of directions along which the direction changes nothing', group='directions'
-    )
-    num_samples: int = field(
-        2000, 'samples from which a direction is found', group='directions', at_least=1
-    )
+    num_samples: int = _directions(2000, 'samples from which a direction is found', at_least=1)
 
     def __post_init__(self):
         super().__post_init__()

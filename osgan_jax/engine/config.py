@@ -45,9 +45,25 @@ _MAX_FLOAT = 3e38
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Declaration:
-    """All that is known of a field; `field` documents the rest of the attributes.
+    """All that is known of a field.
 
     Attributes:
+      help: what the field is, with its unit; neither its range nor what decides it.
+      group: one of `GROUPS`, under which `--help` lists the flag.
+      choices: the possible values, where they are few.
+      names: instead of choices, where the possible values are found: 'module:function', a function
+        that returns them, in a module that imports neither jax nor numpy: `--help` calls it.
+        Whoever uses the value checks it.
+      at_least: the least number.
+      above: a number that the value must exceed.
+      at_most: the greatest number; by default what int32 holds.
+      below: a number that must exceed the value.
+      finite: whether infinity is refused.
+      otherwise: the value of an open field that nothing else decides; `fill` sets it.
+      decided_by: what decides an open field: 'method', 'network', 'dataset' and so on.
+      may_change: whether a resumed run may have another value.
+      flag: whether a person may set it; otherwise it is decided when the run starts.
+      repeated: of a tuple of texts that may hold commas: the flag is given once for each of them.
       name: the field's and its flag's name.
       default: the value where none is given, or `REQUIRED`.
       kind: type of the value, or of the items of a tuple: bool, int, float or str.
@@ -55,19 +71,19 @@ class Declaration:
     """
 
     help: str
-    group: str
-    choices: tuple[str, ...]
-    names: str
-    at_least: float | None
-    above: float | None
-    at_most: float | None
-    below: float | None
-    finite: bool
-    otherwise: Any
-    decided_by: tuple[str, ...]
-    may_change: bool
-    flag: bool
-    repeated: bool
+    group: str = 'run'
+    choices: tuple[str, ...] = ()
+    names: str = ''
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+    finite: bool = True
+    otherwise: Any = None
+    decided_by: tuple[str, ...] = ()
+    may_change: bool = False
+    flag: bool = True
+    repeated: bool = False
     name: str = ''
     default: Any = None
     kind: type = str
@@ -121,61 +137,17 @@ class Declaration:
         return f'in {left}{least}, {most}{right}'
 
 
-def field(
-    default: Any,
-    help: str,
-    *,
-    group: str = 'run',
-    choices: tuple[str, ...] = (),
-    names: str = '',
-    at_least: float | None = None,
-    above: float | None = None,
-    at_most: float | None = None,
-    below: float | None = None,
-    finite: bool = True,
-    otherwise: Any = None,
-    decided_by: str | tuple[str, ...] = (),
-    may_change: bool = False,
-    flag: bool = True,
-    repeated: bool = False,
-) -> Any:
+def field(default: Any, help: str, *, decided_by: str | tuple[str, ...] = (), **known: Any) -> Any:
     """Declares a field of a configuration.
 
     Args:
       default: the value where none is given; None leaves the field open; `REQUIRED` for no default.
-      help: what the field is, with its unit; neither its range nor what decides it.
-      group: one of `GROUPS`, under which `--help` lists the flag.
-      choices: the possible values, where they are few.
-      names: instead of choices, where the possible values are found: 'module:function', a function
-        that returns them, in a module that imports neither jax nor numpy: `--help` calls it.
-        Whoever uses the value checks it.
-      at_least: the least number.
-      above: a number that the value must exceed.
-      at_most: the greatest number; by default what int32 holds.
-      below: a number that must exceed the value.
-      finite: whether infinity is refused.
-      otherwise: the value of an open field that nothing else decides; `fill` sets it.
-      decided_by: what decides an open field: 'method', 'network', 'dataset' and so on.
-      may_change: whether a resumed run may have another value.
-      flag: whether a person may set it; otherwise it is decided when the run starts.
-      repeated: of a tuple of texts that may hold commas: the flag is given once for each of them.
+      help: what the field is.
+      decided_by: what decides an open field, one thing or several.
+      **known: further attributes of its `Declaration`.
     """
-    declaration = Declaration(
-        help=help,
-        group=group,
-        choices=choices,
-        names=names,
-        at_least=at_least,
-        above=above,
-        at_most=at_most,
-        below=below,
-        finite=finite,
-        otherwise=otherwise,
-        decided_by=(decided_by,) if isinstance(decided_by, str) else decided_by,
-        may_change=may_change,
-        flag=flag,
-        repeated=repeated,
-    )
+    decided_by = (decided_by,) if isinstance(decided_by, str) else decided_by
+    declaration = Declaration(help=help, decided_by=decided_by, **known)
     return dataclasses.field(default=default, metadata={'declaration': declaration})
 
 
@@ -270,6 +242,14 @@ def check_rising(name: str, values: tuple[float, ...] | None) -> None:
         raise ValueError(f'{name}={list(values)}: expected rising numbers')
 
 
+_devices = functools.partial(field, group='devices')
+
+
+def _output(default: int, help: str, at_least: int = 1) -> Any:
+    """A field of the output, which a resumed run may change."""
+    return field(default, help, group='output', at_least=at_least, may_change=True)
+
+
 @dataclasses.dataclass(frozen=True)
 class RunConfig(Config):
     """The fields of every run."""
@@ -289,14 +269,11 @@ class RunConfig(Config):
     )
     num_steps: int | None = field(None, 'number of steps', at_least=1, may_change=True)
     batch_size: int | None = field(None, 'images per step, over all devices', at_least=2)
-    precision: str = field(
-        'float32', 'arithmetic of the networks', group='devices', choices=PRECISIONS
-    )
-    deterministic: bool = field(
+    precision: str = _devices('float32', 'arithmetic of the networks', choices=PRECISIONS)
+    deterministic: bool = _devices(
         False,
         'use only operations that give the same numbers in every run; slower, and without effect '
         'on CPUs',
-        group='devices',
     )
     num_workers: int = field(
         0,
@@ -305,40 +282,25 @@ class RunConfig(Config):
         at_least=0,
         may_change=True,
     )
-    num_devices: int | None = field(
-        None,
-        'devices of each process; all by default',
-        group='devices',
-        at_least=1,
-        may_change=True,
+    num_devices: int | None = _devices(
+        None, 'devices of each process; all by default', at_least=1, may_change=True
     )
-    steps_per_call: int = field(
+    steps_per_call: int = _devices(
         1,
         'steps that one call of the compiled program makes; logs, samples, checkpoints and scores '
         'come at multiples of it',
-        group='devices',
         at_least=1,
         may_change=True,
     )
     log_every: int = field(10, 'steps between lines of metrics.jsonl', group='output', at_least=1)
-    sample_every: int = field(
-        500, 'steps between sample grids', group='output', at_least=1, may_change=True
-    )
-    save_every: int = field(
-        500, 'steps between checkpoints', group='output', at_least=1, may_change=True
-    )
-    keep: int = field(
-        3, 'checkpoints to keep: the newest', group='output', at_least=1, may_change=True
-    )
-    num_samples: int = field(
-        64, 'images of a sample grid', group='output', at_least=1, may_change=True
-    )
-    keep_samples: int = field(
+    sample_every: int = _output(500, 'steps between sample grids')
+    save_every: int = _output(500, 'steps between checkpoints')
+    keep: int = _output(3, 'checkpoints to keep: the newest')
+    num_samples: int = _output(64, 'images of a sample grid')
+    keep_samples: int = _output(
         256,
         'sample grids to keep; beyond that number every second older one is removed',
-        group='output',
         at_least=3,
-        may_change=True,
     )
     max_seconds: float | None = field(
         None,

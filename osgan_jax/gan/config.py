@@ -6,13 +6,32 @@ the result.
 
 import dataclasses
 import fractions
-from typing import ClassVar
+import functools
+from typing import Any, ClassVar
 
 from osgan_jax.engine.config import RunConfig, check_rising, field
 from osgan_jax.evaluation.features import CONVENTIONS
 
 SCHEMES = ('one_stage', 'two_stage', 'shared_forward')
 OPTIMIZERS = ('adam', 'rmsprop', 'sgd')
+
+_evaluation = functools.partial(field, group='evaluation', may_change=True)
+
+
+def _network(help: str, decided_by: str | tuple[str, ...] = 'network', **known: Any) -> Any:
+    """An open field of the networks."""
+    return field(None, help, group='networks', decided_by=decided_by, **known)
+
+
+def _optimizer(help: str, decided_by: str | tuple[str, ...] = 'method', **known: Any) -> Any:
+    """An open field of the optimisers, at least 0."""
+    return field(None, help, group='optimizer', at_least=0, decided_by=decided_by, **known)
+
+
+def _penalty(help: str, at_least: float = 0, otherwise: float | None = None) -> Any:
+    """An open field of a penalty, which the method decides."""
+    known = {'group': 'penalties', 'decided_by': 'method'}
+    return field(None, help, at_least=at_least, otherwise=otherwise, **known)
 
 
 def parse_multiplier(text: str) -> fractions.Fraction:
@@ -103,12 +122,8 @@ class TrainConfig(RunConfig):
         'rho=1e-06 of fisher (these are the defaults)',
         group='losses',
     )
-    network: str | None = field(
-        None,
-        'architecture of G and D',
-        group='networks',
-        names='osgan_jax.networks:names',
-        decided_by='method',
+    network: str | None = _network(
+        'architecture of G and D', names='osgan_jax.networks:names', decided_by='method'
     )
     image_size: int | None = field(
         None,
@@ -120,42 +135,29 @@ class TrainConfig(RunConfig):
     channels: int | None = field(
         None, 'channels of images, 1 or 3', group='data', decided_by='dataset'
     )
-    width: int | None = field(
-        None,
-        'unit of the numbers of channels; in stylegan2 the most channels of a layer',
-        group='networks',
-        at_least=1,
-        decided_by='network',
+    width: int | None = _network(
+        'unit of the numbers of channels; in stylegan2 the most channels of a layer', at_least=1
     )
     channel_multiplier: str = field(
         '1',
         'share of the channels to keep, above 0 and up to 1, as 1/2 or 0.5; in biggan of G alone',
         group='networks',
     )
-    latent_dim: int | None = field(
-        None, 'dimensions of z', group='networks', at_least=1, decided_by='network'
-    )
-    discriminator_norm: str | None = field(
-        None,
+    latent_dim: int | None = _network('dimensions of z', at_least=1)
+    discriminator_norm: str | None = _network(
         'normalisation in D: group, instance, layer, spectral, batch or none',
-        group='networks',
         decided_by=('method', 'network'),
     )
-    minibatch_deviation: int | None = field(
-        None,
+    minibatch_deviation: int | None = _network(
         "samples in a group of the minibatch standard deviation in stylegan2's D, 0 for none; 4 by "
         'default, and 0 in one_stage, which needs a D that treats samples one by one',
-        group='networks',
         at_least=0,
         decided_by=('network', 'scheme'),
     )
-    style_mixing: float | None = field(
-        None,
+    style_mixing: float | None = _network(
         'share of the samples of stylegan2 that mix the styles of two z; 0.9 by default',
-        group='networks',
         at_least=0,
         at_most=1,
-        decided_by='network',
     )
     remat: bool = field(
         False,
@@ -163,53 +165,20 @@ class TrainConfig(RunConfig):
         'takes time',
         group='networks',
     )
-    conditional: bool | None = field(
-        None, 'condition both networks on the label', group='networks', decided_by='method'
-    )
+    conditional: bool | None = _network('condition both networks on the label', decided_by='method')
 
     optimizer: str = field(
         'adam', 'optimiser of both networks', group='optimizer', choices=OPTIMIZERS
     )
-    learning_rate_g: float | None = field(
-        None,
-        "G's learning rate",
-        group='optimizer',
-        at_least=0,
-        decided_by=('method', 'scheme'),
+    learning_rate_g: float | None = _optimizer("G's learning rate", decided_by=('method', 'scheme'))
+    learning_rate_d: float | None = _optimizer("D's learning rate", decided_by=('method', 'scheme'))
+    beta1: float | None = _optimizer(
+        "decay of Adam's first moment, or SGD's momentum", below=1, otherwise=0.5
     )
-    learning_rate_d: float | None = field(
-        None,
-        "D's learning rate",
-        group='optimizer',
-        at_least=0,
-        decided_by=('method', 'scheme'),
+    beta2: float | None = _optimizer(
+        "decay of Adam's or RMSProp's second moment", below=1, otherwise=0.999
     )
-    beta1: float | None = field(
-        None,
-        "decay of Adam's first moment, or SGD's momentum",
-        group='optimizer',
-        at_least=0,
-        below=1,
-        decided_by='method',
-        otherwise=0.5,
-    )
-    beta2: float | None = field(
-        None,
-        "decay of Adam's or RMSProp's second moment",
-        group='optimizer',
-        at_least=0,
-        below=1,
-        decided_by='method',
-        otherwise=0.999,
-    )
-    adam_epsilon: float | None = field(
-        None,
-        "term added to Adam's denominator",
-        group='optimizer',
-        at_least=0,
-        decided_by='method',
-        otherwise=1e-8,
-    )
+    adam_epsilon: float | None = _optimizer("term added to Adam's denominator", otherwise=1e-8)
     decay_epochs: tuple[int, ...] | None = field(
         None,
         'epochs after which both rates are multiplied by --decay_factor, rising; by default 10 and '
@@ -218,93 +187,41 @@ class TrainConfig(RunConfig):
         at_least=1,
         decided_by='dataset',
     )
-    decay_factor: float | None = field(
-        None,
-        'factor of both rates after each of --decay_epochs',
-        group='optimizer',
-        at_least=0,
-        decided_by=('method', 'scheme'),
+    decay_factor: float | None = _optimizer(
+        'factor of both rates after each of --decay_epochs', decided_by=('method', 'scheme')
     )
-    weight_clip: float | None = field(
-        None,
-        "bound on the absolute values of D's weights after each step; 0 for none",
-        group='penalties',
-        at_least=0,
-        decided_by='method',
+    weight_clip: float | None = _penalty(
+        "bound on the absolute values of D's weights after each step; 0 for none"
     )
-    ema_decay: float | None = field(
-        None,
-        "decay per step of the average of G's weights; 0 for none",
-        group='optimizer',
-        at_least=0,
-        below=1,
-        decided_by='method',
-        otherwise=0.0,
+    ema_decay: float | None = _optimizer(
+        "decay per step of the average of G's weights; 0 for none", below=1, otherwise=0.0
     )
-    ema_start: int | None = field(
-        None,
-        'step from which weights are averaged; until then the average is G itself',
-        group='optimizer',
-        at_least=0,
-        decided_by='method',
-        otherwise=0,
+    ema_start: int | None = _optimizer(
+        'step from which weights are averaged; until then the average is G itself', otherwise=0
     )
 
-    r1: float | None = field(
-        None,
-        "R1's gamma: D's squared gradient at real images is weighted by gamma / 2",
-        group='penalties',
-        at_least=0,
-        decided_by='method',
-        otherwise=0.0,
+    r1: float | None = _penalty(
+        "R1's gamma: D's squared gradient at real images is weighted by gamma / 2", otherwise=0.0
     )
-    r2: float | None = field(
-        None,
-        "R2's gamma: as R1, at fake images",
-        group='penalties',
-        at_least=0,
-        decided_by='method',
-        otherwise=0.0,
+    r2: float | None = _penalty("R2's gamma: as R1, at fake images", otherwise=0.0)
+    gradient_penalty: float | None = _penalty(
+        "weight of WGAN-GP's penalty on D's gradient between real and fake images", otherwise=0.0
     )
-    gradient_penalty: float | None = field(
-        None,
-        "weight of WGAN-GP's penalty on D's gradient between real and fake images",
-        group='penalties',
-        at_least=0,
-        decided_by='method',
-        otherwise=0.0,
-    )
-    penalty_every: int | None = field(
-        None,
+    penalty_every: int | None = _penalty(
         "steps between D's penalties, whose weights are multiplied by that number",
-        group='penalties',
         at_least=1,
-        decided_by='method',
         otherwise=1,
     )
-    path_length: float | None = field(
-        None,
-        "weight of G's path length penalty, in w where G has one, else in z",
-        group='penalties',
-        at_least=0,
-        decided_by='method',
-        otherwise=0.0,
+    path_length: float | None = _penalty(
+        "weight of G's path length penalty, in w where G has one, else in z", otherwise=0.0
     )
-    path_length_every: int | None = field(
-        None,
+    path_length_every: int | None = _penalty(
         "steps between G's path length penalties, whose weights are multiplied by that number",
-        group='penalties',
         at_least=1,
-        decided_by='method',
         otherwise=1,
     )
-    orthogonal: float | None = field(
-        None,
-        "weight of orthogonal regularisation of G, in BigGAN's form",
-        group='penalties',
-        at_least=0,
-        decided_by='method',
-        otherwise=0.0,
+    orthogonal: float | None = _penalty(
+        "weight of orthogonal regularisation of G, in BigGAN's form", otherwise=0.0
     )
     augment: tuple[str, ...] = field(
         (),
@@ -314,34 +231,24 @@ class TrainConfig(RunConfig):
 
     flip: bool = field(False, 'mirror half of the real images', group='data')
 
-    eval_every: int | None = field(
+    eval_every: int | None = _evaluation(
         None,
         'steps between evaluations, which also keep the best checkpoint in WORKDIR/best; none by '
         'default',
-        group='evaluation',
         at_least=1,
-        may_change=True,
     )
-    eval_samples: int = field(
-        2048,
-        'images that an evaluation draws; its time is proportional to them',
-        group='evaluation',
-        at_least=2,
-        may_change=True,
+    eval_samples: int = _evaluation(
+        2048, 'images that an evaluation draws; its time is proportional to them', at_least=2
     )
-    inception_weights: str | None = field(
+    inception_weights: str | None = _evaluation(
         None,
         'file of Inception weights, to evaluate by FID, or fetch to download it; by default '
         'features come from a classifier that is trained on the dataset',
-        group='evaluation',
-        may_change=True,
     )
-    convention: str = field(
+    convention: str = _evaluation(
         'torch',
         'which implementation of FID the input of the Inception network follows',
-        group='evaluation',
         choices=CONVENTIONS,
-        may_change=True,
     )
     collapse_alarm: bool = field(
         True,

@@ -18,13 +18,14 @@ import jax
 import jax.numpy as jnp
 
 from osgan_jax.layers import attention, norms, pooling, spectral
-from osgan_jax.networks import inputs
+from osgan_jax.networks import bases
 from osgan_jax.networks.registry import NetworkOptions, NetworkSpec, Pair
 
 Array = jax.Array
 
 IMAGE_SIZES = (32, 64, 128, 256)
 LATENT_DIM = 120
+EMBEDDING_DIM = 128
 
 # Multiples of the width: the generator's 4x4 grid and its blocks, each of which doubles it.
 _GENERATOR = {
@@ -109,29 +110,19 @@ class GeneratorBlock(nn.Module):
         return residual + pooling.enlarge(shortcut(x, train=train))
 
 
-class Generator(nn.Module):
-    """Maps z and labels to images in [-1, 1].
+class Generator(bases.Generator):
+    """Maps z and labels to images; unconditional, z alone modulates.
 
     Attributes:
-      image_size: Height and width of the images, one of `IMAGE_SIZES`.
-      channels: Channels of the images.
-      width: Unit of the numbers of channels; 96 in the paper.
       latent_dim: Size of z, a multiple of the number of its parts.
-      num_classes: Number of labels; 0 if unconditional, when z alone modulates.
+      width: Unit of the numbers of channels; 96 in the paper.
       embedding_dim: Size of the labels' shared embedding.
-      dtype: Dtype of the computation.
-      axis_name: Mapped axis over which BatchNorm shares its statistics.
       remat: Whether blocks are computed again in the backward pass rather than kept.
     """
 
-    image_size: int = 128
-    channels: int = 3
-    width: int = 96
     latent_dim: int = LATENT_DIM
-    num_classes: int = 0
-    embedding_dim: int = 128
-    dtype: Any = jnp.float32
-    axis_name: str | None = None
+    width: int = 96
+    embedding_dim: int = EMBEDDING_DIM
     remat: bool = False
 
     @nn.compact
@@ -143,21 +134,12 @@ class Generator(nn.Module):
         train: bool,
         embedding: Array | None = None,
     ) -> Array:
-        """Generates images.
+        """Generates images, see `bases.Generator`.
 
-        Args:
-          z: Latents `[N, latent_dim]`.
-          labels: `[N]` integers below `num_classes`; unused if unconditional.
-          train: Whether BatchNorm uses the batch's statistics; `batch_stats` must be mutable then.
-          embedding: `[N, embedding_dim]`, instead of the labels', such as one between two classes.
-
-        Returns:
-          `[N, image_size, image_size, channels]`, float32, in [-1, 1].
-
-        Raises:
-          ValueError: for z of another size, or missing labels.
+        Labels may be left out given an `embedding` `[N, embedding_dim]`, such as one between two
+        classes.
         """
-        inputs.check_latents(z, self.latent_dim)
+        self.check_inputs(z, labels, labelled=embedding is None)
         first, *blocks = (multiple * self.width for multiple in _GENERATOR[self.image_size])
         parts = len(blocks) + 1
         if self.latent_dim % parts:
@@ -167,8 +149,6 @@ class Generator(nn.Module):
             )
         z, *conditions = jnp.split(z, parts, axis=1)
         if self.num_classes:
-            if embedding is None:
-                inputs.check_labels(labels, z.shape[0])
             shared = nn.Embed(
                 self.num_classes,
                 self.embedding_dim,
@@ -221,45 +201,21 @@ class DiscriminatorBlock(nn.Module):
         return residual + shortcut(x, train=train)
 
 
-class Discriminator(nn.Module):
+class Discriminator(bases.Discriminator):
     """Maps images and labels to logits; it treats samples one by one.
 
     Attributes:
-      image_size: Height and width of the images, one of `IMAGE_SIZES`.
-      channels: Channels of the images.
       width: Unit of the numbers of channels; 96 in the paper.
-      num_classes: Number of labels, 0 if unconditional.
-      dtype: Dtype of the computation; the last layers run in float32.
       remat: Whether blocks are computed again in the backward pass rather than kept.
     """
 
-    image_size: int = 128
-    channels: int = 3
     width: int = 96
-    num_classes: int = 0
-    dtype: Any = jnp.float32
-    axis_name: str | None = None
     remat: bool = False
 
     @nn.compact
     def __call__(self, images: Array, labels: Array | None = None, *, train: bool) -> Array:
-        """Computes the logits of images.
-
-        Args:
-          images: `[N, image_size, image_size, channels]`.
-          labels: `[N]` integers below `num_classes`; unused if unconditional.
-          train: Whether spectral normalisation keeps its vectors; `batch_stats` must be mutable
-            then.
-
-        Returns:
-          Logits `[N]`, float32.
-
-        Raises:
-          ValueError: for images of another shape, or missing labels.
-        """
-        inputs.check_images(images, self.image_size, self.channels)
-        if self.num_classes:
-            inputs.check_labels(labels, images.shape[0])
+        """Computes the logits of images, see `bases.Discriminator`."""
+        self.check_inputs(images, labels)
         x = jnp.asarray(images, self.dtype)
         block_type = DiscriminatorBlock
         if self.remat:
@@ -278,25 +234,11 @@ class Discriminator(nn.Module):
         return logits
 
 
-def macs(
-    image_size: int,
-    width: int,
-    *,
-    channels: int = 3,
-    latent_dim: int = LATENT_DIM,
-    num_classes: int = 1000,
-    embedding_dim: int = 128,
-    convention: str = 'paper',
-) -> int:
+def macs(options: NetworkOptions, convention: str) -> int:
     """Counts the multiply-accumulates of the generator for one image.
 
     Args:
-      image_size: One of `IMAGE_SIZES`.
-      width: Unit of the numbers of channels.
-      channels: Channels of the images.
-      latent_dim: Size of z.
-      num_classes: 0 for a generator without an embedding.
-      embedding_dim: Size of the embedding.
+      options: complete.
       convention: 'paper' counts shortcuts after the grid is doubled, as DGL-GAN's Table 3 does;
         'true' before it, where they are computed here.
 
@@ -305,21 +247,22 @@ def macs(
     """
     if convention not in ('paper', 'true'):
         raise ValueError(f"convention={convention!r}: expected 'paper' or 'true'")
-    features = [multiple * width for multiple in _GENERATOR[image_size]]
-    part = latent_dim // len(features)
-    condition = part + (embedding_dim if num_classes else 0)
+    width = options.multiplied_width()
+    features = [multiple * width for multiple in _GENERATOR[options.image_size]]
+    part = options.latent_dim // len(features)
+    condition = part + (EMBEDDING_DIM if options.num_classes else 0)
     total, grid = part * features[0] * 16, 4
     for before, after in itertools.pairwise(features):
         shortcut = grid * grid if convention == 'true' else 4 * grid * grid
         grid *= 2
         total += grid * grid * 9 * after * (before + after) + shortcut * before * after
         total += 2 * (before + after) * condition
-        if grid == _ATTENTION[image_size]:
+        if grid == _ATTENTION[options.image_size]:
             pixels = grid * grid
             # Four 1x1 convolutions, then scores and sums over a quarter of the pixels.
             total += pixels * after * (2 * (after // 8) + 2 * (after // 2))
             total += pixels * (pixels // 4) * (after // 8 + after // 2)
-    return total + grid * grid * 9 * features[-1] * channels
+    return total + grid * grid * 9 * features[-1] * options.channels
 
 
 def _build(options: NetworkOptions) -> Pair:
@@ -332,17 +275,6 @@ def _build(options: NetworkOptions) -> Pair:
     )
 
 
-def _macs(options: NetworkOptions, convention: str) -> int:
-    return macs(
-        options.image_size,
-        options.multiplied_width(),
-        channels=options.channels,
-        latent_dim=options.latent_dim,
-        num_classes=options.num_classes,
-        convention=convention,
-    )
-
-
 SPEC = NetworkSpec(
     name='biggan',
     build=_build,
@@ -352,5 +284,5 @@ SPEC = NetworkSpec(
     latent_dim=latent_dim,
     options={'remat': False},
     has_blocks=True,
-    macs=_macs,
+    macs=macs,
 )

@@ -8,14 +8,12 @@ Class-conditional networks follow Mirza and Osindero 2014 (https://arxiv.org/abs
 generator's `z` is joined by an embedding of the label, the discriminator's image by one more plane.
 """
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from osgan_jax.layers import modules, norms
-from osgan_jax.networks import inputs
+from osgan_jax.networks import bases
 from osgan_jax.networks.registry import NetworkOptions, NetworkSpec, Pair
 
 IMAGE_SIZES = (16, 32, 64, 128, 256)
@@ -37,45 +35,20 @@ def hidden_channels(image_size: int, width: int) -> list[int]:
     return [width * min(2**layer, 8) for layer in range(layers)]
 
 
-class Generator(nn.Module):
-    """Maps `z` to images in [-1, 1].
+class Generator(bases.Generator):
+    """Maps z to images.
 
     Attributes:
-      image_size: Height and width of the images.
-      channels: Channels of the images.
       width: Channels of the last hidden layer.
-      latent_dim: Size of `z`.
-      num_classes: Number of labels, 0 if unconditional.
-      dtype: Dtype of the computation.
-      axis_name: Mapped axis over which BatchNorm shares its statistics.
     """
 
-    image_size: int = 64
-    channels: int = 3
     width: int = 128
-    latent_dim: int = 128
-    num_classes: int = 0
-    dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, z: jax.Array, labels: jax.Array | None = None, *, train: bool) -> jax.Array:
-        """Generates images.
-
-        Args:
-          z: Latents `[N, latent_dim]`.
-          labels: `[N]` integers below `num_classes`; unused if unconditional.
-          train: Whether BatchNorm uses the batch's statistics; `batch_stats` must be mutable then.
-
-        Returns:
-          `[N, image_size, image_size, channels]`, float32, in [-1, 1].
-
-        Raises:
-          ValueError: for `z` of another size, or missing labels.
-        """
-        inputs.check_latents(z, self.latent_dim)
+        """Generates images, see `bases.Generator`."""
+        self.check_inputs(z, labels)
         if self.num_classes:
-            inputs.check_labels(labels, z.shape[0])
             embedding = nn.Embed(
                 self.num_classes, LABEL_FEATURES, embedding_init=nn.initializers.normal(1.0)
             )(labels)
@@ -96,49 +69,25 @@ class Generator(nn.Module):
         return jnp.tanh(jnp.asarray(x, jnp.float32))
 
 
-class Discriminator(nn.Module):
+class Discriminator(bases.Discriminator):
     """Maps images to logits.
 
     Attributes:
-      image_size: Height and width of the images.
-      channels: Channels of the images.
       width: Channels of the first hidden layer.
-      num_classes: Number of labels, 0 if unconditional.
       norm: Normalisation between convolutions, one of `norms.NAMES`.
-      dtype: Dtype of the computation; the last layer runs in float32.
-      axis_name: Mapped axis over which BatchNorm shares its statistics.
     """
 
-    image_size: int = 64
-    channels: int = 3
     width: int = 128
-    num_classes: int = 0
     norm: str = 'group'
-    dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     @nn.compact
     def __call__(
         self, images: jax.Array, labels: jax.Array | None = None, *, train: bool
     ) -> jax.Array:
-        """Computes the logits of images.
-
-        Args:
-          images: `[N, image_size, image_size, channels]`.
-          labels: `[N]` integers below `num_classes`; unused if unconditional.
-          train: Whether BatchNorm uses the batch's statistics, and spectral normalisation keeps its
-            vectors; `batch_stats` must be mutable then.
-
-        Returns:
-          Logits `[N]`, float32.
-
-        Raises:
-          ValueError: for images of another shape, or missing labels.
-        """
-        inputs.check_images(images, self.image_size, self.channels)
+        """Computes the logits of images, see `bases.Discriminator`."""
+        self.check_inputs(images, labels)
         x = jnp.asarray(images, self.dtype)
         if self.num_classes:
-            inputs.check_labels(labels, x.shape[0])
             plane = nn.Embed(
                 self.num_classes, self.image_size**2, embedding_init=nn.initializers.normal(1.0)
             )(labels)

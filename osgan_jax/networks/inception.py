@@ -10,7 +10,7 @@ Weights are of use only if they are the published ones: see
 `osgan_jax.evaluation.features.inception`.
 """
 
-import functools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -24,8 +24,9 @@ LEAST_SIZE = 75  # below, the grid of the last blocks would be empty
 POOLED = 2048
 CLASSES = 1008
 
-# A convolution in a branch: its name, channels of its output, kernel.
-_Layer = tuple[str, int, tuple[int, int]]
+# A convolution in a branch: its name, channels of its output, kernel and, if not 1, stride.
+_Layer = tuple[Any, ...]
+_Convolve = Callable[..., jax.Array]
 
 
 class Outputs(NamedTuple):
@@ -76,150 +77,146 @@ class ConvBlock(nn.Module):
         return nn.relu(norm(x))
 
 
-class MixedA(nn.Module):
-    """Blocks 5b to 5d: 1x1, 5x5, two 3x3, and an average pool, side by side.
+def average_pool(x: jax.Array) -> jax.Array:
+    """Averages 3x3 pixels around each of `[N, H, W, C]`; at the border, those that exist."""
+    return nn.avg_pool(x, (3, 3), (1, 1), 'SAME', count_include_pad=False)
+
+
+def max_pool(x: jax.Array) -> jax.Array:
+    """Takes the greatest of 3x3 pixels around each of `[N, H, W, C]`."""
+    return nn.max_pool(x, (3, 3), (1, 1), 'SAME')
+
+
+class Mixed(nn.Module):
+    """A block: branches side by side.
 
     Attributes:
-      pool_features: Channels of the branch that pools.
+      branches: One of `mixed_a` to `mixed_e`.
       dtype: Dtype of the computation.
     """
 
-    pool_features: int
+    branches: Callable[[_Convolve, jax.Array], Sequence[jax.Array]]
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps `[N, H, W, C]` to `[N, H, W, 224 + pool_features]`."""
-        branch = functools.partial(_branch, dtype=self.dtype)
-        branches = (
-            branch(x, ('branch1x1', 64, (1, 1))),
-            branch(x, ('branch5x5_1', 48, (1, 1)), ('branch5x5_2', 64, (5, 5))),
-            branch(
-                x,
-                ('branch3x3dbl_1', 64, (1, 1)),
-                ('branch3x3dbl_2', 96, (3, 3)),
-                ('branch3x3dbl_3', 96, (3, 3)),
-            ),
-            branch(average_pool(x), ('branch_pool', self.pool_features, (1, 1))),
-        )
-        return jnp.concatenate(branches, axis=-1)
+        """Maps `[N, H, W, C]` to the channels of all branches."""
+
+        def convolve(x: jax.Array, *layers: _Layer) -> jax.Array:
+            for name, features, kernel_size, *stride in layers:
+                # Strides halve the grid; otherwise it is kept.
+                halving = (*stride, 'valid') if stride else ()
+                x = ConvBlock(features, kernel_size, *halving, dtype=self.dtype, name=name)(x)
+            return x
+
+        return jnp.concatenate(self.branches(convolve, x), axis=-1)
 
 
-class MixedB(nn.Module):
-    """Block 6a, which halves the grid: 3x3, two 3x3, and a maximum pool, side by side.
-
-    Attributes:
-      dtype: Dtype of the computation.
-    """
-
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps `[N, H, W, C]` to `[N, (H - 1) // 2, (W - 1) // 2, 480 + C]`."""
-        branch = functools.partial(_branch, dtype=self.dtype)
-        reduce = functools.partial(_reduce, dtype=self.dtype)
-        deep = branch(x, ('branch3x3dbl_1', 64, (1, 1)), ('branch3x3dbl_2', 96, (3, 3)))
-        branches = (
-            reduce(x, 'branch3x3', 384),
-            reduce(deep, 'branch3x3dbl_3', 96),
-            nn.max_pool(x, (3, 3), (2, 2)),
-        )
-        return jnp.concatenate(branches, axis=-1)
+def mixed_a(pool_features: int):
+    """Blocks 5b to 5d: 1x1, 5x5, two 3x3, and an average pool; `224 + pool_features` channels."""
+    return lambda convolve, x: (
+        convolve(x, ('branch1x1', 64, (1, 1))),
+        convolve(x, ('branch5x5_1', 48, (1, 1)), ('branch5x5_2', 64, (5, 5))),
+        convolve(
+            x,
+            ('branch3x3dbl_1', 64, (1, 1)),
+            ('branch3x3dbl_2', 96, (3, 3)),
+            ('branch3x3dbl_3', 96, (3, 3)),
+        ),
+        convolve(average_pool(x), ('branch_pool', pool_features, (1, 1))),
+    )
 
 
-class MixedC(nn.Module):
-    """Blocks 6b to 6e: 1x1, 7x7 in two factors, in four, and an average pool, side by side.
+def mixed_b(convolve: _Convolve, x: jax.Array) -> Sequence[jax.Array]:
+    """Block 6a, which halves the grid: 3x3, two 3x3, and a maximum pool; `480 + C` channels."""
+    return (
+        convolve(x, ('branch3x3', 384, (3, 3), 2)),
+        convolve(
+            x,
+            ('branch3x3dbl_1', 64, (1, 1)),
+            ('branch3x3dbl_2', 96, (3, 3)),
+            ('branch3x3dbl_3', 96, (3, 3), 2),
+        ),
+        nn.max_pool(x, (3, 3), (2, 2)),
+    )
 
-    Attributes:
+
+def mixed_c(hidden: int):
+    """Blocks 6b to 6e: 1x1, 7x7 in two factors, in four, and an average pool; 768 channels.
+
+    Args:
       hidden: Channels between the factors.
-      dtype: Dtype of the computation.
     """
-
-    hidden: int
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps `[N, H, W, C]` to `[N, H, W, 768]`."""
-        branch = functools.partial(_branch, dtype=self.dtype)
-        branches = (
-            branch(x, ('branch1x1', 192, (1, 1))),
-            branch(
-                x,
-                ('branch7x7_1', self.hidden, (1, 1)),
-                ('branch7x7_2', self.hidden, (1, 7)),
-                ('branch7x7_3', 192, (7, 1)),
-            ),
-            branch(
-                x,
-                ('branch7x7dbl_1', self.hidden, (1, 1)),
-                ('branch7x7dbl_2', self.hidden, (7, 1)),
-                ('branch7x7dbl_3', self.hidden, (1, 7)),
-                ('branch7x7dbl_4', self.hidden, (7, 1)),
-                ('branch7x7dbl_5', 192, (1, 7)),
-            ),
-            branch(average_pool(x), ('branch_pool', 192, (1, 1))),
-        )
-        return jnp.concatenate(branches, axis=-1)
+    return lambda convolve, x: (
+        convolve(x, ('branch1x1', 192, (1, 1))),
+        convolve(
+            x,
+            ('branch7x7_1', hidden, (1, 1)),
+            ('branch7x7_2', hidden, (1, 7)),
+            ('branch7x7_3', 192, (7, 1)),
+        ),
+        convolve(
+            x,
+            ('branch7x7dbl_1', hidden, (1, 1)),
+            ('branch7x7dbl_2', hidden, (7, 1)),
+            ('branch7x7dbl_3', hidden, (1, 7)),
+            ('branch7x7dbl_4', hidden, (7, 1)),
+            ('branch7x7dbl_5', 192, (1, 7)),
+        ),
+        convolve(average_pool(x), ('branch_pool', 192, (1, 1))),
+    )
 
 
-class MixedD(nn.Module):
-    """Block 7a, which halves the grid: 3x3, 7x7 in two factors, and a maximum pool, side by side.
-
-    Attributes:
-      dtype: Dtype of the computation.
-    """
-
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps `[N, H, W, C]` to `[N, (H - 1) // 2, (W - 1) // 2, 512 + C]`."""
-        branch = functools.partial(_branch, dtype=self.dtype)
-        reduce = functools.partial(_reduce, dtype=self.dtype)
-        small = branch(x, ('branch3x3_1', 192, (1, 1)))
-        large = branch(
+def mixed_d(convolve: _Convolve, x: jax.Array) -> Sequence[jax.Array]:
+    """Block 7a, which halves the grid: 3x3, 7x7 in two factors, a maximum pool; `512 + C`."""
+    return (
+        convolve(x, ('branch3x3_1', 192, (1, 1)), ('branch3x3_2', 320, (3, 3), 2)),
+        convolve(
             x,
             ('branch7x7x3_1', 192, (1, 1)),
             ('branch7x7x3_2', 192, (1, 7)),
             ('branch7x7x3_3', 192, (7, 1)),
-        )
-        branches = (
-            reduce(small, 'branch3x3_2', 320),
-            reduce(large, 'branch7x7x3_4', 192),
-            nn.max_pool(x, (3, 3), (2, 2)),
-        )
-        return jnp.concatenate(branches, axis=-1)
+            ('branch7x7x3_4', 192, (3, 3), 2),
+        ),
+        nn.max_pool(x, (3, 3), (2, 2)),
+    )
 
 
-class MixedE(nn.Module):
-    """Blocks 7b and 7c: 1x1, 3x3 as a pair of factors, again after a 3x3, and a pool.
+def mixed_e(pool: Callable[[jax.Array], jax.Array]):
+    """Blocks 7b and 7c: 1x1, 3x3 as a pair of factors, again after a 3x3, a pool; 2048 channels.
 
-    Attributes:
-      pool: 'average' (7b) or 'max' (7c).
-      dtype: Dtype of the computation.
+    Args:
+      pool: `average_pool` (7b) or `max_pool` (7c).
     """
 
-    pool: str
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps `[N, H, W, C]` to `[N, H, W, 2048]`."""
-        branch = functools.partial(_branch, dtype=self.dtype)
-        middle = branch(x, ('branch3x3_1', 384, (1, 1)))
-        deep = branch(x, ('branch3x3dbl_1', 448, (1, 1)), ('branch3x3dbl_2', 384, (3, 3)))
-        pool = {'average': average_pool, 'max': max_pool}[self.pool]
-        branches = (
-            branch(x, ('branch1x1', 320, (1, 1))),
-            branch(middle, ('branch3x3_2a', 384, (1, 3))),
-            branch(middle, ('branch3x3_2b', 384, (3, 1))),
-            branch(deep, ('branch3x3dbl_3a', 384, (1, 3))),
-            branch(deep, ('branch3x3dbl_3b', 384, (3, 1))),
-            branch(pool(x), ('branch_pool', 192, (1, 1))),
+    def branches(convolve, x):
+        middle = convolve(x, ('branch3x3_1', 384, (1, 1)))
+        deep = convolve(x, ('branch3x3dbl_1', 448, (1, 1)), ('branch3x3dbl_2', 384, (3, 3)))
+        return (
+            convolve(x, ('branch1x1', 320, (1, 1))),
+            convolve(middle, ('branch3x3_2a', 384, (1, 3))),
+            convolve(middle, ('branch3x3_2b', 384, (3, 1))),
+            convolve(deep, ('branch3x3dbl_3a', 384, (1, 3))),
+            convolve(deep, ('branch3x3dbl_3b', 384, (3, 1))),
+            convolve(pool(x), ('branch_pool', 192, (1, 1))),
         )
-        return jnp.concatenate(branches, axis=-1)
+
+    return branches
+
+
+_BLOCKS = {
+    '5b': mixed_a(32),
+    '5c': mixed_a(64),
+    '5d': mixed_a(64),
+    '6a': mixed_b,
+    '6b': mixed_c(128),
+    '6c': mixed_c(160),
+    '6d': mixed_c(160),
+    '6e': mixed_c(192),
+    '7a': mixed_d,
+    '7b': mixed_e(average_pool),
+    '7c': mixed_e(max_pool),
+}
 
 
 class Classifier(nn.Module):
@@ -275,38 +272,7 @@ class Inception(nn.Module):
         x = ConvBlock(192, (3, 3), 1, 'valid', self.dtype, name='Conv2d_4a_3x3')(x)
         x = nn.max_pool(x, (3, 3), (2, 2))
         self.sow('intermediates', 'maxpool2', x)
-        x = MixedA(32, self.dtype, name='Mixed_5b')(x)
-        x = MixedA(64, self.dtype, name='Mixed_5c')(x)
-        x = MixedA(64, self.dtype, name='Mixed_5d')(x)
-        x = MixedB(self.dtype, name='Mixed_6a')(x)
-        x = MixedC(128, self.dtype, name='Mixed_6b')(x)
-        x = MixedC(160, self.dtype, name='Mixed_6c')(x)
-        x = MixedC(160, self.dtype, name='Mixed_6d')(x)
-        x = MixedC(192, self.dtype, name='Mixed_6e')(x)
-        x = MixedD(self.dtype, name='Mixed_7a')(x)
-        x = MixedE('average', self.dtype, name='Mixed_7b')(x)
-        x = MixedE('max', self.dtype, name='Mixed_7c')(x)
+        for name, branches in _BLOCKS.items():
+            x = Mixed(branches, self.dtype, name=f'Mixed_{name}')(x)
         pooled = jnp.asarray(x, jnp.float32).mean((1, 2))
         return Outputs(pooled, *Classifier(name='fc')(pooled))
-
-
-def average_pool(x: jax.Array) -> jax.Array:
-    """Averages 3x3 pixels around each of `[N, H, W, C]`; at the border, those that exist."""
-    return nn.avg_pool(x, (3, 3), (1, 1), 'SAME', count_include_pad=False)
-
-
-def max_pool(x: jax.Array) -> jax.Array:
-    """Takes the greatest of 3x3 pixels around each of `[N, H, W, C]`."""
-    return nn.max_pool(x, (3, 3), (1, 1), 'SAME')
-
-
-def _branch(x: jax.Array, *layers: _Layer, dtype: Any) -> jax.Array:
-    """Applies convolutions that keep the grid, one after the other."""
-    for name, features, kernel_size in layers:
-        x = ConvBlock(features, kernel_size, dtype=dtype, name=name)(x)
-    return x
-
-
-def _reduce(x: jax.Array, name: str, features: int, dtype: Any) -> jax.Array:
-    """Applies a 3x3 convolution that halves the grid."""
-    return ConvBlock(features, (3, 3), 2, 'valid', dtype, name=name)(x)

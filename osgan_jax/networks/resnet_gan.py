@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from osgan_jax.layers import modules, norms, pooling
-from osgan_jax.networks import inputs
+from osgan_jax.networks import bases
 from osgan_jax.networks.registry import NetworkOptions, NetworkSpec, Pair
 
 # Multiples of the width: the generator's 4x4 grid and its blocks, and the discriminator's blocks
@@ -101,45 +101,19 @@ class GeneratorBlock(nn.Module):
         return residual + pooling.enlarge(shortcut)
 
 
-class Generator(nn.Module):
-    """Maps `z` to images in [-1, 1].
+class Generator(bases.Generator):
+    """Maps z to images of 32 or 64 pixels.
 
     Attributes:
-      image_size: Height and width of the images, 32 or 64.
-      channels: Channels of the images.
       width: Unit of the numbers of channels.
-      latent_dim: Size of `z`.
-      num_classes: Number of labels, 0 if unconditional.
-      dtype: Dtype of the computation.
-      axis_name: Mapped axis over which BatchNorm shares its statistics.
     """
 
-    image_size: int = 32
-    channels: int = 3
     width: int = 64
-    latent_dim: int = 128
-    num_classes: int = 0
-    dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, z: jax.Array, labels: jax.Array | None = None, *, train: bool) -> jax.Array:
-        """Generates images.
-
-        Args:
-          z: Latents `[N, latent_dim]`.
-          labels: `[N]` integers below `num_classes`; unused if unconditional.
-          train: Whether BatchNorm uses the batch's statistics; `batch_stats` must be mutable then.
-
-        Returns:
-          `[N, image_size, image_size, channels]`, float32, in [-1, 1].
-
-        Raises:
-          ValueError: for `z` of another size, or missing labels.
-        """
-        inputs.check_latents(z, self.latent_dim)
-        if self.num_classes:
-            inputs.check_labels(labels, z.shape[0])
+        """Generates images, see `bases.Generator`."""
+        self.check_inputs(z, labels)
         first, *blocks = (multiple * self.width for multiple in _GENERATOR[self.image_size])
         x = nn.Dense(16 * first, dtype=self.dtype, kernel_init=_glorot(1))(z)
         x = x.reshape(-1, 4, 4, first)
@@ -200,48 +174,23 @@ class DiscriminatorBlock(nn.Module):
         return residual + conv(shortcut, self.features, (1, 1), 1.0)
 
 
-class Discriminator(nn.Module):
-    """Maps images to logits.
+class Discriminator(bases.Discriminator):
+    """Maps images of 32 or 64 pixels to logits.
 
     Attributes:
-      image_size: Height and width of the images, 32 or 64.
-      channels: Channels of the images.
       width: Unit of the numbers of channels.
-      num_classes: Number of labels, 0 if unconditional.
       norm: Normalisation, one of `norms.NAMES`; 'spectral' in the paper.
-      dtype: Dtype of the computation; the last layer runs in float32.
-      axis_name: Mapped axis over which BatchNorm shares its statistics.
     """
 
-    image_size: int = 32
-    channels: int = 3
     width: int = 64
-    num_classes: int = 0
     norm: str = 'spectral'
-    dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     @nn.compact
     def __call__(
         self, images: jax.Array, labels: jax.Array | None = None, *, train: bool
     ) -> jax.Array:
-        """Computes the logits of images.
-
-        Args:
-          images: `[N, image_size, image_size, channels]`.
-          labels: `[N]` integers below `num_classes`; unused if unconditional.
-          train: Whether BatchNorm uses the batch's statistics, and spectral normalisation keeps its
-            vectors; `batch_stats` must be mutable then.
-
-        Returns:
-          Logits `[N]`, float32.
-
-        Raises:
-          ValueError: for images of another shape, or missing labels.
-        """
-        inputs.check_images(images, self.image_size, self.channels)
-        if self.num_classes:
-            inputs.check_labels(labels, images.shape[0])
+        """Computes the logits of images, see `bases.Discriminator`."""
+        self.check_inputs(images, labels)
         x = jnp.asarray(images, self.dtype)
         for index, (multiple, halve) in enumerate(_DISCRIMINATOR[self.image_size]):
             x = DiscriminatorBlock(

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from osgan_jax.layers import style
-from osgan_jax.networks import inputs, style_blocks
+from osgan_jax.networks import bases, style_blocks
 from osgan_jax.networks.registry import NetworkOptions, NetworkSpec, Pair
 
 Array = jax.Array
@@ -62,25 +62,11 @@ def _grids(image_size: int) -> tuple[int, ...]:
     return tuple(2**k for k in range(2, int(math.log2(image_size)) + 1))
 
 
-def macs(
-    image_size: int,
-    channel_multiplier: float = 1.0,
-    *,
-    channels: int = 3,
-    w_dim: int = LATENT_DIM,
-    base_channels: int = BASE_CHANNELS,
-    max_channels: int = MAX_CHANNELS,
-    convention: str = 'paper',
-) -> int:
+def macs(options: NetworkOptions, convention: str) -> int:
     """Counts the multiply-accumulates of the generator for one image, without the filters'.
 
     Args:
-      image_size: One of `IMAGE_SIZES`.
-      channel_multiplier: Share of the convolutions' output channels, in (0, 1].
-      channels: Channels of the images.
-      w_dim: Size of z and w.
-      base_channels: As of `Generator`.
-      max_channels: As of `Generator`.
+      options: complete.
       convention: 'true' counts what is computed here: convolutions that double the grid at the
         smaller one, and all dense layers. 'paper' gives the numbers of DGL-GAN's Tables 2 and 3:
         those convolutions at the larger grid, a bias as one operation an output, the mapping
@@ -93,12 +79,14 @@ def macs(
     if convention not in ('paper', 'true'):
         raise ValueError(f"convention={convention!r}: expected 'paper' or 'true'")
     true = convention == 'true'
-    before = features(4, 1.0, base_channels, max_channels)
+    multiplier, *rule = _channel_rule(options).values()
+    channels, w_dim = options.channels, options.latent_dim
+    before = features(4, 1.0, *rule)
     total = MAPPING_LAYERS * w_dim * w_dim
     if not true:
         total += 64 * before * before
-    for grid in _grids(image_size):
-        after = features(grid, channel_multiplier, base_channels, max_channels)
+    for grid in _grids(options.image_size):
+        after = features(grid, multiplier, *rule)
         pixels = grid * grid
         convs = [(before, pixels), (after, pixels)]
         if grid == 4:
@@ -115,12 +103,12 @@ def macs(
     return total
 
 
-class Generator(nn.Module):
-    """Maps z to images.
+class Generator(bases.Generator):
+    """Maps z to images, which nothing bounds: they are about in [-1, 1].
+
+    The mapping network runs in float32, and devices share the average of w.
 
     Attributes:
-      image_size: Height and width of the images, one of `IMAGE_SIZES`.
-      channels: Channels of the images.
       latent_dim: Size of z.
       w_dim: Size of w.
       channel_multiplier: Share of the convolutions' output channels, in (0, 1].
@@ -128,14 +116,9 @@ class Generator(nn.Module):
       max_channels: The cap of the channels, the 4x4 constant's among them.
       mapping_layers: Layers of the mapping network.
       style_mixing: Share of samples that take the styles of two z in training.
-      num_classes: Number of labels, 0 if unconditional.
-      dtype: Dtype of the computation; the mapping network runs in float32.
-      axis_name: Mapped axis over which the average of w is shared.
       remat: Whether blocks are computed again in the backward pass rather than kept.
     """
 
-    image_size: int = 256
-    channels: int = 3
     latent_dim: int = LATENT_DIM
     w_dim: int = LATENT_DIM
     channel_multiplier: float = 1.0
@@ -143,9 +126,6 @@ class Generator(nn.Module):
     max_channels: int = MAX_CHANNELS
     mapping_layers: int = MAPPING_LAYERS
     style_mixing: float = 0.9
-    num_classes: int = 0
-    dtype: Any = jnp.float32
-    axis_name: str | None = None
     remat: bool = False
 
     def setup(self):
@@ -166,22 +146,11 @@ class Generator(nn.Module):
         self.average = self.variable('batch_stats', 'w_average', jnp.zeros, (self.w_dim,))
 
     def __call__(self, z: Array, labels: Array | None = None, *, train: bool) -> Array:
-        """Generates images.
+        """Generates images, see `bases.Generator`.
 
         With a random stream `style` (`rngs={'style': key}`) noise is drawn from it, and in training
-        styles are mixed; without one the result is a function of z and labels alone.
-
-        Args:
-          z: Latents `[N, latent_dim]`.
-          labels: `[N]` integers below `num_classes`; unused if unconditional.
-          train: Whether styles are mixed and the average of w is updated; `batch_stats` must be
-            mutable then.
-
-        Returns:
-          `[N, image_size, image_size, channels]`, float32, about in [-1, 1]; nothing bounds it.
-
-        Raises:
-          ValueError: for z of another size, missing labels, or an undefined image size.
+        styles are mixed; without one the result is a function of z and labels alone. Training also
+        updates the average of w, in `batch_stats`.
         """
         return self.synthesis(*self.draw_styles(z, labels, train=train))
 
@@ -221,9 +190,7 @@ class Generator(nn.Module):
 
     def mapping(self, z: Array, labels: Array | None = None) -> Array:
         """Maps z `[N, latent_dim]` to w `[N, w_dim]`, float32."""
-        inputs.check_latents(z, self.latent_dim)
-        if self.num_classes:
-            inputs.check_labels(labels, z.shape[0])
+        self.check_inputs(z, labels)
         return self.mapping_network(z, labels)
 
     def styles(self, w: Array, truncation: float = 1.0, cutoff: int | None = None) -> Array:
@@ -308,58 +275,37 @@ def _key_per_sample(key: Array, samples: int) -> Array:
     return jax.random.split(key, samples) if key.ndim == 0 else key
 
 
-class Discriminator(nn.Module):
-    """Maps images to logits.
+class Discriminator(bases.Discriminator):
+    """Maps images to logits; the layers after the 4x4 grid run in float32.
 
     Attributes:
-      image_size: Height and width of the images, one of `IMAGE_SIZES`.
-      channels: Channels of the images.
       channel_multiplier: Share of the channels, in (0, 1].
       base_channels: Channels times half the grid, below the cap.
       max_channels: The cap of the channels.
-      num_classes: Number of labels, 0 if unconditional.
       stddev_group: Samples in a group of the minibatch deviation; 0 for no such layer, as one-stage
         training with an asymmetric loss requires.
       stddev_splits: Equal parts of a batch that no group crosses, see
         `style.minibatch_deviation`.
-      dtype: Dtype of the computation; the layers after the 4x4 grid run in float32.
-      axis_name: Taken by all networks; nothing here is shared over devices.
       remat: Whether blocks are computed again in the backward pass rather than kept.
     """
 
-    image_size: int = 256
-    channels: int = 3
     channel_multiplier: float = 1.0
     base_channels: int = BASE_CHANNELS
     max_channels: int = MAX_CHANNELS
-    num_classes: int = 0
     stddev_group: int = 4
     stddev_splits: int = 1
-    dtype: Any = jnp.float32
-    axis_name: str | None = None
     remat: bool = False
 
     @nn.compact
     def __call__(self, images: Array, labels: Array | None = None, *, train: bool) -> Array:
-        """Computes the logits of images.
-
-        Args:
-          images: `[N, image_size, image_size, channels]`.
-          labels: `[N]` integers below `num_classes`; unused if unconditional.
-          train: Ignored.
-
-        Returns:
-          Logits `[N]`, float32.
+        """Computes the logits of images, see `bases.Discriminator`.
 
         Raises:
-          ValueError: for images of another shape, missing labels, groups that do not divide N, or
-            an undefined image size.
+          ValueError: also for groups that do not divide N, or an undefined image size.
         """
         del train
         grids = _grids(self.image_size)
-        inputs.check_images(images, self.image_size, self.channels)
-        if self.num_classes:
-            inputs.check_labels(labels, images.shape[0])
+        self.check_inputs(images, labels)
         rule = (self.channel_multiplier, self.base_channels, self.max_channels)
         *widths, last = (features(grid, *rule) for grid in reversed(grids))
         x = jnp.asarray(images, self.dtype)
@@ -406,16 +352,6 @@ def _build(options: NetworkOptions) -> Pair:
     )
 
 
-def _macs(options: NetworkOptions, convention: str) -> int:
-    return macs(
-        options.image_size,
-        channels=options.channels,
-        w_dim=options.latent_dim,
-        convention=convention,
-        **_channel_rule(options),
-    )
-
-
 SPEC = NetworkSpec(
     name='stylegan2',
     build=_build,
@@ -426,5 +362,5 @@ SPEC = NetworkSpec(
     options={'minibatch_deviation': 4, 'style_mixing': 0.9, 'remat': False},
     has_styles=True,
     has_blocks=True,
-    macs=_macs,
+    macs=macs,
 )

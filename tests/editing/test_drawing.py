@@ -17,13 +17,13 @@ from osgan_jax.networks import biggan, dcgan, resnet_gan, stylegan2
 CLASSES = 3
 MODULES = {
     'stylegan2': lambda classes: stylegan2.Generator(
-        8, 1, 6, 6, base_channels=64, max_channels=8, mapping_layers=2, num_classes=classes
+        8, 1, 6, w_dim=6, base_channels=64, max_channels=8, mapping_layers=2, num_classes=classes
     ),
     'biggan': lambda classes: biggan.Generator(
-        32, 1, 2, latent_dim=8, num_classes=classes, embedding_dim=4
+        32, 1, width=2, latent_dim=8, num_classes=classes, embedding_dim=4
     ),
-    'resnet_gan': lambda classes: resnet_gan.Generator(32, 1, 2, 6, classes),
-    'dcgan': lambda classes: dcgan.Generator(16, 1, 2, 6, classes),
+    'resnet_gan': lambda classes: resnet_gan.Generator(32, 1, 6, classes, width=2),
+    'dcgan': lambda classes: dcgan.Generator(16, 1, 6, classes, width=2),
 }
 
 

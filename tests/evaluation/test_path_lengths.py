@@ -17,9 +17,9 @@ from tests.support import launching, small
 Z, CLASSES = 6, 3
 MODULES = {
     'stylegan2': stylegan2.Generator(
-        8, 1, Z, Z, base_channels=16, max_channels=4, mapping_layers=1, num_classes=CLASSES
+        8, 1, Z, w_dim=Z, base_channels=16, max_channels=4, mapping_layers=1, num_classes=CLASSES
     ),
-    'dcgan': dcgan.Generator(16, 1, 2, Z),
+    'dcgan': dcgan.Generator(16, 1, Z, width=2),
 }
 
 

@@ -33,8 +33,9 @@ def test_published_sizes(width):
     judge = biggan.Discriminator(128, width=width, num_classes=1000)
     assert count(shapes(made, jnp.zeros((2, 120)), labels)) == generator
     assert count(shapes(judge, jnp.zeros((2, 128, 128, 3)), labels)) == discriminator
-    assert round(biggan.macs(128, width) / 1e9, 2) == gmacs
-    assert biggan.macs(128, width, convention='true') < biggan.macs(128, width)
+    options = networks.NetworkOptions(128, 3, width, latent_dim=120, num_classes=1000)
+    assert round(biggan.macs(options, 'paper') / 1e9, 2) == gmacs
+    assert biggan.macs(options, 'true') < biggan.macs(options, 'paper')
 
 
 @pytest.mark.parametrize('size', biggan.IMAGE_SIZES)
@@ -244,7 +245,7 @@ def test_what_cannot_be_generated():
             jax.random.key(0), jnp.zeros((2, 120)), train=False
         )
     with pytest.raises(ValueError, match="convention='x'"):
-        biggan.macs(32, 2, convention='x')
+        biggan.macs(networks.NetworkOptions(32, 3, 2, latent_dim=120), 'x')
 
 
 def test_built_by_name():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import osgan_jax
+from osgan_jax import networks
 from osgan_jax.networks import stylegan2
 
 # Of multipliers 1, 1/2, 1/4, 1/8.
@@ -37,9 +38,10 @@ def test_published_sizes(size):
         judge = stylegan2.Discriminator(size, channel_multiplier=multiplier)
         assert count(made, jnp.zeros((2, 512))) == GENERATORS[size][index]
         assert count(judge, jnp.zeros((4, size, size, 3))) == DISCRIMINATORS[size][index]
-        gmacs = stylegan2.macs(size, multiplier, convention='true') / 1e9
+        options = networks.NetworkOptions(size, 3, 512, multiplier, latent_dim=512)
+        gmacs = stylegan2.macs(options, 'true') / 1e9
         assert round(gmacs, 2) == GMACS[size][index]
-        gmacs = stylegan2.macs(size, multiplier, convention='paper') / 1e9
+        gmacs = stylegan2.macs(options, 'paper') / 1e9
         assert gmacs == pytest.approx(PAPERS_GMACS[size][index], abs=0.0051)
 
 
@@ -236,7 +238,7 @@ def test_widths():
     with pytest.raises(ValueError, match='no 48-pixel networks'):
         stylegan2.Generator(48).init(jax.random.key(0), jnp.zeros((1, 512)), train=False)
     with pytest.raises(ValueError, match="convention='x'"):
-        stylegan2.macs(32, convention='x')
+        stylegan2.macs(networks.NetworkOptions(32, 3, 512, latent_dim=512), 'x')
 
 
 def test_bfloat16_keeps_parameters_images_and_logits_float32(small):

@@ -164,16 +164,16 @@ def test_pools_do_not_count_padding():
 
 
 BLOCKS = {
-    'A': (inception.MixedA(10), reference.block_a),
-    'B': (inception.MixedB(), reference.block_b),
-    'C': (inception.MixedC(12), reference.block_c),
-    'D': (inception.MixedD(), reference.block_d),
+    'A': (inception.Mixed(inception.mixed_a(10)), reference.block_a),
+    'B': (inception.Mixed(inception.mixed_b), reference.block_b),
+    'C': (inception.Mixed(inception.mixed_c(12)), reference.block_c),
+    'D': (inception.Mixed(inception.mixed_d), reference.block_d),
     'E average': (
-        inception.MixedE('average'),
+        inception.Mixed(inception.mixed_e(inception.average_pool)),
         lambda ops, x, at: reference.block_e(ops, x, at, ops.average),
     ),
     'E max': (
-        inception.MixedE('max'),
+        inception.Mixed(inception.mixed_e(inception.max_pool)),
         lambda ops, x, at: reference.block_e(ops, x, at, lambda x: ops.max(x, 1)),
     ),
 }
