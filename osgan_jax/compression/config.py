@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from osgan_jax.engine.config import declarations, field
+from osgan_jax.engine.config import dataset_field, declarations, field
 from osgan_jax.gan.config import OPTIMIZERS, TrainConfig, parse_multiplier
 
 OBJECTIVES = (
@@ -128,13 +128,7 @@ class CompressConfig(TrainConfig):
         decided_by='teacher',
     )
 
-    dataset: str | None = field(
-        None,
-        'a dataset by name, folder or npz (images of your own in --data_dir), or tfds:NAME',
-        group='data',
-        names='osgan_jax.data:names',
-        decided_by='teacher',
-    )
+    dataset: str | None = dataset_field(None, decided_by='teacher')
     split: str | None = field(
         None,
         "part of the dataset; by default the teacher's, or train with another --dataset",

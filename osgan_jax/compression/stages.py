@@ -75,8 +75,8 @@ def create(config: CompressConfig, gan: GAN, teacher: Teacher) -> CompressState:
     adapters = objectives.create_adapters(config, teacher, gan, state, key)
     guide = None
     if config.objective == 'single_updated':
-        stats = dict(jax.tree.map(jnp.copy, teacher.variables['discriminator']))
-        params = stats.pop('params')
+        copied = jax.tree.map(jnp.copy, teacher.variables['discriminator'])
+        stats, params = model.split(copied)
         guide = {'params': params, 'stats': stats, 'opt': gan.optimizer_d.init(params)}
     starts = _NEVER if config.objective == 'baseline' else config.stage_one_steps
     names = ('teacher_real', 'teacher_fake', 'margin', 'teacher_margin')

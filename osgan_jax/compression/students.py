@@ -62,7 +62,7 @@ class CompressJob(GANJob):
         teacher = self.teacher
         self.constants = teacher.variables
         config = dataclasses.replace(self.config, teacher_step=teacher.step)
-        config = configs.resolve(config, teacher.run.config, teachers.digest(teacher.variables))
+        config = configs.resolve(config, teacher.run.config, model.digest(teacher.variables))
         self.config = configs.count_steps(config)
         run = super().open()
         if run.config.conditional and run.num_classes != teacher.gan.num_classes:

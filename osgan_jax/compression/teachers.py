@@ -6,14 +6,12 @@ import pathlib
 from typing import Any
 
 import jax
-import numpy as np
 
 from osgan_jax.compression.config import KINDS
 from osgan_jax.engine import checkpoints
 from osgan_jax.engine.runs import Run
 from osgan_jax.gan import model, sampling
 from osgan_jax.gan.model import GAN
-from osgan_jax.io import checked_npz
 
 Array = jax.Array
 PyTree = Any
@@ -82,11 +80,3 @@ def of(run: Run, gan: GAN, step: int, state: model.TrainState) -> Teacher:
         'discriminator': {'params': state.params_d, **state.stats_d},
     }
     return Teacher(run, single, step, variables)
-
-
-def digest(variables: PyTree) -> str:
-    """A fingerprint of variables, equal if and only if they are, to the bit."""
-    parts = []
-    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
-        parts += [jax.tree_util.keystr(path), np.asarray(leaf)]
-    return checked_npz.digest(*parts)

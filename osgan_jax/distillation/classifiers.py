@@ -16,6 +16,7 @@ from osgan_jax.core import classifier_inputs
 from osgan_jax.distillation import learners
 from osgan_jax.distillation.config import DistillConfig, TeacherConfig
 from osgan_jax.engine import checkpoints, runs
+from osgan_jax.gan import model
 from osgan_jax.io import checked_npz
 
 PyTree = Any
@@ -51,7 +52,7 @@ class Classifier:
 
     def digest(self) -> str:
         """A fingerprint of its variables: equal if and only if they are, to the bit."""
-        return digest(self.variables)
+        return model.digest(self.variables)
 
 
 def load(workdir: str | os.PathLike[str], step: int | None = None) -> Classifier:
@@ -82,14 +83,6 @@ def load(workdir: str | os.PathLike[str], step: int | None = None) -> Classifier
     with checkpoints.Checkpoints(workdir, read_only=True) as saved:
         restored = saved.restore(like, step)
     return Classifier(run, restored.step, student.module, restored.state.student.variables)
-
-
-def digest(variables: PyTree) -> str:
-    """A fingerprint of variables, 16 hexadecimal digits."""
-    parts = []
-    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
-        parts += [jax.tree_util.keystr(path), np.asarray(leaf)]
-    return checked_npz.digest(*parts)
 
 
 class Accuracy:

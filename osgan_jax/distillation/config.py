@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from typing import Any, ClassVar
 
-from osgan_jax.engine.config import RunConfig, check_rising, field, fill, otherwise
+from osgan_jax.engine.config import RunConfig, check_rising, dataset_field, field, fill, otherwise
 from osgan_jax.networks import classifier_registry
 
 ALGORITHMS = ('kd', 'zskt', 'dfad', 'one_stage')
@@ -41,14 +41,13 @@ _optimizer = functools.partial(field, group='optimizer')
 _algorithms = functools.partial(field, None, decided_by='algorithm')
 
 _NETWORKS = 'osgan_jax.networks.classifier_registry:names'
-_DATASET = 'a dataset by name, folder or npz (images of your own in --data_dir), or tfds:NAME'
 
 
 @dataclasses.dataclass(frozen=True)
 class _ClassifierConfig(RunConfig):
     """What teachers and students have in common: the data they are measured on."""
 
-    dataset: str | None = _data(None, _DATASET, names='osgan_jax.data:names')
+    dataset: str | None = dataset_field(None)
     split: str = _data('train', 'part of the dataset to train on')
     test_split: str = _data('test', 'part of the dataset on which accuracy is measured')
     test_data_dir: str | None = _data(
@@ -103,7 +102,7 @@ class TeacherConfig(_ClassifierConfig):
 
     KIND: ClassVar[str] = 'teacher'
 
-    dataset: str = _data('digits', _DATASET, names='osgan_jax.data:names')
+    dataset: str = dataset_field('digits')
     batch_size: int | None = field(
         None, 'images per step, over all devices', at_least=2, otherwise=128
     )

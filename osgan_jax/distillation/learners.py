@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from osgan_jax.distillation.config import DistillConfig, TeacherConfig
+from osgan_jax.gan import model
 from osgan_jax.networks import classifiers, data_free
 
 PyTree = Any
@@ -145,8 +146,7 @@ def create(
 
 
 def _initial(learner: Learner, variables: PyTree) -> LearnerState:
-    stats = dict(variables)
-    params = stats.pop('params')
+    stats, params = model.split(variables)
     return LearnerState(params, stats, learner.optimizer.init(params))
 
 

@@ -19,13 +19,13 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import optax
 
 from osgan_jax.core import classifier_inputs, losses, one_stage
 from osgan_jax.core.collectives import ONE_DEVICE, Collectives
 from osgan_jax.distillation import objectives
 from osgan_jax.distillation.config import DistillConfig, TeacherConfig
 from osgan_jax.distillation.learners import Learner, LearnerState, State
+from osgan_jax.gan import optimisers
 from osgan_jax.networks.classifiers import Outputs
 
 Array = jax.Array
@@ -171,8 +171,8 @@ class RoundContext:
     ) -> LearnerState:
         """The state after the optimiser's update; gradients are summed over devices first."""
         grads = self.collectives.sum(grads)
-        updates, opt = learner.optimizer.update(grads, state.opt, state.params)
-        return LearnerState(optax.apply_updates(state.params, updates), stats, opt)
+        params, opt = optimisers.apply_gradients(learner.optimizer, grads, state.opt, state.params)
+        return LearnerState(params, stats, opt)
 
     def update_student(
         self, student: LearnerState, images: Array, loss: Loss

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -10,11 +10,10 @@ import numpy as np
 
 from osgan_jax import data
 from osgan_jax.distillation import classifiers, learners, rounds, teachers
-from osgan_jax.distillation.classifiers import Accuracy, Classifier
+from osgan_jax.distillation.classifiers import Classifier
 from osgan_jax.distillation.config import DistillConfig, TeacherConfig, resolve_student
-from osgan_jax.distillation.recorder import DistillRecorder
 from osgan_jax.engine import messages, runner, runs, summary
-from osgan_jax.engine.job import Job, Update
+from osgan_jax.engine.job import Update
 from osgan_jax.gan import model
 from osgan_jax.reporting.summary import human
 
@@ -48,11 +47,10 @@ def distill(
     return runner.run(DistillJob(config, workdir, dataset, test, teacher))
 
 
-class DistillJob(Job):
+class DistillJob(teachers.ClassifierJob):
     """Training of a student by a frozen teacher."""
 
     title = 'osgan_jax: a student'
-    advice = teachers.TeacherJob.advice
     step_name = 'round'
 
     def __init__(
@@ -64,8 +62,8 @@ class DistillJob(Job):
         teacher: Classifier | None = None,
     ):
         """Makes the job; the arguments are those of `distill`."""
-        super().__init__(config, workdir, dataset)
-        self.test, self.teacher = test, teacher
+        super().__init__(config, workdir, dataset, test)
+        self.teacher = teacher
 
     def open(self) -> runs.Run:
         """Reads the teacher, opens the data that are needed and resolves the configuration."""
@@ -95,9 +93,9 @@ class DistillJob(Job):
         """A fresh student, its generator where there is one, and the round."""
         config, axis_name = self.run.config, self.collectives.axis_name
         self._student = learners.student(config, self.run.num_classes, axis_name)
-        self._generator = None
         if config.algorithm != 'kd':
             self._generator = learners.generator(config, axis_name)
+        self._curves_title = f'{config.algorithm}, {self.teacher.architecture} to {config.student}'
         state = learners.create(config, self._student, self._generator)
         self._student_size = _size(state.student.params)
         self._generator_size = None if self._generator is None else _size(state.generator.params)
@@ -118,11 +116,6 @@ class DistillJob(Job):
             return super().example_batch()
         rows = self.run.config.batch_size // jax.process_count()
         return {'row': np.arange(rows, dtype=np.int32)}
-
-    def flops(self, compiled: float | None) -> float | None:
-        """The count before compiling, with every step of the student."""
-        del compiled
-        return self._flops
 
     def describe(self, flops: float | None) -> list[tuple[str, str | None]]:
         """The teacher, its student, and how the student learns."""
@@ -147,22 +140,6 @@ class DistillJob(Job):
             ('a round', f'{config.batch_size} images, {updates}{summary.count_flops(flops)}'),
             ('rates', _rates(config)),
         ]
-
-    def open_recorder(
-        self, start: int, flops: float | None, check: Callable[[], None]
-    ) -> DistillRecorder:
-        """The recorder, which measures the accuracy where there are test images."""
-        del check
-        config, test = self.run.config, self.test
-        return DistillRecorder(
-            self.run,
-            self.workdir,
-            start,
-            title=f'{config.algorithm}, {self.teacher.architecture} to {config.student}',
-            accuracy=None if test is None else Accuracy(self._student.module, test, config),
-            generator=self._generator,
-            flops=flops,
-        )
 
     def _open_data(self, config: DistillConfig) -> None:
         """Opens the parts that the algorithm learns from and is measured on."""
@@ -244,7 +221,6 @@ def _rates(config: DistillConfig) -> str:
         text += f', generator adam {config.learning_rate_g:g}'
     if config.schedule == 'cosine':
         return text + ', cosine'
-    if config.schedule == 'steps' and config.decay_at:
-        at = ' and '.join(f'{round(share * config.num_steps):,}' for share in config.decay_at)
-        text += f', times {config.decay_factor:g} after round {at}'
+    if config.schedule == 'steps':
+        text += teachers.describe_decay(config, 'round')
     return text

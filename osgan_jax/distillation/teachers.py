@@ -46,15 +46,18 @@ def train_teacher(
     return runner.run(TeacherJob(config, workdir, dataset, test))
 
 
-class TeacherJob(Job):
-    """Training of a classifier on data."""
+class ClassifierJob(Job):
+    """Training of a classifier: a teacher's, and its student's.
 
-    title = 'osgan_jax: a teacher'
+    Attributes:
+      test: the images to measure on; None for none.
+    """
+
     advice = 'Lower --learning_rate, or try another --seed.'
 
     def __init__(
         self,
-        config: TeacherConfig,
+        config: TeacherConfig | DistillConfig,
         workdir: str | os.PathLike[str],
         dataset: data.Dataset | None = None,
         test: data.Dataset | None = None,
@@ -62,6 +65,37 @@ class TeacherJob(Job):
         """Makes the job; the arguments are those of `train_teacher`."""
         super().__init__(config, workdir, dataset)
         self.test = test
+        self._student: learners.Learner
+        self._generator: learners.Learner | None = None
+        self._flops: float | None = None
+        self._curves_title = ''
+
+    def flops(self, compiled: float | None) -> float | None:
+        """The count before compiling, with every step of a student."""
+        del compiled
+        return self._flops
+
+    def open_recorder(
+        self, start: int, flops: float | None, check: Callable[[], None]
+    ) -> DistillRecorder:
+        """The recorder, which measures the accuracy where there are test images."""
+        del check
+        config, test = self.run.config, self.test
+        return DistillRecorder(
+            self.run,
+            self.workdir,
+            start,
+            title=self._curves_title,
+            accuracy=None if test is None else Accuracy(self._student.module, test, config),
+            generator=self._generator,
+            flops=flops,
+        )
+
+
+class TeacherJob(ClassifierJob):
+    """Training of a classifier on data."""
+
+    title = 'osgan_jax: a teacher'
 
     def open(self) -> runs.Run:
         """Opens both parts of the dataset and resolves the configuration."""
@@ -85,16 +119,12 @@ class TeacherJob(Job):
         """A fresh classifier and its step."""
         config, num_classes = self.run.config, self.run.num_classes
         self._student = learners.student(config, num_classes, self.collectives.axis_name)
+        self._curves_title = f'{config.network}, {self.dataset_name}'
         state = learners.create(config, self._student, None)
         self._size = human(model.num_parameters(state.student.params))
         # This traces a step too: what does not fit shows before anything is written.
         self._flops = count_flops(config, num_classes)
         return state, rounds.make_supervised(config, self._student, self.collectives)
-
-    def flops(self, compiled: float | None) -> float | None:
-        """The count before compiling, as students' are counted."""
-        del compiled
-        return self._flops
 
     def describe(self, flops: float | None) -> list[tuple[str, str | None]]:
         """What is trained, on what, and how."""
@@ -106,23 +136,8 @@ class TeacherJob(Job):
             ('measured on', describe(self.test)),
             ('images', f'shifted by up to {config.crop} pixels{", mirrored" * config.flip}'),
             ('a step', f'{config.batch_size} images{summary.count_flops(flops)}'),
-            ('rate', f'sgd, {config.learning_rate:g}{_decay(config)}'),
+            ('rate', f'sgd, {config.learning_rate:g}' + describe_decay(config, 'step')),
         ]
-
-    def open_recorder(
-        self, start: int, flops: float | None, check: Callable[[], None]
-    ) -> DistillRecorder:
-        """The recorder, which measures the accuracy."""
-        del check
-        return DistillRecorder(
-            self.run,
-            self.workdir,
-            start,
-            title=f'{self.run.config.network}, {self.dataset_name}',
-            accuracy=Accuracy(self._student.module, self.test, self.run.config),
-            generator=None,
-            flops=flops,
-        )
 
 
 def count_flops(config: TeacherConfig, num_classes: int) -> float | None:
@@ -188,11 +203,12 @@ def describe(dataset: data.Dataset) -> str:
     return f'{dataset.name} ({dataset.split}), {len(dataset):,} images, {size}, {classes}'
 
 
-def _decay(config: TeacherConfig) -> str:
+def describe_decay(config: TeacherConfig | DistillConfig, unit: str) -> str:
+    """When rates are lowered by steps, as the end of a line; '' for never."""
     if not config.decay_at:
         return ''
     steps = ' and '.join(f'{round(share * config.num_steps):,}' for share in config.decay_at)
-    return f', times {config.decay_factor:g} after step {steps}'
+    return f', times {config.decay_factor:g} after {unit} {steps}'
 
 
 def _statistics(dataset: data.Dataset) -> tuple[tuple[float, ...], tuple[float, ...]]:

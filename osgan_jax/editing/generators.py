@@ -13,7 +13,9 @@ import numpy as np
 
 from osgan_jax import reporting
 from osgan_jax.editing.config import SHEETS
+from osgan_jax.gan import sampling
 from osgan_jax.gan.model import GAN
+from osgan_jax.networks import inference
 
 Array = jax.Array
 
@@ -48,7 +50,7 @@ class EditableGenerator:
         self.name = gan.network.name
         height, width, _ = gan.image_shape
         self._rows = rows or max(1, min(_ROWS, _PIXELS // (height * width)))
-        self._generate = jax.jit(lambda v, z, labels: module.apply(v, z, labels, train=False))
+        self._generate = inference.compile_generator(module)
         self._map = jax.jit(lambda v, z, labels: module.apply(v, z, labels, method='mapping'))
         self._synthesize = jax.jit(lambda v, ws: module.apply(v, ws, method='synthesis'))
 
@@ -99,7 +101,8 @@ class EditableGenerator:
         """Points of the space, `[N, D]`: w of latents `[N, Z]` and labels `[N]`, or z itself."""
         if self.space == 'z':
             return np.asarray(z)
-        return _in_chunks(lambda *rows: self._map(self.variables, *rows), self._rows, z, labels)
+        mapping = lambda *rows: self._map(self.variables, *rows)  # noqa: E731
+        return sampling.in_chunks(mapping, self._rows, z, labels)
 
     def images(
         self,
@@ -119,12 +122,12 @@ class EditableGenerator:
           The rows `[N, ...]` that `then` returned.
         """
         draw = lambda *rows: then(self._generate(self.variables, *rows))  # noqa: E731
-        return _in_chunks(draw, self._rows, z, labels)
+        return sampling.in_chunks(draw, self._rows, z, labels)
 
     def synthesize(self, ws: Array) -> np.ndarray:
         """Images `[N, H, W, C]`, uint8, of style vectors `[N, L, D]`; only in w."""
         draw = lambda rows: reporting.to_uint8(self._synthesize(self.variables, rows))  # noqa: E731
-        return _in_chunks(draw, self._rows, ws)
+        return sampling.in_chunks(draw, self._rows, ws)
 
     def draw(self, codes: Array, labels: Array | None = None) -> np.ndarray:
         """Images of points of the space.
@@ -144,19 +147,7 @@ class EditableGenerator:
             draw = lambda w: reporting.to_uint8(  # noqa: E731
                 self._synthesize(self.variables, jnp.repeat(w[:, None], self.num_styles, 1))
             )
-            images = _in_chunks(draw, self._rows, flat)
+            images = sampling.in_chunks(draw, self._rows, flat)
         else:
             images = self.images(flat, None if labels is None else np.repeat(labels, columns))
         return images.reshape(rows, columns, *images.shape[1:])
-
-
-def _in_chunks(function: Callable[..., Any], size: int, *arrays: Any) -> np.ndarray:
-    """Applies a function to `size` rows at a time; None is passed on."""
-    count = arrays[0].shape[0]
-    size = min(count, size)
-    parts = []
-    for start in range(0, count, size):
-        # The last chunk is filled up with the first rows, which are cut off afterwards.
-        rows = np.arange(start, start + size) % count
-        parts.append(np.asarray(function(*(None if a is None else a[rows] for a in arrays))))
-    return np.concatenate(parts)[:count]

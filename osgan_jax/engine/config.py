@@ -242,6 +242,12 @@ def check_rising(name: str, values: tuple[float, ...] | None) -> None:
         raise ValueError(f'{name}={list(values)}: expected rising numbers')
 
 
+def dataset_field(default: str | None, **known: Any) -> Any:
+    """The field of a dataset's name."""
+    help = 'a dataset by name, folder or npz (images of your own in --data_dir), or tfds:NAME'
+    return field(default, help, group='data', names='osgan_jax.data:names', **known)
+
+
 _devices = functools.partial(field, group='devices')
 
 

@@ -9,7 +9,7 @@ import fractions
 import functools
 from typing import Any, ClassVar
 
-from osgan_jax.engine.config import RunConfig, check_rising, field
+from osgan_jax.engine.config import RunConfig, check_rising, dataset_field, field
 from osgan_jax.evaluation.features import CONVENTIONS
 
 SCHEMES = ('one_stage', 'two_stage', 'shared_forward')
@@ -69,12 +69,7 @@ class TrainConfig(RunConfig):
         'in two backward passes of one forward pass',
         choices=SCHEMES,
     )
-    dataset: str = field(
-        'digits',
-        'a dataset by name, folder or npz (images of your own in --data_dir), or tfds:NAME',
-        group='data',
-        names='osgan_jax.data:names',
-    )
+    dataset: str = dataset_field('digits')
     split: str = field(
         'train',
         'part of the dataset; the paper trains on all of celeb_a, its 202,599 faces',

@@ -6,13 +6,15 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 
 from osgan_jax import networks
-from osgan_jax.core import diffaugment, losses, one_stage
+from osgan_jax.core import diffaugment, losses
 from osgan_jax.core.regularizers import Penalties
 from osgan_jax.gan.config import TrainConfig, parse_multiplier
+from osgan_jax.io import checked_npz
 
 Array = jax.Array
 PyTree = Any
@@ -149,8 +151,8 @@ def create(gan: GAN, seed: int) -> TrainState:
         z = jnp.zeros((2, gan.latent_dim))
         images = jnp.zeros((2, *gan.image_shape))
         labels = jnp.zeros(2, jnp.int32) if gan.num_classes else None
-        stats_g, params_g = _split(gan.generator.init(key_g, z, labels, train=False))
-        stats_d, params_d = _split(gan.discriminator.init(key_d, images, labels, train=False))
+        stats_g, params_g = split(gan.generator.init(key_g, z, labels, train=False))
+        stats_d, params_d = split(gan.discriminator.init(key_d, images, labels, train=False))
         averaged = {'params': params_g, **stats_g} if gan.ema_decay else None
         return TrainState(
             step=jnp.zeros((), jnp.int32),
@@ -170,39 +172,17 @@ def create(gan: GAN, seed: int) -> TrainState:
     return jax.jit(initialise)(jax.random.key(seed))
 
 
-def is_samplewise(gan: GAN, state: TrainState) -> bool:
-    """Whether D treats samples one by one, see `osgan_jax.check_samplewise`."""
-    try:
-        check_samplewise(gan, state)
-    except ValueError:
-        return False
-    return True
-
-
-def check_samplewise(gan: GAN, state: TrainState) -> None:
-    """Raises ValueError, saying why, unless D treats samples one by one."""
-    n = 4
-    images = jax.random.normal(jax.random.key(0), (2 * n, *gan.image_shape))
-    labels = jnp.arange(2 * n) % gan.num_classes if gan.num_classes else None
-    # The axis of shared statistics exists only inside the mapped update; one device suffices here.
-    discriminator = gan.discriminator.clone(axis_name=None)
-
-    def discriminate(params, fake):
-        logits, _ = discriminator.apply(
-            {'params': params, **state.stats_d},
-            jnp.concatenate([images[:n], fake]),
-            labels,
-            train=True,
-            mutable=['batch_stats'],
-        )
-        return (logits[:n], logits[n:]), None
-
-    one_stage.check_samplewise(discriminate, state.params_d, images[n:])
-
-
 def num_parameters(params: PyTree) -> int:
     """The number of parameters in a pytree."""
     return sum(x.size for x in jax.tree.leaves(params))
+
+
+def digest(variables: PyTree) -> str:
+    """A fingerprint of variables, equal if and only if they are, to the bit."""
+    parts = []
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        parts += [jax.tree_util.keystr(path), np.asarray(leaf)]
+    return checked_npz.digest(*parts)
 
 
 def parse_options(options: tuple[str, ...]) -> dict[str, float | bool]:
@@ -231,7 +211,8 @@ def _common_fields(config: TrainConfig, kind: type) -> dict[str, Any]:
     return {name: getattr(config, name) for name in names if hasattr(config, name)}
 
 
-def _split(variables: PyTree) -> tuple[PyTree, PyTree]:
+def split(variables: PyTree) -> tuple[PyTree, PyTree]:
+    """The statistics and the parameters of a module's variables."""
     stats = dict(variables)
     params = stats.pop('params')
     return stats, params

@@ -2,7 +2,8 @@
 
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -165,15 +166,19 @@ class Sampler:
 
         Computed in chunks of one shape, so that any N compiles once and fits in memory.
         """
-        count = z.shape[0]
-        chunk = min(count, _CHUNK)
-        parts = []
-        for start in range(0, count, chunk):
-            # The last chunk is filled up with the first rows and cut afterwards.
-            rows = jnp.arange(start, start + chunk) % count
-            own = None if labels is None else labels[rows]
-            parts.append(np.asarray(self._generate(self.variables, z[rows], own)))
-        return np.concatenate(parts)[:count]
+        return in_chunks(lambda *rows: self._generate(self.variables, *rows), _CHUNK, z, labels)
+
+
+def in_chunks(function: Callable[..., Any], size: int, *arrays: Any) -> np.ndarray:
+    """Applies a function to `size` rows at a time; None is passed on."""
+    count = arrays[0].shape[0]
+    size = min(count, size)
+    parts = []
+    for start in range(0, count, size):
+        # The last chunk is filled up with the first rows, which are cut off afterwards.
+        rows = np.arange(start, start + size) % count
+        parts.append(np.asarray(function(*(None if a is None else a[rows] for a in arrays))))
+    return np.concatenate(parts)[:count]
 
 
 def interpolate(z: jax.Array, steps: int) -> jax.Array:

@@ -6,6 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from osgan_jax.layers import norms
+
 Array = jax.Array
 
 
@@ -40,6 +42,11 @@ class Generator(nn.Module):
             raise ValueError(f'expected latents [N, {self.latent_dim}], got {z.shape}')
         if self.num_classes and labelled:
             _check_labels(labels, z.shape[0])
+
+    def batch_norm(self, x: Array, train: bool, **options: Any) -> Array:
+        """BatchNorm, with further options of `norms.batch_norm`."""
+        options = {'dtype': self.dtype, **options}
+        return norms.batch_norm(x, train=train, axis_name=self.axis_name, **options)
 
 
 class Discriminator(nn.Module):

@@ -165,7 +165,7 @@ class Generator(bases.Generator):
             x = block(x, condition, train)
             if x.shape[1] == _ATTENTION[self.image_size]:
                 x = attention.SelfAttention(self.dtype)(x, train=train)
-        x = norms.batch_norm(x, train=train, dtype=self.dtype, axis_name=self.axis_name)
+        x = self.batch_norm(x, train)
         x = spectral.Conv(self.channels, dtype=self.dtype)(nn.relu(x), train=train)
         return jnp.tanh(jnp.asarray(x, jnp.float32))
 

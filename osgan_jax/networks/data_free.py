@@ -14,33 +14,26 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from osgan_jax.layers import modules, norms, pooling
+from osgan_jax.layers import modules, pooling
+from osgan_jax.networks import bases
 
 Array = jax.Array
 
 _uniform = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
 
 
-class Generator(nn.Module):
+class Generator(bases.Generator):
     """Dense to a quarter of the grid, then twice: enlarge, convolve, normalise.
 
+    Images, of sizes that 4 divides, are standardised rather than in [-1, 1].
+
     Attributes:
-      latent_dim: Size of z.
-      image_size: Height and width of the images, a multiple of 4.
-      channels: Channels of the images.
       width: Channels of the first two grids; half as many of the last.
       bounded: Whether tanh comes before the last BatchNorm, which then has no scale and bias.
-      dtype: Dtype of the computation; images are float32.
-      axis_name: Mapped axis over which BatchNorm shares its statistics.
     """
 
-    latent_dim: int
-    image_size: int
-    channels: int
-    bounded: bool
     width: int = 128
-    dtype: Any = jnp.float32
-    axis_name: str | None = None
+    bounded: bool = True
 
     @nn.compact
     def __call__(self, z: Array, labels: None = None, *, train: bool) -> Array:
@@ -48,19 +41,16 @@ class Generator(nn.Module):
         del labels  # z alone decides the class
         grid = self.image_size // 4
         x = nn.Dense(self.width * grid * grid, kernel_init=_uniform, dtype=self.dtype)(z)
-        x = self._norm(x.reshape(-1, grid, grid, self.width), train)
+        x = self.batch_norm(x.reshape(-1, grid, grid, self.width), train)
         for features in (self.width, self.width // 2):
-            x = self._norm(self._conv(pooling.enlarge(x), features), train)
+            x = self.batch_norm(self._conv(pooling.enlarge(x), features), train)
             x = nn.leaky_relu(x, 0.2)
         x = self._conv(x, self.channels)
         x = jnp.asarray(jnp.tanh(x) if self.bounded else x, jnp.float32)
-        return norms.batch_norm(x, train=train, axis_name=self.axis_name, affine=not self.bounded)
+        return self.batch_norm(x, train, dtype=jnp.float32, affine=not self.bounded)
 
     def _conv(self, x: Array, features: int) -> Array:
         return modules.Conv(features, kernel_init=_uniform, dtype=self.dtype)(x)
-
-    def _norm(self, x: Array, train: bool) -> Array:
-        return norms.batch_norm(x, train=train, dtype=self.dtype, axis_name=self.axis_name)
 
 
 # Of each: whether it is bounded, and the paper's size of z.
@@ -115,7 +105,13 @@ def build(
     if width < 2:
         raise ValueError(f'{name}: expected a width of at least 2, got {width}')
     return Generator(
-        latent_dim, image_size, channels, bounded, width, dtype=dtype, axis_name=axis_name
+        image_size,
+        channels,
+        latent_dim,
+        dtype=dtype,
+        axis_name=axis_name,
+        width=width,
+        bounded=bounded,
     )
 
 

@@ -57,14 +57,7 @@ class Generator(bases.Generator):
         for index, features in enumerate(reversed(hidden_channels(self.image_size, self.width))):
             first = {'stride': 1, 'padding': 'valid'} if index == 0 else {}
             x = modules.ConvTranspose(features, dtype=self.dtype, **first)(x)
-            x = norms.batch_norm(
-                x,
-                train=train,
-                dtype=self.dtype,
-                axis_name=self.axis_name,
-                scale_init=norms.normal_scale(0.02),
-            )
-            x = nn.relu(x)
+            x = nn.relu(self.batch_norm(x, train, scale_init=norms.normal_scale(0.02)))
         x = modules.ConvTranspose(self.channels, dtype=self.dtype)(x)
         return jnp.tanh(jnp.asarray(x, jnp.float32))
 

@@ -120,7 +120,7 @@ class Generator(bases.Generator):
         for features in blocks:
             block = GeneratorBlock(features, self.num_classes, self.dtype, self.axis_name)
             x = block(x, labels, train=train)
-        x = norms.batch_norm(x, train=train, dtype=self.dtype, axis_name=self.axis_name)
+        x = self.batch_norm(x, train)
         x = modules.Conv(self.channels, dtype=self.dtype, kernel_init=_glorot(1))(nn.relu(x))
         return jnp.tanh(jnp.asarray(x, jnp.float32))
 

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from osgan_jax import distillation, reporting
-from osgan_jax.distillation import classifiers, students
+from osgan_jax.distillation import students
 from osgan_jax.distillation.config import resolve_student, resolve_teacher
 from osgan_jax.engine import runs
 from osgan_jax.evaluation import score_log
+from osgan_jax.gan import model
 from tests.support import tiny
 
 
@@ -303,7 +304,7 @@ def test_schedules_count_rounds_not_updates(taught):
 
 def test_a_digest_tells_variables_apart():
     variables = {'a': np.zeros(3, np.float32), 'b': np.ones(2, np.float32)}
-    assert classifiers.digest(variables) == classifiers.digest(dict(variables))
-    assert classifiers.digest(variables) != classifiers.digest({**variables, 'c': np.ones(2)})
+    assert model.digest(variables) == model.digest(dict(variables))
+    assert model.digest(variables) != model.digest({**variables, 'c': np.ones(2)})
     changed = {**variables, 'a': np.array([0, 0, 1e-30], np.float32)}
-    assert classifiers.digest(variables) != classifiers.digest(changed)
+    assert model.digest(variables) != model.digest(changed)
