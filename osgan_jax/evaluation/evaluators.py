@@ -1,7 +1,7 @@
 """Scores of a generator's samples against the real set, through one extractor."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -19,33 +19,25 @@ from osgan_jax.networks.inference import Generative
 _STREAM = 0x6576_616C
 
 
-class _Gatherer:
-    """Gathers the statistics of generated images that metrics need, batch by batch."""
-
-    def __init__(self, metrics: Sequence[registry.Metric]):
-        self._needs = frozenset().union(*(metric.needs for metric in metrics))
-        self._count = 0
-        self._moments: moments.Moments | None = None
-        self._pooled: list[np.ndarray] = []
-        self._logits: list[np.ndarray] = []
-
-    def add(self, features: extractors.Features) -> None:
-        """Takes in the features of a batch."""
-        if 'moments' in self._needs:
-            self._moments = moments.merge(self._moments, moments.of(features.pooled))
-        if 'pooled' in self._needs and self._count < registry.MAX_FEATURES:
-            self._pooled.append(np.asarray(features.pooled))
-        if 'logits' in self._needs:
-            self._logits.append(np.asarray(features.logits))
-        self._count += len(features.pooled)
-
-    def statistics(self) -> registry.FakeStatistics:
-        """The statistics of all images so far."""
-        return registry.FakeStatistics(
-            moments=self._moments,
-            pooled=np.concatenate(self._pooled)[: registry.MAX_FEATURES] if self._pooled else None,
-            logits=np.concatenate(self._logits) if self._logits else None,
-        )
+def _gather(
+    batches: Iterable[extractors.Features], metrics: Sequence[registry.Metric]
+) -> registry.FakeStatistics:
+    """The statistics of generated images that metrics need."""
+    needs = frozenset().union(*(metric.needs for metric in metrics))
+    total, pooled, logits, count = None, [], [], 0
+    for features in batches:
+        if 'moments' in needs:
+            total = moments.merge(total, moments.of(features.pooled))
+        if 'pooled' in needs and count < registry.MAX_FEATURES:
+            pooled.append(np.asarray(features.pooled))
+        if 'logits' in needs:
+            logits.append(np.asarray(features.logits))
+        count += len(features.pooled)
+    return registry.FakeStatistics(
+        moments=total,
+        pooled=np.concatenate(pooled)[: registry.MAX_FEATURES] if pooled else None,
+        logits=np.concatenate(logits) if logits else None,
+    )
 
 
 class Evaluator:
@@ -134,23 +126,26 @@ class Evaluator:
         Returns:
           Scores by name, as the metrics' `names` are on this extractor's features.
         """
+        fake = _gather(self._features(variables, check), self._metrics)
+        values: dict[str, float] = {}
+        for metric in self._metrics:
+            scores = metric.compute(self._real, fake)
+            values |= zip(metric.names(self._extractor.name), scores, strict=True)
+        return values
+
+    def _features(
+        self, variables: Any, check: Callable[[], None] | None
+    ) -> Iterator[extractors.Features]:
         count = self.about['num_samples']
-        gatherer = _Gatherer(self._metrics)
         if self._progress is not None:
             self._progress(0, count)
         for start in range(0, count, self._batch_size):
             if check is not None:
                 check()
             images = self._draw(variables, start)[: count - start]
-            gatherer.add(self._extractor.apply(images))
+            yield self._extractor.apply(images)
             if self._progress is not None:
                 self._progress(min(start + self._batch_size, count), count)
-        fake = gatherer.statistics()
-        values: dict[str, float] = {}
-        for metric in self._metrics:
-            scores = metric.compute(self._real, fake)
-            values |= zip(metric.names(self._extractor.name), scores, strict=True)
-        return values
 
     def _draw(self, variables: Any, start: int) -> np.ndarray:
         """Images of one batch of the seed's latents, uint8."""

@@ -117,13 +117,7 @@ class PathLength:
         Raises:
           ValueError: for images that are not finite.
         """
-        parts = path_length.parts_of(
-            self._gan.generator,
-            variables,
-            has_styles=self._gan.network.has_styles,
-            latent_dim=self._gan.latent_dim,
-            num_classes=self._gan.num_classes,
-        )
+        parts = path_length.parts_of(self._gan, variables)
         distances = path_length.pair_distances(
             parts, self._distance.apply, **self._options, progress=self._progress
         )

@@ -13,6 +13,16 @@ def launch(module: str, workdir: pathlib.Path, *flags: str) -> launching.Done:
     return launching.call(module, f'--workdir={workdir}', *flags)
 
 
+def refuses(module: str, workdir: pathlib.Path, *flags: str, message: str) -> None:
+    """Asserts that flags end in one sentence with that message, before anything is written."""
+    code, out, err = launch(module, workdir, *flags)
+    assert code == 1
+    assert message in err
+    assert 'Traceback' not in err + out
+    assert len(err.strip().splitlines()) == 1
+    assert not workdir.exists()
+
+
 def rows(path: pathlib.Path) -> list[dict[str, str]]:
     """The rows of a CSV file."""
     return list(csv.DictReader(path.read_text().splitlines()))

@@ -15,11 +15,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from osgan_jax.networks.inference import Generative
 from osgan_jax.runtime import parallel
 
 Array = jax.Array
@@ -51,36 +51,25 @@ class Parts:
     num_classes: int = 0
 
 
-def parts_of(
-    generator: nn.Module,
-    variables: Any,
-    *,
-    has_styles: bool,
-    latent_dim: int,
-    num_classes: int = 0,
-) -> Parts:
-    """Takes a generator of `osgan_jax.networks` apart.
+def parts_of(gan: Generative, variables: Any) -> Parts:
+    """Takes a generator apart: one with styles into mapping and synthesis.
 
     It runs in inference mode and in float32, whatever it was trained in. Noise of StyleGAN2's
     layers is drawn for each pair, the same for both images.
 
     Args:
-      generator: linen module.
+      gan: whose generator counts.
       variables: as `TrainState.sampling_variables()` gives them.
-      has_styles: whether it has a w, see `osgan_jax.networks.NetworkSpec`; any other generator goes
-        from z to images in one.
-      latent_dim: Z.
-      num_classes: labels, 0 if unconditional.
     """
     # Statistics shared over devices belong to training; inference reads the running ones.
-    generator = generator.clone(axis_name=None, dtype=jnp.float32)
-    if not has_styles:
+    generator = gan.generator.clone(axis_name=None, dtype=jnp.float32)
+    if not gan.network.has_styles:
 
         def whole(variables, z, labels, keys):
             del keys
             return generator.apply(variables, z, labels, train=False)
 
-        return Parts(variables, latent_dim, whole, None, num_classes)
+        return Parts(variables, gan.latent_dim, whole, None, gan.num_classes)
 
     def mapping(variables, z, labels):
         return generator.apply(variables, z, labels, method='mapping')
@@ -95,7 +84,7 @@ def parts_of(
         # Each row draws from its own key, or noise would depend on who else is in the batch.
         return jax.vmap(one)(ws, keys)
 
-    return Parts(variables, latent_dim, synthesis, mapping, num_classes)
+    return Parts(variables, gan.latent_dim, synthesis, mapping, gan.num_classes)
 
 
 def pair_distances(

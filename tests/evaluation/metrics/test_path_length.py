@@ -1,6 +1,7 @@
 """Perceptual path length, against closed forms of linear generators."""
 
 import functools
+import types
 
 import jax
 import jax.numpy as jnp
@@ -320,6 +321,12 @@ def test_one_and_several_devices_and_other_batches():
 # Generators of the package.
 
 
+def parts_of(module, variables, has_styles):
+    network = types.SimpleNamespace(has_styles=has_styles)
+    gan = types.SimpleNamespace(generator=module, network=network, latent_dim=Z, num_classes=0)
+    return path_length.parts_of(gan, variables)
+
+
 @pytest.fixture(scope='module')
 def style():
     """A small StyleGAN2 whose noise is a hundred times what it adds noise to."""
@@ -334,7 +341,7 @@ def style():
 
 def test_stylegan2_parts(style):
     module, variables = style
-    parts = path_length.parts_of(module, variables, has_styles=True, latent_dim=Z)
+    parts = parts_of(module, variables, has_styles=True)
     synthesis = jax.jit(lambda w, keys: parts.synthesis(variables, w, None, keys))
     z = jax.random.normal(jax.random.key(1), (3, Z))
     w = parts.mapping(variables, z, None)
@@ -361,7 +368,7 @@ def test_stylegan2_parts(style):
 def test_stylegan2_with_much_noise(style, space):
     """Were noise not the same for both images, lengths would be of the order of 1e12."""
     module, variables = style
-    parts = path_length.parts_of(module, variables, has_styles=True, latent_dim=Z)
+    parts = parts_of(module, variables, has_styles=True)
     result = path_length.pair_distances(
         parts, squares, num_pairs=8, space=space, batch_size=8, epsilon=1e-3
     )
@@ -375,7 +382,7 @@ def test_lower_precision_is_not_lost_in(style):
     module, variables = style
     quiet = jax.tree.map(lambda x: x * 0 if x.shape == () else x, variables)
     coarse = module.clone(dtype=jnp.bfloat16)
-    parts = path_length.parts_of(coarse, quiet, has_styles=True, latent_dim=Z)
+    parts = parts_of(coarse, quiet, has_styles=True)
     result = path_length.pair_distances(parts, squares, num_pairs=4, batch_size=4, seed=1)
 
     def images(w):
@@ -396,7 +403,7 @@ def test_a_generator_without_w():
     module = dcgan.Generator(latent_dim=Z, image_size=16, channels=1, width=4, dtype=jnp.bfloat16)
     variables = jax.jit(lambda: module.init(jax.random.key(0), jnp.zeros((2, Z)), train=False))()
     # It runs in float32 all the same.
-    parts = path_length.parts_of(module, variables, has_styles=False, latent_dim=Z)
+    parts = parts_of(module, variables, has_styles=False)
     assert parts.mapping is None
     near, far = seen(parts, 3, seed=1, space='z', epsilon=1.0)
     plain = module.clone(dtype=jnp.float32)
