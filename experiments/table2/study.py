@@ -144,19 +144,16 @@ class Table2(runner.Study):
         """The configuration of a teacher to be trained, checked against its directory."""
         dataset = self._dataset
         saved = runs.read(self._teacher_dir, TeacherConfig)
-
-        def statistics():
-            if saved is not None:
-                return saved.config.mean, saved.config.std
-            # Training computes them; until then any will do.
-            return (0.5,) * dataset.channels, (0.5,) * dataset.channels
-
+        # Training computes them; until then any will do.
+        statistics = ((0.5,) * dataset.channels,) * 2
+        if saved is not None:
+            statistics = saved.config.mean, saved.config.std
         resolved = resolve_teacher(
             config,
             image_size=dataset.image_size,
             channels=dataset.channels,
             num_examples=len(dataset),
-            statistics=statistics,
+            statistics=lambda: statistics,
         )
         if saved is not None:
             runs.check_same(self._teacher_dir, saved, self._run(resolved))
