@@ -186,7 +186,7 @@ def save_chart(
     schemes = list(dict.fromkeys(timing.scheme for _, timings in rows for timing in timings))
     figure = figures.new_figure((8, 1.4 + 0.3 * sum(len(t) + 1 for _, t in rows)))
     axis = figure.subplots()
-    at, ticks, shown = 0.0, [], set()
+    at, ticks, in_legend = 0.0, [], set()
     for label, timings in rows:
         start = at
         for timing in timings:
@@ -199,12 +199,12 @@ def save_chart(
                 height=0.9,
                 color=_COLOURS[schemes.index(timing.scheme) % len(_COLOURS)],
                 ecolor='#555555',
-                label=None if timing.scheme in shown else timing.scheme,
+                label=None if timing.scheme in in_legend else timing.scheme,
             )
-            shown = 1e3 * timing.seconds
-            text = f' {ratio:.2f}   {f"{shown:,.0f}" if shown >= 100 else f"{shown:.3g}"} ms'
+            ms = 1e3 * timing.seconds
+            text = f' {ratio:.2f}   {f"{ms:,.0f}" if ms >= 100 else f"{ms:.3g}"} ms'
             axis.text(max(ratio, timing.high / timings[0].seconds), at, text, va='center', size=8)
-            shown.add(timing.scheme)
+            in_legend.add(timing.scheme)
             at += 1
         ticks.append(((start + at - 1) / 2, label.replace(', ', '\n', 1)))
         at += 0.8

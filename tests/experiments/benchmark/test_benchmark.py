@@ -7,6 +7,7 @@ import re
 import jax
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from PIL import Image
 
 from experiments.benchmark import loop, peak, pipeline, report, rounds, steps
@@ -177,6 +178,21 @@ def test_table_shows_ratios_to_the_first_and_share_of_the_peak():
         *('1.0', '2.0', '1.000', '1.000'),
     ]
     assert text.splitlines()[3].split()[-1] == '2.000'
+
+
+def test_a_chart_names_every_scheme_once(tmp_path, monkeypatch):
+    labels, barh = [], Axes.barh
+
+    def record(axis, *args, label, **kwargs):
+        labels.append(label)
+        return barh(axis, *args, label=label, **kwargs)
+
+    monkeypatch.setattr(Axes, 'barh', record)
+    timings = [_timing(), _timing(scheme='two_stage', seconds=150.0, low=140.0, high=160.0)]
+    report.save_chart(tmp_path / 'chart.png', [('one', timings), ('two', timings)], 'title')
+    assert labels == ['one_stage', 'two_stage', None, None]
+    with Image.open(tmp_path / 'chart.png') as image:
+        assert min(image.size) > 100
 
 
 def test_growth_compares_time_with_flops_of_one_device():
