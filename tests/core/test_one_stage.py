@@ -12,6 +12,7 @@ import pytest
 import osgan_jax
 from osgan_jax.core import losses, one_stage
 from tests.support import models
+from tests.support.marks import slow_but
 
 
 def separate_grads(loss, m, state=None, auxiliary=None):
@@ -51,8 +52,15 @@ def run(scheme, loss, m, state=None):
 SCHEMES = [osgan_jax.one_stage_grads, osgan_jax.shared_forward_grads]
 
 
-@pytest.mark.parametrize('kind', ['jnp', 'linen', 'nnx'])
-@pytest.mark.parametrize('name', losses.names())
+# Every loss with plain functions, every library with one loss.
+EVERY = [(name, 'jnp') for name in losses.names()]
+OTHERS = [(name, kind) for name in losses.names() for kind in ('linen', 'nnx')]
+
+
+@pytest.mark.parametrize(
+    ('name', 'kind'),
+    [*EVERY, *slow_but(OTHERS, ('relativistic', 'linen'), ('relativistic', 'nnx'))],
+)
 def test_equals_two_separate_gradients(name, kind):
     loss, m = losses.get(name), models.build(kind)
     (_, s_fake), _ = m.discriminate(m.params_d, m.generate(m.params_g)[0])
@@ -89,7 +97,9 @@ def test_hinge_with_every_sample_saturated(shift, scheme):
     assert models.relative_error(grads.discriminator, grad_d) < 1e-5
 
 
-@pytest.mark.parametrize('name', losses.names())
+@pytest.mark.parametrize(
+    'name', slow_but(losses.names(), 'non_saturating', 'hinge', 'relativistic', 'fisher')
+)
 def test_bfloat16_networks(name):
     loss = losses.get(name)
     m = models.build('linen', dtype=jnp.bfloat16)

@@ -15,6 +15,7 @@ from osgan_jax.core import collectives, losses, one_stage
 from osgan_jax.gan import config, methods, model, simultaneous, step_context, updates
 from osgan_jax.runtime import parallel
 from tests.support import models, small
+from tests.support.marks import slow_but
 
 # Plain gradient descent shows the gradients themselves. Adam divides each by its own size, so that
 # a bias in front of a normalisation, whose gradient is zero but for rounding, moves by a full step
@@ -26,12 +27,7 @@ def trained(state):
     return (state.params_g, state.params_d, state.stats_g, state.stats_d, state.loss_state)
 
 
-def slow_but(values, *fast):
-    """The values of a parameter, most of which are left to `make test-slow`."""
-    return [v if v in fast else pytest.param(v, marks=pytest.mark.slow) for v in values]
-
-
-@pytest.mark.parametrize('method', slow_but(methods.TABLE1, 'lsgan', 'sngan', 'fishergan'))
+@pytest.mark.parametrize('method', slow_but(methods.TABLE1, 'sngan', 'fishergan'))
 def test_four_devices_equal_one(method):
     one, metrics_one = small.run_steps(method=method, ema_decay=0.9, **SGD)
     four, metrics_four = small.run_steps(method=method, ema_decay=0.9, num_devices=4, **SGD)
@@ -49,7 +45,7 @@ def test_four_devices_equal_one_in_the_other_schemes(method, scheme):
     assert models.relative_error(trained(four), trained(one)) < 1e-5
 
 
-@pytest.mark.parametrize('scheme', ['one_stage', 'two_stage'])
+@pytest.mark.parametrize('scheme', slow_but(['one_stage', 'two_stage'], 'one_stage'))
 def test_synchronised_batch_norm_in_both_networks(scheme):
     fields = {'method': 'wgan', 'discriminator_norm': 'batch', 'scheme': scheme, **SGD}
     one, _ = small.run_steps(**fields)
@@ -65,7 +61,7 @@ def test_fisher_constraint_is_over_the_global_batch():
     np.testing.assert_allclose(four.loss_state.multiplier, one.loss_state.multiplier, rtol=1e-5)
 
 
-@pytest.mark.parametrize('method', ['lsgan', 'relgan'])
+@pytest.mark.parametrize('method', slow_but(['lsgan', 'relgan'], 'relgan'))
 def test_one_stage_and_shared_forward_are_the_same_update(method):
     one, _ = small.run_steps(method=method, scheme='one_stage', **SGD)
     shared, _ = small.run_steps(method=method, scheme='shared_forward', **SGD)
@@ -123,7 +119,7 @@ def test_update_equals_the_textbook_step(scheme, method):
     assert set(metrics) == expected
 
 
-@pytest.mark.parametrize('scheme', config.SCHEMES)
+@pytest.mark.parametrize('scheme', slow_but(config.SCHEMES, 'one_stage', 'two_stage'))
 def test_compiles_once_and_donates_the_state(scheme):
     resolved = small.resolve(small.make_config(scheme=scheme, ema_decay=0.9))
     gan = model.build(resolved, num_classes=small.CLASSES, steps_per_epoch=5)
