@@ -1,5 +1,6 @@
 """The settings of every test, and of every process that a test starts, made before jax starts."""
 
+import ctypes
 import gc
 import os
 import pathlib
@@ -11,6 +12,8 @@ KEPT = pathlib.Path(__file__).parents[1] / '.cache'
 """Compiled programs and matplotlib's fonts, kept between runs and shared by all processes."""
 
 MOST_BYTES = 2 * 2**30  # of compiled programs
+
+_trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
 
 # Tests compile many small programs and run each for a moment: less optimized machine code halves
 # their time. Numerics stay IEEE; timings belong to experiments.benchmark, never to a test.
@@ -57,3 +60,5 @@ def _release_compiled():
     yield
     jax.clear_caches()
     gc.collect()
+    if _trim is not None:
+        _trim(0)  # glibc keeps what was freed

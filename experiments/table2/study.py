@@ -44,23 +44,27 @@ class Table2(runner.Study):
           workdir: the study's directory.
           dataset: to train on, instead of the configured one.
           test: to measure on, likewise.
+
+        Raises:
+          ValueError: for data or a teacher that do not fit.
+          FileNotFoundError: for a teacher or a dataset that is not there.
         """
         self.cells, self.workdir = cells, workdir
         self._settings, self._dataset, self._test = settings, dataset, test
+        # Before the study listens to signals: until then they end the process.
+        self._asked = self._open()
 
     def prepare(self, progress: runner.Progress) -> Mapping[Cell, Any]:
-        """Opens the data, and trains the teacher unless it is there.
+        """Trains the teacher unless it is there.
 
         Raises:
           ValueError: for cells that cannot be trained, or that were trained otherwise.
-          FileNotFoundError: for a teacher or a dataset that is not there.
           osgan_jax.engine.nonfinite.NonFiniteError: if the teacher's training fails.
         """
-        asked = self._open()
         self._trace_rounds(progress)
         progress.current = TEACHER
-        if asked is not None:
-            self._train_teacher(asked, progress)
+        if self._asked is not None:
+            self._train_teacher(self._asked, progress)
         self._teacher = teacher = classifiers.load(self._teacher_dir)
         # Complete now, with what training has found out, such as the means of the channels.
         self._teacher_config = teacher.run.config
