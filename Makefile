@@ -14,7 +14,7 @@ TORCH := torch==2.13.0+cpu
 
 .PHONY: demo test-core test test-slow coverage lint format requirements clean
 
-# Trains LSGAN in one stage on the embedded digits: two to four minutes of training on two cores.
+# Trains LSGAN in one stage on the embedded digits: two to six minutes of training on two cores.
 demo: $(READY)
 	$(BIN)/python -m experiments.train --method=lsgan --scheme=one_stage --dataset=digits --conditional \
 		--width=32 --batch_size=64 --learning_rate_d=2e-4 --ema_decay=0.995 --num_steps=5000 \

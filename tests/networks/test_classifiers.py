@@ -194,8 +194,8 @@ def test_generated_images_are_torchs(name):
         x = torch.nn.functional.leaky_relu(layers.norm(layers.conv(enlarge(x), padding=1)), 0.2)
     x = layers.conv(x, padding=1)
     x = layers.norm(x.tanh() if name == 'dfad' else x).permute(0, 2, 3, 1)
-    # The last BatchNorm multiplies float32's rounding: up to 3.5e-5 were seen.
-    np.testing.assert_allclose(images, x, rtol=1e-4, atol=1e-4)
+    # In one full run of several, dfad's images differed by 3.5e-5; the cause is not known.
+    np.testing.assert_allclose(images, x, rtol=1e-4, atol=5e-5 if name == 'dfad' else 1e-5)
     # As a classifier takes them.
     np.testing.assert_allclose(np.mean(images, (0, 1, 2)), 0, atol=1e-5)
     np.testing.assert_allclose(np.std(images, (0, 1, 2)), 1, atol=1e-2)
