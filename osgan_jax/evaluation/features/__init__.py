@@ -1,4 +1,7 @@
-"""Feature extractors: the FID Inception network, LPIPS, a classifier."""
+"""Feature extractors: the FID Inception network, DINOv2, LPIPS, a classifier."""
 
 CONVENTIONS = ('torch', 'tf1', 'clean')
 """How images are resized and scaled for the Inception network, see `inception`."""
+
+DINOV2_CONVENTIONS = ('torch', 'pil')
+"""How images are resized for DINOv2, see `dinov2`."""

@@ -13,11 +13,11 @@ class Features(NamedTuple):
 
     Attributes:
       pooled: `[N, F]` float32, which Frechet and kernel distances and precision compare.
-      logits: `[N, K]` float32, whose softmax the inception score reads.
+      logits: `[N, K]` float32, whose softmax the inception score reads; None where there are none.
     """
 
     pooled: jax.Array
-    logits: jax.Array
+    logits: jax.Array | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,16 +25,18 @@ class Extractor:
     """A fixed function of images; scores made with different ones are not comparable.
 
     Attributes:
-      name: 'inception' or 'classifier'.
+      name: 'inception', 'classifier', 'dinov2', or 'dinov2_' and another size of it.
       convention: how images are resized and scaled on the way in; recorded beside every number.
       fingerprint: hash of the weights and the convention, hexadecimal.
       apply: `uint8 [N, H, W, C]` in [0, 255] to `Features`, any H and W, C 1 or 3.
+      has_logits: whether it has logits, which the inception score needs.
     """
 
     name: str
     convention: str
     fingerprint: str
     apply: Callable[[np.ndarray], Features]
+    has_logits: bool = True
 
 
 def check_images(images: np.ndarray | jax.Array, whose: str) -> None:

@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from osgan_jax.evaluation.features import CONVENTIONS, extractors
+from osgan_jax.evaluation.features import CONVENTIONS, extractors, resizing
 from osgan_jax.io import atomic, checked_npz, published, weights
 from osgan_jax.io.messages import printable, reason
 from osgan_jax.networks import inception
@@ -172,25 +172,12 @@ def resize_matrix(convention: str, size: int) -> np.ndarray:
     pixels = np.arange(size)
     scale = size / inception.IMAGE_SIZE
     if convention == 'clean':
-        # Keys' cubic with a = -1/2, widened where the image shrinks; cut off at the border, where
-        # the rest counts for more.
-        centre, width = (output + 0.5) * scale, max(scale, 1)
-        first = np.maximum(np.floor(centre - 2 * width + 0.5), 0)
-        behind = np.floor(centre + 2 * width + 0.5)
-        matrix = _cubic(np.abs(pixels + 0.5 - centre) / width)
-        matrix = np.where((pixels >= first) & (pixels < behind), matrix, 0)
-        return np.asarray(matrix / matrix.sum(1, keepdims=True), np.float32)
+        matrix = resizing.antialiased_bicubic(size, inception.IMAGE_SIZE)
+        return np.asarray(matrix, np.float32)
     place = output * scale if convention == 'tf1' else (output + 0.5) * scale - 0.5
     # Beyond the outermost pixels the image is constant.
     place = np.clip(place, 0, size - 1)
     return np.asarray(np.maximum(1 - np.abs(pixels - place), 0), np.float32)
-
-
-def _cubic(x: np.ndarray) -> np.ndarray:
-    """Keys 1981, equation 4 with a = -1/2, at distances of zero or more."""
-    near = (1.5 * x - 2.5) * x * x + 1
-    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
-    return np.where(x < 1, near, np.where(x < 2, far, 0))
 
 
 def _check_convention(convention: str) -> None:

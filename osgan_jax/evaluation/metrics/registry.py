@@ -44,7 +44,7 @@ class Metric:
         checkpoint is the best.
       min_samples: the smallest number of generated images it is defined for.
       other_scores: names instead of `scores` on features other than the Inception network's, whose
-        distances are not called FID; empty for the same.
+        distances are not called FID; empty for the same. See `names`.
     """
 
     name: str
@@ -56,10 +56,18 @@ class Metric:
     other_scores: tuple[str, ...] = ()
 
     def names(self, extractor: str) -> tuple[str, ...]:
-        """The names of its values on an extractor's features, as `fid` or `classifier_fd`."""
+        """The names of its values on an extractor's features.
+
+        They are `fid` by the Inception network, `classifier_fd` by a classifier and, as it is
+        published, `fd_dinov2` by DINOv2.
+        """
         if extractor == 'inception':
             return self.scores
-        return tuple(f'{extractor}_{score}' for score in self.other_scores or self.scores)
+        scores = self.other_scores or self.scores
+        if not extractor.startswith('dinov2'):
+            return tuple(f'{extractor}_{score}' for score in scores)
+        parts = ((score.removesuffix('_std'), score.endswith('_std')) for score in scores)
+        return tuple(f'{stem}_{extractor}' + '_std' * spread for stem, spread in parts)
 
 
 _METRICS: dict[str, Metric] = {}

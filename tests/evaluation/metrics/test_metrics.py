@@ -12,6 +12,7 @@ from osgan_jax.evaluation.metrics import (
     kernel,
     moments,
     precision_recall,
+    registry,
 )
 
 RNG = np.random.default_rng(0)
@@ -271,3 +272,13 @@ def test_precision_refuses():
         precision_recall.precision_recall(np.zeros((5, 2)), np.zeros((3, 2)))
     with pytest.raises(ValueError, match='expected features'):
         precision_recall.precision_recall(np.zeros((9, 2)), np.zeros((9, 3)))
+
+
+def test_names_on_features():
+    kid, pr = registry.get('kid'), registry.get('pr')
+    assert kid.names('inception') == ('kid', 'kid_std')
+    assert kid.names('classifier') == ('classifier_kd', 'classifier_kd_std')
+    # As EDM2 calls it.
+    assert registry.get('fid').names('dinov2') == ('fd_dinov2',)
+    assert kid.names('dinov2') == ('kd_dinov2', 'kd_dinov2_std')
+    assert pr.names('dinov2_vits14') == ('precision_dinov2_vits14', 'recall_dinov2_vits14')
