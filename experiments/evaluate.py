@@ -33,8 +33,8 @@ from experiments import cli
 from osgan_jax.engine.config import MAX_SEED, REQUIRED, Config, field
 from osgan_jax.gan.config import TrainConfig
 
-# As in training: what features come from.
-_Features = cli.only(TrainConfig, ('inception_weights', 'convention'))
+# As in training: what features come from, and which labels images are given.
+_Features = cli.only(TrainConfig, ('inception_weights', 'convention', 'label_policy'))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +46,7 @@ class EvaluateConfig(Config):
     all: bool = field(False, 'score every checkpoint')
     best: bool = field(False, 'score the checkpoint in WORKDIR/best')
     again: bool = field(False, 'score anew what was scored before')
-    seed: int = field(0, 'seed of the latents', at_least=0, at_most=MAX_SEED)
+    seed: int = field(0, 'seed of latents, labels and noise', at_least=0, at_most=MAX_SEED)
     metrics: tuple[str, ...] = field(
         ('fid', 'kid', 'is', 'pr'),
         'scores against the dataset; --metrics= for none',
@@ -70,6 +70,12 @@ class EvaluateConfig(Config):
     )
     lpips_weights: tuple[str, ...] = field(
         (), "files of VGG16's and LPIPS's weights, for path lengths", group='evaluation'
+    )
+    dataset: str | None = field(
+        None,
+        "dataset to compare with; the run's by default",
+        group='data',
+        names='osgan_jax.data:names',
     )
     split: str | None = field(None, "part of the dataset; the run's by default", group='data')
     data_dir: str | None = field(
@@ -108,8 +114,13 @@ def main(asked: EvaluateConfig, features: Config) -> None:
     sampler = sampling.Sampler(source, steps[0] if steps else None, KINDS)
     if not asked.all:
         steps = [sampler.step]
-    paths = _path_lengths(asked, sampler.gan)
-    scorers = [_scores(asked, features, sampler.gan, run.config)] if asked.metrics else []
+    policy = features.label_policy
+    follows_data = policy == 'data' and sampler.gan.num_classes
+    dataset = None
+    if asked.metrics or (asked.path_length and follows_data):
+        dataset = _open_dataset(asked, run, source)
+    paths = _path_lengths(asked, sampler.gan, policy, dataset)
+    scorers = [_scores(asked, features, sampler.gan, dataset)] if asked.metrics else []
     _say_cost(asked, steps, paths)
     for step in steps:
         if step != sampler.step:
@@ -117,30 +128,55 @@ def main(asked: EvaluateConfig, features: Config) -> None:
         for evaluator in (*scorers, *paths):
             known = _known(score_log.read(workdir), step, evaluator)
             if known is not None and not asked.again:
-                print(f'{_line(step, known)} (scored before; --again scores anew)', flush=True)
+                _print_scores(known, ' (scored before; --again scores anew)')
                 continue
             values = evaluator(sampler.variables)
-            entry = {'step': step, 'seconds': None, **values, **evaluator.about}
-            if known is not None:
-                entry['seconds'] = known['seconds']
+            entry = evaluator.entry(step, None if known is None else known['seconds'], values)
             score_log.write(workdir, entry)
-            print(_line(step, entry), flush=True)
+            _print_scores(entry)
     path = score_log.plot(workdir)
     print(f'Written: {workdir / score_log.FILE} and {path}')
 
 
-def _scores(asked: EvaluateConfig, features: Config, gan, config):
+def _open_dataset(asked: EvaluateConfig, run, workdir: pathlib.Path):
+    """The images to compare with: the run's own, unless others are named."""
+    from osgan_jax.data import identity
+    from osgan_jax.engine import messages, runs
+    from osgan_jax.gan import trainer
+
+    config = run.config
+    if asked.dataset is not None:
+        config = dataclasses.replace(config, dataset=asked.dataset, split='train', data_dir=None)
+    named = {name: getattr(asked, name) for name in ('split', 'data_dir')}
+    named = {name: value for name, value in named.items() if value is not None}
+    config = dataclasses.replace(config, **named)
+
+    def load():
+        return messages.read_dataset(config.dataset, lambda: trainer.open_dataset(config))
+
+    if not named and asked.dataset is None:
+        if run.source is None:
+            messages.warn(
+                f'{workdir} does not record its images, for it is older than that or converted: it '
+                f'is compared with {config.dataset} ({config.split}), which its config.json names.'
+            )
+        advice = 'name what to compare with by --dataset and --data_dir, an .npz of its images say'
+        return runs.reopen(run, str(workdir), load, advice)
+    dataset = load()
+    if run.source and (other := identity.difference(run.source, identity.identify(dataset))):
+        print(f'Compared with other images than those of training: {other}.')
+    return dataset
+
+
+def _scores(asked: EvaluateConfig, features: Config, gan, dataset):
     """The evaluator of samples against the dataset."""
     from osgan_jax.engine import messages
     from osgan_jax.evaluation import evaluators
-    from osgan_jax.gan import trainer
 
-    part = {'split': asked.split or config.split, 'data_dir': asked.data_dir or config.data_dir}
-    config = dataclasses.replace(config, **part)
-    dataset = messages.read_dataset(config.dataset, lambda: trainer.open_dataset(config))
     extractor = evaluators.extractor_for(
         dataset,
-        **dataclasses.asdict(features),
+        inception_weights=features.inception_weights,
+        convention=features.convention,
         cache_dir=asked.cache_dir,
         progress=messages.Countdown('Training a classifier to score by, {} steps'),
     )
@@ -149,20 +185,24 @@ def _scores(asked: EvaluateConfig, features: Config, gan, config):
             f'Features of a classifier of {dataset.name} ({extractor.fingerprint[:8]}): compare '
             'only with numbers of the same one.'
         )
-    return evaluators.Evaluator(
+    evaluator = evaluators.Evaluator(
         gan,
         dataset,
         extractor,
         metrics=asked.metrics,
         num_samples=asked.num_samples,
         seed=asked.seed,
+        label_policy=features.label_policy,
         cache_dir=asked.cache_dir,
         real_progress=messages.Countdown('Reading {} real images'),
         progress=messages.Countdown('Drawing and scoring {} images'),
     )
+    if evaluator.few:
+        messages.warn(f'{evaluator.few}.')
+    return evaluator
 
 
-def _path_lengths(asked: EvaluateConfig, gan):
+def _path_lengths(asked: EvaluateConfig, gan, label_policy: str, dataset):
     """The evaluators of path lengths."""
     from osgan_jax.engine import messages
     from osgan_jax.evaluation import path_lengths
@@ -178,6 +218,8 @@ def _path_lengths(asked: EvaluateConfig, gan):
             crop=asked.path_length_crop,
             num_pairs=asked.path_length_pairs,
             seed=asked.seed,
+            label_policy=label_policy,
+            dataset=dataset,
             progress=messages.Countdown(f'Measuring {which} path lengths of {{}} pairs'),
         )
         for which in dict.fromkeys(asked.path_length)
@@ -211,14 +253,18 @@ def _known(entries, step: int, evaluator):
     return None
 
 
-def _line(step: int, entry) -> str:
-    from osgan_jax.evaluation import score_log
+def _print_scores(entry, remark: str = '') -> None:
+    from osgan_jax.evaluation import score_log, score_text
 
-    parts = []
-    for name in score_log.metric_names(entry):
-        spread = entry.get(f'{name}_std')
-        parts.append(f'{name} {entry[name]:.4g}' + (f' ± {spread:.2g}' if spread else ''))
-    return f'step {step:,}: ' + ', '.join(parts)
+    names = score_log.metric_names(entry)
+    if len(names) == 1:
+        print(
+            f'step {entry["step"]:,}: {score_text.in_one_line(entry, names[0])}{remark}', flush=True
+        )
+        return
+    print(f'step {entry["step"]:,}: {score_text.describe(entry)}{remark}')
+    for line in score_text.lines(entry):
+        print(f'  {line}', flush=True)
 
 
 if __name__ == '__main__':

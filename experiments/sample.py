@@ -5,7 +5,8 @@ r"""Draws images from a checkpoint of a training run.
 writes to `runs/lsgan/generated` (or --out) grid.png, with --count also image_00000.png and so on,
 and with --interpolate interpolations.png, one row per pair of latents. It takes seconds. A run that
 is still training may be sampled; --step chooses an older checkpoint, --label one class of a
-conditional run.
+conditional run. StyleGAN2's noise is drawn for each image anew, by --seed; along an interpolation
+it stays the same.
 """
 
 import dataclasses
@@ -50,7 +51,7 @@ def main(asked: SampleConfig) -> None:
 
     def generate(count: int):
         labels = sampler.labels(count, asked.label)
-        return sampler.images(sampler.latents(count, asked.seed), labels)
+        return sampler.images(sampler.latents(count, asked.seed), labels, asked.seed)
 
     written = []
     if asked.grid:
@@ -69,7 +70,7 @@ def main(asked: SampleConfig) -> None:
         # One label a row: classes are not points on a line.
         labels = sampler.labels(asked.interpolate, asked.label)
         labels = None if labels is None else jnp.repeat(labels, asked.steps)
-        image = reporting.grid(sampler.images(path, labels), columns=asked.steps, scale=scale)
+        image = reporting.grid(sampler.images(path, labels, None), columns=asked.steps, scale=scale)
         reporting.save_png(out / 'interpolations.png', image)
         written.append('interpolations.png')
     if not written:

@@ -8,6 +8,7 @@ from experiments.studies import records, runner
 from experiments.studies.records import Cell, Record, Result
 from experiments.table1 import figures, report
 from osgan_jax import data, reporting
+from osgan_jax.data import identity
 from osgan_jax.engine import messages, runs
 from osgan_jax.evaluation import evaluators, score_log
 from osgan_jax.gan import methods, model, trainer
@@ -87,6 +88,7 @@ class Table1(runner.Study):
         """
         self.cells, self.workdir = cells, workdir
         self._shared, self._dataset = shared, dataset
+        self._content = identity.identify(dataset)['content']
         self._metrics, self._num_samples = list(metrics), num_samples
         # All of them before the first is trained: a cell that cannot work should not cost hours.
         self._runs = {cell: self._open(cell) for cell in cells}
@@ -107,9 +109,15 @@ class Table1(runner.Study):
 
     def is_scored(self, record: Record) -> bool:
         """Whether the metrics were measured as asked for."""
-        names = ('fingerprint', 'num_samples', 'seed')
-        asked = (self._extractor.fingerprint, self._num_samples, _SEED)
-        same = tuple(map(record['about'].get, names)) == asked
+        about = record['about']
+        asked = {
+            'fingerprint': self._extractor.fingerprint,
+            'content': self._content,
+            'num_samples': self._num_samples,
+            'seed': _SEED,
+        }
+        same = all(about.get(name) == value for name, value in asked.items())
+        same &= about.get('label_policy') in (None, self._shared.label_policy)
         return same and set(self._metrics) <= set(record['asked'])
 
     def train(self, cell: Cell, progress: runner.Progress) -> Record:
@@ -125,6 +133,7 @@ class Table1(runner.Study):
             metrics=self._metrics,
             num_samples=self._num_samples,
             seed=_SEED,
+            label_policy=self._shared.label_policy,
             warn=messages.warn,
             real_progress=messages.Countdown('Reading {} real images', progress.check),
         )
@@ -132,14 +141,14 @@ class Table1(runner.Study):
         step = int(result.state.step)
         seconds = _seconds(directory, step)
         values = evaluator(result.state.sampling_variables(), progress.check)
-        score_log.write(directory, {'step': step, 'seconds': seconds, **values, **evaluator.about})
+        score_log.write(directory, evaluator.entry(step, seconds, values))
         score_log.plot(directory)
         return records.finished_record(
             step,
             seconds,
             budget=run.config.max_seconds,
             metrics=values,
-            about=evaluator.about,
+            about={**evaluator.about, 'halves': evaluator.halves},
             asked=self._metrics,
         )
 

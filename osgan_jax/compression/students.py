@@ -11,7 +11,7 @@ from osgan_jax.compression.config import CompressConfig
 from osgan_jax.compression.teachers import Teacher
 from osgan_jax.engine import messages, runner, runs
 from osgan_jax.engine.job import Update
-from osgan_jax.gan import model
+from osgan_jax.gan import model, trainer
 from osgan_jax.gan.trainer import GANJob
 
 
@@ -61,9 +61,12 @@ class CompressJob(GANJob):
             self.teacher = self._load_teacher()
         teacher = self.teacher
         self.constants = teacher.variables
+        asked = self.config
         config = dataclasses.replace(self.config, teacher_step=teacher.step)
         config = configs.resolve(config, teacher.run.config, model.digest(teacher.variables))
         self.config = configs.count_steps(config)
+        if self.dataset is None and not (asked.dataset or asked.data_dir or asked.split):
+            self.dataset = messages.read_dataset(self.config.dataset, self._open_teachers_dataset)
         run = super().open()
         if run.config.conditional and run.num_classes != teacher.gan.num_classes:
             raise ValueError(
@@ -98,6 +101,14 @@ class CompressJob(GANJob):
         most = 'at most ' if config.auto_stage_two else ''
         steps = f'{most}{config.stage_one_steps:,} steps without the teacher'
         return [*lines, ('stages', f'I: {steps}; II: under it{weight}')]
+
+    def _open_teachers_dataset(self) -> data.Dataset:
+        return runs.reopen(
+            self.teacher.run,
+            'the teacher',
+            lambda: trainer.open_dataset(self.config),
+            'give --dataset and --data_dir, or the images themselves from Python',
+        )
 
     def _load_teacher(self) -> Teacher:
         config = self.config

@@ -40,6 +40,10 @@ class ArraySource:
     def __len__(self) -> int:
         return len(self._stored)
 
+    def labels(self) -> np.ndarray:
+        """The labels of all images, `[M]` int32."""
+        return self._labels
+
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
         image = images.from_array(
             self._stored[index], image_size=self._image_size, channels=self._channels
@@ -69,6 +73,10 @@ class EncodedSource:
 
     def __len__(self) -> int:
         return len(self._offset) - 1
+
+    def labels(self) -> np.ndarray:
+        """The labels of all images, `[M]` int32."""
+        return self._labels
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
         file = self._content[self._offset[index] : self._offset[index + 1]].tobytes()

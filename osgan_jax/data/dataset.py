@@ -2,7 +2,8 @@
 
 A *source* is anything with `len(source)` and `source[i] -> (image, label)`, where the image is
 uint8 `[H, W, C]` and the label an int. A source that can be read from several processes must
-survive pickling. `MemorySource` adds `gather`, which reads a whole batch in one call.
+survive pickling. `MemorySource` adds `gather`, which reads a whole batch in one call. A source may
+add `labels() -> [M] int32`, for whoever needs no images.
 """
 
 import dataclasses
@@ -74,6 +75,16 @@ class Dataset:
     def __iter__(self):
         return (self[index] for index in range(len(self)))
 
+    def labels(self) -> np.ndarray:
+        """The labels `[M]` of all images, int32; no image is decoded where the source can tell."""
+        if not self.num_classes:
+            return np.zeros(len(self), np.int32)
+        return labels_of(self.source)
+
+    def class_counts(self) -> np.ndarray:
+        """The number of images of each class, `[num_classes]` int64."""
+        return np.bincount(self.labels(), minlength=self.num_classes)[: self.num_classes]
+
 
 class MemorySource:
     """Images in memory, each decoded when it is first read.
@@ -102,6 +113,10 @@ class MemorySource:
         images, labels = self.gather(np.asarray([index]))
         return images[0], int(labels[0])
 
+    def labels(self) -> np.ndarray:
+        """The labels of all images, `[M]` int32."""
+        return self._labels if self._encoded is None else labels_of(self._encoded)
+
     def gather(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Reads images `[N, H, W, C]` uint8 and labels `[N]` int32 at `indices` `[N]`.
 
@@ -112,6 +127,13 @@ class MemorySource:
                 self._images[index], self._labels[index] = self._encoded[int(index)]
                 self._present[index] = True
         return self._images[indices], self._labels[indices]
+
+
+def labels_of(source: Source) -> np.ndarray:
+    """A source's labels, `[M]` int32, read with the images where there is no other way."""
+    if hasattr(source, 'labels'):
+        return np.asarray(source.labels(), np.int32)
+    return np.asarray([source[index][1] for index in range(len(source))], np.int32)
 
 
 def from_arrays(

@@ -65,6 +65,10 @@ class FolderSource:
     def __len__(self) -> int:
         return len(self._paths)
 
+    def labels(self) -> np.ndarray:
+        """The labels of all images, `[M]` int32."""
+        return self._labels
+
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
         path = os.path.join(self._root, self._paths[index])
         try:

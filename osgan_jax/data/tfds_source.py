@@ -113,17 +113,7 @@ class TfdsSource:
         return self._length
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
-        if self._records is None:
-            self._open()
-        try:
-            record = self._records[index]
-        except (RuntimeError, OSError) as error:
-            raise self._damaged(error) from None
-        try:
-            example = self._features.deserialize_example_np(record, decoders=self._decoders)
-        # A damaged record: protobuf and tfds raise errors of many kinds.
-        except Exception as error:
-            raise self._damaged(error) from None
+        example = self._read(index)
         # A feature that a record lacks is None.
         if not isinstance(example[self._prepared.image_key], bytes):
             raise self._damaged(f'image {index} of split {self._split} is empty')
@@ -139,6 +129,25 @@ class TfdsSource:
                 f'image {index} of split {self._split} in {self._prepared.directory}: {error}'
             ) from None
         return image, self._label(index, example)
+
+    def labels(self) -> np.ndarray:
+        """The labels of all images, `[M]` int32: every record is read, and no image decoded."""
+        labels = [self._label(index, self._read(index)) for index in range(len(self))]
+        return np.asarray(labels, np.int32)
+
+    def _read(self, index: int) -> dict[str, Any]:
+        """A record's features, the image's bytes among them."""
+        if self._records is None:
+            self._open()
+        try:
+            record = self._records[index]
+        except (RuntimeError, OSError) as error:
+            raise self._damaged(error) from None
+        try:
+            return self._features.deserialize_example_np(record, decoders=self._decoders)
+        # A damaged record: protobuf and tfds raise errors of many kinds.
+        except Exception as error:
+            raise self._damaged(error) from None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, '_records': None, '_features': None, '_decoders': None}

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from osgan_jax import data
+from osgan_jax.data import identity
 from osgan_jax.distillation import classifiers, learners, rounds, teachers
 from osgan_jax.distillation.classifiers import Classifier
 from osgan_jax.distillation.config import DistillConfig, TeacherConfig, resolve_student
@@ -18,6 +19,7 @@ from osgan_jax.gan import model
 from osgan_jax.reporting.summary import human
 
 NO_DATA = 'none'
+_GIVE_DATA = 'give --dataset and --data_dir, or the images themselves from Python'
 
 
 def distill(
@@ -74,12 +76,15 @@ class DistillJob(teachers.ClassifierJob):
                 self.teacher = classifiers.load(self.config.teacher)
         self.constants, teacher_run = self.teacher.variables, self.teacher.run
         config = self.config
-        if config.dataset is None:
+        inherits = config.dataset is None
+        if inherits:
             names = ('dataset', 'data_dir', 'split', 'test_split', 'test_data_dir', 'upscale')
             values = {name: getattr(teacher_run.config, name) for name in names}
             config = dataclasses.replace(config, **values)
-        self._open_data(config)
-        num_examples = 0 if self.dataset is None else len(self.dataset)
+        self._open_data(config, inherits)
+        num_examples, source = 0, None
+        if self.dataset is not None:
+            num_examples, source = len(self.dataset), identity.identify(self.dataset)
         resolved = resolve_student(
             config,
             network=self.teacher.architecture,
@@ -87,7 +92,9 @@ class DistillJob(teachers.ClassifierJob):
             num_examples=num_examples,
             digest=self.teacher.digest(),
         )
-        return runs.Run(resolved, teacher_run.num_classes, teacher_run.class_names, num_examples)
+        return runs.Run(
+            resolved, teacher_run.num_classes, teacher_run.class_names, num_examples, source
+        )
 
     def build(self) -> tuple[learners.State, Update]:
         """A fresh student, its generator where there is one, and the round."""
@@ -141,15 +148,24 @@ class DistillJob(teachers.ClassifierJob):
             ('rates', _rates(config)),
         ]
 
-    def _open_data(self, config: DistillConfig) -> None:
-        """Opens the parts that the algorithm learns from and is measured on."""
+    def _open_data(self, config: DistillConfig, inherits: bool) -> None:
+        """Opens the parts that the algorithm learns from and is measured on.
+
+        Args:
+          config: with names of the data.
+          inherits: whether they are the teacher's.
+        """
         origin = self.teacher.run.config
         config = dataclasses.replace(config, image_size=origin.image_size, channels=origin.channels)
         has_data = config.dataset != NO_DATA
+        if inherits and has_data and self.test is None:
+            runs.check_reopens(self.teacher.run, 'the teacher', _GIVE_DATA)
         if config.algorithm != 'kd':
             self.dataset = None
         elif self.dataset is None and has_data:
             self.dataset = teachers.open_part(config)
+            if inherits:
+                runs.reopen(self.teacher.run, 'the teacher', lambda: self.dataset, _GIVE_DATA)
         if self.test is None and has_data:
             self.test = teachers.open_part(config, test=True)
         for part in (self.dataset, self.test):

@@ -8,6 +8,7 @@ import numpy as np
 
 from osgan_jax import data
 from osgan_jax.core.collectives import ONE_DEVICE
+from osgan_jax.data import identity
 from osgan_jax.distillation import learners, rounds
 from osgan_jax.distillation.classifiers import Accuracy
 from osgan_jax.distillation.config import DistillConfig, TeacherConfig, resolve_teacher
@@ -113,7 +114,8 @@ class TeacherJob(ClassifierJob):
         if self.test is None:
             self.test = open_part(config, test=True)
         check_alike(dataset, self.test)
-        return runs.Run(config, dataset.num_classes, dataset.class_names, len(dataset))
+        source = identity.identify(dataset)
+        return runs.Run(config, dataset.num_classes, dataset.class_names, len(dataset), source)
 
     def build(self) -> tuple[learners.State, Update]:
         """A fresh classifier and its step."""

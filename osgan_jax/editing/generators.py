@@ -1,7 +1,8 @@
 """A generator in the form that edits need: points of its latent space in, images out.
 
 A generator with styles, such as StyleGAN2's, is edited in w, to which its mapping network maps z
-and labels; every other generator is edited in z.
+and labels; every other generator is edited in z. StyleGAN2's noise is the same in all images, so
+that they differ by the edit alone.
 """
 
 from collections.abc import Callable

@@ -7,10 +7,12 @@ import pathlib
 import stat
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from osgan_jax import reporting
+from osgan_jax.data import identity
+from osgan_jax.data.dataset import Dataset
 from osgan_jax.engine import config as configuration
 from osgan_jax.io import atomic, messages
 
@@ -29,12 +31,15 @@ class Run:
       num_classes: of the dataset, 0 without labels.
       class_names: of the dataset.
       num_examples: of the dataset, images an epoch; 0 for a run without data.
+      source: identity of the dataset, of `osgan_jax.data.identity.identify`; None for a run without
+        data, or one that was made before it was recorded.
     """
 
     config: Any
     num_classes: int
     class_names: tuple[str, ...]
     num_examples: int
+    source: Mapping[str, Any] | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -67,6 +72,7 @@ def write(workdir: str | os.PathLike[str], run: Run) -> None:
             'num_classes': run.num_classes,
             'class_names': list(run.class_names),
             'num_examples': run.num_examples,
+            **({} if run.source is None else {'source': dict(run.source)}),
         },
     }
     with atomic.replacing(pathlib.Path(workdir) / _FILE) as file:
@@ -98,6 +104,7 @@ def read(workdir: str | os.PathLike[str], *kinds: type[configuration.RunConfig])
             num_classes=_count(dataset, 'num_classes'),
             class_names=tuple(map(str, dataset['class_names'])),
             num_examples=_count(dataset, 'num_examples'),
+            source=_source(dataset.get('source')),
         )
     except FileNotFoundError:
         return None
@@ -179,11 +186,48 @@ def check_same(workdir: str | os.PathLike[str], saved: Run, asked: Run) -> None:
         found.append(
             f'the dataset had {saved.num_examples} images there and has {asked.num_examples} now'
         )
+    elif saved.source and asked.source and saved.source['content'] != asked.source['content']:
+        found.append('the dataset had other images or labels there')
     if found:
         raise ValueError(
             f'{workdir} holds checkpoints of another configuration: {"; ".join(found)}. Give the '
             'same flags to resume it, or another --workdir to start afresh'
         )
+
+
+def check_reopens(run: Run, whose: str, advice: str) -> None:
+    """Raises ValueError if a run's images were given by a program, so that no name opens them.
+
+    Args: as `reopen`.
+    """
+    source = run.source
+    if source and source['dataset'] != run.config.dataset:
+        raise ValueError(
+            f'{whose} was trained on {source["num_images"]:,} images called {source["dataset"]!r} '
+            f'that a program gave, and not on {run.config.dataset}: {advice}'
+        )
+
+
+def reopen(run: Run, whose: str, load: Callable[[], Dataset], advice: str) -> Dataset:
+    """Opens the dataset that a run's configuration names, and no other than it was trained on.
+
+    Args:
+      run: the run; one that does not record its images is believed.
+      whose: the run's directory or role, for messages.
+      load: opens the dataset by the configuration's fields.
+      advice: what to do where the dataset is another one.
+
+    Raises:
+      ValueError: if the run was trained on other images.
+    """
+    check_reopens(run, whose, advice)
+    source, dataset = run.source, load()
+    if source and (changed := identity.difference(source, identity.identify(dataset))):
+        raise ValueError(
+            f'{whose} was trained on other images than {dataset.name} ({dataset.split}) has now: '
+            f'{changed}; {advice}'
+        )
+    return dataset
 
 
 def _read_file(path: pathlib.Path) -> bytes:
@@ -227,6 +271,17 @@ def _count(dataset: dict[str, Any], name: str) -> int:
     value = dataset[name]
     if type(value) is not int or not 0 <= value < _MAX_COUNT:
         raise ValueError(f'{name}={value!r}: expected a count')
+    return value
+
+
+def _source(value: Any) -> dict[str, Any] | None:
+    """The identity of a dataset, None where a run does not record it."""
+    if value is None:
+        return None
+    hints = {'dataset': str, 'split': str, 'num_images': int, 'content': str}
+    for name, hint in hints.items():
+        if type(value[name]) is not hint:
+            raise ValueError(f'source: {name}={value[name]!r}: expected {hint.__name__}')
     return value
 
 

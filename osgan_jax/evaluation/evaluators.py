@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from osgan_jax import data, reporting
+from osgan_jax.evaluation import halves, label_policies
 from osgan_jax.evaluation.features import cache, extractors
 from osgan_jax.evaluation.metrics import moments, registry
 from osgan_jax.io import paths
@@ -17,12 +17,17 @@ from osgan_jax.networks.inference import Generative
 
 # Splits the latents of evaluations off the seed, away from those of training and of sample grids.
 _STREAM = 0x6576_616C
+# Keys of a batch, beside that of its latents.
+_LABELS, _NOISE = 1, 2
 
 
-def _gather(
+def gather(
     batches: Iterable[extractors.Features], metrics: Sequence[registry.Metric]
 ) -> registry.FakeStatistics:
-    """The statistics of generated images that metrics need."""
+    """The statistics that metrics need, of images in an order that was drawn.
+
+    Only of the first `metrics.registry.MAX_FEATURES` single features are kept.
+    """
     needs = frozenset().union(*(metric.needs for metric in metrics))
     total, pooled, logits, count = None, [], [], 0
     for features in batches:
@@ -46,9 +51,12 @@ class Evaluator:
     Attributes:
       headline: the score, lower is better, that decides which of two checkpoints is better; None if
         no such metric was asked for.
-      about: the facts in which comparable numbers agree: extractor, convention, fingerprint,
-        num_samples, seed, dataset, num_real.
+      about: the facts in which comparable numbers agree: extractor, convention, fingerprint (of the
+        extractor's weights), num_samples, seed, label_policy (None without labels), and of the real
+        images dataset, split, content (their fingerprint) and num_real.
+      halves: scores of one half of the real images against the other, see `evaluation.halves`.
       names: of the scores that a call returns.
+      few: a sentence about scores of too few images to say much; None where there are enough.
     """
 
     def __init__(
@@ -61,6 +69,7 @@ class Evaluator:
         num_samples: int = 10_000,
         batch_size: int = 256,
         seed: int = 0,
+        label_policy: str = 'data',
         cache_dir: str | os.PathLike[str] | None = None,
         warn: Callable[[str], None] | None = None,
         real_progress: Callable[[int, int], None] | None = None,
@@ -75,30 +84,39 @@ class Evaluator:
           metrics: names of `metrics.registry`.
           num_samples: images drawn for a score. Distances fall with more: compare equal numbers.
           batch_size: images drawn a call.
-          seed: of latents, the same for every generator.
+          seed: of latents, labels and noise, the same for every generator.
+          label_policy: which labels a conditional generator is given, one of
+            `label_policies.POLICIES`: as often as the real images have them, or all as often.
           cache_dir: where the real set's statistics are kept; by default the user's.
           warn: called with a sentence about a cached file that could not be used.
           real_progress: called with real images seen and in all, where none are kept.
           progress: called with images scored and in all.
 
         Raises:
-          ValueError: for an unknown metric or too few samples.
+          ValueError: for an unknown metric, too few samples, or real images that do not have the
+            generator's classes.
         """
         if not metrics:
             raise ValueError(f'metrics: expected some of {", ".join(registry.names())}, got none')
         asked = {registry.get(name).name for name in metrics}
         # In the registry's order, whatever the order of the request.
         self._metrics = [registry.get(name) for name in registry.names() if name in asked]
-        least = max(metric.min_samples for metric in self._metrics)
-        if num_samples < least:
-            raise ValueError(f'num_samples={num_samples}: expected at least {least}')
+        greedy = max(self._metrics, key=lambda metric: metric.min_samples)
+        if num_samples < greedy.min_samples:
+            raise ValueError(
+                f'num_samples={num_samples}: {greedy.name} is not defined for fewer than '
+                f'{greedy.min_samples} images; draw more, or leave it out'
+            )
         self._real = cache.real_statistics(
             dataset,
             extractor,
             cache_dir,
-            max_features=registry.MAX_FEATURES,
+            max_features=2 * registry.MAX_FEATURES,  # two halves
             progress=real_progress,
             warn=warn,
+        )
+        self._frequencies = label_policies.frequencies(
+            label_policy, gan.num_classes, self._real.class_counts
         )
         self._gan, self._generate = gan, inference.compile_generator(gan.generator)
         self._key = jax.random.fold_in(jax.random.key(seed), _STREAM)
@@ -112,11 +130,20 @@ class Evaluator:
             'fingerprint': extractor.fingerprint,
             'num_samples': num_samples,
             'seed': seed,
+            'label_policy': label_policies.recorded(label_policy, gan.num_classes),
             'dataset': dataset.name,
+            'split': dataset.split,
+            'content': self._real.provenance['content'],
             'num_real': len(dataset),
         }
+        self.halves = halves.scores(
+            self._real, self._metrics, extractor.name, num_samples, cache_dir, warn=warn
+        )
+        self.few = self._describe_few()
 
-    def __call__(self, variables: Any, check: Callable[[], None] | None = None) -> dict[str, float]:
+    def __call__(
+        self, variables: Any, check: Callable[[], None] | None = None
+    ) -> dict[str, float | None]:
         """Draws samples and scores them.
 
         Args:
@@ -124,10 +151,11 @@ class Evaluator:
           check: called before each batch; an exception of its ends the evaluation.
 
         Returns:
-          Scores by name, as the metrics' `names` are on this extractor's features.
+          Scores by name, as the metrics' `names` are on this extractor's features; None for a
+          deviation that is not defined.
         """
-        fake = _gather(self._features(variables, check), self._metrics)
-        values: dict[str, float] = {}
+        fake = gather(self._features(variables, check), self._metrics)
+        values: dict[str, float | None] = {}
         for metric in self._metrics:
             scores = metric.compute(self._real, fake)
             values |= zip(metric.names(self._extractor.name), scores, strict=True)
@@ -148,13 +176,47 @@ class Evaluator:
                 self._progress(min(start + self._batch_size, count), count)
 
     def _draw(self, variables: Any, start: int) -> np.ndarray:
-        """Images of one batch of the seed's latents, uint8."""
-        shape = (self._batch_size, self._gan.latent_dim)
-        z = jax.random.normal(jax.random.fold_in(self._key, start), shape)
+        """Images of one batch of the seed's latents, labels and noise, uint8."""
+        key, count = jax.random.fold_in(self._key, start), self._batch_size
+        z = jax.random.normal(key, (count, self._gan.latent_dim))
         labels = None
         if self._gan.num_classes:
-            labels = jnp.arange(start, start + self._batch_size) % self._gan.num_classes
-        return reporting.to_uint8(np.asarray(self._generate(variables, z, labels)))
+            labels = inference.draw_labels(
+                jax.random.fold_in(key, _LABELS), count, self._gan.num_classes, self._frequencies
+            )
+        noise = jax.random.fold_in(key, _NOISE)
+        return reporting.to_uint8(np.asarray(self._generate(variables, z, labels, noise)))
+
+    def entry(
+        self, step: int, seconds: float | None, values: dict[str, float | None]
+    ) -> dict[str, Any]:
+        """The line of `score_log` for a checkpoint's scores.
+
+        Args:
+          step: the checkpoint's.
+          seconds: of training until then; None where it is not known.
+          values: as a call returned them.
+        """
+        return {'step': step, 'seconds': seconds, **values, 'halves': self.halves, **self.about}
+
+    def _describe_few(self) -> str | None:
+        count = min(self.about['num_samples'], self.about['num_real'])
+        num_features = len(self._real.moments.mean)
+        few = [m for m in self._metrics if count < m.fewest_fair(num_features)]
+        if not few:
+            return None
+        names = [metric.names(self._extractor.name)[0] for metric in few]
+        known = [
+            f'{name} {self.halves[name]["value"]:.4g} (of {self.halves[name]["count"]:,})'
+            for name in names
+            if name in self.halves
+        ]
+        fair = max(metric.fewest_fair(num_features) for metric in few)
+        measured = f'; one half of the real images against the other has {", ".join(known)}'
+        return (
+            f'{self.about["num_samples"]:,} samples and {self.about["num_real"]:,} real images are '
+            f'few for {", ".join(names)}, which take {fair:,} or more{measured if known else ""}'
+        )
 
 
 def extractor_for(

@@ -7,6 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from osgan_jax import data
+from osgan_jax.data import identity
+from osgan_jax.evaluation import label_policies
 from osgan_jax.evaluation.features import lpips
 from osgan_jax.evaluation.metrics import path_length
 from osgan_jax.networks.inference import Generative
@@ -39,7 +42,8 @@ class PathLength:
 
     Attributes:
       about: the facts in which comparable numbers agree: distance, fingerprint, num_pairs, space,
-        sampling, epsilon, crop, seed.
+        sampling, epsilon, crop, seed, and of conditional
+        generators label_policy and, where labels follow the data, dataset, split and content.
       names: of the score a call returns.
     """
 
@@ -52,6 +56,8 @@ class PathLength:
         crop: bool = False,
         num_pairs: int = 50_000,
         seed: int = 0,
+        label_policy: str = 'data',
+        dataset: data.Dataset | None = None,
         progress: Callable[[int, int], None] | None = None,
     ):
         """Prepares to measure.
@@ -64,11 +70,14 @@ class PathLength:
           crop: whether the middle of aligned faces is compared alone.
           num_pairs: pairs of images.
           seed: of all that is drawn, the same for every generator.
+          label_policy: which labels a conditional generator is given, one of
+            `label_policies.POLICIES`: as often as the data have them, or all as often.
+          dataset: the data; only a conditional generator whose labels follow it needs any.
           progress: called with pairs done and in all.
 
         Raises:
-          ValueError: for an unknown path length, w of a generator without w, too few pairs, or
-            images too small to compare.
+          ValueError: for an unknown path length, w of a generator without w, too few pairs,
+            images too small to compare, or data without the generator's classes.
         """
         if which not in PATH_LENGTHS:
             raise ValueError(
@@ -93,6 +102,10 @@ class PathLength:
             what = f'path_length={which}' + (' of a crop' if crop else '')
             raise ValueError(f'{what}: {error}') from None
         self._gan, self._distance, self._progress = gan, distance, progress
+        follows = gan.num_classes and label_policy == 'data' and dataset is not None
+        self._frequencies = label_policies.frequencies(
+            label_policy, gan.num_classes, dataset.class_counts() if follows else ()
+        )
         self._options = {
             'num_pairs': num_pairs,
             'space': space,
@@ -103,7 +116,16 @@ class PathLength:
         }
         measure = {'distance': distance.name, 'fingerprint': distance.fingerprint}
         self.about: dict[str, Any] = {**measure, **self._options}
+        if gan.num_classes:
+            self.about['label_policy'] = label_policy
+        if follows:
+            known = identity.identify(dataset)
+            self.about |= {name: known[name] for name in ('dataset', 'split', 'content')}
         self.names = (f'ppl_{which}' + ('_crop' if crop else ''),)
+
+    def entry(self, step: int, seconds: float | None, values: dict[str, float]) -> dict[str, Any]:
+        """The line of `score_log` for a checkpoint's path length, as `Evaluator.entry`."""
+        return {'step': step, 'seconds': seconds, **values, **self.about}
 
     def __call__(self, variables: Any) -> dict[str, float]:
         """Draws pairs of images and compares them.
@@ -117,7 +139,7 @@ class PathLength:
         Raises:
           ValueError: for images that are not finite.
         """
-        parts = path_length.parts_of(self._gan, variables)
+        parts = path_length.parts_of(self._gan, variables, self._frequencies)
         distances = path_length.pair_distances(
             parts, self._distance.apply, **self._options, progress=self._progress
         )

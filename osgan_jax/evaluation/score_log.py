@@ -16,10 +16,12 @@ _NEEDED = ('step', 'fingerprint', 'seed')
 _COUNTS = {'num_samples': 'samples', 'num_pairs': 'pairs'}
 # Fields of path lengths, which have lines of their own.
 _PATH = ('space', 'sampling', 'epsilon', 'crop')
+# What is compared with, and by what.
+_REAL = ('dataset', 'split', 'content', 'num_real')
+_MEASURE = ('extractor', 'convention', 'distance', 'label_policy')
 # Two lines that agree in these (a missing field agrees with a missing one) are one evaluation.
-_KEY = (*_NEEDED, *_COUNTS, *_PATH)
-_ABOUT = ('extractor', 'convention', 'dataset', 'num_real', 'distance')
-_NO_METRIC = {'seconds', 'flops', *_KEY, *_ABOUT}
+_KEY = (*_NEEDED, *_COUNTS, *_PATH, *_REAL, *_MEASURE)
+_NO_METRIC = {'seconds', 'flops', 'halves', *_KEY}
 
 
 def metric_names(entry: dict[str, Any]) -> list[str]:
@@ -33,7 +35,7 @@ def write(workdir: str | os.PathLike[str], entry: dict[str, Any]) -> None:
     Args:
       workdir: the run's directory.
       entry: step, seconds of training until then or None, scores, and the `about` of an
-        `Evaluator` or a `PathLength`.
+        `Evaluator`, with its `halves`, or of a `PathLength`.
 
     Raises:
       OSError: if the file cannot be written; the old one stays intact.
@@ -41,7 +43,10 @@ def write(workdir: str | os.PathLike[str], entry: dict[str, Any]) -> None:
     same = lambda other: all(other.get(key) == entry.get(key) for key in _KEY)  # noqa: E731
     lines = read(workdir)
     before = next((line for line in lines if same(line)), {})
-    lines = [line for line in lines if not same(line)] + [{**before, **entry}]
+    merged = {**before, **entry}
+    if 'halves' in merged:
+        merged['halves'] = {**before.get('halves', {}), **entry.get('halves', {})}
+    lines = [line for line in lines if not same(line)] + [merged]
     lines.sort(key=lambda line: line['step'])
     text = ''.join(json.dumps(line) + '\n' for line in lines)
     with atomic.replacing(pathlib.Path(workdir) / FILE) as file:
@@ -88,10 +93,10 @@ def plot(workdir: str | os.PathLike[str]) -> pathlib.Path | None:
         series: dict[tuple, list] = {}
         for entry in entries:
             if name in entry:
-                key = (_count(entry), *(entry.get(key) for key in _KEY if key != 'step'))
+                key = (count(entry), *(entry.get(key) for key in _KEY if key != 'step'))
                 series.setdefault(key, []).append((entry['step'], entry[name]))
-        for (count, *_), points in series.items():
-            axis.plot(*zip(*points, strict=True), marker='o', ms=3, label=count)
+        for (counted, *_), points in series.items():
+            axis.plot(*zip(*points, strict=True), marker='o', ms=3, label=counted)
         axis.set_xlabel('step')
         axis.set_ylabel(name)
         axis.grid(alpha=0.3)
@@ -103,6 +108,6 @@ def plot(workdir: str | os.PathLike[str]) -> pathlib.Path | None:
     return path
 
 
-def _count(entry: dict[str, Any]) -> str:
+def count(entry: dict[str, Any]) -> str:
     """The number of samples or pairs of a line, in words."""
     return next(f'{entry[name]:,} {what}' for name, what in _COUNTS.items() if name in entry)

@@ -59,10 +59,13 @@ class BestCheckpoint:
             metrics=('fid',),
             num_samples=config.eval_samples,
             seed=config.seed,
+            label_policy=config.label_policy,
             real_progress=messages.Countdown('Reading {} real images', check),
             warn=warn,
         )
         self._run, self._workdir, self._warn = run, workdir, warn
+        if self._evaluator.few:
+            warn(f'{self._evaluator.few}.')
 
     def has(self, step: int) -> bool:
         """Whether the run's directory holds the score of a step already."""
@@ -87,10 +90,10 @@ class BestCheckpoint:
         Returns:
           The scores by name.
         """
-        from osgan_jax.evaluation import score_log
+        from osgan_jax.evaluation import score_log, score_text
 
         began = time.monotonic()
-        name, about = self._evaluator.headline, self._evaluator.about
+        name = self._evaluator.headline
         before = [score for earlier, score in self._scores() if earlier < step]
         if not before:
             before = self._score_kept(step, check)
@@ -99,13 +102,12 @@ class BestCheckpoint:
         if best:
             self._keep(step, state)
         # Last: a step that has a line is not evaluated again.
-        score_log.write(
-            self._workdir, {'step': step, 'seconds': round(seconds, 3), **metrics, **about}
-        )
+        entry = self._evaluator.entry(step, round(seconds, 3), metrics)
+        score_log.write(self._workdir, entry)
         score_log.plot(self._workdir)
         print(
-            f'step {step}: {name} {metrics[name]:.4g} of {about["num_samples"]:,} '
-            f'samples in {time.monotonic() - began:.1f} s{", the best so far" if best else ""}',
+            f'step {step}: {score_text.in_one_line(entry, name)} of {score_log.count(entry)} in '
+            f'{time.monotonic() - began:.1f} s{", the best so far" if best else ""}',
             flush=True,
         )
         return metrics
@@ -134,8 +136,7 @@ class BestCheckpoint:
         if kept.step >= step:
             return []
         metrics = self._evaluator(kept.variables, check)
-        entry = {'step': kept.step, 'seconds': None, **metrics, **self._evaluator.about}
-        score_log.write(self._workdir, entry)
+        score_log.write(self._workdir, self._evaluator.entry(kept.step, None, metrics))
         return [metrics[self._evaluator.headline]]
 
     def _keep(self, step: int, state: TrainState) -> None:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from osgan_jax.engine.config import RunConfig, check_rising, dataset_field, field
 from osgan_jax.evaluation.features import CONVENTIONS
+from osgan_jax.evaluation.label_policies import POLICIES
 
 SCHEMES = ('one_stage', 'two_stage', 'shared_forward')
 OPTIMIZERS = ('adam', 'rmsprop', 'sgd')
@@ -244,6 +245,12 @@ class TrainConfig(RunConfig):
         'torch',
         'which implementation of FID the input of the Inception network follows',
         choices=CONVENTIONS,
+    )
+    label_policy: str = _evaluation(
+        'data',
+        'labels of the images that are scored, of a conditional generator: as often as in the real '
+        'images, or all as often',
+        choices=POLICIES,
     )
     collapse_alarm: bool = field(
         True,

@@ -113,4 +113,12 @@ def _average(context: StepContext, state: TrainState) -> TrainState:
         # The usual warm-up: early averages follow, later ones remember.
         decay = jnp.minimum(gan.ema_decay, (1 + t) / (10 + t))
     now = {'params': state.params_g, **state.stats_g}
-    return state.replace(ema_g=optax.incremental_update(now, state.ema_g, 1 - decay))
+    averaged = optax.incremental_update(now, state.ema_g, 1 - decay)
+    if gan.network.has_styles:
+        # It is an average already, and its authors copy it.
+        averaged = _with_w_average(averaged, state.stats_g['batch_stats']['w_average'])
+    return state.replace(ema_g=averaged)
+
+
+def _with_w_average(variables: PyTree, w_average: jax.Array) -> PyTree:
+    return {**variables, 'batch_stats': {**variables['batch_stats'], 'w_average': w_average}}

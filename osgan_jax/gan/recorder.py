@@ -98,7 +98,7 @@ class GANRecorder(FileRecorder):
         super().__init__(run, workdir, start, title=title)
 
     def sample(self, step: int, state: TrainState) -> None:
-        """Writes samples/step_*.png from fixed latents and curves.png."""
+        """Writes samples/step_*.png, from fixed latents and noise, and curves.png."""
         images = np.asarray(self._generate(state.sampling_variables(), *self._grid_inputs))
         self.grid(step, images, self._columns)
         if self._alarm is not None and step and (message := self._alarm(step, images)):

@@ -17,6 +17,7 @@ from osgan_jax.networks import inference
 
 # Splits the fixed latents of sample grids off the run's seed, away from training's own keys.
 _GRID_STREAM = 0x6772_6964
+_NOISE_STREAM = 0x6E6F_6973  # of generators with noise of their own
 _CHUNK = 256
 _MAX_COLUMNS = 16
 
@@ -42,6 +43,8 @@ def grid_inputs(
     gan: GAN, seed: int, count: int, shown: int | None = None
 ) -> tuple[jax.Array, jax.Array | None]:
     """The latents `[shown, Z]` and labels of a run's sample grids, the same at every step.
+
+    So is StyleGAN2's noise there: grids are drawn without a key, to show what training changes.
 
     Args:
       gan: the networks.
@@ -161,12 +164,24 @@ class Sampler:
             raise ValueError(f'label={label}: expected 0 to {classes - 1}')
         return jnp.full(count, label)
 
-    def images(self, z: jax.Array, labels: jax.Array | None = None) -> np.ndarray:
+    def images(
+        self, z: jax.Array, labels: jax.Array | None = None, noise_seed: int | None = 0
+    ) -> np.ndarray:
         """Images `[N, H, W, C]`, float32 in [-1, 1], for latents `[N, Z]`.
 
         Computed in chunks of one shape, so that any N compiles once and fits in memory.
+
+        Args:
+          z: latents.
+          labels: `[N]`; None if unconditional.
+          noise_seed: of StyleGAN2's noise, which is drawn for each image anew; None for the same
+            noise in all images, as those of one path should have it.
         """
-        return in_chunks(lambda *rows: self._generate(self.variables, *rows), _CHUNK, z, labels)
+        key = None
+        if noise_seed is not None:
+            key = jax.random.fold_in(jax.random.key(noise_seed), _NOISE_STREAM)
+        draw = lambda *rows: self._generate(self.variables, *rows, key)  # noqa: E731
+        return in_chunks(draw, _CHUNK, z, labels)
 
 
 def in_chunks(function: Callable[..., Any], size: int, *arrays: Any) -> np.ndarray:

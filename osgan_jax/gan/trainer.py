@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from osgan_jax import data
+from osgan_jax.data import identity
 from osgan_jax.engine import messages, runner, runs, summary
 from osgan_jax.engine.job import Job, Update
 from osgan_jax.engine.nonfinite import NonFiniteError
@@ -91,7 +92,8 @@ class GANJob(Job):
             num_classes=dataset.num_classes,
             num_examples=len(dataset),
         )
-        return runs.Run(config, dataset.num_classes, dataset.class_names, len(dataset))
+        source = identity.identify(dataset)
+        return runs.Run(config, dataset.num_classes, dataset.class_names, len(dataset), source)
 
     def build(self) -> tuple[Any, Update]:
         """Builds the networks, a fresh state and the step."""

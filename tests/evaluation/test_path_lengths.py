@@ -67,8 +67,9 @@ def test_a_path_length_is_that_of_the_metric(monkeypatch, name, which, crop):
 
     monkeypatch.setattr(path_length, 'pair_distances', spy)
     options = {'crop': crop, 'num_pairs': 20, 'seed': 3}
+    labels = {'label_policy': 'uniform'} if module.num_classes else {}
     measure = path_lengths.PathLength(
-        gan, DISTANCE, which, **options, progress=lambda *at: said.append(at)
+        gan, DISTANCE, which, **options, **labels, progress=lambda *at: said.append(at)
     )
     values = measure(variables)
     [(parts, distance, arguments, distances)] = calls
@@ -84,13 +85,14 @@ def test_a_path_length_is_that_of_the_metric(monkeypatch, name, which, crop):
     # All that the metric is asked for, and what the distance is.
     del arguments['progress']
     known = {'distance': 'squares', 'fingerprint': 'f00df00d'}
-    assert measure.about == {**arguments, **known}
+    assert measure.about == {**arguments, **known, **labels}
     space, sampling = which.split('_')
     assert arguments.items() >= {**options, 'space': space, 'sampling': sampling}.items()
 
 
 def test_published_path_lengths_are_the_default():
-    assert path_lengths.PathLength(by_hand('stylegan2'), DISTANCE).about == {
+    gan = by_hand('stylegan2')
+    assert path_lengths.PathLength(gan, DISTANCE, label_policy='uniform').about == {
         'distance': 'squares',
         'fingerprint': 'f00df00d',
         'num_pairs': 50_000,
@@ -99,6 +101,7 @@ def test_published_path_lengths_are_the_default():
         'epsilon': 1e-4,
         'crop': False,
         'seed': 0,
+        'label_policy': 'uniform',
     }
 
 
@@ -108,6 +111,8 @@ def test_wrong_requests_are_refused():
     for gan, distance, arguments, message in (
         (style, DISTANCE, {'which': 'v_end'}, "some of w_end, w_full, z_end, z_full, got 'v_end'"),
         (style, DISTANCE, {'num_pairs': 0}, 'num_pairs=0: expected at least 1'),
+        (style, DISTANCE, {}, 'labels cannot follow the data; .* --label_policy=uniform'),
+        (style, DISTANCE, {'label_policy': 'even'}, 'expected one of data, uniform'),
         (plain, DISTANCE, {'which': 'w_full'}, 'path_length=w_full: .* ask for z_end or z_full'),
         (style, shapes, {}, 'path_length=w_end: VGG16 .* of at least 16 pixels'),
         (
@@ -228,13 +233,13 @@ def test_path_lengths_alone_need_no_dataset(workdir, run):
         'to measure: 1, each of 20 pairs; 40 images are drawn, and compared by squares (f00df00d)'
     )
     assert cost in done.out
-    assert 'step 2: ppl_z_end 7 (scored before; --again scores anew)' in done.out
+    assert 'step 2: ppl_z_end 7 (lower is better) (scored before; --again scores anew)' in done.out
     assert 'classifier' not in done.out
     first, second = score_log.read(workdir)
     assert first == known
     value = second['ppl_z_full']
     assert value > 0
-    assert f'step 2: ppl_z_full {value:.4g}\n' in done.out
+    assert f'step 2: ppl_z_full {value:.4g} (lower is better)\n' in done.out
     del known['ppl_z_end']
     assert second == {**known, 'ppl_z_full': value, 'sampling': 'full'}
 
@@ -248,7 +253,7 @@ def test_crops_of_every_checkpoint(workdir, run):
     assert [(entry['step'], entry['crop']) for entry in entries] == [(1, True), (2, True)]
     for entry in entries:
         value = f'{entry["ppl_z_end_crop"]:.4g}'
-        assert f'step {entry["step"]}: ppl_z_end_crop {value}\n' in done.out
+        assert f'step {entry["step"]}: ppl_z_end_crop {value} (lower is better)\n' in done.out
 
 
 @pytest.mark.parametrize(

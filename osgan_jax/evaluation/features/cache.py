@@ -1,5 +1,8 @@
 """Statistics of a dataset's real images, computed once and kept on disk.
 
+Datasets are often sorted by class. Whatever is a part of the images here, features that are kept
+and halves, is drawn by a seed.
+
 A file belongs to one dataset (name, split, number of images, size, channels and a sample of
 the images) and one extractor (fingerprint and convention). Its name has all of that, so that
 different statistics never share a file; the file repeats it, so that one that was copied, cut short
@@ -18,16 +21,16 @@ from typing import Any
 import numpy as np
 
 from osgan_jax.data import dataset as datasets
+from osgan_jax.data import identity
 from osgan_jax.evaluation.features import extractors
 from osgan_jax.evaluation.metrics import moments
 from osgan_jax.io import checked_npz, paths
 
 KIND = 'statistics of real images'
-FORMAT = 1
+FORMAT = 2
 """Version of the layout of a file; a reader computes anew what has another."""
 
-_SAMPLED = 64  # images
-_SEED = 0  # of which images' features are kept
+_SEED = 0  # of which images' features are kept, and of the halves
 _AHEAD = 2  # batches that are read while one is computed
 
 
@@ -37,8 +40,12 @@ class RealStatistics:
 
     Attributes:
       moments: count, mean and scatter of the features of all images.
-      pooled: `[M, F]` float32, features of M images drawn without replacement, in the dataset's
-        order; of all images where there are few.
+      pooled: `[M, F]` float32, features of M images, of all where there are few, in an order drawn
+        by the seed: the first n are n images drawn without replacement.
+      logits: `[M, K]` float32, of the same images in the same order; None if there are none.
+      class_counts: `[num_classes]` int64, the number of images of each class; empty without labels.
+      halves: moments of two halves of all images, drawn by the seed, where there are more than M;
+        else None, for `pooled` has both.
       provenance: their source: 'dataset', 'split', 'num_images', 'image_size',
         'channels', 'content', 'extractor', 'convention', 'fingerprint', 'max_features', 'seed'.
     """
@@ -46,28 +53,9 @@ class RealStatistics:
     moments: moments.Moments
     pooled: np.ndarray
     provenance: dict[str, Any]
-
-
-def identify(dataset: datasets.Dataset) -> dict[str, Any]:
-    """The identity of a dataset, as values for JSON.
-
-    Beside name, split, number of images, size and channels that is 'content', a sha256 of 64
-    images and labels spread evenly: another file under the same name is noticed at the price of
-    reading those. A change that avoids all of them is not.
-    """
-    count = len(dataset)
-    parts = []
-    for index in np.unique(np.linspace(0, count - 1, _SAMPLED).round().astype(int)).tolist():
-        row = dataset[index]
-        parts += [index, row['image'], int(row['label'])]
-    return {
-        'dataset': dataset.name,
-        'split': dataset.split,
-        'num_images': count,
-        'image_size': dataset.image_size,
-        'channels': dataset.channels,
-        'content': checked_npz.digest(*parts),
-    }
+    logits: np.ndarray | None = None
+    class_counts: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
+    halves: tuple[moments.Moments, moments.Moments] | None = None
 
 
 def file_path(
@@ -78,7 +66,7 @@ def file_path(
     Args:
       cache_dir: the folder; None is the user's (`osgan_jax.io.paths.cache_dir`).
       prefix: its kind, in a word.
-      provenance: its source, `identify(dataset)` included.
+      provenance: its source, `data.identity.identify(dataset)` included.
       version: version of the format, so that two versions of the program do not overwrite each
         other's files.
     """
@@ -95,7 +83,7 @@ def real_statistics(
     cache_dir: str | os.PathLike[str] | None = None,
     *,
     batch_size: int = 256,
-    max_features: int = 10_000,
+    max_features: int = 20_000,
     progress: Callable[[int, int], None] | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> RealStatistics:
@@ -111,7 +99,8 @@ def real_statistics(
         (`osgan_jax.io.paths.cache_dir`). One that cannot be written costs a warning, and
         the time again next time.
       batch_size: images a call of the extractor; at least 1.
-      max_features: the most features to keep for kernel distance and precision; at least 1.
+      max_features: the most images whose features and logits to keep, for kernel distance,
+        precision and halves; at least 1.
       progress: called with (images done, images in all) before the first and after every batch; not
         on a hit.
       warn: called with a sentence about a file that could not be used or written; by default they
@@ -121,7 +110,7 @@ def real_statistics(
       ValueError: for features that are not finite.
     """
     provenance = {
-        **identify(dataset),
+        **identity.identify(dataset),
         'extractor': extractor.name,
         'convention': extractor.convention,
         'fingerprint': extractor.fingerprint,
@@ -140,12 +129,31 @@ def real_statistics(
 
 def _save(path: pathlib.Path, statistics: RealStatistics) -> None:
     arrays = {
-        'count': np.asarray(statistics.moments.count, np.int64),
-        'mean': np.asarray(statistics.moments.mean, np.float64),
-        'scatter': np.asarray(statistics.moments.scatter, np.float64),
+        **_moments_arrays('', statistics.moments),
         'pooled': statistics.pooled,
+        'class_counts': np.asarray(statistics.class_counts, np.int64),
     }
+    if statistics.logits is not None:
+        arrays['logits'] = statistics.logits
+    for index, half in enumerate(statistics.halves or ()):
+        arrays |= _moments_arrays(f'half{index}_', half)
     checked_npz.write(path, KIND, FORMAT, statistics.provenance, arrays)
+
+
+def _moments_arrays(prefix: str, found: moments.Moments) -> dict[str, np.ndarray]:
+    return {
+        f'{prefix}count': np.asarray(found.count, np.int64),
+        f'{prefix}mean': np.asarray(found.mean, np.float64),
+        f'{prefix}scatter': np.asarray(found.scatter, np.float64),
+    }
+
+
+def _read_moments(prefix: str, arrays: dict[str, np.ndarray]) -> moments.Moments:
+    return moments.Moments(
+        count=int(arrays[f'{prefix}count']),
+        mean=arrays[f'{prefix}mean'],
+        scatter=arrays[f'{prefix}scatter'],
+    )
 
 
 def _load(path: pathlib.Path, provenance: dict[str, Any]) -> RealStatistics:
@@ -157,9 +165,17 @@ def _load(path: pathlib.Path, provenance: dict[str, Any]) -> RealStatistics:
     ]
     if changed:
         raise ValueError(f'{path} belongs to other images or features: it has {changed[0]}')
-    count = int(arrays['count'])
-    found = moments.Moments(count=count, mean=arrays['mean'], scatter=arrays['scatter'])
-    return RealStatistics(found, arrays['pooled'], provenance)
+    halves = None
+    if 'half0_count' in arrays:
+        halves = (_read_moments('half0_', arrays), _read_moments('half1_', arrays))
+    return RealStatistics(
+        moments=_read_moments('', arrays),
+        pooled=arrays['pooled'],
+        provenance=provenance,
+        logits=arrays.get('logits'),
+        class_counts=arrays['class_counts'],
+        halves=halves,
+    )
 
 
 def _compute(
@@ -169,42 +185,57 @@ def _compute(
     batch_size: int,
     progress: Callable[[int, int], None] | None,
 ) -> RealStatistics:
-    count = len(dataset)
-    kept = _choose(count, provenance['max_features'], provenance['seed'])
-    total, pooled = None, []
+    count, most = len(dataset), provenance['max_features']
+    order = np.random.default_rng(provenance['seed']).permutation(count)
+    # The place of each image in the drawn order.
+    place = np.empty(count, np.int64)
+    place[order] = np.arange(count)
+    # Where features of all images are kept, they hold the halves.
+    half = np.minimum(place // max(1, count // 2), 2) if count > most else np.full(count, 2)
+    parts: list[moments.Moments | None] = [None, None, None]
+    kept: dict[str, np.ndarray] = {}
+    class_counts = np.zeros(dataset.num_classes, np.int64)
     done = 0
     if progress is not None:
         progress(0, count)
-    for images in _batches(dataset, batch_size):
-        features = np.asarray(extractor.apply(images).pooled)
-        if not np.isfinite(features).all():
+    for images, labels in _batches(dataset, batch_size):
+        features = extractor.apply(images)._asdict()
+        features = {n: np.asarray(x) for n, x in features.items() if x is not None}
+        pooled = features['pooled']
+        if not np.isfinite(pooled).all():
             raise ValueError(
                 f'the {extractor.name} gives features that are not finite for images {done} to '
                 f'{done + len(images) - 1} of {dataset.name}: check its weights'
             )
-        total = moments.merge(total, moments.of(features))
-        pooled.append(features[kept[done : done + len(images)]])
+        rows = slice(done, done + len(images))
+        for index in range(3):
+            if (chosen := half[rows] == index).any():
+                parts[index] = moments.merge(parts[index], moments.of(pooled[chosen]))
+        chosen = place[rows] < most
+        for name, values in features.items():
+            if name not in kept:
+                kept[name] = np.empty((min(count, most), *values.shape[1:]), np.float32)
+            kept[name][place[rows][chosen]] = values[chosen]
+        if dataset.num_classes:
+            class_counts += np.bincount(labels, minlength=dataset.num_classes)
         done += len(images)
         if progress is not None:
             progress(done, count)
-    return RealStatistics(total, np.concatenate(pooled).astype(np.float32), provenance)
+    total = None
+    for part in parts:
+        total = total if part is None else moments.merge(total, part)
+    halves = None if parts[0] is None else (parts[0], parts[1])
+    return RealStatistics(
+        total, kept['pooled'], provenance, kept.get('logits'), class_counts, halves
+    )
 
 
-def _choose(count: int, most: int, seed: int) -> np.ndarray:
-    """The images whose features are kept, bool `[count]`."""
-    kept = np.ones(count, bool)
-    if count > most:
-        kept[:] = False
-        kept[np.random.default_rng(seed).choice(count, most, replace=False)] = True
-    return kept
+def _batches(dataset: datasets.Dataset, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields all images in order, uint8 `[N, H, W, C]`, and labels; reads ahead in threads."""
 
-
-def _batches(dataset: datasets.Dataset, batch_size: int) -> Iterator[np.ndarray]:
-    """Yields all images in order, uint8 `[N, H, W, C]`, reading ahead in threads."""
-
-    def read(start: int) -> np.ndarray:
-        rows = range(start, min(start + batch_size, len(dataset)))
-        return np.stack([dataset[row]['image'] for row in rows])
+    def read(start: int) -> tuple[np.ndarray, np.ndarray]:
+        rows = [dataset[row] for row in range(start, min(start + batch_size, len(dataset)))]
+        return np.stack([row['image'] for row in rows]), np.array([row['label'] for row in rows])
 
     with concurrent.futures.ThreadPoolExecutor(_AHEAD) as pool:
         waiting = collections.deque()

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from osgan_jax.data import dataset as datasets
+from osgan_jax.data import identity
 from osgan_jax.evaluation.features import cache, classifier_network, classifier_training
 from osgan_jax.io import checked_npz
 
@@ -98,7 +99,7 @@ def trained_for(
       ValueError, FloatingPointError: as `train`.
     """
     classifier_training.check(dataset)
-    wanted = {**cache.identify(dataset), 'seed': seed}
+    wanted = {**identity.identify(dataset), 'seed': seed}
     path = cache.file_path(cache_dir, 'classifier', wanted, FORMAT)
 
     def load_checked() -> Classifier:

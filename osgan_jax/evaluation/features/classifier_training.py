@@ -13,7 +13,8 @@ import optax
 from osgan_jax import data
 from osgan_jax.core import classifier_inputs
 from osgan_jax.data import dataset as datasets
-from osgan_jax.evaluation.features import cache, classifier_network
+from osgan_jax.data import identity
+from osgan_jax.evaluation.features import classifier_network
 
 _HELD_OUT = 10  # one image in ten
 _MOST_HELD_OUT = 10_000
@@ -128,7 +129,7 @@ def train(
         dataset.num_classes,
         math.nan,
         variables,
-        {**cache.identify(dataset), 'seed': seed, 'epochs': epochs, 'flip': flip},
+        {**identity.identify(dataset), 'seed': seed, 'epochs': epochs, 'flip': flip},
     )
     return dataclasses.replace(trained, accuracy=_accuracy(trained, dataset, held_out))
 
@@ -179,6 +180,10 @@ class _Rows:
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
         return self._source[int(self._rows[index])]
+
+    def labels(self) -> np.ndarray:
+        """The labels of all images, `[M]` int32."""
+        return datasets.labels_of(self._source)[self._rows]
 
 
 class _MemoryRows(_Rows, datasets.MemorySource):

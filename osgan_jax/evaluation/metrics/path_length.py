@@ -12,14 +12,14 @@ itself is computed and added to the first latent, and only the latents' own roun
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from osgan_jax.networks.inference import Generative
+from osgan_jax.networks.inference import Generative, draw_labels
 from osgan_jax.runtime import parallel
 
 Array = jax.Array
@@ -42,6 +42,7 @@ class Parts:
         and whatever is random in one drawn from its key alone.
       mapping: `(variables, z [n, Z], labels) -> w [n, W]`; None for a generator without w.
       num_classes: labels, 0 for an unconditional generator.
+      frequencies: how often each label is drawn; None for all as often.
     """
 
     variables: Any
@@ -49,9 +50,10 @@ class Parts:
     synthesis: Callable[[Any, Array, Array | None, Array], Array]
     mapping: Callable[[Any, Array, Array | None], Array] | None = None
     num_classes: int = 0
+    frequencies: Sequence[float] | None = None
 
 
-def parts_of(gan: Generative, variables: Any) -> Parts:
+def parts_of(gan: Generative, variables: Any, frequencies: Sequence[float] | None = None) -> Parts:
     """Takes a generator apart: one with styles into mapping and synthesis.
 
     It runs in inference mode and in float32, whatever it was trained in. Noise of StyleGAN2's
@@ -60,6 +62,7 @@ def parts_of(gan: Generative, variables: Any) -> Parts:
     Args:
       gan: whose generator counts.
       variables: as `TrainState.sampling_variables()` gives them.
+      frequencies: how often each label is drawn; None for all as often.
     """
     # Statistics shared over devices belong to training; inference reads the running ones.
     generator = gan.generator.clone(axis_name=None, dtype=jnp.float32)
@@ -69,7 +72,7 @@ def parts_of(gan: Generative, variables: Any) -> Parts:
             del keys
             return generator.apply(variables, z, labels, train=False)
 
-        return Parts(variables, gan.latent_dim, whole, None, gan.num_classes)
+        return Parts(variables, gan.latent_dim, whole, None, gan.num_classes, frequencies)
 
     def mapping(variables, z, labels):
         return generator.apply(variables, z, labels, method='mapping')
@@ -84,7 +87,7 @@ def parts_of(gan: Generative, variables: Any) -> Parts:
         # Each row draws from its own key, or noise would depend on who else is in the batch.
         return jax.vmap(one)(ws, keys)
 
-    return Parts(variables, gan.latent_dim, synthesis, mapping, gan.num_classes)
+    return Parts(variables, gan.latent_dim, synthesis, mapping, gan.num_classes, frequencies)
 
 
 def pair_distances(
@@ -104,8 +107,8 @@ def pair_distances(
     """Measures distances between images, over the square of the step between them.
 
     Their mean without the outliers (`reject_outliers`) is the path length. Pair i is a function of
-    the seed and of i: of two latents, a place between them, a label where the generator takes one
-    (all are as likely), and noise.
+    the seed and of i: of two latents, a place between them, a label where the generator takes one,
+    and noise, the same at both ends.
 
     Args:
       generator: see `parts_of`.
@@ -179,7 +182,8 @@ def _images(
         latents, place, label, noise = jax.random.split(jax.random.fold_in(key, index), 4)
         z = jax.random.normal(latents, (2, generator.latent_dim))
         t = jax.random.uniform(place) if sampling == 'full' else jnp.zeros(())
-        return z[0], z[1], t, jax.random.randint(label, (), 0, max(generator.num_classes, 1)), noise
+        classes = max(generator.num_classes, 1)
+        return z[0], z[1], t, draw_labels(label, 1, classes, generator.frequencies)[0], noise
 
     z0, z1, t, labels, keys = jax.vmap(draw)(indices)
     # Both images of a pair have its label and its noise.

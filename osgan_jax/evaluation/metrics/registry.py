@@ -12,7 +12,12 @@ if TYPE_CHECKING:  # names cost neither numpy nor jax
     import numpy as np
 
 MAX_FEATURES = 10_000
-"""Images of either set whose features are kept, for kernel distances and neighborhoods."""
+"""Images of either set whose features are compared by kernel distances and neighbourhoods."""
+
+SPLITS = 10
+"""Parts of the inception score."""
+
+_SEED = 0  # of the order in which the inception score takes images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +26,7 @@ class FakeStatistics:
 
     Attributes:
       moments: `moments.Moments` of the features of all images.
-      pooled: features `[M, F]` of the first `MAX_FEATURES` images.
+      pooled: features `[M, F]` of images drawn without replacement, `MAX_FEATURES` at most.
       logits: `[N, K]` of all images.
     """
 
@@ -42,7 +47,10 @@ class Metric:
       needs: fields of `FakeStatistics` that it reads.
       lower_is_better: its direction; the first such metric of an evaluation decides which
         checkpoint is the best.
-      min_samples: the smallest number of generated images it is defined for.
+      min_samples: the smallest number of generated images it is defined for; fewer are refused.
+      fair_samples: fewer images say little of the generator, and are warned of.
+      fair_per_feature: likewise, for each number of the features, whose covariance needs more
+        samples than it has rows.
       other_scores: names instead of `scores` on features other than the Inception network's, whose
         distances are not called FID; empty for the same. See `names`.
     """
@@ -54,6 +62,17 @@ class Metric:
     lower_is_better: bool
     min_samples: int = 2
     other_scores: tuple[str, ...] = ()
+    fair_samples: int = 0
+    fair_per_feature: int = 0
+
+    @property
+    def direction(self) -> str:
+        """Which values are better: 'lower' or 'higher'."""
+        return 'lower' if self.lower_is_better else 'higher'
+
+    def fewest_fair(self, num_features: int) -> int:
+        """The number of generated images below which a warning is due."""
+        return max(self.fair_samples, self.fair_per_feature * num_features)
 
     def names(self, extractor: str) -> tuple[str, ...]:
         """The names of its values on an extractor's features.
@@ -105,6 +124,15 @@ def get(name: str) -> Metric:
     return _METRICS[name]
 
 
+def of_score(name: str) -> Metric | None:
+    """The metric that a score belongs to, as `fid`, `classifier_fd` or `classifier_kd_std`."""
+    for metric in _METRICS.values():
+        others = metric.other_scores or metric.scores
+        if name in metric.scores or name.endswith(tuple(f'_{score}' for score in others)):
+            return metric
+    return None
+
+
 # The functions are imported where they are called: names cost no jax.
 
 
@@ -114,40 +142,71 @@ def _fid(real: Any, fake: FakeStatistics) -> tuple[float]:
     return (frechet_distance(real.moments, fake.moments),)
 
 
-def _kid(real: Any, fake: FakeStatistics) -> tuple[float, float]:
+def _kid(real: Any, fake: FakeStatistics) -> tuple[float, float | None]:
     from osgan_jax.evaluation.metrics.kernel import kernel_distance
 
     return kernel_distance(real.pooled, fake.pooled)
 
 
 def _inception_score(real: Any, fake: FakeStatistics) -> tuple[float, float]:
+    import numpy as np
+
     from osgan_jax.evaluation.metrics.inception_score import inception_score
 
     del real
-    return inception_score(fake.logits, splits=min(10, len(fake.logits)))
+    # Its parts are consecutive images, and a folder's are often sorted by class.
+    order = np.random.default_rng(_SEED).permutation(len(fake.logits))
+    return inception_score(np.asarray(fake.logits)[order], splits=SPLITS)
 
 
 def _precision_recall(real: Any, fake: FakeStatistics) -> tuple[float, float]:
     from osgan_jax.evaluation.metrics.precision_recall import precision_recall
 
-    # As many of either set: precision and recall depend on how densely each is known.
-    size = min(len(fake.pooled), len(real.pooled))
+    # As many of either set: precision and recall depend on how densely each is known. Both are in
+    # an order that was drawn, and a part of them is a random one.
+    size = min(len(fake.pooled), len(real.pooled), MAX_FEATURES)
     return precision_recall(real.pooled[:size], fake.pooled[:size])
 
 
 for _metric in (
-    # A covariance needs two samples.
-    Metric('fid', ('fid',), _fid, frozenset({'moments'}), True, other_scores=('fd',)),
+    Metric(
+        'fid',
+        ('fid',),
+        _fid,
+        frozenset({'moments'}),
+        lower_is_better=True,
+        min_samples=2,  # for a covariance
+        other_scores=('fd',),
+        fair_samples=1_000,
+        fair_per_feature=4,
+    ),
     Metric(
         'kid',
         ('kid', 'kid_std'),
         _kid,
         frozenset({'pooled'}),
-        True,
+        lower_is_better=True,
+        min_samples=2,
         other_scores=('kd', 'kd_std'),
+        fair_samples=2_000,  # subsets of 1,000 that differ
     ),
-    Metric('is', ('is', 'is_std'), _inception_score, frozenset({'logits'}), False),
-    # A neighborhood has three neighbors.
-    Metric('pr', ('precision', 'recall'), _precision_recall, frozenset({'pooled'}), False, 4),
+    Metric(
+        'is',
+        ('is', 'is_std'),
+        _inception_score,
+        frozenset({'logits'}),
+        lower_is_better=False,
+        min_samples=2 * SPLITS,  # of one image a part it is 1, whatever the image
+        fair_samples=5_000,
+    ),
+    Metric(
+        'pr',
+        ('precision', 'recall'),
+        _precision_recall,
+        frozenset({'pooled'}),
+        lower_is_better=False,
+        min_samples=4,  # for three neighbours
+        fair_samples=1_000,
+    ),
 ):
     register(_metric)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from osgan_jax import data
+from osgan_jax.data import identity
 from osgan_jax.evaluation.features import cache, extractors
 from osgan_jax.io import checked_npz
 
@@ -52,8 +53,13 @@ def refuse(message):
     raise AssertionError(message)
 
 
+def arrays(statistics):
+    found = (statistics.pooled, statistics.logits, statistics.class_counts)
+    return [x for part in (statistics.moments, *(statistics.halves or ())) for x in part] + [*found]
+
+
 def equal(a, b):
-    for left, right in zip((*a.moments, a.pooled), (*b.moments, b.pooled), strict=True):
+    for left, right in zip(arrays(a), arrays(b), strict=True):
         np.testing.assert_array_equal(left, right)
         assert np.asarray(left).dtype == np.asarray(right).dtype
     assert a.provenance == b.provenance
@@ -76,8 +82,13 @@ def test_statistics_are_those_of_all_images_in_order(tmp_path):
     np.testing.assert_allclose(
         found.moments.scatter, np.cov(features.T) * (COUNT - 1), rtol=1e-5, atol=1e-2
     )
-    np.testing.assert_allclose(found.pooled, features, rtol=1e-6)
+    # In an order of the seed's: datasets are often sorted by class.
+    order = np.random.default_rng(0).permutation(COUNT)
+    np.testing.assert_allclose(found.pooled, features[order], rtol=1e-6)
+    np.testing.assert_array_equal(found.logits, found.pooled[:, :3])
     assert found.pooled.dtype == np.float32
+    assert found.halves is None
+    assert not len(found.class_counts)
 
 
 def test_a_hit_is_identical_and_reads_no_more_than_the_look_at_the_images(tmp_path):
@@ -105,9 +116,21 @@ def test_a_subset_of_features_is_drawn(tmp_path):
     whole, few = pooled(), pooled(max_features=20)
     equal(few, pooled(max_features=20))
     assert few.pooled.shape == (20, 8)
-    np.testing.assert_array_equal(few.moments.scatter, whole.moments.scatter)
-    rows = [int(np.flatnonzero((whole.pooled == row).all(1))[0]) for row in few.pooled]
-    assert rows == sorted(set(rows))
+    np.testing.assert_allclose(few.moments.scatter, whole.moments.scatter, rtol=1e-10)
+    np.testing.assert_array_equal(few.pooled, whole.pooled[:20])
+    # Where not all features are kept, the covariances of two halves are.
+    for half, rows in zip(few.halves, (slice(25), slice(25, 50)), strict=True):
+        np.testing.assert_allclose(half.mean, whole.pooled[rows].mean(0), rtol=1e-6)
+        assert half.count == 25
+
+
+def test_classes_are_counted_on_the_way(tmp_path):
+    images = make_dataset().source.images
+    dataset = data.from_arrays(images, np.repeat([0, 2], (45, 5)), class_names='abc')
+    extractor, _ = make_extractor()
+    for _ in range(2):  # computed, and read
+        found = cache.real_statistics(dataset, extractor, tmp_path, batch_size=16, warn=refuse)
+        np.testing.assert_array_equal(found.class_counts, [45, 0, 5])
 
 
 def test_other_images_or_features_have_other_files(tmp_path):
@@ -296,7 +319,7 @@ def test_features_that_are_not_finite(tmp_path):
 
 def test_identity_of_a_dataset():
     dataset = make_dataset(count=3)
-    found = cache.identify(dataset)
+    found = identity.identify(dataset)
     assert {key: found[key] for key in found if key != 'content'} == {
         'dataset': 'small',
         'split': 'train',
@@ -304,11 +327,11 @@ def test_identity_of_a_dataset():
         'image_size': SIZE,
         'channels': 1,
     }
-    assert found == cache.identify(make_dataset(count=3))
-    assert found['content'] != cache.identify(make_dataset(count=3, seed=1))['content']
+    assert found == identity.identify(make_dataset(count=3))
+    assert found['content'] != identity.identify(make_dataset(count=3, seed=1))['content']
     labelled = data.from_arrays(dataset.source.images, [0, 1, 0], name='small')
     relabelled = data.from_arrays(dataset.source.images, [0, 1, 1], name='small')
-    assert cache.identify(labelled) != cache.identify(relabelled)
+    assert identity.identify(labelled) != identity.identify(relabelled)
 
 
 def test_digest_tells_types_and_shapes_apart():

@@ -6,6 +6,7 @@ import pytest
 
 from experiments.studies import runner
 from experiments.table1 import study
+from osgan_jax.data import identity
 from osgan_jax.engine import runs
 from osgan_jax.evaluation import evaluators
 from osgan_jax.gan import trainer
@@ -66,14 +67,35 @@ class Stage:
         return types.SimpleNamespace(fingerprint=self.fingerprint)
 
     def evaluator(
-        self, gan, dataset, extractor, *, metrics, num_samples, seed, warn, real_progress
+        self,
+        gan,
+        dataset,
+        extractor,
+        *,
+        metrics,
+        num_samples,
+        seed,
+        label_policy,
+        warn,
+        real_progress,
     ):
         def evaluate(name, check):
             check()
             self.evaluated.append(name)
             return {'classifier_fd': 2.0 if 'one_stage' in name else 3.0}
 
-        evaluate.about = {**ABOUT, 'fingerprint': self.fingerprint, 'num_samples': num_samples}
+        evaluate.about = {
+            **ABOUT,
+            'fingerprint': self.fingerprint,
+            'num_samples': num_samples,
+            'content': identity.identify(dataset)['content'],
+        }
+        evaluate.halves, evaluate.few = {}, None
+        evaluate.entry = lambda step, seconds, values: {
+            **{'step': step, 'seconds': seconds},
+            **values,
+            **evaluate.about,
+        }
         return evaluate
 
     def run(self, workdir, cells=CELLS, metrics=('fid',), **fields):
