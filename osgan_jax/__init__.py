@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         shared_forward_grads,
         split_cotangent,
     )
+    from osgan_jax.core.regularizers import Penalties
 
 __version__ = '0.1.0'
 
@@ -26,6 +27,7 @@ __all__ = [
     'AdversarialLoss',
     'Grads',
     'Info',
+    'Penalties',
     'check_samplewise',
     'losses',
     'one_stage_grads',
@@ -41,7 +43,7 @@ def __getattr__(name: str) -> Any:
     elif name == 'losses':
         value = importlib.import_module('osgan_jax.core.losses')
     elif name in __all__:
-        home = 'losses' if name == 'AdversarialLoss' else 'one_stage'
+        home = {'AdversarialLoss': 'losses', 'Penalties': 'regularizers'}.get(name, 'one_stage')
         value = getattr(importlib.import_module(f'osgan_jax.core.{home}'), name)
     else:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -6,6 +6,9 @@ S7 of Shen et al., "Training Generative Adversarial Networks in One Stage", CVPR
 backward pass with D's cotangents therefore gives G's gradient too, up to one factor a sample,
 gamma_i = (dL_G/ds_i) / (dL_D/ds_i), applied where the gradient leaves D.
 
+Penalties on D's gradients at its images (R1, R2, WGAN-GP's) are carried by the same pass, see
+`osgan_jax.core.judging`.
+
 This module depends on jax alone: models of any library fit.
 """
 
@@ -15,12 +18,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from osgan_jax.core import losses
+from osgan_jax.core import judging, losses
+from osgan_jax.core.regularizers import Penalties
 
 Array = jax.Array
 PyTree = Any
 Generate = Callable[[PyTree], tuple[Array, Any]]
-Discriminate = Callable[[PyTree, Array], tuple[tuple[Array, Array], Any]]
+Discriminate = Callable[..., tuple[tuple[Array, Array], Any]]
 Auxiliary = Callable[[Array], Array]
 
 # The smallest |carrier| / |c_g|. A power of two, so that scaling by it and back is exact; far below
@@ -39,7 +43,7 @@ class Info(NamedTuple):
     """Results of a pass besides the gradients.
 
     Attributes:
-      loss_d: L_D, a float32 scalar.
+      loss_d: L_D without penalties, a float32 scalar.
       loss_g: L_G, the auxiliary term included, a float32 scalar.
       gamma: `[N]`, c_g / carrier for each fake sample; None from `shared_forward_grads` when D has
         several logits a sample, where no such number exists.
@@ -49,6 +53,8 @@ class Info(NamedTuple):
       aux_generator: the `aux` of `generate`.
       aux_discriminator: the `aux` of `discriminate`.
       loss_state: the loss's state after this step.
+      penalties: D's penalties by name (r1, r2, gradient_penalty), times their weights, float32
+        scalars; empty without any. D's gradients are those of L_D plus their sum.
     """
 
     loss_d: Array
@@ -60,6 +66,7 @@ class Info(NamedTuple):
     aux_generator: Any
     aux_discriminator: Any
     loss_state: Any
+    penalties: dict[str, Array]
 
 
 def split_cotangent(
@@ -109,6 +116,9 @@ def one_stage_grads(
     loss_state: Any = None,
     *,
     auxiliary: Auxiliary | None = None,
+    penalties: Penalties | None = None,
+    real: Array | None = None,
+    mixture: Array | None = None,
 ) -> tuple[Grads, Info]:
     """Both networks' gradients from one forward and one backward pass through D (Algorithm 1).
 
@@ -116,7 +126,13 @@ def one_stage_grads(
     With a symmetric loss gamma is -1 for every sample, and D may be any that keeps real and fake
     samples apart.
 
-    Outside jit, with an asymmetric loss, D is checked by two more pullbacks (see
+    With penalties the pass also goes once through D's gradients at its images, and D's gradient is
+    that of L_D plus the penalties, through both. R2 needs J = ds/dx at the fake images, and c_g * J
+    is G's gradient: it takes no ratio and no pass of its own, and D must treat samples one by one
+    whatever the loss. R1 and WGAN-GP's penalty do not depend on the fake images, so that G's
+    gradient is gamma times what reaches them, as without penalties.
+
+    Outside jit, with an asymmetric loss or R2, D is checked by two more pullbacks (see
     `check_samplewise`). Inside jit there are no values to check: call `check_samplewise` once
     beforehand, as the trainer here does.
 
@@ -125,24 +141,42 @@ def one_stage_grads(
       generate: `params_g -> (fake, aux)` with `fake` of shape `[N, ...]`. A pure function, closed
         over z, labels, batch statistics, keys.
       discriminate: `(params_d, fake) -> ((s_real, s_fake), aux)`, logits of shape `[N]` (or
-        `[N, 1]`). A pure function, closed over the real batch.
+        `[N, 1]`). A pure function, closed over the real batch; where that is given as `real`, D is
+        differentiated there, and takes it as a third argument: `(params_d, fake, real)`.
       params_g: G's parameters.
       params_d: D's parameters.
       loss_state: the loss's state, for losses that have one.
       auxiliary: `fake -> scalar`, added to L_G; its gradient at `fake` joins gamma * d_fake.
+      penalties: weights of D's penalties at this step; None for none. A lazy penalty of every k-th
+        step is passed there alone, with k times the weight.
+      real: the real batch `[N, ...]`, for `r1` and `gradient_penalty`.
+      mixture: share of the real image in each mixture `[N]`, drawn uniformly from [0, 1], for
+        `gradient_penalty`. The mixtures are judged in the place of the real batch, apart from it:
+        where `discriminate` applies D to real and fake batch separately, the compiler drops the
+        fake half of that.
 
     Returns:
       `(Grads, Info)`.
 
     Raises:
-      ValueError: for an asymmetric loss with a D that gives several logits a sample or (outside
-        jit) mixes samples: `shared_forward_grads` is exact there.
+      ValueError: for an asymmetric loss, or R2, with a D that gives several logits a sample or
+        (outside jit) mixes samples: `shared_forward_grads` is exact there; for penalties without
+        `real` or `mixture` where they need them.
     """
+    one_a_sample = not loss.symmetric or bool(penalties and penalties.r2)
     fake, pull_g, aux_g = jax.vjp(generate, params_g, has_aux=True)
-    (s_real, s_fake), pull_d, aux_d = jax.vjp(discriminate, params_d, fake, has_aux=True)
-    _check_logits(loss, s_real, s_fake, fake)
-    if not loss.symmetric and not isinstance(s_fake, jax.core.Tracer):
-        _check_reach(*_reach(pull_d, s_real, s_fake))
+
+    def generator_cotangent(s_real, s_fake):
+        _check_one_logit(s_fake, fake)
+        return _generator_cotangent(loss, s_real, s_fake, loss_state)
+
+    judge = judging.judging(
+        discriminate, penalties, real, mixture, generator_cotangent, samplewise=True
+    )
+    (s_real, s_fake, _), pull_d, judged = jax.vjp(judge, params_d, fake, has_aux=True)
+    _check_logits(one_a_sample, s_real, s_fake, fake)
+    if one_a_sample and not isinstance(s_fake, jax.core.Tracer):
+        _check_reach(*_reach(lambda logits: pull_d((*logits, jnp.zeros(()))), s_real, s_fake))
 
     cotangents = _cotangents(loss, s_real, s_fake, loss_state)
     if loss.symmetric:
@@ -151,13 +185,19 @@ def one_stage_grads(
     else:
         carrier, gamma = split_cotangent(cotangents.c_d, cotangents.c_g, dtype=s_fake.dtype)
         gamma = gamma.reshape(fake.shape[0])
-    grad_d, d_fake = pull_d((cotangents.r.astype(s_real.dtype), carrier.astype(s_fake.dtype)))
-    scale = gamma.reshape((-1,) + (1,) * (fake.ndim - 1))
-    d_fake, loss_g = _add_auxiliary(
-        scale * d_fake.astype(jnp.float32), cotangents.loss_g, auxiliary, fake
+    if judged.d_fake is not None:
+        carrier = cotangents.c_d  # G needs nothing of it
+    grad_d, d_fake = pull_d(
+        (cotangents.r.astype(s_real.dtype), carrier.astype(s_fake.dtype), jnp.ones(()))
     )
+    if judged.d_fake is None:
+        scale = gamma.reshape((-1,) + (1,) * (fake.ndim - 1))
+        d_fake = scale * d_fake.astype(jnp.float32)
+    else:
+        d_fake = judged.d_fake
+    d_fake, loss_g = _add_auxiliary(d_fake, cotangents.loss_g, auxiliary, fake)
     (grad_g,) = pull_g(d_fake)
-    info = _info(loss, cotangents, loss_g, gamma, s_real, s_fake, fake, aux_g, aux_d, loss_state)
+    info = _info(loss, cotangents, loss_g, gamma, s_real, s_fake, fake, aux_g, judged, loss_state)
     return Grads(grad_g, grad_d), info
 
 
@@ -170,31 +210,46 @@ def shared_forward_grads(
     loss_state: Any = None,
     *,
     auxiliary: Auxiliary | None = None,
+    penalties: Penalties | None = None,
+    real: Array | None = None,
+    mixture: Array | None = None,
 ) -> tuple[Grads, Info]:
     """Both networks' gradients from one forward pass and two pullbacks; exact for any D.
 
     The second pullback takes G's cotangent, and only its input gradient is used. Where
     `discriminate` applies D to the real and the fake batch separately, the compiler drops the real
-    half of it.
+    half of it. Penalties are those of `one_stage_grads`; real and fake images have pullbacks of
+    their own, also where samples see each other: J is then the gradient of the sum of their batch's
+    logits.
 
     Args, returns: as `one_stage_grads`, with logits of any shape `[N, ...]`.
 
     Raises:
-      ValueError: if the logits do not lead with the batch.
+      ValueError: if the logits do not lead with the batch; for penalties without `real` or
+        `mixture` where they need them.
     """
     fake, pull_g, aux_g = jax.vjp(generate, params_g, has_aux=True)
-    (s_real, s_fake), pull_d, aux_d = jax.vjp(discriminate, params_d, fake, has_aux=True)
+
+    def generator_cotangent(s_real, s_fake):
+        return _generator_cotangent(loss, s_real, s_fake, loss_state)
+
+    judge = judging.judging(discriminate, penalties, real, mixture, generator_cotangent)
+    (s_real, s_fake, _), pull_d, judged = jax.vjp(judge, params_d, fake, has_aux=True)
     _check_batch_axis(s_fake, fake)
 
     cotangents = _cotangents(loss, s_real, s_fake, loss_state)
-    grad_d, _ = pull_d((cotangents.r.astype(s_real.dtype), cotangents.c_d.astype(s_fake.dtype)))
-    _, d_fake = pull_d((jnp.zeros_like(s_real), cotangents.c_g.astype(s_fake.dtype)))
+    r, c_d = cotangents.r.astype(s_real.dtype), cotangents.c_d.astype(s_fake.dtype)
+    grad_d, _ = pull_d((r, c_d, jnp.ones(())))
+    d_fake = judged.d_fake
+    if d_fake is None:
+        c_g = cotangents.c_g.astype(s_fake.dtype)
+        _, d_fake = pull_d((jnp.zeros_like(s_real), c_g, jnp.zeros(())))
     d_fake, loss_g = _add_auxiliary(d_fake, cotangents.loss_g, auxiliary, fake)
     (grad_g,) = pull_g(d_fake)
     gamma = None
     if s_fake.size == fake.shape[0]:
         gamma = split_cotangent(cotangents.c_d, cotangents.c_g)[1].reshape(fake.shape[0])
-    info = _info(loss, cotangents, loss_g, gamma, s_real, s_fake, fake, aux_g, aux_d, loss_state)
+    info = _info(loss, cotangents, loss_g, gamma, s_real, s_fake, fake, aux_g, judged, loss_state)
     return Grads(grad_g, grad_d), info
 
 
@@ -247,6 +302,11 @@ def _cotangents(loss, s_real, s_fake, loss_state) -> _Cotangents:
     return _Cotangents(loss_d, loss_g, r, c_d, c_g)
 
 
+def _generator_cotangent(loss, s_real, s_fake, loss_state) -> Array:
+    s_real, s_fake = s_real.astype(jnp.float32), s_fake.astype(jnp.float32)
+    return jax.grad(loss.generator, argnums=1)(s_real, s_fake, loss_state)
+
+
 def _add_auxiliary(d_fake, loss_g, auxiliary, fake):
     if auxiliary is not None:
         value, gradient = jax.value_and_grad(auxiliary)(fake)
@@ -254,7 +314,7 @@ def _add_auxiliary(d_fake, loss_g, auxiliary, fake):
     return d_fake.astype(fake.dtype), loss_g
 
 
-def _info(loss, cotangents, loss_g, gamma, s_real, s_fake, fake, aux_g, aux_d, loss_state) -> Info:
+def _info(loss, cotangents, loss_g, gamma, s_real, s_fake, fake, aux_g, judged, loss_state) -> Info:
     s_real, s_fake = s_real.astype(jnp.float32), s_fake.astype(jnp.float32)
     return Info(
         loss_d=cotangents.loss_d,
@@ -264,8 +324,9 @@ def _info(loss, cotangents, loss_g, gamma, s_real, s_fake, fake, aux_g, aux_d, l
         s_fake=s_fake,
         fake=fake,
         aux_generator=aux_g,
-        aux_discriminator=aux_d,
+        aux_discriminator=judged.aux,
         loss_state=loss.update(loss_state, s_real, s_fake),
+        penalties=judged.penalties,
     )
 
 
@@ -288,11 +349,11 @@ def _check_one_logit(s_fake, fake) -> None:
         )
 
 
-def _check_logits(loss, s_real, s_fake, fake) -> None:
-    if loss.symmetric:
-        _check_batch_axis(s_fake, fake)
-    else:
+def _check_logits(one_a_sample, s_real, s_fake, fake) -> None:
+    if one_a_sample:
         _check_one_logit(s_fake, fake)
+    else:
+        _check_batch_axis(s_fake, fake)
     if s_real.shape[1:] != s_fake.shape[1:]:
         raise ValueError(
             f'expected real and fake logits of one kind, got {s_real.shape} and {s_fake.shape}'
@@ -328,5 +389,6 @@ def _check_reach(own: Array, from_real: Array) -> None:
             f'of a fake sample depends on {worst} (gradient {mixed[worst]:.2g} of its own): '
             'some layer mixes the batch, such as BatchNorm or minibatch standard deviation, so no '
             'per-sample ratio gamma exists. Use shared_forward, which is exact for any '
-            'discriminator, a group, instance, layer or spectral norm, or a symmetric loss.'
+            'discriminator, a group, instance, layer or spectral norm, or a symmetric loss '
+            '(without R2 at every step).'
         )

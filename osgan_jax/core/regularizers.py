@@ -5,7 +5,8 @@ al. 2017, https://arxiv.org/abs/1704.00028), path length (Karras et al. 2020,
 https://arxiv.org/abs/1912.04958, section 3.2) and BigGAN's orthogonal regularisation (Brock et al.
 2019, https://arxiv.org/abs/1809.11096, Eq. 3).
 
-The first four differentiate a gradient and are expensive. Lazy regularisation takes them at every
+The first four differentiate a gradient and are expensive. `osgan_jax.core.judging` has the first
+three from the pass of the loss. Lazy regularisation takes them at every
 k-th step with k times the weight (Karras et al. 2020, section 3.1).
 """
 
@@ -18,7 +19,6 @@ import jax.numpy as jnp
 
 Array = jax.Array
 PyTree = Any
-Discriminate = Callable[[Array], Array]
 
 PATH_DECAY = 0.01
 # Path lengths are computed of every second sample of a batch, a smaller batch as StyleGAN2's.
@@ -27,30 +27,47 @@ PATH_SHRINK = 2
 
 @dataclasses.dataclass(frozen=True)
 class Penalties:
-    """Weights of the penalties, 0 for none, and the steps between them.
+    """Weights of the penalties on D's gradients J = ds/dx at its images, 0 for none.
+
+    They join L_D as means over samples: R1 and R2 keep D flat at the data and at G's images,
+    WGAN-GP's keeps its slope at 1 between the two.
 
     Attributes:
-      r1: gamma of R1.
-      r2: gamma of R2.
-      gradient_penalty: weight of WGAN-GP's.
-      penalty_every: steps between penalties of D, which are the three above.
-      path_length: weight of the path length penalty.
-      path_length_every: steps between path length penalties.
-      orthogonal: weight of orthogonal regularisation of G, which is at every step.
+      r1: gamma of R1, `gamma / 2 * |J|^2` at real images.
+      r2: gamma of R2, the same at fake images.
+      gradient_penalty: weight of WGAN-GP's `(|J| - 1)^2` at mixtures of a real and a fake image;
+        the authors' is 10.
     """
 
     r1: float = 0.0
     r2: float = 0.0
     gradient_penalty: float = 0.0
-    penalty_every: int = 1
-    path_length: float = 0.0
-    path_length_every: int = 1
-    orthogonal: float = 0.0
 
     @property
     def of_discriminator(self) -> bool:
         """Whether D has penalties."""
         return bool(self.r1 or self.r2 or self.gradient_penalty)
+
+    def of_device(self, count: int) -> 'Penalties':
+        """D's weights on one of `count` devices, whose penalties of own samples are summed."""
+        return Penalties(self.r1 / count, self.r2 / count, self.gradient_penalty / count)
+
+
+@dataclasses.dataclass(frozen=True)
+class AllPenalties(Penalties):
+    """Weights of D's and G's penalties, and the steps between them.
+
+    Attributes:
+      penalty_every: steps between penalties of D.
+      path_length: weight of the path length penalty.
+      path_length_every: steps between path length penalties.
+      orthogonal: weight of orthogonal regularisation of G, which is at every step.
+    """
+
+    penalty_every: int = 1
+    path_length: float = 0.0
+    path_length_every: int = 1
+    orthogonal: float = 0.0
 
     @property
     def is_lazy(self) -> bool:
@@ -65,7 +82,7 @@ class Penalties:
 
     @property
     def discriminator_every(self) -> int:
-        """Steps between optimiser steps for D's penalties, 0 without any."""
+        """Steps between D's penalties, 0 without any."""
         return self.penalty_every if self.of_discriminator else 0
 
     @property
@@ -74,44 +91,59 @@ class Penalties:
         return self.path_length_every if self.path_length else 0
 
 
-def squared_gradient(discriminate: Discriminate, images: Array) -> Array:
-    """`|d s_n / d images_n|^2` of each sample, s being its logit.
+def squared_norm(gradient: Array) -> Array:
+    """`|J_n|^2` of each sample's gradient.
 
     Args:
-      discriminate: `images [n, H, W, C] -> logits [n]`, sample by sample.
-      images: `[n, H, W, C]`.
-
-    Returns:
-      `[n]` float32. Where samples see each other, the gradient is that of the sum of all logits.
-    """
-    gradient = jax.grad(lambda x: jnp.sum(discriminate(x)))(images)
-    return jnp.sum(jnp.square(gradient.astype(jnp.float32)), axis=(1, 2, 3))
-
-
-def r1(discriminate: Discriminate, images: Array, gamma: float) -> Array:
-    """R1, `gamma / 2 * squared_gradient`, `[n]`; R2 where the images are fake."""
-    return gamma / 2 * squared_gradient(discriminate, images)
-
-
-def gradient_penalty(
-    discriminate: Discriminate, real: Array, fake: Array, mixture: Array, weight: float
-) -> Array:
-    """WGAN-GP's penalty of each sample: the gradient's norm between real and fake images minus 1.
-
-    Args:
-      discriminate: `images -> logits [n]`.
-      real: real images `[n, H, W, C]`.
-      fake: fake images `[n, H, W, C]`.
-      mixture: share of the real image `[n]`, in [0, 1].
-      weight: weight of the penalty; the authors' is 10.
+      gradient: `[n, ...]`, n samples' gradients of their logits at their images.
 
     Returns:
       `[n]` float32.
     """
-    share = mixture.reshape(-1, 1, 1, 1)
-    square = squared_gradient(discriminate, share * real + (1 - share) * fake)
+    square = jnp.square(gradient.astype(jnp.float32))
+    return jnp.sum(square, axis=tuple(range(1, square.ndim)))
+
+
+def r1(gradient: Array, gamma: float) -> Array:
+    """R1 of each sample, `gamma / 2 * |J_n|^2`; R2 where the images are fake.
+
+    Args:
+      gradient: D's gradients at the images, `[n, ...]`.
+      gamma: weight.
+
+    Returns:
+      `[n]` float32.
+    """
+    return gamma / 2 * squared_norm(gradient)
+
+
+def mix(real: Array, fake: Array, mixture: Array) -> Array:
+    """The images at which WGAN-GP's penalty is taken: `mixture * real + (1 - mixture) * fake`.
+
+    Args:
+      real: real images `[n, ...]`.
+      fake: fake images `[n, ...]`.
+      mixture: share of the real image `[n]`, uniform in [0, 1].
+
+    Returns:
+      `[n, ...]`.
+    """
+    share = mixture.reshape((-1,) + (1,) * (real.ndim - 1))
+    return share * real + (1 - share) * fake
+
+
+def gradient_penalty(gradient: Array, weight: float) -> Array:
+    """WGAN-GP's penalty of each sample, `weight * (|J_n| - 1)^2`.
+
+    Args:
+      gradient: D's gradients at mixtures of real and fake images, `[n, ...]`.
+      weight: weight of the penalty.
+
+    Returns:
+      `[n]` float32.
+    """
     # The root has no derivative at 0.
-    norm = jnp.sqrt(jnp.maximum(square, 1e-12))
+    norm = jnp.sqrt(jnp.maximum(squared_norm(gradient), 1e-12))
     return weight * jnp.square(norm - 1)
 
 

@@ -1,7 +1,8 @@
 """A step that updates D first and G against the new D: two_stage.
 
 It is the usual alternation at its cheapest, so that a speedup measured against it is an honest one:
-no gradient reaches G while D is updated, and D's weights have none while G is.
+no gradient reaches G while D is updated, D's weights have none while G is, and D's penalties share
+the passes of its loss.
 """
 
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import jax
 import optax
 
+from osgan_jax.core import judging
+from osgan_jax.gan import penalties
 from osgan_jax.gan.model import TrainState
 from osgan_jax.gan.optimisers import update_discriminator, update_generator
 from osgan_jax.gan.step_context import (
@@ -56,16 +59,27 @@ def _step_discriminator(
     def differentiate_part(stats_d: PyTree, inputs: Inputs) -> PartResult:
         fake, _ = context.apply_generator(state.params_g, state.stats_g, inputs, key)
 
-        def loss_d(params_d):
-            logits, stats = context.discriminate(params_d, stats_d, inputs, fake)
-            return context.loss.discriminator(*logits, state.loss_state), (logits, stats)
+        def discriminate(params_d, *images):
+            return context.discriminate(params_d, stats_d, inputs, *images)
 
-        (loss, (logits, stats)), grads = jax.value_and_grad(loss_d, has_aux=True)(state.params_d)
+        judge = judging.judging(discriminate, **penalties.of_every_step(context, state, inputs))
+
+        def penalised(params_d):
+            (*logits, penalty), judged = judge(params_d, fake)
+            loss = context.loss.discriminator(*logits, state.loss_state)
+            return loss + penalty, (loss, logits, judged)
+
+        gradient = jax.grad(penalised, has_aux=True)
+        grads, (loss, logits, judged) = gradient(state.params_d)
         given = TermInputs(stats_d, inputs, key, fake)
         term = differentiate(terms.discriminator, context, state, state.params_d, given)
-        return PartResult(stats, Objective(loss, grads, term), logits)
+        objective = Objective(loss, grads, term, judged.penalties)
+        return PartResult(judged.aux, objective, (logits, fake))
 
-    stats_d, objective, logits = context.accumulate(differentiate_part, state.stats_d, inputs)
+    stats_d, objective, samples = context.accumulate(differentiate_part, state.stats_d, inputs)
+    logits, fake = samples
+    inputs = inputs._replace(fake=fake)
+    state = penalties.record(context, state, objective.penalties)
     state, objective = terms.add(context, state, objective)
     state = update_discriminator(context, state, objective.grads, stats_d, inputs)
     return state, objective.loss, logits

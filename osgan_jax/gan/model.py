@@ -12,7 +12,7 @@ from flax import linen as nn
 
 from osgan_jax import networks
 from osgan_jax.core import diffaugment, losses
-from osgan_jax.core.regularizers import Penalties
+from osgan_jax.core.regularizers import AllPenalties
 from osgan_jax.gan.config import TrainConfig, parse_multiplier
 from osgan_jax.io import checked_npz
 
@@ -53,7 +53,7 @@ class GAN:
     weight_clip: float = 0.0
     ema_decay: float = 0.0
     ema_start: int = 0
-    penalties: Penalties = dataclasses.field(default_factory=Penalties)
+    penalties: AllPenalties = dataclasses.field(default_factory=AllPenalties)
     augment: tuple[str, ...] = ()
 
 
@@ -120,7 +120,7 @@ def build(config: TrainConfig, *, num_classes: int, steps_per_epoch: int, axis_n
     )
     pair = networks.build(config.network, options)
     diffaugment.check(config.augment)
-    penalties = Penalties(**_common_fields(config, Penalties))
+    penalties = AllPenalties(**_common_fields(config, AllPenalties))
     return GAN(
         network=networks.get(config.network),
         generator=pair.generator,

@@ -2,7 +2,8 @@
 
 A penalty of every k-th step, k above 1, is an optimiser step of its own with k times the weight
 (Karras et al. 2020, https://arxiv.org/abs/1912.04958, appendix B); `osgan_jax.gan.model` slows the
-optimisers down accordingly. With k = 1 its gradient joins the objective's.
+optimisers down accordingly. With k = 1 D's are in the gradients of its objective already, and G's
+join them here.
 """
 
 from collections.abc import Callable
@@ -36,9 +37,11 @@ def update_discriminator(
     Args:
       context: networks and devices.
       state: state before the update.
-      grads: gradients of L_D; their sum over devices is the whole batch's.
+      grads: gradients of L_D, with the penalties of every step; their sum over devices is the
+        whole batch's.
       stats: D's new statistics.
-      inputs: inputs of the pass that gave the gradients; penalties differentiate there.
+      inputs: inputs of the pass that gave the gradients, and its fake images; lazy penalties
+        differentiate there.
 
     Returns:
       The state with a new D.
@@ -54,9 +57,6 @@ def update_discriminator(
 
     every = gan.penalties.discriminator_every
     grads = context.collectives.sum(grads)
-    if every == 1:
-        state, of_penalties = penalties.discriminator_gradients(context, state, inputs)
-        grads = optax.tree.add(grads, of_penalties)
     state = descend(state, grads).replace(stats_d=stats)
     state = _every_kth_step(every, descend_penalties, state)
     if gan.weight_clip:

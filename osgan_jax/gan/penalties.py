@@ -1,6 +1,6 @@
-"""Gradients of D's and G's penalties, over the parts of a batch and the devices."""
+"""D's penalties of every step, and gradients of lazy ones and of G's, over parts and devices."""
 
-import functools
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from osgan_jax.core import diffaugment, regularizers
+from osgan_jax.core import judging, regularizers
 from osgan_jax.gan.model import TrainState
 from osgan_jax.gan.step_context import (
     STAGE_PENALTY_D,
@@ -22,52 +22,62 @@ Array = jax.Array
 PyTree = Any
 
 
+def of_every_step(context: StepContext, state: TrainState, inputs: Inputs) -> dict[str, Any]:
+    """D's penalties that each pass of its loss carries, as arguments of `judging`; {} for none."""
+    if context.gan.penalties.discriminator_every != 1:
+        return {}
+    return _of_discriminator(context, state, inputs)
+
+
+def _of_discriminator(context: StepContext, state: TrainState, inputs: Inputs) -> dict[str, Any]:
+    """This device's share of D's penalties, and what they are taken at."""
+    weights = context.gan.penalties
+    mixture = None
+    if weights.gradient_penalty:
+        # Drawn for all devices on each, as everything at random.
+        rows = inputs.row.shape[0] * context.collectives.size
+        key = jax.random.fold_in(context.key(state, STAGE_PENALTY_D), inputs.row[0])
+        mixture = context.collectives.own_part(jax.random.uniform(key, (rows,)))
+    share = weights.of_device(context.collectives.size)
+    return {'penalties': share, 'real': inputs.real, 'mixture': mixture}
+
+
+def record(context: StepContext, state: TrainState, values: dict[str, Array] | None) -> TrainState:
+    """The state with D's penalties, the sum of the devices' shares by name, as `penalty_d`."""
+    if not values:
+        return state
+    value = context.collectives.sum(sum(values.values()))
+    return state.replace(penalties={**state.penalties, 'penalty_d': value})
+
+
 def discriminator_gradients(
     context: StepContext, state: TrainState, inputs: Inputs
 ) -> tuple[TrainState, PyTree]:
-    """Gradients of R1, R2 and WGAN-GP's penalty, times `penalty_every`.
+    """Gradients of D's lazy penalties, times `penalty_every`, at the images of the step's pass.
 
     Returns:
       The state with the new `penalty_d`, and gradients like D's parameters, summed over devices.
     """
-    weights = context.gan.penalties
-    key = context.key(state, STAGE_PENALTY_D)
+    # Apart: half of a batch of both would be judged for R1 or R2 alone in vain.
+    context = dataclasses.replace(context, concatenate=False)
 
     def differentiate(unused: PyTree, inputs: Inputs) -> PartResult:
-        fake = None
-        if weights.r2 or weights.gradient_penalty:
-            fake, _ = context.apply_generator(state.params_g, state.stats_g, inputs, key)
+        def discriminate(params_d, *images):
+            return context.discriminate(params_d, state.stats_d, inputs, *images)
+
+        judge = judging.judging(discriminate, **_of_discriminator(context, state, inputs))
 
         def penalty(params_d):
-            def discriminate(draws: diffaugment.Draws, images: Array) -> Array:
-                images = context.augment(draws, images)
-                logits, _ = context.apply_discriminator(
-                    params_d, state.stats_d, images, inputs.labels
-                )
-                return logits
+            (_, _, penalty), judged = judge(params_d, inputs.fake)
+            return penalty, judged.penalties
 
-            discriminate_real = functools.partial(discriminate, inputs.augment_real)
-            discriminate_fake = functools.partial(discriminate, inputs.augment_fake)
-            values = jnp.zeros(inputs.row.shape)
-            if weights.r1:
-                values += regularizers.r1(discriminate_real, inputs.real, weights.r1)
-            if weights.r2:
-                values += regularizers.r1(discriminate_fake, fake, weights.r2)
-            if weights.gradient_penalty:
-                rows = inputs.row.shape[0] * context.collectives.size
-                mixture_key = jax.random.fold_in(key, inputs.row[0])
-                mixture = context.collectives.own_part(jax.random.uniform(mixture_key, (rows,)))
-                values += regularizers.gradient_penalty(
-                    discriminate_real, inputs.real, fake, mixture, weights.gradient_penalty
-                )
-            return context.mean_share(values)
+        grads, values = jax.grad(penalty, has_aux=True)(state.params_d)
+        return PartResult(unused, (grads, values), ())
 
-        return PartResult(unused, jax.value_and_grad(penalty)(state.params_d), ())
-
-    means = context.accumulate(differentiate, (), inputs).means
-    value, grads = context.collectives.sum(means)
-    state = state.replace(penalties={**state.penalties, 'penalty_d': value})
-    return state, optax.tree.scale(weights.penalty_every, grads)
+    grads, values = context.accumulate(differentiate, (), inputs).means
+    grads = context.collectives.sum(grads)
+    state = record(context, state, values)
+    return state, optax.tree.scale(context.gan.penalties.penalty_every, grads)
 
 
 def generator_gradients(

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from osgan_jax.core import one_stage
+from osgan_jax.gan import penalties
 from osgan_jax.gan.model import TrainState
 from osgan_jax.gan.optimisers import update_discriminator, update_generator
 from osgan_jax.gan.step_context import STAGE_D, Batch, Inputs, Metrics, PartResult, StepContext
@@ -24,11 +25,12 @@ class _Both(NamedTuple):
 
 
 class _Samples(NamedTuple):
-    """Logits and gamma of each sample, `[n]`."""
+    """Logits and gamma of each sample, `[n]`, and the fake images `[n, H, W, C]`."""
 
     s_real: Array
     s_fake: Array
     gamma: Array | None
+    fake: Array
 
 
 def step(
@@ -54,8 +56,8 @@ def step(
         def generate(params_g):
             return context.apply_generator(params_g, stats.g, inputs, key)
 
-        def discriminate(params_d, fake):
-            return context.discriminate(params_d, stats.d, inputs, fake)
+        def discriminate(params_d, *images):
+            return context.discriminate(params_d, stats.d, inputs, *images)
 
         grads, info = differentiate_both(
             context.loss,
@@ -65,6 +67,7 @@ def step(
             state.params_d,
             state.loss_state,
             auxiliary=terms.auxiliary(context, inputs),
+            **penalties.of_every_step(context, state, inputs),
         )
         given_g = TermInputs(stats.g, inputs, key)
         given_d = TermInputs(stats.d, inputs, key, info.fake)
@@ -74,13 +77,15 @@ def step(
             stats=_Both(info.aux_generator, info.aux_discriminator),
             means=_Both(
                 Objective(info.loss_g, grads.generator, term_g),
-                Objective(info.loss_d, grads.discriminator, term_d),
+                Objective(info.loss_d, grads.discriminator, term_d, info.penalties),
             ),
-            samples=_Samples(info.s_real, info.s_fake, info.gamma),
+            samples=_Samples(info.s_real, info.s_fake, info.gamma, info.fake),
         )
 
     stats = _Both(state.stats_g, state.stats_d)
     stats, objectives, samples = context.accumulate(differentiate_part, stats, inputs)
+    inputs = inputs._replace(fake=samples.fake)
+    state = penalties.record(context, state, objectives.d.penalties)
     state, objective_d = terms.add(context, state, objectives.d)
     state, objective_g = terms.add(context, state, objectives.g)
     state = update_discriminator(context, state, objective_d.grads, stats.d, inputs)

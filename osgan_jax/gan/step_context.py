@@ -34,6 +34,7 @@ class Inputs(NamedTuple):
       augment_real: random numbers of the real images' augmentation, see
         `osgan_jax.core.diffaugment.draw`.
       augment_fake: those of the fake images' augmentation.
+      fake: the fake images of the step's pass `[n, H, W, C]`, for lazy penalties; None before it.
     """
 
     real: Array
@@ -42,6 +43,7 @@ class Inputs(NamedTuple):
     row: Array
     augment_real: diffaugment.Draws
     augment_fake: diffaugment.Draws
+    fake: Array | None = None
 
 
 class PartResult(NamedTuple):
@@ -136,16 +138,23 @@ class StepContext:
         """Images as D takes them; unchanged where the GAN has no augmentation."""
         return diffaugment.transform(draws, images, self.gan.augment)
 
-    def augment_both(self, inputs: Inputs, fake: Array) -> tuple[Array, Array]:
-        """Real and fake images as D takes them."""
-        real = self.augment(inputs.augment_real, inputs.real)
+    def augment_both(
+        self, inputs: Inputs, fake: Array, real: Array | None = None
+    ) -> tuple[Array, Array]:
+        """Real and fake images as D takes them; `real` in the place of the inputs', if given."""
+        real = self.augment(inputs.augment_real, inputs.real if real is None else real)
         return real, self.augment(inputs.augment_fake, fake)
 
     def discriminate(
-        self, params: PyTree, stats: PyTree, inputs: Inputs, fake: Array
+        self,
+        params: PyTree,
+        stats: PyTree,
+        inputs: Inputs,
+        fake: Array,
+        real: Array | None = None,
     ) -> tuple[tuple[Array, Array], PyTree]:
-        """Returns `((s_real, s_fake), D's new statistics)`."""
-        real, fake = self.augment_both(inputs, fake)
+        """Returns `((s_real, s_fake), D's new statistics)`; images as for `augment_both`."""
+        real, fake = self.augment_both(inputs, fake, real)
         labels = inputs.labels
         if self.concatenate:
             both = None if labels is None else jnp.concatenate([labels, labels])

@@ -46,11 +46,19 @@ class TermValue(NamedTuple):
 
 
 class Objective(NamedTuple):
-    """A network's objective, its gradients, and the term to be added to it."""
+    """A network's objective and its gradients.
+
+    Attributes:
+      loss: the objective without penalties and term.
+      grads: gradients of the objective with its penalties.
+      term: the term to be added to it.
+      penalties: this device's share of its penalties by name.
+    """
 
     loss: Array
     grads: PyTree
     term: TermValue | None = None
+    penalties: dict[str, Array] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

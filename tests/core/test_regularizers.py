@@ -25,31 +25,35 @@ def quadratic(weights):
     return lambda x: jnp.sum(weights * jnp.square(x), axis=(1, 2, 3)) / 2
 
 
-def test_squared_gradient_of_linear_and_quadratic_judges():
-    images, weights = draw(0, *SHAPE), draw(1, *SHAPE[1:])
-    found = jax.jit(lambda x: regularizers.squared_gradient(linear(weights), x))(images)
-    np.testing.assert_allclose(found, np.full(N, np.sum(weights**2)), rtol=1e-5)
-    found = regularizers.squared_gradient(quadratic(weights), images)
-    np.testing.assert_allclose(found, np.sum((weights * images) ** 2, (1, 2, 3)), rtol=1e-5)
+def gradient(judge, images):
+    return jax.grad(lambda x: jnp.sum(judge(x)))(images)
 
 
-def test_squared_gradient_is_float32_of_narrow_images():
-    images = jnp.asarray(draw(0, *SHAPE), jnp.bfloat16)
-    found = regularizers.squared_gradient(linear(jnp.float32(2.0)), images)
+@pytest.mark.parametrize('shape', [SHAPE, (N, 2)])
+def test_squared_norm_is_float32_of_each_sample(shape):
+    narrow = jnp.asarray(draw(0, *shape), jnp.bfloat16)
+    found = jax.jit(regularizers.squared_norm)(narrow)
     assert found.dtype == jnp.float32
-    np.testing.assert_allclose(found, 4 * np.prod(SHAPE[1:]))
+    expected = np.sum(np.asarray(narrow, np.float32).reshape(N, -1) ** 2, 1)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_r1_and_its_gradient_to_the_weights():
     images, weights = draw(0, *SHAPE), draw(1, *SHAPE[1:])
 
     def penalty(weights):
-        return jnp.mean(regularizers.r1(quadratic(weights), images, 10.0))
+        return jnp.mean(regularizers.r1(gradient(quadratic(weights), images), 10.0))
 
-    value, gradient = jax.jit(jax.value_and_grad(penalty))(weights)
+    value, of_weights = jax.jit(jax.value_and_grad(penalty))(weights)
     each = 5.0 * np.sum((weights * images) ** 2, (1, 2, 3))
     np.testing.assert_allclose(value, each.mean(), rtol=1e-5)
-    np.testing.assert_allclose(gradient, 10.0 * weights * (images**2).mean(0), rtol=1e-5)
+    np.testing.assert_allclose(of_weights, 10.0 * weights * (images**2).mean(0), rtol=1e-5)
+
+
+def between(judge, real, fake, mixture):
+    return regularizers.gradient_penalty(
+        gradient(judge, regularizers.mix(real, fake, mixture)), 10.0
+    )
 
 
 def test_gradient_penalty_is_taken_between_real_and_fake():
@@ -57,21 +61,21 @@ def test_gradient_penalty_is_taken_between_real_and_fake():
     mixture = np.linspace(0, 1, N, dtype=np.float32)
 
     def penalty(weights):
-        return regularizers.gradient_penalty(quadratic(weights), real, fake, mixture, 10.0)
+        return between(quadratic(weights), real, fake, mixture)
 
-    between = fake + mixture[:, None, None, None] * (real - fake)
-    norm = np.sqrt(np.sum((weights * between) ** 2, (1, 2, 3)))
+    mixed = fake + mixture[:, None, None, None] * (real - fake)
+    norm = np.sqrt(np.sum((weights * mixed) ** 2, (1, 2, 3)))
     np.testing.assert_allclose(jax.jit(penalty)(weights), 10 * (norm - 1) ** 2, rtol=1e-4)
-    gradient = jax.grad(lambda w: jnp.mean(penalty(w)))(weights)
+    of_weights = jax.grad(lambda w: jnp.mean(penalty(w)))(weights)
     factor = (20 * (norm - 1) / norm)[:, None, None, None]
-    np.testing.assert_allclose(gradient, np.mean(factor * weights * between**2, 0), rtol=1e-4)
+    np.testing.assert_allclose(of_weights, np.mean(factor * weights * mixed**2, 0), rtol=1e-4)
 
 
 def test_gradient_penalty_is_0_at_norm_1():
     weights = np.zeros(SHAPE[1:], np.float32)
     weights[1, 2, 0] = -1.0
     real, fake = draw(0, *SHAPE), draw(1, *SHAPE)
-    found = regularizers.gradient_penalty(linear(weights), real, fake, np.full(N, 0.3), 10.0)
+    found = between(linear(weights), real, fake, np.full(N, 0.3))
     np.testing.assert_allclose(found, np.zeros(N), atol=1e-10)
 
 
@@ -80,11 +84,11 @@ def test_gradient_penalty_is_finite_where_the_gradient_is_0(judge):
     def penalty(weights):
         mixture = jnp.full(N, 0.5)
         real = jnp.ones(SHAPE)
-        return jnp.mean(regularizers.gradient_penalty(judge(weights), real, real, mixture, 10.0))
+        return jnp.mean(between(judge(weights), real, real, mixture))
 
-    value, gradient = jax.jit(jax.value_and_grad(penalty))(jnp.zeros(SHAPE[1:]))
+    value, of_weights = jax.jit(jax.value_and_grad(penalty))(jnp.zeros(SHAPE[1:]))
     np.testing.assert_allclose(value, 10.0, rtol=1e-5)
-    assert np.isfinite(gradient).all()
+    assert np.isfinite(of_weights).all()
 
 
 def test_path_lengths_of_a_linear_map():
@@ -159,15 +163,20 @@ def test_orthogonal_is_0_for_orthogonal_filters_of_any_length():
 
 
 def test_which_penalties_there_are():
-    none = regularizers.Penalties(penalty_every=16, path_length_every=4, orthogonal=1e-4)
+    none = regularizers.AllPenalties(penalty_every=16, path_length_every=4, orthogonal=1e-4)
     assert (none.discriminator_every, none.generator_every, none.names) == (0, 0, ())
     for name in ('r1', 'r2', 'gradient_penalty'):
-        some = regularizers.Penalties(**{name: 1.0}, penalty_every=16)
+        some = regularizers.AllPenalties(**{name: 1.0}, penalty_every=16)
         assert (some.discriminator_every, some.generator_every) == (16, 0)
         assert some.names == ('penalty_d',)
-    both = regularizers.Penalties(r1=1.0, path_length=2.0, path_length_every=4)
+    both = regularizers.AllPenalties(r1=1.0, path_length=2.0, path_length_every=4)
     assert (both.discriminator_every, both.generator_every) == (1, 4)
     assert both.names == ('penalty_d', 'penalty_g', 'path_length')
+
+
+def test_devices_share_the_weights_of_the_discriminators_penalties():
+    whole = regularizers.AllPenalties(r1=1.0, r2=2.0, gradient_penalty=3.0, path_length=4.0)
+    assert whole.of_device(4) == regularizers.Penalties(0.25, 0.5, 0.75)
 
 
 def convolve(x, kernel):
@@ -194,9 +203,9 @@ def test_gradients_to_parameters_are_torchs_double_backward(penalty):
             return jnp.tanh(jnp.einsum('nlw,lwp->np', ws, paint)).reshape(SHAPE)
 
         if penalty == 'r1':
-            values = regularizers.r1(judge, real, 10.0)
+            values = regularizers.r1(gradient(judge, real), 10.0)
         elif penalty == 'gradient_penalty':
-            values = regularizers.gradient_penalty(judge, real, fake, mixture, 10.0)
+            values = between(judge, real, fake, mixture)
         else:
             w = jnp.tanh(z @ mapping)
             ws = jnp.stack([w, w], axis=1)
