@@ -28,9 +28,9 @@ class Models(NamedTuple):
     def generate(self, params):
         return self.generator(params, latents(self.dtype)), 'from G'
 
-    def discriminate(self, params, fake):
+    def discriminate(self, params, fake, real=None):
         # Apart rather than concatenated: no mixing of real and fake even where D mixes samples.
-        s_real = self.discriminator(params, real_batch(self.dtype))
+        s_real = self.discriminator(params, real_batch(self.dtype) if real is None else real)
         s_fake = self.discriminator(params, fake)
         stretch = lambda s: s * self.scale_as(s.dtype) + jnp.asarray(self.shift, s.dtype)  # noqa: E731
         return (stretch(s_real), stretch(s_fake)), 'from D'
