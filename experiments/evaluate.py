@@ -34,7 +34,7 @@ from osgan_jax.engine.config import MAX_SEED, REQUIRED, Config, field
 from osgan_jax.gan.config import TrainConfig
 
 # As in training: what features come from, and which labels images are given.
-_Features = cli.only(TrainConfig, ('inception_weights', 'convention', 'label_policy'))
+_Features = cli.only(TrainConfig, ('inception_weights', 'convention', 'classifier', 'label_policy'))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +100,7 @@ def main(asked: EvaluateConfig, features: Config) -> None:
     """Scores checkpoints."""
     from osgan_jax.compression.config import KINDS
     from osgan_jax.engine import checkpoints
-    from osgan_jax.evaluation import score_log
+    from osgan_jax.evaluation import score_log, score_plot
     from osgan_jax.gan import sampling
 
     workdir = pathlib.Path(asked.workdir)
@@ -134,7 +134,7 @@ def main(asked: EvaluateConfig, features: Config) -> None:
             entry = evaluator.entry(step, None if known is None else known['seconds'], values)
             score_log.write(workdir, entry)
             _print_scores(entry)
-    path = score_log.plot(workdir)
+    path = score_plot.draw(workdir)
     print(f'Written: {workdir / score_log.FILE} and {path}')
 
 
@@ -171,12 +171,13 @@ def _open_dataset(asked: EvaluateConfig, run, workdir: pathlib.Path):
 def _scores(asked: EvaluateConfig, features: Config, gan, dataset):
     """The evaluator of samples against the dataset."""
     from osgan_jax.engine import messages
-    from osgan_jax.evaluation import evaluators
+    from osgan_jax.evaluation import evaluators, protocols
 
     extractor = evaluators.extractor_for(
         dataset,
         inception_weights=features.inception_weights,
         convention=features.convention,
+        classifier=features.classifier,
         cache_dir=asked.cache_dir,
         progress=messages.Countdown('Training a classifier to score by, {} steps'),
     )
@@ -197,6 +198,9 @@ def _scores(asked: EvaluateConfig, features: Config, gan, dataset):
         real_progress=messages.Countdown('Reading {} real images'),
         progress=messages.Countdown('Drawing and scoring {} images'),
     )
+    print(protocols.describe(evaluator.about, evaluator.names))
+    if 'pr' in asked.metrics:
+        print(protocols.whose_neighbours(extractor.name))
     if evaluator.few:
         messages.warn(f'{evaluator.few}.')
     return evaluator

@@ -15,13 +15,15 @@ _GAP = 12  # pixels
 Curve = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def kind(evaluation: Mapping[str, Any]) -> tuple[Any, Any]:
-    """(fingerprint, num_samples): evaluations of another kind do not compare."""
-    return evaluation.get('fingerprint'), evaluation.get('num_samples')
+def kind(evaluation: Mapping[str, Any]) -> tuple[Any, ...]:
+    """(fingerprint, num_samples, ...): evaluations of another kind do not compare."""
+    evenly = evaluation.get('label_policy') == 'uniform'
+    names = ('fingerprint', 'num_samples', 'content')
+    return (*map(evaluation.get, names), evenly)
 
 
 def curve(
-    results: Sequence[Result], metric: str, axis: str, wanted: tuple[Any, Any]
+    results: Sequence[Result], metric: str, axis: str, wanted: tuple[Any, ...]
 ) -> Curve | None:
     """A metric along training, averaged over seeds.
 

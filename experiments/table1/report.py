@@ -15,11 +15,8 @@ _BASE = 'two_stage'  # what the other schemes are compared with, as in the paper
 
 def lower_is_better(score: str) -> bool:
     """Whether a score falls as images improve."""
-    return any(
-        metric.lower_is_better and score in metric.names(extractor)
-        for metric in map(registry.get, registry.names())
-        for extractor in ('inception', 'classifier')
-    )
+    metric = registry.of_score(score)
+    return metric is not None and metric.lower_is_better
 
 
 def metric_names(results: Iterable[Result]) -> list[str]:
@@ -65,13 +62,14 @@ def markdown(results: Sequence[Result], dataset: str, setting: str = '') -> str:
         row += [tables.extent(r.seconds for r in finished(group))]
         row += _printed(paper, method, scheme) if paper else []
         lines.append(tables.row(row))
+    lines += _real_row(results, names, len(head))
     return '\n'.join([*lines, *tables.failures(results)]) + '\n'
 
 
 def csv_text(results: Sequence[Result]) -> str:
     """The results as CSV, a line a cell."""
     names = list(dict.fromkeys(name for result in results for name in result.metrics))
-    about = ('extractor', 'convention', 'fingerprint', 'num_samples')
+    about = ('extractor', 'convention', 'fingerprint', 'num_samples', 'label_policy', 'content')
     return tables.csv_text(
         ['method', 'scheme', 'seed', 'status', 'step', 'seconds', *names, *about, 'reason'],
         [
@@ -97,12 +95,18 @@ def _notes(results: Sequence[Result], dataset: str, setting: str) -> list[str]:
         notes.append(
             f'Measured on {about["num_samples"]:,} samples of the last checkpoint against '
             f'{about["num_real"]:,} real images, with the extractor {about["extractor"]} '
-            f'({about["convention"]}; {about["fingerprint"][:12]}).'
+            f'({about["convention"]}; {about["fingerprint"][:12]}).{_labels(results)}'
         )
-    if about and about['extractor'] == 'classifier':
+    if about and about.get('halves'):
         notes.append(
-            f'The names that begin with `classifier_` belong to a classifier trained on {dataset} '
-            'itself: they compare these cells with each other, and are neither FID nor KID.'
+            'The last line is what one half of the real images scores against the other: no score '
+            'of a generator means more than its distance from that.'
+        )
+    if about and about['extractor'].endswith('classifier'):
+        notes.append(
+            f'The names that begin with `{about["extractor"]}_` belong to a classifier trained on '
+            f'{dataset} itself: they compare these cells with each other, and are neither FID nor '
+            'KID.'
         )
     if dataset in published.PAPER_TABLE1:
         notes.append(
@@ -110,6 +114,27 @@ def _notes(results: Sequence[Result], dataset: str, setting: str) -> list[str]:
             'five runs, 64 pixels, batch 128. Its two-stage runs had BatchNorm in D.'
         )
     return notes
+
+
+def _labels(results: Sequence[Result]) -> str:
+    """Which labels conditional generators were given, as the end of a paragraph."""
+    policies = {r.about['label_policy'] for r in results if r.about.get('label_policy')}
+    words = {'data': 'as often as the data have them', 'uniform': 'all as often'}
+    if not policies:
+        return ''
+    return f' Conditional generators draw labels {" or ".join(map(words.get, sorted(policies)))}.'
+
+
+def _real_row(results: Sequence[Result], names: Sequence[str], columns: int) -> list[str]:
+    """What one half of the real images scores against the other, where it was recorded."""
+    halves = next((r.about['halves'] for r in results if r.about.get('halves')), None)
+    if halves is None:
+        return []
+    found = [halves.get(name) for name in names]
+    values = ['-' if half is None else f'{half["value"]:.3f}' for half in found]
+    counts = {half['count'] for half in found if half is not None}
+    row = ['real images', f'halves of {tables.extent(counts)}', *values]
+    return [tables.row(row + ['-'] * (columns - len(row)))]
 
 
 def _over_seeds(group: Iterable[Result], metric: str) -> Spread | None:

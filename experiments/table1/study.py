@@ -10,7 +10,7 @@ from experiments.table1 import figures, report
 from osgan_jax import data, reporting
 from osgan_jax.data import identity
 from osgan_jax.engine import messages, runs
-from osgan_jax.evaluation import evaluators, score_log
+from osgan_jax.evaluation import evaluators, score_log, score_plot
 from osgan_jax.gan import methods, model, trainer
 from osgan_jax.gan.config import SCHEMES, TrainConfig
 
@@ -104,6 +104,7 @@ class Table1(runner.Study):
             ),
             warn=messages.warn,
             convention=self._shared.convention,
+            classifier=self._shared.classifier,
         )
         return {cell: run.config for cell, run in self._runs.items()}
 
@@ -142,7 +143,7 @@ class Table1(runner.Study):
         seconds = _seconds(directory, step)
         values = evaluator(result.state.sampling_variables(), progress.check)
         score_log.write(directory, evaluator.entry(step, seconds, values))
-        score_log.plot(directory)
+        score_plot.draw(directory)
         return records.finished_record(
             step,
             seconds,

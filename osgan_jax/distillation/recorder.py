@@ -12,7 +12,7 @@ from osgan_jax.distillation.classifiers import Accuracy
 from osgan_jax.distillation.learners import Learner, State
 from osgan_jax.engine.recorder import FileRecorder
 from osgan_jax.engine.runs import Run
-from osgan_jax.evaluation import score_log
+from osgan_jax.evaluation import score_log, score_plot
 from osgan_jax.gan import sampling
 
 # Between two printed accuracies; evaluations.jsonl has all of them.
@@ -87,7 +87,7 @@ class DistillRecorder(FileRecorder):
             'seed': self.run.config.seed,
         }
         score_log.write(self.workdir, entry)
-        score_log.plot(self.workdir)
+        score_plot.draw(self.workdir)
         self.tensorboard.scalars(step, {'accuracy': accuracy})
         line = f'step {step}: accuracy {accuracy:.4f} on {self._accuracy.count:,} test images'
         if time.monotonic() - self._printed >= _EVERY_SECONDS:

@@ -224,6 +224,7 @@ def extractor_for(
     *,
     inception_weights: str | os.PathLike[str] | None = None,
     convention: str = 'torch',
+    classifier: str = 'standard',
     cache_dir: str | os.PathLike[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
     warn: Callable[[str], None] | None = None,
@@ -235,6 +236,7 @@ def extractor_for(
       inception_weights: their file; 'fetch' downloads the published ones, once.
       convention: how the Inception network's images are resized and scaled, see
         `osgan_jax.evaluation.features.inception`.
+      classifier: the size of a trained one, of `osgan_jax.evaluation.features.CLASSIFIERS`.
       cache_dir: where a trained classifier or downloaded weights are kept; by default the user's.
       progress: called with steps done and in all while a classifier is trained.
       warn: called with a sentence about a cached file that could not be used.
@@ -249,8 +251,9 @@ def extractor_for(
         if str(inception_weights) == 'fetch':
             inception_weights = inception.fetch(cache_dir or paths.cache_dir())
         return inception.extractor(inception_weights, convention=convention)
-    from osgan_jax.evaluation.features import classifier
+    from osgan_jax.evaluation.features import classifier as classifiers
 
-    return classifier.extractor(
-        classifier.trained_for(dataset, cache_dir, progress=progress, warn=warn)
+    trained = classifiers.trained_for(
+        dataset, cache_dir, size=classifier, progress=progress, warn=warn
     )
+    return classifiers.extractor(trained)

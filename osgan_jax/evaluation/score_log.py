@@ -1,4 +1,4 @@
-"""The scores in a run's directory: evaluations.jsonl, a checkpoint a line, and a plot."""
+"""The scores in a run's directory: evaluations.jsonl, an evaluation of a checkpoint a line."""
 
 import json
 import os
@@ -6,21 +6,21 @@ import pathlib
 from typing import Any
 
 from osgan_jax.io import atomic
-from osgan_jax.reporting import figures
 
 FILE = 'evaluations.jsonl'
-PLOT = 'evaluations.png'
 
 # Fields of every line, beside one of the counts.
 _NEEDED = ('step', 'fingerprint', 'seed')
-_COUNTS = {'num_samples': 'samples', 'num_pairs': 'pairs'}
+COUNTS = {'num_samples': 'samples', 'num_pairs': 'pairs'}
 # Fields of path lengths, which have lines of their own.
 _PATH = ('space', 'sampling', 'epsilon', 'crop')
 # What is compared with, and by what.
 _REAL = ('dataset', 'split', 'content', 'num_real')
 _MEASURE = ('extractor', 'convention', 'distance', 'label_policy')
 # Two lines that agree in these (a missing field agrees with a missing one) are one evaluation.
-_KEY = (*_NEEDED, *_COUNTS, *_PATH, *_REAL, *_MEASURE)
+_KEY = (*_NEEDED, *COUNTS, *_PATH, *_REAL, *_MEASURE)
+FACTS = tuple(key for key in _KEY if key != 'step')
+"""Fields that tell evaluations of one checkpoint apart."""
 _NO_METRIC = {'seconds', 'flops', 'halves', *_KEY}
 
 
@@ -65,7 +65,7 @@ def read(workdir: str | os.PathLike[str]) -> list[dict[str, Any]]:
         except ValueError:
             continue
         if isinstance(entry, dict) and all(key in entry for key in _NEEDED):
-            found += [entry] if _COUNTS.keys() & entry.keys() else []
+            found += [entry] if COUNTS.keys() & entry.keys() else []
     return sorted(found, key=lambda entry: entry['step'])
 
 
@@ -80,34 +80,6 @@ def scores(
     ]
 
 
-def plot(workdir: str | os.PathLike[str]) -> pathlib.Path | None:
-    """Draws a panel a metric, against the step; returns None where there are no scores."""
-    entries = read(workdir)
-    names = list(dict.fromkeys(name for entry in entries for name in metric_names(entry)))
-    if not names:
-        return None
-    down = -(-len(names) // 2)
-    figure = figures.new_figure((9, 0.6 + 2.8 * down), dpi=100)
-    for index, name in enumerate(names):
-        axis = figure.add_subplot(down, min(2, len(names)), index + 1)
-        series: dict[tuple, list] = {}
-        for entry in entries:
-            if name in entry:
-                key = (count(entry), *(entry.get(key) for key in _KEY if key != 'step'))
-                series.setdefault(key, []).append((entry['step'], entry[name]))
-        for (counted, *_), points in series.items():
-            axis.plot(*zip(*points, strict=True), marker='o', ms=3, label=counted)
-        axis.set_xlabel('step')
-        axis.set_ylabel(name)
-        axis.grid(alpha=0.3)
-        axis.spines[['top', 'right']].set_visible(False)
-        if len(series) > 1:
-            axis.legend(frameon=False, fontsize=8)
-    path = pathlib.Path(workdir) / PLOT
-    figures.save_figure(figure, path)
-    return path
-
-
 def count(entry: dict[str, Any]) -> str:
     """The number of samples or pairs of a line, in words."""
-    return next(f'{entry[name]:,} {what}' for name, what in _COUNTS.items() if name in entry)
+    return next(f'{entry[name]:,} {what}' for name, what in COUNTS.items() if name in entry)

@@ -49,6 +49,7 @@ class BestCheckpoint:
             dataset,
             inception_weights=config.inception_weights,
             convention=config.convention,
+            classifier=config.classifier,
             progress=messages.Countdown('Training a classifier to score by, {} steps', check),
             warn=warn,
         )
@@ -90,7 +91,7 @@ class BestCheckpoint:
         Returns:
           The scores by name.
         """
-        from osgan_jax.evaluation import score_log, score_text
+        from osgan_jax.evaluation import score_log, score_plot, score_text
 
         began = time.monotonic()
         name = self._evaluator.headline
@@ -104,7 +105,7 @@ class BestCheckpoint:
         # Last: a step that has a line is not evaluated again.
         entry = self._evaluator.entry(step, round(seconds, 3), metrics)
         score_log.write(self._workdir, entry)
-        score_log.plot(self._workdir)
+        score_plot.draw(self._workdir)
         print(
             f'step {step}: {score_text.in_one_line(entry, name)} of {score_log.count(entry)} in '
             f'{time.monotonic() - began:.1f} s{", the best so far" if best else ""}',

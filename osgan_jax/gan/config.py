@@ -10,7 +10,7 @@ import functools
 from typing import Any, ClassVar
 
 from osgan_jax.engine.config import RunConfig, check_rising, dataset_field, field
-from osgan_jax.evaluation.features import CONVENTIONS
+from osgan_jax.evaluation.features import CLASSIFIERS, CONVENTIONS
 from osgan_jax.evaluation.label_policies import POLICIES
 
 SCHEMES = ('one_stage', 'two_stage', 'shared_forward')
@@ -245,6 +245,12 @@ class TrainConfig(RunConfig):
         'torch',
         'which implementation of FID the input of the Inception network follows',
         choices=CONVENTIONS,
+    )
+    classifier: str = _evaluation(
+        'standard',
+        'classifier of the dataset that scores come from without Inception weights; the small one '
+        'is trained several times as fast, and its scores are called small_classifier_fd and so on',
+        choices=CLASSIFIERS,
     )
     label_policy: str = _evaluation(
         'data',

@@ -12,7 +12,7 @@ import pytest
 
 from osgan_jax.data import identity
 from osgan_jax.engine import runs
-from osgan_jax.evaluation import evaluators, score_log
+from osgan_jax.evaluation import evaluators, score_log, score_plot
 from osgan_jax.evaluation.features.extractors import Extractor, Features
 from osgan_jax.evaluation.metrics import (
     frechet,
@@ -23,6 +23,7 @@ from osgan_jax.evaluation.metrics import (
     registry,
 )
 from osgan_jax.gan import config, sampling, trainer
+from osgan_jax.reporting import figures
 from tests.support import small
 
 
@@ -136,13 +137,61 @@ def test_records_keep_one_line_an_evaluation_in_order(tmp_path):
     assert score_log.read(tmp_path) == lines
 
 
+def test_whose_images_and_which_labels_make_another_line(tmp_path):
+    """A score against the test part does not replace that against the training part."""
+    facts = {'dataset': 'npz', 'split': 'train', 'content': 'a', 'num_real': 9, 'convention': 'c'}
+    base = _entry(**facts, label_policy='data', halves={'classifier_fd': {'value': 1, 'count': 4}})
+    old = _entry(dataset='npz', num_real=9, convention='c')
+    others = [{**base, name: 'other'} for name in ('dataset', 'split', 'content', 'convention')] + [
+        {**base, 'label_policy': 'uniform'},
+        {**base, 'num_real': 8},
+        {**base, 'num_samples': 9},
+    ]
+    for entry in (old, base, *others):
+        score_log.write(tmp_path, entry)
+    lines = score_log.read(tmp_path)
+    assert len(lines) == 9
+    assert all(entry in lines for entry in (old, base, *others))
+    # Another metric extends its line, and the halves in it.
+    score_log.write(
+        tmp_path,
+        {**base, 'halves': {'classifier_is': {'value': 2, 'count': 4}}, 'classifier_is': 1},
+    )
+    (line,) = [line for line in score_log.read(tmp_path) if 'classifier_is' in line]
+    assert set(line['halves']) == {'classifier_fd', 'classifier_is'}
+    assert score_log.metric_names(line) == ['classifier_fd', 'classifier_is']
+
+
+def test_a_plot_says_in_what_series_differ(tmp_path, monkeypatch):
+    base = _entry(dataset='npz', split='train', content='abcdefgh', num_real=9)
+    base |= {'halves': {'classifier_fd': {'value': 0.5, 'count': 4}}}
+    monkeypatch.setattr(figures, 'save_figure', lambda figure, path: drawn.append(figure))
+    drawn = []
+    entries = [base, {**base, 'split': 'test', 'content': 'b', 'num_real': 4}]
+    for entry in entries:
+        score_log.write(tmp_path, entry)
+    score_plot.draw(tmp_path)
+    for entry in entries:
+        score_log.write(tmp_path, {**entry, 'step': 20, 'classifier_fd': 2.0})
+    score_plot.draw(tmp_path)
+    # Of one checkpoint a dot a series, of several a line, and halves beside each.
+    rows, curves = (figure.axes[0] for figure in drawn)
+    assert [text.get_text() for text in rows.texts] == ['3  train', '3  test']
+    assert rows.get_title(loc='left') == (
+        'classifier_fd: lower is better; dashed: halves of the real images, 0.5'
+    )
+    assert [text.get_text() for text in curves.get_legend().texts] == ['train', 'test']
+    dashed = [line for line in curves.lines if line.get_linestyle() == '--']
+    assert [line.get_ydata()[0] for line in dashed] == [0.5, 0.5]
+
+
 def test_records_are_drawn(tmp_path):
-    assert score_log.plot(tmp_path) is None
+    assert score_plot.draw(tmp_path) is None
     for step in (10, 20):
         score_log.write(tmp_path, _entry(step=step, classifier_kd=0.1, classifier_kd_std=1))
         score_log.write(tmp_path, _entry(step=step, num_samples=99))
     assert score_log.metric_names(_entry(x_std=1)) == ['classifier_fd']
-    assert score_log.plot(tmp_path).stat().st_size > 1000
+    assert score_plot.draw(tmp_path).stat().st_size > 1000
 
 
 # While a run trains
@@ -166,7 +215,7 @@ def test_training_evaluates_and_keeps_the_best(tmp_path, quarters, capsys):
     score = _evaluator(kept.gan, num_samples=32, batch_size=256, metrics=('fid',))
     assert score(kept.variables)['classifier_fd'] == pytest.approx(best['classifier_fd'], rel=1e-9)
     assert 'the best so far' in capsys.readouterr().out
-    assert (tmp_path / score_log.PLOT).exists()
+    assert (tmp_path / score_plot.FILE).exists()
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 
 from osgan_jax import networks
 from osgan_jax.engine import checkpoints, runs
-from osgan_jax.evaluation import path_lengths, score_log
+from osgan_jax.evaluation import path_lengths, score_log, score_plot
 from osgan_jax.evaluation.features import lpips
 from osgan_jax.evaluation.metrics import path_length
 from osgan_jax.gan import model
@@ -181,7 +181,7 @@ def test_records_keep_apart_what_does_not_compare(tmp_path):
     assert line(ppl_w_end=4.0) in again
     assert line() not in again
     assert score_log.metric_names(line()) == ['ppl_w_end']
-    assert score_log.plot(tmp_path).stat().st_size > 1000
+    assert score_plot.draw(tmp_path).stat().st_size > 1000
 
 
 # From the flags.

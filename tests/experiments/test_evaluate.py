@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from osgan_jax.evaluation import evaluators, score_log
+from osgan_jax.evaluation.features import extractors
 from osgan_jax.gan import trainer
 from tests.support import launching, small
 
@@ -53,6 +55,113 @@ def test_every_checkpoint_is_scored_once(workdir, tmp_path):
     entries = [json.loads(x) for x in (workdir / 'evaluations.jsonl').read_text().splitlines()]
     assert [('classifier_recall' in entry) for entry in entries] == [True, False]
     assert 'classifier_fd' in entries[0]
+
+
+def _see(images):
+    quarters = images.reshape(len(images), 2, 8, 2, 8).mean((2, 4)).reshape(-1, 4) / 255
+    return extractors.Features(quarters, 5 * quarters)
+
+
+@pytest.fixture
+def quarters(monkeypatch):
+    """Features that need no training."""
+    extractor = extractors.Extractor('classifier', 'quarters', 'f00df00d', _see)
+    monkeypatch.setattr(evaluators, 'extractor_for', lambda *unused, **options: extractor)
+
+
+@pytest.fixture
+def edited(workdir):
+    """Replaces what the run records of its images, for a test's time."""
+    path = workdir / 'config.json'
+    before = path.read_text()
+
+    def edit(**changes):
+        body = json.loads(before)
+        body['dataset']['source'] |= changes
+        if not changes:
+            del body['dataset']['source']
+        path.write_text(json.dumps(body))
+
+    yield edit
+    path.write_text(before)
+
+
+def score(workdir, tmp_path, *flags):
+    return launching.call(
+        'evaluate',
+        f'--workdir={workdir}',
+        '--num_samples=24',
+        '--metrics=fid,is',
+        f'--cache_dir={tmp_path}',
+        *flags,
+    )
+
+
+def test_a_score_has_its_direction_and_what_halves_of_the_real_images_have(
+    workdir, tmp_path, quarters
+):
+    done = score(workdir, tmp_path)
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()
+    (head,) = [line for line in lines if line.startswith('step 4: ')]
+    assert head == 'step 4: 24 samples against 40 images of npz (train)'
+    (line,) = [line for line in lines if line.startswith('  classifier_fd')]
+    half = score_log.read(workdir)[-1]['halves']['classifier_fd']
+    assert half['count'] == 20
+    assert line.endswith(
+        f'lower is better; two halves of the real images: {half["value"]:.4g} (20 each)'
+    )
+    assert 'higher is better' in done.out
+    assert 'Protocol: none that is published' in done.out
+    assert done.out.count('warning: 24 samples and 40 real images are few for') == 1
+    assert 'scored before' in score(workdir, tmp_path).out
+
+
+def test_a_run_is_not_scored_against_images_that_it_was_not_trained_on(
+    workdir, tmp_path, quarters, edited
+):
+    """As after `train(config, workdir, dataset=from_arrays(...))`, whose config says digits."""
+    before = score_log.read(workdir)
+    for changes, sentence in [
+        (
+            {'dataset': 'arrays'},
+            "was trained on 40 images called 'arrays' that a program gave, and not on npz: name "
+            'what to compare with by --dataset and --data_dir',
+        ),
+        ({'num_images': 50}, 'it had 50 images and has 40; name what to compare with'),
+        ({'content': 'f' * 64}, 'its images or labels are others (fingerprint ffffffff and '),
+        ({'split': 'test'}, 'its split was test and is train'),
+    ]:
+        edited(**changes)
+        done = score(workdir, tmp_path)
+        assert done.code == 1
+        assert sentence in done.err
+        assert len(done.err.splitlines()) == 1
+    assert score_log.read(workdir) == before
+    # Whoever names images wants those, and reads that they are others.
+    same = workdir.parent / 'small.npz'
+    done = score(workdir, tmp_path, '--dataset=npz', f'--data_dir={same}')
+    assert done.code == 0, done.err
+    assert 'Compared with other images than those of training: its split was test' in done.out
+    # A run from before images were recorded is believed, once and aloud.
+    edited()
+    done = score(workdir, tmp_path, '--again')
+    assert done.code == 0, done.err
+    assert done.out.count('does not record its images') == 1
+
+
+def test_other_real_images_have_a_line_of_their_own(workdir, tmp_path, quarters):
+    assert score(workdir, tmp_path).code == 0
+    first = score_log.read(workdir)
+    with np.load(workdir.parent / 'small.npz') as file:
+        np.savez(tmp_path / 'other.npz', images=255 - file['images'], labels=file['labels'])
+    done = score(workdir, tmp_path, f'--data_dir={tmp_path / "other.npz"}')
+    assert done.code == 0, done.err
+    assert 'scored before' not in done.out
+    lines = score_log.read(workdir)
+    assert len(lines) == len(first) + 1
+    assert all(line in lines for line in first)
+    assert len({line.get('content') for line in lines}) == len(lines)
 
 
 @pytest.mark.parametrize(

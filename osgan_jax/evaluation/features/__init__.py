@@ -5,3 +5,6 @@ CONVENTIONS = ('torch', 'tf1', 'clean')
 
 DINOV2_CONVENTIONS = ('torch', 'pil')
 """How images are resized for DINOv2, see `dinov2`."""
+
+CLASSIFIERS = ('standard', 'small')
+"""Classifiers that a dataset can be judged by, see `classifier_network.SIZES`."""

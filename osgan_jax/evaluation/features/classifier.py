@@ -42,7 +42,8 @@ def save(classifier: Classifier, path: str | os.PathLike[str]) -> None:
         'channels': classifier.channels,
         'num_classes': classifier.num_classes,
         'accuracy': classifier.accuracy,
-        'architecture': _architecture(classifier.image_size),
+        'size': classifier.size,
+        'architecture': _architecture(classifier.image_size, classifier.size),
         'provenance': classifier.provenance,
     }
     checked_npz.write(path, KIND, FORMAT, about, classifier_network.flatten(classifier.variables))
@@ -57,11 +58,12 @@ def load(path: str | os.PathLike[str]) -> Classifier:
     """
     about, arrays = checked_npz.read(path, KIND, FORMAT)
     size, channels, classes = (about[key] for key in ('image_size', 'channels', 'num_classes'))
-    if about['architecture'] != _architecture(size):
+    network_size = about.get('size', 'standard')
+    if about['architecture'] != _architecture(size, network_size):
         raise ValueError(f'{path} holds a classifier of another architecture than this version')
     shape = (1, size, size, channels)
     expected = jax.eval_shape(
-        lambda: classifier_network.Network(size, classes).init(
+        lambda: classifier_network.Network(size, classes, network_size).init(
             jax.random.key(0), jnp.zeros(shape), train=False
         )
     )
@@ -74,13 +76,16 @@ def load(path: str | os.PathLike[str]) -> Classifier:
                 f'{expected.get(name, "absent")}, is {found.get(name, "absent")}'
             )
     variables = flax.traverse_util.unflatten_dict(arrays, sep='/')
-    return Classifier(size, channels, classes, about['accuracy'], variables, about['provenance'])
+    return Classifier(
+        size, channels, classes, about['accuracy'], variables, about['provenance'], network_size
+    )
 
 
 def trained_for(
     dataset: datasets.Dataset,
     cache_dir: str | os.PathLike[str] | None = None,
     *,
+    size: str = 'standard',
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
     warn: Callable[[str], None] | None = None,
@@ -90,6 +95,7 @@ def trained_for(
     Args:
       dataset: labelled images.
       cache_dir: folder of the files; None is the user's (`osgan_jax.io.paths.cache_dir`).
+      size: of the network, see `train`; every size has its own file.
       seed: see `train`; every seed has its own file.
       progress: see `train`; not called where there is a file.
       warn: called with a sentence about a file that could not be used or written; by default they
@@ -100,7 +106,8 @@ def trained_for(
     """
     classifier_training.check(dataset)
     wanted = {**identity.identify(dataset), 'seed': seed}
-    path = cache.file_path(cache_dir, 'classifier', wanted, FORMAT)
+    prefix = 'classifier' if size == 'standard' else f'{size}-classifier'
+    path = cache.file_path(cache_dir, prefix, wanted, FORMAT)
 
     def load_checked() -> Classifier:
         found = load(path)
@@ -115,12 +122,12 @@ def trained_for(
     return checked_npz.reuse(
         path,
         load=load_checked,
-        build=lambda: train(dataset, seed=seed, progress=progress),
+        build=lambda: train(dataset, size=size, seed=seed, progress=progress),
         save=lambda trained: save(trained, path),
         warn=warn,
     )
 
 
-def _architecture(image_size: int) -> list[list[int]]:
+def _architecture(image_size: int, size: str) -> list[list[int]]:
     """The architecture as it comes back from JSON."""
-    return [list(layer) for layer in classifier_network.architecture(image_size)]
+    return [list(layer) for layer in classifier_network.architecture(image_size, size)]

@@ -16,6 +16,8 @@ from osgan_jax.layers import modules, norms
 from osgan_jax.runtime import parallel
 
 FEATURES = 128
+SIZES = {'standard': 1, 'small': 2}
+"""The classifiers by name, each with what it divides the standard one's channels by."""
 IMAGE_SIZES = (8, 256)  # the least and the greatest
 
 _he_normal = nn.initializers.variance_scaling(2.0, 'fan_in', 'truncated_normal')
@@ -27,18 +29,20 @@ class Network(nn.Module):
     Attributes:
       image_size: Height and width of the images.
       num_classes: Number of classes.
+      size: One of `SIZES`.
       dtype: Dtype of the computation; features and logits are float32.
     """
 
     image_size: int
     num_classes: int
+    size: str = 'standard'
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> extractors.Features:
         """Classifies images `[N, image_size, image_size, C]` in [-1, 1]."""
         x = jnp.asarray(images, self.dtype)
-        for features, kernel, stride in architecture(self.image_size):
+        for features, kernel, stride in architecture(self.image_size, self.size):
             x = modules.Conv(
                 features,
                 (kernel, kernel),
@@ -52,8 +56,14 @@ class Network(nn.Module):
         return extractors.Features(pooled, nn.Dense(self.num_classes)(pooled))
 
 
-def architecture(image_size: int) -> tuple[tuple[int, int, int], ...]:
-    """Returns the convolutions for images of a size, each as (features, kernel size, stride)."""
+def architecture(image_size: int, size: str = 'standard') -> tuple[tuple[int, int, int], ...]:
+    """Returns the convolutions for images of a size, each as (features, kernel size, stride).
+
+    Raises:
+      ValueError: for an unknown `size` of the network.
+    """
+    if size not in SIZES:
+        raise ValueError(f'classifier={size!r}: expected one of {", ".join(SIZES)}')
     halvings = int(math.log2(image_size / 4))
     layers = []
     for index in range(halvings):
@@ -64,7 +74,7 @@ def architecture(image_size: int) -> tuple[tuple[int, int, int], ...]:
         layers.append((features, 4 if index == 0 else 3, 2))
     # One more at 8x8, where depth is cheap.
     layers.insert(len(layers) - 1, (layers[max(0, len(layers) - 2)][0], 3, 1))
-    return tuple(layers)
+    return tuple((features // SIZES[size], kernel, stride) for features, kernel, stride in layers)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +89,7 @@ class Classifier:
       variables: 'params' and 'batch_stats', float32 arrays on the host.
       provenance: its data and its training: 'dataset', 'split', 'num_images', 'image_size',
         'channels', 'content', 'seed', 'epochs', 'flip'.
+      size: one of `SIZES`.
     """
 
     image_size: int
@@ -87,17 +98,20 @@ class Classifier:
     accuracy: float
     variables: dict[str, Any] = dataclasses.field(repr=False)
     provenance: dict[str, Any] = dataclasses.field(repr=False)
+    size: str = 'standard'
 
     @property
     def network(self) -> Network:
         """The network that `variables` belong to."""
-        return Network(self.image_size, self.num_classes)
+        return Network(self.image_size, self.num_classes, self.size)
 
 
 def extractor(
     classifier: Classifier, *, batch_size: int = 256, num_devices: int | None = None
 ) -> extractors.Extractor:
     """Makes a classifier into an extractor: pooled features `[N, 128]` and logits `[N, K]`.
+
+    The small one has 64 features, and names its scores `small_classifier_fd` and so on.
 
     Images of another size are resized (bilinear, antialiased); grey is repeated for a classifier
     of colour images, and colour turned to luma for one of grey images.
@@ -130,11 +144,13 @@ def extractor(
         return extractors.Features(*extract_all(images))
 
     colours = {1: 'grey', 3: 'colour'}[channels]
-    convention = f'classifier, {size} pixels, {colours}, bilinear antialiased, [-1, 1]'
+    name = 'classifier' if classifier.size == 'standard' else f'{classifier.size}_classifier'
+    convention = f'{name}, {size} pixels, {colours}, bilinear antialiased, [-1, 1]'
+    classifier_architecture = architecture(size, classifier.size)
     arrays = flatten(classifier.variables)
     parts = [part for name in sorted(arrays) for part in (name, arrays[name])]
-    fingerprint = checked_npz.digest(convention, list(architecture(size)), *parts)
-    return extractors.Extractor('classifier', convention, fingerprint, apply)
+    fingerprint = checked_npz.digest(convention, list(classifier_architecture), *parts)
+    return extractors.Extractor(name, convention, fingerprint, apply)
 
 
 def _to_channels(images: jax.Array, channels: int) -> jax.Array:

@@ -30,6 +30,7 @@ _STREAM = 0x636C7366  # keeps this seed's random numbers apart from everyone els
 def train(
     dataset: datasets.Dataset,
     *,
+    size: str = 'standard',
     seed: int = 0,
     epochs: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -42,8 +43,11 @@ def train(
 
     Args:
       dataset: labelled images, at least 20.
+      size: of the network, one of `classifier_network.SIZES`. The small one has half the channels
+        and sees half as many images.
       seed: of the weights, the order, the shifts and which images are held out; not negative.
-      epochs: passes over the data; by default as many as make 320,000 images, 1 to 20.
+      epochs: passes over the data; by default as many as make 320,000 images (half of that for
+        the small one), 1 to 20.
       progress: called with (steps done, steps in all) before the first and after every step.
 
     Raises:
@@ -60,12 +64,13 @@ def train(
     order = np.random.default_rng([_STREAM, seed]).permutation(len(dataset))
     held_out, kept = np.split(order, [min(_MOST_HELD_OUT, max(1, len(order) // _HELD_OUT))])
     if epochs is None:
-        epochs = min(_MOST_EPOCHS, max(1, _IMAGES_SEEN // len(kept)))
+        seen = _IMAGES_SEEN // classifier_network.SIZES[size]
+        epochs = min(_MOST_EPOCHS, max(1, seen // len(kept)))
     # At least some twenty steps an epoch, in multiples that suit the processor.
     batch_size = max(8, min(128, len(kept) // 20 // 8 * 8))
     num_steps = epochs * (len(kept) // batch_size)
 
-    network = classifier_network.Network(dataset.image_size, dataset.num_classes)
+    network = classifier_network.Network(dataset.image_size, dataset.num_classes, size)
     key = jax.random.key(seed)
     shape = (1, dataset.image_size, dataset.image_size, dataset.channels)
     variables = network.init(key, jnp.zeros(shape), train=False)
@@ -130,6 +135,7 @@ def train(
         math.nan,
         variables,
         {**identity.identify(dataset), 'seed': seed, 'epochs': epochs, 'flip': flip},
+        size,
     )
     return dataclasses.replace(trained, accuracy=_accuracy(trained, dataset, held_out))
 

@@ -79,6 +79,15 @@ def test_markdown_of_two_seeds_one_of_them_failed():
     ]
 
 
+def test_halves_of_the_real_images_and_labels_are_said():
+    halves = {'classifier_fd': {'value': 0.25, 'count': 50}}
+    about = {**ABOUT, 'halves': halves, 'label_policy': 'data'}
+    text = report.markdown([result('cgan', about=about)], 'digits')
+    assert text.splitlines()[-1] == '| real images | halves of 50 | 0.250 | - | - | - |'
+    assert 'what one half of the real images scores against the other' in text
+    assert 'Conditional generators draw labels as often as the data have them.' in text
+
+
 def test_bold_is_the_better_side_whatever_the_metric():
     def rows(one, two):
         metrics = [{'precision': value, 'precision_std': 0.1} for value in (one, two)]
@@ -165,14 +174,14 @@ def test_published_table_has_every_method_and_the_papers_gaps():
 
 def test_csv_has_a_line_a_cell():
     text = report.csv_text(FOUR)
-    about = 'classifier,a convention,0123456789abcdef,100'
+    about = 'classifier,a convention,0123456789abcdef,100,,'
     assert text.splitlines() == [
         'method,scheme,seed,status,step,seconds,classifier_fd,extractor,convention,fingerprint,'
-        'num_samples,reason',
+        'num_samples,label_policy,content,reason',
         f'lsgan,one_stage,0,finished,400,60.2,10.0,{about},',
         f'lsgan,one_stage,1,finished,420,60.2,12.0,{about},',
         f'lsgan,two_stage,0,finished,400,60.2,14.0,{about},',
-        'lsgan,two_stage,1,failed,,,,,,,,loss_d became nan at step 3',
+        'lsgan,two_stage,1,failed,,,,,,,,,,loss_d became nan at step 3',
     ]
     awkward = result(reason='a, "b"\nc', status='failed')
     (row,) = csv.DictReader(io.StringIO(report.csv_text([awkward])))
@@ -209,6 +218,8 @@ def test_figure_does_not_mix_numbers_of_samples(tmp_path, monkeypatch):
     draw = lambda axis, found, label, colour: drawn.append(found[0].tolist())  # noqa: E731
     monkeypatch.setattr(study_figures, 'draw_curve', draw)
     mixed = [*evaluations({100: 3.0, 200: 2.0}, num_samples=50), *evaluations({200: 1.0})]
+    mixed += evaluations({100: 5.0}, num_samples=50, content='of other images')
+    mixed += evaluations({100: 6.0}, num_samples=50, label_policy='uniform')
     figures.save_figure([result(evaluations=mixed)], tmp_path / 'figure4.png', 'digits')
     assert drawn == [[10.0, 20.0], [100.0, 200.0]]
 

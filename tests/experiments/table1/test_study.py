@@ -62,7 +62,7 @@ class Stage:
         state = types.SimpleNamespace(step=4, sampling_variables=lambda: workdir.name)
         return types.SimpleNamespace(state=state)
 
-    def extractor_for(self, dataset, *, inception_weights, convention, warn, progress):
+    def extractor_for(self, dataset, *, inception_weights, convention, classifier, warn, progress):
         assert convention == 'torch'
         return types.SimpleNamespace(fingerprint=self.fingerprint)
 
