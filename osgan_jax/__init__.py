@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from osgan_jax.core.one_stage import (
         Grads,
         Info,
-        check_samplewise,
         one_stage_grads,
         shared_forward_grads,
         split_cotangent,
     )
     from osgan_jax.core.regularizers import Penalties
+    from osgan_jax.core.samplewise import check_samplewise
 
 __version__ = '0.1.0'
 
@@ -35,6 +35,12 @@ __all__ = [
     'split_cotangent',
 ]
 
+_HOMES = {
+    'AdversarialLoss': 'losses',
+    'Penalties': 'regularizers',
+    'check_samplewise': 'samplewise',
+}
+
 
 def __getattr__(name: str) -> Any:
     """Imports a public name where it is first used."""
@@ -43,7 +49,7 @@ def __getattr__(name: str) -> Any:
     elif name == 'losses':
         value = importlib.import_module('osgan_jax.core.losses')
     elif name in __all__:
-        home = {'AdversarialLoss': 'losses', 'Penalties': 'regularizers'}.get(name, 'one_stage')
+        home = _HOMES.get(name, 'one_stage')
         value = getattr(importlib.import_module(f'osgan_jax.core.{home}'), name)
     else:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from osgan_jax.core import loss_names
+from osgan_jax.core import loss_checks, loss_names
 
 Array = jax.Array
 LossFunction = Callable[..., Array]
@@ -237,6 +237,8 @@ def fisher(*, rho: float = 1e-6) -> AdversarialLoss:
         return jnp.mean(s_fake) - jnp.mean(s_real) - multiplier * r + 0.5 * rho * r**2
 
     def update(state, s_real, s_fake):
+        if state is None:
+            raise ValueError('fisher: update needs the state before, at first loss.init()')
         r = slack(s_real.astype(jnp.float32), s_fake.astype(jnp.float32))
         return FisherState(multiplier=state.multiplier - rho * r)
 
@@ -314,10 +316,14 @@ def register(name: str, factory: Callable[..., AdversarialLoss]) -> None:
       factory: returns the objective; its parameters are the objective's hyperparameters.
 
     Raises:
-      ValueError: if the name is taken.
+      ValueError: if the name is taken, or the objective with its default hyperparameters is not
+        what it says, see `AdversarialLoss.symmetric` and `mean_over_samples`.
     """
     if name in names():
         raise ValueError(f'there is a loss {name!r} already: choose another name')
+    parameters = inspect.signature(factory).parameters.values()
+    if not any(p.default is p.empty for p in parameters):
+        loss_checks.check(factory())
     loss_names.REGISTERED[name] = factory
 
 
@@ -338,7 +344,8 @@ def get(name: str, **hyperparameters: Any) -> AdversarialLoss:
       The AdversarialLoss.
 
     Raises:
-      ValueError: for an unknown name, an unknown hyperparameter or a value out of range.
+      ValueError: for an unknown name, an unknown hyperparameter or a value out of range; for a
+        registered objective also if it is not what it says.
     """
     if name not in names():
         raise ValueError(f'unknown loss {name!r}: expected one of {", ".join(names())}')
@@ -349,4 +356,7 @@ def get(name: str, **hyperparameters: Any) -> AdversarialLoss:
     if unknown:
         takes = ', '.join(sorted(known)) if known else 'none'
         raise ValueError(f'{name}: unknown hyperparameter {", ".join(unknown)} (it takes: {takes})')
-    return factory(**hyperparameters)
+    loss = factory(**hyperparameters)
+    if name in loss_names.REGISTERED:
+        loss_checks.check(loss)
+    return loss

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from osgan_jax.core import judging, losses
+from osgan_jax.core import checks, judging, loss_checks, losses, samplewise
 from osgan_jax.core.regularizers import Penalties
 
 Array = jax.Array
@@ -134,7 +134,8 @@ def one_stage_grads(
 
     Outside jit, with an asymmetric loss or R2, D is checked by two more pullbacks (see
     `check_samplewise`). Inside jit there are no values to check: call `check_samplewise` once
-    beforehand, as the trainer here does.
+    beforehand, as the trainer here does. What the functions return is checked by shape, and
+    `symmetric` on a few logits, at no cost under jit.
 
     Args:
       loss: the objective.
@@ -161,22 +162,26 @@ def one_stage_grads(
     Raises:
       ValueError: for an asymmetric loss, or R2, with a D that gives several logits a sample or
         (outside jit) mixes samples: `shared_forward_grads` is exact there; for penalties without
-        `real` or `mixture` where they need them.
+        `real` or `mixture` where they need them; for functions that return something else than is
+        said above, a missing `loss_state`, or a loss that is not symmetric but says so.
     """
+    generate, discriminate = _checked(generate, discriminate, params_g, params_d)
     one_a_sample = not loss.symmetric or bool(penalties and penalties.r2)
     fake, pull_g, aux_g = jax.vjp(generate, params_g, has_aux=True)
 
     def generator_cotangent(s_real, s_fake):
-        _check_one_logit(s_fake, fake)
+        checks.logits(s_real, s_fake, fake, one_a_sample=True)
         return _generator_cotangent(loss, s_real, s_fake, loss_state)
 
     judge = judging.judging(
         discriminate, penalties, real, mixture, generator_cotangent, samplewise=True
     )
     (s_real, s_fake, _), pull_d, judged = jax.vjp(judge, params_d, fake, has_aux=True)
-    _check_logits(one_a_sample, s_real, s_fake, fake)
+    checks.logits(s_real, s_fake, fake, one_a_sample=one_a_sample)
     if one_a_sample and not isinstance(s_fake, jax.core.Tracer):
-        _check_reach(*_reach(lambda logits: pull_d((*logits, jnp.zeros(()))), s_real, s_fake))
+        reached = samplewise.reach(lambda logits: pull_d((*logits, jnp.zeros(()))), s_real, s_fake)
+        samplewise.check_reach(*reached)
+    loss_checks.check_symmetric(loss, s_real.shape, s_fake.shape, loss_state)
 
     cotangents = _cotangents(loss, s_real, s_fake, loss_state)
     if loss.symmetric:
@@ -226,16 +231,19 @@ def shared_forward_grads(
 
     Raises:
       ValueError: if the logits do not lead with the batch; for penalties without `real` or
-        `mixture` where they need them.
+        `mixture` where they need them; for functions that return something else than is said, or a
+        missing `loss_state`.
     """
+    generate, discriminate = _checked(generate, discriminate, params_g, params_d)
     fake, pull_g, aux_g = jax.vjp(generate, params_g, has_aux=True)
 
     def generator_cotangent(s_real, s_fake):
+        checks.logits(s_real, s_fake, fake, one_a_sample=False)
         return _generator_cotangent(loss, s_real, s_fake, loss_state)
 
     judge = judging.judging(discriminate, penalties, real, mixture, generator_cotangent)
     (s_real, s_fake, _), pull_d, judged = jax.vjp(judge, params_d, fake, has_aux=True)
-    _check_batch_axis(s_fake, fake)
+    checks.logits(s_real, s_fake, fake, one_a_sample=False)
 
     cotangents = _cotangents(loss, s_real, s_fake, loss_state)
     r, c_d = cotangents.r.astype(s_real.dtype), cotangents.c_d.astype(s_fake.dtype)
@@ -253,33 +261,13 @@ def shared_forward_grads(
     return Grads(grad_g, grad_d), info
 
 
-def check_samplewise(discriminate: Discriminate, params_d: PyTree, fake: Array) -> None:
-    """Raises unless D treats samples one by one and gives one logit a sample.
-
-    The check is of gradients, not of layer names: a one-hot cotangent on a fake logit must reach
-    that sample alone, and one on a real logit must reach no fake sample. It costs two pullbacks;
-    call it once, outside jit.
-
-    Args:
-      discriminate: as for `one_stage_grads`.
-      params_d: D's parameters.
-      fake: any batch `[N, ...]`, N >= 2, in the shape that D takes, such as random values.
-
-    Raises:
-      ValueError: if D gives several logits a sample or mixes samples (BatchNorm, minibatch
-        standard deviation), naming the samples that were reached and by how much; or if N < 2.
-    """
-    if fake.shape[0] < 2:
-        raise ValueError('check_samplewise: needs a batch of at least 2 samples to tell them apart')
-    _, s_fake = jax.eval_shape(lambda *args: discriminate(*args)[0], params_d, fake)
-    _check_one_logit(s_fake, fake)
-
-    def reach(params_d, fake):
-        (s_real, s_fake), pull_d, _ = jax.vjp(discriminate, params_d, fake, has_aux=True)
-        return _reach(pull_d, s_real, s_fake)
-
-    # Compiled, because a large network takes minutes layer by layer.
-    _check_reach(*jax.jit(reach)(params_d, fake))
+def _checked(
+    generate: Generate, discriminate: Discriminate, params_g: PyTree, params_d: PyTree
+) -> tuple[Generate, Discriminate]:
+    """The two functions, which check what they return as they are traced."""
+    checks.parameters('params_g', params_g)
+    checks.parameters('params_d', params_d)
+    return checks.generating(generate), checks.discriminating(discriminate)
 
 
 class _Cotangents(NamedTuple):
@@ -295,6 +283,7 @@ class _Cotangents(NamedTuple):
 def _cotangents(loss, s_real, s_fake, loss_state) -> _Cotangents:
     # float32 even when the networks run in bfloat16: gamma is a ratio of differences of logits.
     s_real, s_fake = s_real.astype(jnp.float32), s_fake.astype(jnp.float32)
+    loss_checks.check_call(loss, s_real, s_fake, loss_state)
     loss_d, (r, c_d) = jax.value_and_grad(loss.discriminator, argnums=(0, 1))(
         s_real, s_fake, loss_state
     )
@@ -304,6 +293,7 @@ def _cotangents(loss, s_real, s_fake, loss_state) -> _Cotangents:
 
 def _generator_cotangent(loss, s_real, s_fake, loss_state) -> Array:
     s_real, s_fake = s_real.astype(jnp.float32), s_fake.astype(jnp.float32)
+    loss_checks.check_call(loss, s_real, s_fake, loss_state)
     return jax.grad(loss.generator, argnums=1)(s_real, s_fake, loss_state)
 
 
@@ -328,67 +318,3 @@ def _info(loss, cotangents, loss_g, gamma, s_real, s_fake, fake, aux_g, judged, 
         loss_state=loss.update(loss_state, s_real, s_fake),
         penalties=judged.penalties,
     )
-
-
-def _check_batch_axis(s_fake, fake) -> None:
-    if s_fake.ndim == 0 or s_fake.shape[0] != fake.shape[0]:
-        raise ValueError(
-            f'expected logits that lead with the batch, `[{fake.shape[0]}, ...]`, '
-            f'got shape {s_fake.shape}'
-        )
-
-
-def _check_one_logit(s_fake, fake) -> None:
-    _check_batch_axis(s_fake, fake)
-    if s_fake.size != fake.shape[0]:
-        raise ValueError(
-            f'one_stage needs one logit a sample, but this discriminator gives {s_fake.shape} for '
-            f'{fake.shape[0]} samples (a patch discriminator?): with several logits the two '
-            'gradients of a sample are not proportional. Use shared_forward, which is exact for '
-            'any discriminator, average the logits of each sample, or choose a symmetric loss.'
-        )
-
-
-def _check_logits(one_a_sample, s_real, s_fake, fake) -> None:
-    if one_a_sample:
-        _check_one_logit(s_fake, fake)
-    else:
-        _check_batch_axis(s_fake, fake)
-    if s_real.shape[1:] != s_fake.shape[1:]:
-        raise ValueError(
-            f'expected real and fake logits of one kind, got {s_real.shape} and {s_fake.shape}'
-        )
-
-
-def _reach(pull_d, s_real, s_fake) -> tuple[Array, Array]:
-    """Largest gradient at each fake sample, `[N]`, of the first fake and the first real logit."""
-    n = s_fake.shape[0]
-    one_fake = jnp.zeros_like(s_fake).at[0].set(1)
-    one_real = jnp.zeros_like(s_real).at[0].set(1)
-
-    def reach(cotangent):
-        _, d_fake = pull_d(cotangent)
-        return jnp.max(jnp.abs(d_fake.astype(jnp.float32)).reshape(n, -1), axis=1)
-
-    own = reach((jnp.zeros_like(s_real), one_fake))
-    return own, reach((one_real, jnp.zeros_like(s_fake)))
-
-
-def _check_reach(own: Array, from_real: Array) -> None:
-    scale = jnp.where(jnp.max(own) > 0, jnp.max(own), 1.0)
-    mixed = {
-        'another fake sample': float(jnp.max(own[1:], initial=0.0) / scale),
-        'a real sample': float(jnp.max(from_real) / scale),
-    }
-    worst = max(mixed, key=mixed.get)
-    # Rows that no cotangent enters stay exactly zero through every layer that keeps samples apart,
-    # so any other value shows a mixing layer; there is no tolerance to choose.
-    if mixed[worst] > 0:
-        raise ValueError(
-            f'one_stage needs a discriminator that treats samples one by one, but here the logit '
-            f'of a fake sample depends on {worst} (gradient {mixed[worst]:.2g} of its own): '
-            'some layer mixes the batch, such as BatchNorm or minibatch standard deviation, so no '
-            'per-sample ratio gamma exists. Use shared_forward, which is exact for any '
-            'discriminator, a group, instance, layer or spectral norm, or a symmetric loss '
-            '(without R2 at every step).'
-        )

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
-from osgan_jax.core import one_stage
+from osgan_jax.core import samplewise
 from osgan_jax.core.collectives import ONE_DEVICE, Collectives
 from osgan_jax.gan import alternating, simultaneous
 from osgan_jax.gan.model import GAN, TrainState
@@ -55,7 +55,7 @@ def make_update(
         'two_stage_eager': two_stage that also computes D's weight gradients in stage 2, as a
         framework without a compiler does, and reads them (their squared norm is the metric
         `unused`).
-      state: any state of it; one backward pass through its D tells whether D treats samples one
+      state: any state of it; a few backward passes through its D tell whether D treats samples one
         by one, where that matters.
       collectives: collectives of the devices that the update is mapped over.
       accumulate: parts that each device takes its batch in, one after the other; gradients are
@@ -145,4 +145,4 @@ def _check_samplewise(gan: GAN, state: TrainState) -> None:
         )
         return (logits[:n], logits[n:]), None
 
-    one_stage.check_samplewise(discriminate, state.params_d, images[n:])
+    samplewise.check_samplewise(discriminate, state.params_d, images[n:])

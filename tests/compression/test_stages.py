@@ -11,7 +11,7 @@ import pytest
 
 from osgan_jax.compression import config as configs
 from osgan_jax.compression import objectives, stages, teachers
-from osgan_jax.core import one_stage
+from osgan_jax.core import samplewise
 from osgan_jax.core.collectives import collectives_over
 from osgan_jax.engine import runs
 from osgan_jax.gan import methods, model, step_context
@@ -386,8 +386,8 @@ def test_scores_are_those_of_the_same_images(plain_teacher):
 @pytest.mark.parametrize(('objective', 'checks'), [('dgl', 1), ('single_updated', 2)])
 def test_each_discriminator_is_checked_once(plain_teacher, monkeypatch, objective, checks):
     monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
-    check = mock.Mock(wraps=one_stage.check_samplewise)
-    monkeypatch.setattr(one_stage, 'check_samplewise', check)
+    check = mock.Mock(wraps=samplewise.check_samplewise)
+    monkeypatch.setattr(samplewise, 'check_samplewise', check)
     build(plain_teacher, objective=objective)
     assert check.call_count == checks
 

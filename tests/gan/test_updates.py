@@ -11,7 +11,7 @@ import optax
 import pytest
 from flax import linen as nn
 
-from osgan_jax.core import collectives, losses, one_stage
+from osgan_jax.core import collectives, losses, samplewise
 from osgan_jax.gan import config, methods, model, simultaneous, step_context, updates
 from osgan_jax.runtime import parallel
 from tests.support import models, small
@@ -333,7 +333,7 @@ def test_accelerators_keep_a_batch_mixing_discriminators_halves_apart(monkeypatc
 )
 def test_the_discriminator_is_checked_at_most_once(monkeypatch, backend, method, scheme, checks):
     monkeypatch.setattr(jax, 'default_backend', lambda: backend)
-    check = mock.Mock(wraps=one_stage.check_samplewise)
-    monkeypatch.setattr(one_stage, 'check_samplewise', check)
+    check = mock.Mock(wraps=samplewise.check_samplewise)
+    monkeypatch.setattr(samplewise, 'check_samplewise', check)
     small.build(method=method, scheme=scheme)
     assert check.call_count == checks

@@ -1,0 +1,159 @@
+"""Whether a loss is what it has to be, and keeps what its flags promise.
+
+`loss` is an `osgan_jax.AdversarialLoss` throughout.
+"""
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from osgan_jax.core import values
+
+Array = jax.Array
+PyTree = Any
+
+_SAMPLES = 8
+# Sums in float32 of logits of either sign, of about 1.
+_TOLERANCE = 1e-4
+_FUNCTIONS = ('discriminator', 'generator')
+
+
+def check(loss: Any) -> None:
+    """Raises ValueError unless a loss of any number of samples is sound and its flags hold."""
+    real, fake = _logits((_SAMPLES,), 1.0), _logits((_SAMPLES,), -1.0)
+    check_call(loss, real, fake, loss.init())
+    check_symmetric(loss, real.shape, fake.shape)
+    _check_mean_over_samples(loss)
+
+
+def check_call(loss: Any, s_real: Array, s_fake: Array, state: PyTree) -> None:
+    """Raises ValueError unless a loss takes these logits and this state, and returns scalars.
+
+    Args:
+      loss: the loss.
+      s_real: float32 logits of the real batch.
+      s_fake: float32 logits of the fake batch.
+      state: the loss's state.
+    """
+    _check_state(loss, state)
+    for name in _FUNCTIONS:
+        function = getattr(loss, name)
+        _check_arguments(f'{name} of the loss {loss.name!r}', function)
+        try:
+            value = jax.eval_shape(function, s_real, s_fake, state)
+        except TypeError as error:
+            if s_real.shape == s_fake.shape:
+                raise
+            raise ValueError(
+                f'{name} of the loss {loss.name!r} does not take real and fake logits of different '
+                f'shapes, {s_real.shape} and {s_fake.shape}: give as many real as fake samples'
+            ) from error
+        if not values.is_array(value) or value.shape:
+            raise ValueError(
+                f'{name} of the loss {loss.name!r} must return a scalar, but returned '
+                f'{values.describe(value)}: take the mean over samples'
+            )
+        if not jnp.issubdtype(value.dtype, jnp.floating):
+            raise ValueError(
+                f'{name} of the loss {loss.name!r} must return a floating-point number, which has '
+                f'a gradient, but its dtype is {value.dtype}'
+            )
+
+
+def check_symmetric(
+    loss: Any, real_shape: tuple[int, ...], fake_shape: tuple[int, ...], state: PyTree = None
+) -> None:
+    """Raises unless c_g = -c_d where a loss calls itself symmetric.
+
+    Also while jit traces: the logits are numbers of its own, so that it costs nothing at run time.
+    A loss that reads traced values or a mapped axis has no numbers then, and is believed.
+
+    Args:
+      loss: the loss.
+      real_shape: shape of the real logits.
+      fake_shape: shape of the fake logits.
+      state: the loss's state, where it is not traced; by default that of its `init`.
+
+    Raises:
+      ValueError: if the two gradients are not each other's negatives.
+    """
+    if not loss.symmetric:
+        return
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(state)):
+        state = None
+    with jax.ensure_compile_time_eval():
+        try:
+            state = loss.init() if state is None else state
+            real, fake = _logits(real_shape, 1.0), _logits(fake_shape, -1.0)
+            c_d, c_g = (
+                jax.grad(getattr(loss, name), argnums=1)(real, fake, state) for name in _FUNCTIONS
+            )
+            error, scale = jnp.max(jnp.abs(c_d + c_g)), jnp.max(jnp.abs(c_d))
+        except Exception:
+            return  # a fault of the loss itself shows in its own words, at the caller's logits
+        if isinstance(error, jax.core.Tracer) or error <= _TOLERANCE * scale:
+            return
+    raise ValueError(
+        f'the loss {loss.name!r} is said to be symmetric, but its L_G is not minus the part of L_D '
+        f'that the fake logits enter (their gradients add up to {error:.2g}, not 0), so G would '
+        'get a wrong gradient: make it AdversarialLoss(..., symmetric=False)'
+    )
+
+
+def _check_mean_over_samples(loss: Any) -> None:
+    if not loss.mean_over_samples:
+        return
+    with jax.ensure_compile_time_eval():
+        state = loss.init()
+        real, fake = _logits((_SAMPLES,), 1.0), _logits((_SAMPLES,), -1.0)
+        halves = list(zip(jnp.split(real, 2), jnp.split(fake, 2), strict=True))
+        for name in _FUNCTIONS:
+            function = getattr(loss, name)
+            whole = function(real, fake, state)
+            mean = sum(function(*half, state) for half in halves) / len(halves)
+            if isinstance(whole + mean, jax.core.Tracer):
+                return
+            if abs(whole - mean) > _TOLERANCE * (1 + abs(whole)):
+                raise ValueError(
+                    f'the loss {loss.name!r} is said to be a mean over samples, but its {name} '
+                    f'gives {whole:.4g} for {_SAMPLES} samples and {mean:.4g} as the mean of '
+                    'their halves: make it AdversarialLoss(..., mean_over_samples=False)'
+                )
+
+
+def _check_state(loss: Any, state: PyTree) -> None:
+    initial = loss.init()
+    if initial is None:
+        return  # then a state is the caller's own
+    if state is None:
+        raise ValueError(
+            f'the loss {loss.name!r} has a state: pass loss_state=loss.init() at the first step, '
+            'and info.loss_state of the step before from then on'
+        )
+    if jax.tree.structure(state) != jax.tree.structure(initial):
+        raise ValueError(
+            f'the loss {loss.name!r} needs as its state {values.describe(initial)}, but loss_state '
+            f'is {values.describe(state)}: pass loss.init(), or info.loss_state of the step before'
+        )
+
+
+def _check_arguments(name: str, function: Callable[..., Any]) -> None:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return  # not every callable tells
+    try:
+        signature.bind(None, None, None)
+    except TypeError:
+        raise ValueError(
+            f'{name} takes {signature}, but must take (s_real, s_fake, state=None)'
+        ) from None
+
+
+def _logits(shape: tuple[int, ...], shift: float) -> Array:
+    """Different logits of both signs, inside of most margins and beyond."""
+    return 2.5 * jnp.sin(1.7 * jnp.arange(math.prod(shape)) + shift).reshape(shape)

@@ -1,0 +1,125 @@
+"""Whether a discriminator treats samples one by one, found by gradients."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from osgan_jax.core import checks
+
+Array = jax.Array
+PyTree = Any
+Discriminate = Callable[[PyTree, Array], tuple[tuple[Array, Array], Any]]
+Pullback = Callable[[tuple[Array, Array]], tuple[PyTree, Array]]
+
+# Of the root mean square of a parameter's values: enough to open what a zero shuts.
+_PERTURBATION = 0.1
+
+
+def check_samplewise(discriminate: Discriminate, params_d: PyTree, fake: Array) -> None:
+    """Raises unless D treats samples one by one and gives one logit a sample.
+
+    The check is of gradients, not of layer names: a one-hot cotangent on a fake logit must reach
+    that sample alone, and one on a real logit must reach no fake sample. That is looked at twice,
+    the second time at perturbed parameters: a scale of 0, which residual branches start with, would
+    hide what is behind it until training moves it. It costs four pullbacks; call it once, outside
+    jit.
+
+    Args:
+      discriminate: as for `one_stage_grads`.
+      params_d: D's parameters.
+      fake: any batch `[N, ...]`, N >= 2, in the shape that D takes, such as random values.
+
+    Raises:
+      ValueError: if D gives several logits a sample or mixes samples (BatchNorm, minibatch
+        standard deviation), naming the samples that were reached and by how much; or if N < 2.
+    """
+    if fake.shape[0] < 2:
+        raise ValueError('check_samplewise: needs a batch of at least 2 samples to tell them apart')
+    checks.parameters('params_d', params_d)
+    discriminate = checks.discriminating(discriminate)
+    s_real, s_fake = jax.eval_shape(lambda *args: discriminate(*args)[0], params_d, fake)
+    checks.logits(s_real, s_fake, fake, one_a_sample=True)
+
+    # Compiled, because a large network takes minutes layer by layer.
+    @jax.jit
+    def reach_from_one(params_d, fake):
+        (s_real, s_fake), pull_d, _ = jax.vjp(discriminate, params_d, fake, has_aux=True)
+        return reach(pull_d, s_real, s_fake)
+
+    check_reach(*reach_from_one(params_d, fake))
+    check_reach(*reach_from_one(perturb(params_d), fake), perturbed=True)
+
+
+def perturb(params: PyTree) -> PyTree:
+    """The parameters with noise in every one of them, the same in each call.
+
+    Each array moves by a tenth of its root mean square. One of zeros becomes normal with a
+    variance of 1 / fan-in, as kernels and vectors are drawn that start otherwise.
+    """
+    leaves, structure = jax.tree.flatten(params)
+    key = jax.random.key(0)
+    return structure.unflatten(
+        _perturb(jax.random.fold_in(key, i), leaf) for i, leaf in enumerate(leaves)
+    )
+
+
+def _perturb(key: Array, leaf: Any) -> Any:
+    if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+        return leaf
+    leaf = jnp.asarray(leaf)
+    size = jnp.sqrt(jnp.mean(jnp.square(leaf.astype(jnp.float32))))
+    fan_in = max(leaf.size // leaf.shape[-1], 1) if leaf.ndim and leaf.size else 1
+    size = jnp.where(size > 0, _PERTURBATION * size, fan_in**-0.5)
+    return (leaf + size * jax.random.normal(key, leaf.shape)).astype(leaf.dtype)
+
+
+def reach(pull_d: Pullback, s_real: Array, s_fake: Array) -> tuple[Array, Array]:
+    """Largest gradient at each fake sample, `[N]`, of the first fake and of the first real logit.
+
+    Args:
+      pull_d: D's pullback, `(cotangent of s_real, of s_fake) -> (params, fake)`.
+      s_real: logits of the real batch.
+      s_fake: logits of the fake batch.
+    """
+    n = s_fake.shape[0]
+    one_fake = jnp.zeros_like(s_fake).at[0].set(1)
+    one_real = jnp.zeros_like(s_real).at[0].set(1)
+
+    def largest(cotangent):
+        _, d_fake = pull_d(cotangent)
+        d_fake = jnp.abs(d_fake.astype(jnp.float32)).reshape(n, -1)
+        # 0 times an infinity shows nothing of who sees whom.
+        return jnp.max(jnp.where(jnp.isfinite(d_fake), d_fake, 0), axis=1)
+
+    own = largest((jnp.zeros_like(s_real), one_fake))
+    return own, largest((one_real, jnp.zeros_like(s_fake)))
+
+
+def check_reach(own: Array, from_real: Array, *, perturbed: bool = False) -> None:
+    """Raises ValueError where gradients reached other samples than their logit's own.
+
+    Args:
+      own: the first of `reach`.
+      from_real: the second.
+      perturbed: whether the parameters were not D's own.
+    """
+    scale = jnp.where(jnp.max(own) > 0, jnp.max(own), 1.0)
+    mixed = {
+        'another fake sample': float(jnp.max(own[1:], initial=0.0) / scale),
+        'a real sample': float(jnp.max(from_real) / scale),
+    }
+    worst = max(mixed, key=mixed.get)
+    # Rows that no cotangent enters stay exactly zero through every layer that keeps samples apart,
+    # so any other value shows a mixing layer; there is no tolerance to choose.
+    if mixed[worst] > 0:
+        hidden = ' once a parameter that is 0 now has moved' if perturbed else ''
+        raise ValueError(
+            'one_stage needs a discriminator that treats samples one by one, but here the logit of '
+            f'a fake sample depends on {worst}{hidden} (gradient {mixed[worst]:.2g} of its own): '
+            'some layer mixes the batch, such as BatchNorm or minibatch standard deviation, so no '
+            'per-sample ratio gamma exists. Use shared_forward, which is exact for any '
+            'discriminator, a group, instance, layer or spectral norm, or a symmetric loss '
+            '(without R2 at every step).'
+        )
