@@ -31,7 +31,12 @@ _NAMED = (
     ('num_devices', 'devices'),
     ('steps_per_call', 'steps a call'),
     ('accumulate', 'parts'),
+    ('r1', 'R1'),
+    ('r2', 'R2'),
+    ('gradient_penalty', 'gradient penalty'),
+    ('penalty_every', 'steps between penalties'),
 )
+_UNITS_BEFORE = ('width', 'batch', 'R1', 'R2', 'gradient penalty')
 
 
 def machine() -> dict[str, Any]:
@@ -58,8 +63,8 @@ def name(case: TrainConfig) -> str:
         value = getattr(case, field)
         always = field in ('network', 'image_size', 'batch_size', 'method')
         if value is not None and (always or value != getattr(usual, field)):
-            before = unit in ('width', 'batch')
-            parts.append(f'{unit} {value}' if before else f'{value} {unit}'.strip())
+            text = f'{value:g}' if isinstance(value, float) else f'{value}'
+            parts.append(f'{unit} {text}' if unit in _UNITS_BEFORE else f'{text} {unit}'.strip())
     return ', '.join(parts)
 
 

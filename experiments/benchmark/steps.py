@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from experiments.benchmark import turns
+from experiments.benchmark.config import PENALTIES
 from experiments.benchmark.turns import Runner, StepTiming
 from osgan_jax.core.collectives import collectives_over
 from osgan_jax.engine import messages
@@ -111,13 +112,14 @@ def _check_peer(case: TrainConfig) -> None:
         'accumulate': config.accumulate > 1,
         'discriminator_norm': config.discriminator_norm != 'group',
         'loss': config.loss not in torch_peer.LOSSES,
+        **{name: getattr(config, name) for name in PENALTIES},
     }
     for name, other in refused.items():
         if other:
             raise ValueError(
                 f'--peer: no PyTorch step was written for {name}={getattr(config, name)!r}; there '
-                'is unconditional dcgan on one device, group norm in D, with the losses '
-                f'{", ".join(torch_peer.LOSSES)}'
+                'is unconditional dcgan on one device, group norm and no penalties in D, with the '
+                f'losses {", ".join(torch_peer.LOSSES)}'
             )
 
 

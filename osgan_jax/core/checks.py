@@ -3,6 +3,7 @@
 All checks are of types, shapes and dtypes: under jit they cost nothing at run time.
 """
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -80,6 +81,21 @@ def discriminating(discriminate: Callable[..., Any]) -> Callable[..., Any]:
         return returned
 
     return checked
+
+
+def takes_real(discriminate: Callable[..., Any]) -> None:
+    """Raises ValueError where `discriminate` cannot take the real batch as a third argument."""
+    try:
+        signature = inspect.signature(discriminate)
+    except ValueError:  # of a builtin
+        return
+    try:
+        signature.bind('params_d', 'fake', 'real')
+    except TypeError as error:
+        raise ValueError(
+            'real= is given, so that discriminate must take the real batch as its third argument, '
+            f'(params_d, fake, real), but it is discriminate{signature}'
+        ) from error
 
 
 def logits(s_real: Array, s_fake: Array, fake: Array, *, one_a_sample: bool) -> None:

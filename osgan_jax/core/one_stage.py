@@ -165,7 +165,7 @@ def one_stage_grads(
         `real` or `mixture` where they need them; for functions that return something else than is
         said above, a missing `loss_state`, or a loss that is not symmetric but says so.
     """
-    generate, discriminate = _checked(generate, discriminate, params_g, params_d)
+    generate, discriminate = _checked(generate, discriminate, params_g, params_d, real)
     one_a_sample = not loss.symmetric or bool(penalties and penalties.r2)
     fake, pull_g, aux_g = jax.vjp(generate, params_g, has_aux=True)
 
@@ -234,7 +234,7 @@ def shared_forward_grads(
         `mixture` where they need them; for functions that return something else than is said, or a
         missing `loss_state`.
     """
-    generate, discriminate = _checked(generate, discriminate, params_g, params_d)
+    generate, discriminate = _checked(generate, discriminate, params_g, params_d, real)
     fake, pull_g, aux_g = jax.vjp(generate, params_g, has_aux=True)
 
     def generator_cotangent(s_real, s_fake):
@@ -262,9 +262,15 @@ def shared_forward_grads(
 
 
 def _checked(
-    generate: Generate, discriminate: Discriminate, params_g: PyTree, params_d: PyTree
+    generate: Generate,
+    discriminate: Discriminate,
+    params_g: PyTree,
+    params_d: PyTree,
+    real: Array | None,
 ) -> tuple[Generate, Discriminate]:
     """The two functions, which check what they return as they are traced."""
+    if real is not None:
+        checks.takes_real(discriminate)
     checks.parameters('params_g', params_g)
     checks.parameters('params_d', params_d)
     return checks.generating(generate), checks.discriminating(discriminate)

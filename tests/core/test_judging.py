@@ -246,6 +246,14 @@ def test_penalties_without_what_they_need(scheme, weights, given, match):
         scheme(*arguments, penalties=osgan_jax.Penalties(**weights), **given)
 
 
+def test_discriminate_must_take_the_real_batch_that_is_given():
+    m = dense()
+    two = lambda params, fake: m.discriminate(params, fake)  # noqa: E731
+    arguments = (losses.get('hinge'), m.generate, two, m.params_g, m.params_d)
+    with pytest.raises(ValueError, match=r'third argument.*discriminate\(params, fake\)'):
+        osgan_jax.one_stage_grads(*arguments, penalties=ALL, real=models.real_batch())
+
+
 def test_r2_needs_no_real_batch():
     m, r2 = dense(), osgan_jax.Penalties(r2=1.0)
 

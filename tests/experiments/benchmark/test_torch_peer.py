@@ -16,7 +16,8 @@ from osgan_jax.gan.config import TrainConfig
 from tests.support import models
 
 torch = pytest.importorskip('torch')
-from experiments.benchmark import torch_peer  # noqa: E402
+from experiments.benchmark import steps, torch_peer  # noqa: E402
+from experiments.benchmark.config import PENALTIES  # noqa: E402
 
 # Width 6: the discriminator's groups hold three channels each.
 SIZE, CHANNELS, WIDTH, LATENT, BATCH = 16, 3, 6, 5, 4
@@ -256,6 +257,13 @@ def test_two_stage_eager_is_the_same_update():
         peer.step()
     for a, b in zip(*(peer.discriminator.parameters() for peer in peers), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('name', PENALTIES)
+def test_no_penalties_have_a_peer(name):
+    case = make_config(num_devices=1, **{name: 1.0})
+    with pytest.raises(ValueError, match=f'no PyTorch step was written for {name}=1.0'):
+        steps.check(case, ['one_stage'], peer=True)
 
 
 def test_seed_decides_and_leaves_the_process_alone():
