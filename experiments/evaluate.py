@@ -23,25 +23,48 @@ compared, and names end in _crop. --lpips_weights are torchvision's VGG16 and th
 'vgg' of LPIPS v0.1, as .npz, .safetensors or .pth, or one file of both. 50,000 pairs
 (--path_length_pairs) are 100,000 images, all of which go through VGG16: work for a GPU, unless
 images are small or pairs few.
+
+    python -m experiments.evaluate --real=photos/ --fake=generated.zip --inception_weights=fetch
+
+scores one set of images against another, with no run: folders, zip archives, .npz of images, names
+of datasets, and .npz of mu and sigma as pytorch-fid has them, for the Frechet distance alone.
+--save_statistics=FILE writes those of --real, --out=FILE the scores as JSON. Images are read at
+their own size (--image_size takes another) and may be of two sizes: features resize them.
+
+With --per_class, of a conditional run or of two labelled sets, each class is scored too, with its
+diversity relative to the real images of the class.
 """
 
 import dataclasses
 import pathlib
 import sys
 
-from experiments import cli
-from osgan_jax.engine.config import MAX_SEED, REQUIRED, Config, field
+from experiments import cli, two_sets
+from osgan_jax.engine.config import MAX_SEED, Config, field
 from osgan_jax.gan.config import TrainConfig
 
 # As in training: what features come from, and which labels images are given.
-_Features = cli.only(TrainConfig, ('inception_weights', 'convention', 'classifier', 'label_policy'))
+_FEATURES = ('inception_weights', 'dinov2_weights', 'convention', 'classifier')
+_Features = cli.only(TrainConfig, (*_FEATURES, 'label_policy'))
+
+_OF_A_RUN = (
+    *('step', 'all', 'best', 'again', 'num_samples', 'dataset'),
+    *('path_length', 'path_length_crop', 'path_length_pairs', 'lpips_weights'),
+)
+_OF_TWO_SETS = ('fake', 'image_size', 'out', 'save_statistics')
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateConfig(Config):
     """The checkpoints to score, and by what."""
 
-    workdir: str = field(REQUIRED, 'directory of the training run')
+    workdir: str | None = field(None, 'directory of the training run to score')
+    real: str | None = field(
+        None,
+        'instead of a run, the real images: a folder, zip or .npz of images, an .npz of mu and '
+        "sigma, or a dataset's name",
+    )
+    fake: str | None = field(None, 'what to score against --real, likewise')
     step: int | None = field(None, "the checkpoint's step; the newest good one by default")
     all: bool = field(False, 'score every checkpoint')
     best: bool = field(False, 'score the checkpoint in WORKDIR/best')
@@ -56,6 +79,7 @@ class EvaluateConfig(Config):
     num_samples: int = field(
         10_000, 'images drawn from the generator', group='evaluation', at_least=2
     )
+    per_class: bool = field(False, 'score each class too', group='evaluation')
     path_length: tuple[str, ...] = field(
         (),
         'perceptual path lengths to measure',
@@ -81,6 +105,20 @@ class EvaluateConfig(Config):
     data_dir: str | None = field(
         None, "directory or file of the dataset; the run's by default", group='data'
     )
+    image_size: int | None = field(
+        None,
+        'height and width to read --real and --fake at; their own by default',
+        group='data',
+        at_least=1,
+    )
+    out: str | None = field(
+        None, 'file of JSON for the scores of --fake; none by default', group='output'
+    )
+    save_statistics: str | None = field(
+        None,
+        ".npz file for mu and sigma of --real's features; none by default",
+        group='output',
+    )
     cache_dir: str | None = field(
         None,
         "directory that keeps statistics of datasets; by default in the user's cache",
@@ -89,15 +127,35 @@ class EvaluateConfig(Config):
 
     def __post_init__(self):
         super().__post_init__()
+        if (self.workdir is None) == (self.real is None):
+            raise ValueError(
+                'give either the --workdir of a run, or --real and --fake, two sets of images'
+            )
+        self._check_only(_OF_A_RUN if self.real else _OF_TWO_SETS)
+        if self.real and not self.fake and not self.save_statistics:
+            raise ValueError('--real alone scores nothing: give --fake, or --save_statistics=FILE')
         if sum([self.all, self.best, self.step is not None]) > 1:
             raise ValueError('--step, --all and --best exclude each other')
         if not self.metrics and not self.path_length:
             raise ValueError('--metrics and --path_length are both empty: give what to score')
 
+    def _check_only(self, names: tuple[str, ...]) -> None:
+        """Refuses flags of what was not asked for."""
+        defaults = {each.name: each.default for each in dataclasses.fields(self)}
+        for name in names:
+            if getattr(self, name) != defaults[name]:
+                asked, others = ('--real', '--workdir') if self.real else ('--workdir', '--real')
+                raise ValueError(f'--{name} goes with {others}, and not with {asked}')
+
 
 @cli.command(EvaluateConfig, _Features)
 def main(asked: EvaluateConfig, features: Config) -> None:
-    """Scores checkpoints."""
+    """Scores checkpoints, or two sets."""
+    sources = {name: getattr(features, name) for name in _FEATURES}
+    if asked.real is not None:
+        if features.label_policy != 'data':
+            raise ValueError('--label_policy goes with --workdir, and not with --real')
+        return two_sets.run(asked, sources)
     from osgan_jax.compression.config import KINDS
     from osgan_jax.engine import checkpoints
     from osgan_jax.evaluation import score_log, score_plot
@@ -120,7 +178,7 @@ def main(asked: EvaluateConfig, features: Config) -> None:
     if asked.metrics or (asked.path_length and follows_data):
         dataset = _open_dataset(asked, run, source)
     paths = _path_lengths(asked, sampler.gan, policy, dataset)
-    scorers = [_scores(asked, features, sampler.gan, dataset)] if asked.metrics else []
+    scorers = [_scores(asked, features, sources, sampler.gan, dataset)] if asked.metrics else []
     _say_cost(asked, steps, paths)
     for step in steps:
         if step != sampler.step:
@@ -128,12 +186,12 @@ def main(asked: EvaluateConfig, features: Config) -> None:
         for evaluator in (*scorers, *paths):
             known = _known(score_log.read(workdir), step, evaluator)
             if known is not None and not asked.again:
-                _print_scores(known, ' (scored before; --again scores anew)')
+                _print_scores(asked, known, ' (scored before; --again scores anew)')
                 continue
             values = evaluator(sampler.variables)
             entry = evaluator.entry(step, None if known is None else known['seconds'], values)
             score_log.write(workdir, entry)
-            _print_scores(entry)
+            _print_scores(asked, entry)
     path = score_plot.draw(workdir)
     print(f'Written: {workdir / score_log.FILE} and {path}')
 
@@ -168,20 +226,18 @@ def _open_dataset(asked: EvaluateConfig, run, workdir: pathlib.Path):
     return dataset
 
 
-def _scores(asked: EvaluateConfig, features: Config, gan, dataset):
+def _scores(asked: EvaluateConfig, features: Config, sources, gan, dataset):
     """The evaluator of samples against the dataset."""
     from osgan_jax.engine import messages
     from osgan_jax.evaluation import evaluators, protocols
 
     extractor = evaluators.extractor_for(
         dataset,
-        inception_weights=features.inception_weights,
-        convention=features.convention,
-        classifier=features.classifier,
+        **sources,
         cache_dir=asked.cache_dir,
         progress=messages.Countdown('Training a classifier to score by, {} steps'),
     )
-    if extractor.name != 'inception':
+    if extractor.name == 'classifier':
         print(
             f'Features of a classifier of {dataset.name} ({extractor.fingerprint[:8]}): compare '
             'only with numbers of the same one.'
@@ -194,13 +250,17 @@ def _scores(asked: EvaluateConfig, features: Config, gan, dataset):
         num_samples=asked.num_samples,
         seed=asked.seed,
         label_policy=features.label_policy,
+        by_class=asked.per_class,
         cache_dir=asked.cache_dir,
         real_progress=messages.Countdown('Reading {} real images'),
         progress=messages.Countdown('Drawing and scoring {} images'),
+        class_progress=messages.Countdown('Scoring {} classes'),
     )
     print(protocols.describe(evaluator.about, evaluator.names))
     if 'pr' in asked.metrics:
         print(protocols.whose_neighbours(extractor.name))
+    if evaluator.left_out:
+        print(evaluator.left_out)
     if evaluator.few:
         messages.warn(f'{evaluator.few}.')
     return evaluator
@@ -257,17 +317,18 @@ def _known(entries, step: int, evaluator):
     return None
 
 
-def _print_scores(entry, remark: str = '') -> None:
-    from osgan_jax.evaluation import score_log, score_text
+def _print_scores(asked: EvaluateConfig, entry, remark: str = '') -> None:
+    from osgan_jax.evaluation import per_class, score_log, score_text
 
     names = score_log.metric_names(entry)
-    if len(names) == 1:
+    of_classes = per_class.lines(entry.get('per_class', {})) if asked.per_class else []
+    if len(names) == 1 and not of_classes:
         print(
             f'step {entry["step"]:,}: {score_text.in_one_line(entry, names[0])}{remark}', flush=True
         )
         return
     print(f'step {entry["step"]:,}: {score_text.describe(entry)}{remark}')
-    for line in score_text.lines(entry):
+    for line in (*score_text.lines(entry), *of_classes):
         print(f'  {line}', flush=True)
 
 

@@ -99,6 +99,7 @@ class Table1(runner.Study):
         self._extractor = evaluators.extractor_for(
             self._dataset,
             inception_weights=self._shared.inception_weights,
+            dinov2_weights=self._shared.dinov2_weights,
             progress=messages.Countdown(
                 'Training a classifier to score by, {} steps', progress.check
             ),

@@ -104,18 +104,18 @@ def scan(root: str | os.PathLike, *, labelled: bool = True) -> ImageFolder:
         (path, verdict) for path, verdict in verdicts.items() if isinstance(verdict, str)
     ]
     sizes = {path: verdict for path, verdict in verdicts.items() if not isinstance(verdict, str)}
-    report = _report(skipped, listing.ignored, len(sizes) + len(skipped))
+    said = report(skipped, listing.ignored, len(sizes) + len(skipped))
     if not sizes:
-        raise ValueError(f'no readable image in {shown}' + (f': {report}' if report else ''))
+        raise ValueError(f'no readable image in {shown}' + (f': {said}' if said else ''))
     paths = tuple(sorted(sizes))
-    labels, class_names = _classes(paths) if labelled else _unlabelled(paths)
+    labels, class_names = classes(paths) if labelled else unlabelled(paths)
     return ImageFolder(
         root=root,
         paths=paths,
         sizes=np.asarray([sizes[path] for path in paths]),
         labels=labels,
         class_names=class_names,
-        report=report,
+        report=said,
     )
 
 
@@ -233,11 +233,7 @@ def _check(
     """
     if not todo:
         return
-    # It takes up to minutes, in which nothing else happens.
-    if len(todo) > 2_000:
-        logging.getLogger(__name__).warning(
-            'checking %s images in %s, once', f'{len(todo):,}', printable(root)
-        )
+    say_long(len(todo), root)
     # Pillow decodes outside the interpreter's lock.
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         results = pool.map(lambda path: _verdict(os.path.join(root, path)), todo)
@@ -245,6 +241,14 @@ def _check(
             if isinstance(verdict, images.InaccessibleImageError):
                 transient.add(path)
             verdicts[path] = verdict if isinstance(verdict, tuple) else str(verdict)
+
+
+def say_long(count: int, root: str) -> None:
+    """Says that images are checked, where it takes up to minutes in which nothing else happens."""
+    if count > 2_000:
+        logging.getLogger(__name__).warning(
+            'checking %s images in %s, once', f'{count:,}', printable(root)
+        )
 
 
 def _verdict(path: str) -> images.UnreadableImageError | tuple[int, int]:
@@ -283,21 +287,24 @@ def _write_index(index: pathlib.Path, content: dict) -> None:
         )
 
 
-def _classes(paths: tuple[str, ...]) -> tuple[np.ndarray, tuple[str, ...]]:
+def classes(paths: tuple[str, ...]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The label `[M]` of each path, by its first folder, and the names of the classes."""
     tops = [path.split(os.sep, 1)[0] if os.sep in path else '' for path in paths]
     class_names = sorted(set(tops))
     if '' in class_names or len(class_names) < 2:
-        return _unlabelled(paths)
+        return unlabelled(paths)
     number = {name: value for value, name in enumerate(class_names)}
     labels = np.asarray([number[top] for top in tops], np.int32)
     return labels, tuple(printable(name) for name in class_names)
 
 
-def _unlabelled(paths: tuple[str, ...]) -> tuple[np.ndarray, tuple[str, ...]]:
+def unlabelled(paths: tuple[str, ...]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """As `classes`, of images that have none."""
     return np.zeros(len(paths), np.int32), ()
 
 
-def _report(skipped: list[tuple[str, str]], ignored: Counter[str], total: int) -> str | None:
+def report(skipped: list[tuple[str, str]], ignored: Counter[str], total: int) -> str | None:
+    """A sentence on files that were skipped, each with its reason, or passed over; or None."""
     parts = []
     if skipped:
         shown = [

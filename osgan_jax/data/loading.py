@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 
-from osgan_jax.data import archive, catalogue, digits, folder, tfds_source
+from osgan_jax.data import archive, catalogue, digits, folder, tfds_source, zipped
 from osgan_jax.data.dataset import Dataset, MemorySource, Source
 
 # Datasets of small images are kept decoded when they take less than this many bytes.
@@ -28,8 +28,9 @@ def load(
       name: one of `names()`, or `tfds:NAME` for any tfds dataset of images, where NAME may hold
         a config and a version: `tfds:lsun/bedroom:3.1.0`.
       split: its part; tfds's slices such as `train[:10%]` work where tfds reads.
-      data_dir: the folder of images (`folder`, `ffhq`), the file (`npz`), or the root of tfds
-        datasets, by default tfds's own. `digits` needs none, and does not look at it.
+      data_dir: the folder of images or a zip archive of one (`folder`, `ffhq`), the file (`npz`),
+        or the root of tfds datasets, by default tfds's own. `digits` needs none, and does not look
+        at it.
       image_size: height and width in pixels; by default the dataset's. The shorter side is
         resized to it (bilinear, antialiased), then the centre is cropped.
       channels: 1 or 3; by default the dataset's. Grey is repeated, colour is turned to luma.
@@ -115,7 +116,9 @@ def _open_folder(name, entry, *, split, data_dir, image_size, channels, upscale)
     _check_whole(split, 'a folder')
     if data_dir is None:
         raise ValueError(f'{name} is a folder of images: pass its path as --data_dir')
-    found = folder.scan(data_dir, labelled=entry.labelled)
+    kind = zipped if zipped.is_zip(data_dir) else folder
+    found = kind.scan(data_dir, labelled=entry.labelled)
+    source = zipped.ZipSource if kind is zipped else folder.FolderSource
     if not upscale:
         folder.check_sizes(found, image_size)
     return Dataset(
@@ -125,7 +128,7 @@ def _open_folder(name, entry, *, split, data_dir, image_size, channels, upscale)
         channels=channels,
         num_classes=len(found.class_names),
         class_names=found.class_names,
-        source=folder.FolderSource(found, image_size=image_size, channels=channels),
+        source=source(found, image_size=image_size, channels=channels),
         report=found.report,
     )
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from osgan_jax import data, reporting
-from osgan_jax.evaluation import halves, label_policies
+from osgan_jax.evaluation import halves, label_policies, per_class
 from osgan_jax.evaluation.features import cache, extractors
 from osgan_jax.evaluation.metrics import moments, registry
 from osgan_jax.io import paths
@@ -22,13 +22,20 @@ _LABELS, _NOISE = 1, 2
 
 
 def gather(
-    batches: Iterable[extractors.Features], metrics: Sequence[registry.Metric]
+    batches: Iterable[extractors.Features],
+    metrics: Sequence[registry.Metric],
+    *others: str,
 ) -> registry.FakeStatistics:
     """The statistics that metrics need, of images in an order that was drawn.
 
     Only of the first `metrics.registry.MAX_FEATURES` single features are kept.
+
+    Args:
+      batches: features.
+      metrics: to compute.
+      *others: fields of the statistics to gather beside.
     """
-    needs = frozenset().union(*(metric.needs for metric in metrics))
+    needs = frozenset(others).union(*(metric.needs for metric in metrics))
     total, pooled, logits, count = None, [], [], 0
     for features in batches:
         if 'moments' in needs:
@@ -55,7 +62,8 @@ class Evaluator:
         extractor's weights), num_samples, seed, label_policy (None without labels), and of the real
         images dataset, split, content (their fingerprint) and num_real.
       halves: scores of one half of the real images against the other, see `evaluation.halves`.
-      names: of the scores that a call returns.
+      names: of what a call returns.
+      left_out: a sentence about metrics that the features do not define; None where there are none.
       few: a sentence about scores of too few images to say much; None where there are enough.
     """
 
@@ -70,10 +78,12 @@ class Evaluator:
         batch_size: int = 256,
         seed: int = 0,
         label_policy: str = 'data',
+        by_class: bool = False,
         cache_dir: str | os.PathLike[str] | None = None,
         warn: Callable[[str], None] | None = None,
         real_progress: Callable[[int, int], None] | None = None,
         progress: Callable[[int, int], None] | None = None,
+        class_progress: Callable[[int, int], None] | None = None,
     ):
         """Prepares to score; reads or computes the dataset's statistics.
 
@@ -87,26 +97,30 @@ class Evaluator:
           seed: of latents, labels and noise, the same for every generator.
           label_policy: which labels a conditional generator is given, one of
             `label_policies.POLICIES`: as often as the real images have them, or all as often.
+          by_class: whether to score each class too, see `evaluation.per_class`.
           cache_dir: where the real set's statistics are kept; by default the user's.
           warn: called with a sentence about a cached file that could not be used.
           real_progress: called with real images seen and in all, where none are kept.
           progress: called with images scored and in all.
+          class_progress: called with classes scored and in all.
 
         Raises:
           ValueError: for an unknown metric, too few samples, or real images that do not have the
             generator's classes.
         """
-        if not metrics:
-            raise ValueError(f'metrics: expected some of {", ".join(registry.names())}, got none')
-        asked = {registry.get(name).name for name in metrics}
-        # In the registry's order, whatever the order of the request.
-        self._metrics = [registry.get(name) for name in registry.names() if name in asked]
+        self._metrics, self.left_out = registry.select(metrics, has_logits=extractor.has_logits)
         greedy = max(self._metrics, key=lambda metric: metric.min_samples)
         if num_samples < greedy.min_samples:
             raise ValueError(
                 f'num_samples={num_samples}: {greedy.name} is not defined for fewer than '
                 f'{greedy.min_samples} images; draw more, or leave it out'
             )
+        if by_class and (not gan.num_classes or gan.num_classes != dataset.num_classes):
+            raise ValueError(
+                f'scores per class need labels: the generator knows {gan.num_classes} classes and '
+                f'{dataset.name} has {dataset.num_classes}; train with --conditional'
+            )
+        self._by_class = (dataset, class_progress) if by_class else None
         self._real = cache.real_statistics(
             dataset,
             extractor,
@@ -124,10 +138,9 @@ class Evaluator:
         falling = [metric for metric in self._metrics if metric.lower_is_better]
         self.headline = falling[0].names(extractor.name)[0] if falling else None
         self.names = tuple(n for metric in self._metrics for n in metric.names(extractor.name))
+        self.names += ('per_class',) if by_class else ()
         self.about: dict[str, Any] = {
-            'extractor': extractor.name,
-            'convention': extractor.convention,
-            'fingerprint': extractor.fingerprint,
+            **extractor.facts(),
             'num_samples': num_samples,
             'seed': seed,
             'label_policy': label_policies.recorded(label_policy, gan.num_classes),
@@ -139,11 +152,16 @@ class Evaluator:
         self.halves = halves.scores(
             self._real, self._metrics, extractor.name, num_samples, cache_dir, warn=warn
         )
-        self.few = self._describe_few()
+        self.few = halves.describe_few(
+            self._metrics,
+            extractor.name,
+            num_features=len(self._real.moments.mean),
+            num_samples=num_samples,
+            num_real=len(dataset),
+            found=self.halves,
+        )
 
-    def __call__(
-        self, variables: Any, check: Callable[[], None] | None = None
-    ) -> dict[str, float | None]:
+    def __call__(self, variables: Any, check: Callable[[], None] | None = None) -> dict[str, Any]:
         """Draws samples and scores them.
 
         Args:
@@ -152,18 +170,30 @@ class Evaluator:
 
         Returns:
           Scores by name, as the metrics' `names` are on this extractor's features; None for a
-          deviation that is not defined.
+          deviation that is not defined. 'per_class' where it was asked for.
         """
-        fake = gather(self._features(variables, check), self._metrics)
-        values: dict[str, float | None] = {}
-        for metric in self._metrics:
-            scores = metric.compute(self._real, fake)
-            values |= zip(metric.names(self._extractor.name), scores, strict=True)
+        labels: list[np.ndarray] = []
+        others = () if self._by_class is None else ('pooled',)
+        fake = gather(self._features(variables, labels, check), self._metrics, *others)
+        values = registry.compute(self._metrics, self._real, fake, self._extractor.name)
+        if self._by_class is not None:
+            dataset, progress = self._by_class
+            values['per_class'] = per_class.scores(
+                self._real.pooled,
+                cache.labels_of_pooled(dataset, self._real),
+                fake.pooled,
+                np.concatenate(labels)[: len(fake.pooled)],
+                metrics=self._metrics,
+                extractor=self._extractor.name,
+                class_names=dataset.class_names,
+                progress=progress,
+            )
         return values
 
     def _features(
-        self, variables: Any, check: Callable[[], None] | None
+        self, variables: Any, labels: list[np.ndarray], check: Callable[[], None] | None
     ) -> Iterator[extractors.Features]:
+        """Yields the features of all samples; their labels, where they have any, go to `labels`."""
         count = self.about['num_samples']
         if self._progress is not None:
             self._progress(0, count)
@@ -171,6 +201,8 @@ class Evaluator:
             if check is not None:
                 check()
             images = self._draw(variables, start)[: count - start]
+            if self._gan.num_classes:
+                labels.append(np.asarray(self._labels(start))[: count - start])
             yield self._extractor.apply(images)
             if self._progress is not None:
                 self._progress(min(start + self._batch_size, count), count)
@@ -179,13 +211,15 @@ class Evaluator:
         """Images of one batch of the seed's latents, labels and noise, uint8."""
         key, count = jax.random.fold_in(self._key, start), self._batch_size
         z = jax.random.normal(key, (count, self._gan.latent_dim))
-        labels = None
-        if self._gan.num_classes:
-            labels = inference.draw_labels(
-                jax.random.fold_in(key, _LABELS), count, self._gan.num_classes, self._frequencies
-            )
+        labels = self._labels(start) if self._gan.num_classes else None
         noise = jax.random.fold_in(key, _NOISE)
         return reporting.to_uint8(np.asarray(self._generate(variables, z, labels, noise)))
+
+    def _labels(self, start: int) -> jax.Array:
+        """The labels of one batch."""
+        key = jax.random.fold_in(jax.random.fold_in(self._key, start), _LABELS)
+        classes = self._gan.num_classes
+        return inference.draw_labels(key, self._batch_size, classes, self._frequencies)
 
     def entry(
         self, step: int, seconds: float | None, values: dict[str, float | None]
@@ -199,52 +233,45 @@ class Evaluator:
         """
         return {'step': step, 'seconds': seconds, **values, 'halves': self.halves, **self.about}
 
-    def _describe_few(self) -> str | None:
-        count = min(self.about['num_samples'], self.about['num_real'])
-        num_features = len(self._real.moments.mean)
-        few = [m for m in self._metrics if count < m.fewest_fair(num_features)]
-        if not few:
-            return None
-        names = [metric.names(self._extractor.name)[0] for metric in few]
-        known = [
-            f'{name} {self.halves[name]["value"]:.4g} (of {self.halves[name]["count"]:,})'
-            for name in names
-            if name in self.halves
-        ]
-        fair = max(metric.fewest_fair(num_features) for metric in few)
-        measured = f'; one half of the real images against the other has {", ".join(known)}'
-        return (
-            f'{self.about["num_samples"]:,} samples and {self.about["num_real"]:,} real images are '
-            f'few for {", ".join(names)}, which take {fair:,} or more{measured if known else ""}'
-        )
-
 
 def extractor_for(
     dataset: data.Dataset,
     *,
     inception_weights: str | os.PathLike[str] | None = None,
+    dinov2_weights: str | os.PathLike[str] | None = None,
     convention: str = 'torch',
     classifier: str = 'standard',
     cache_dir: str | os.PathLike[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> extractors.Extractor:
-    """The Inception network where there are weights, otherwise a classifier of the dataset.
+    """The Inception network or DINOv2 where there are weights, otherwise a dataset's classifier.
 
     Args:
       dataset: the real images.
       inception_weights: their file; 'fetch' downloads the published ones, once.
-      convention: how the Inception network's images are resized and scaled, see
-        `osgan_jax.evaluation.features.inception`.
+      dinov2_weights: DINOv2's file.
+      convention: how the network's images are resized and scaled, see
+        `osgan_jax.evaluation.features.inception` and `dinov2` beside it.
       classifier: the size of a trained one, of `osgan_jax.evaluation.features.CLASSIFIERS`.
       cache_dir: where a trained classifier or downloaded weights are kept; by default the user's.
       progress: called with steps done and in all while a classifier is trained.
       warn: called with a sentence about a cached file that could not be used.
 
     Raises:
-      ValueError: for unusable weights, or a dataset without labels and no weights.
+      ValueError: for unusable weights, those of both networks, a convention that is not the
+        network's, or a dataset without labels and no weights.
       OSError: if the weights cannot be read or downloaded.
     """
+    if inception_weights is not None and dinov2_weights is not None:
+        raise ValueError(
+            '--inception_weights and --dinov2_weights exclude each other: score by one, then by '
+            'the other; records keep both'
+        )
+    if dinov2_weights is not None:
+        from osgan_jax.evaluation.features import dinov2
+
+        return dinov2.extractor(dinov2_weights, convention=convention)
     if inception_weights is not None:
         from osgan_jax.evaluation.features import inception
 

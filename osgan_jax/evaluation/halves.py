@@ -70,6 +70,42 @@ def scores(
     return found
 
 
+def describe_few(
+    metrics: Sequence[registry.Metric],
+    extractor: str,
+    *,
+    num_features: int,
+    num_samples: int,
+    num_real: int,
+    found: Values,
+) -> str | None:
+    """A sentence about scores of too few images to say much; None where there are enough.
+
+    Args:
+      metrics: that are computed.
+      extractor: its name.
+      num_features: numbers of its features.
+      num_samples: generated images.
+      num_real: real images.
+      found: scores of two halves of the real images.
+    """
+    few = [m for m in metrics if min(num_samples, num_real) < m.fewest_fair(num_features)]
+    if not few:
+        return None
+    names = [metric.names(extractor)[0] for metric in few]
+    known = [
+        f'{name} {found[name]["value"]:.4g} (of {found[name]["count"]:,})'
+        for name in names
+        if name in found
+    ]
+    fair = max(metric.fewest_fair(num_features) for metric in few)
+    measured = f'; one half of the real images against the other has {", ".join(known)}'
+    return (
+        f'{num_samples:,} samples and {num_real:,} real images are few for {", ".join(names)}, '
+        f'which take {fair:,} or more{measured if known else ""}'
+    )
+
+
 def _split(
     real: cache.RealStatistics, metric: registry.Metric, num_samples: int
 ) -> tuple[int, cache.RealStatistics, registry.FakeStatistics] | None:

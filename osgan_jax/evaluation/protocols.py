@@ -1,7 +1,7 @@
 """Published protocols, and which of them a score is of.
 
 Scores compare only with the same features, the same preparation of images, the same real images and
-as many samples. Two settings have many published numbers; everything else compares with itself.
+as many samples. Few settings have many published numbers; everything else compares with itself.
 """
 
 import dataclasses
@@ -15,11 +15,12 @@ class Protocol:
     Attributes:
       title: whose, in words.
       scores: names of the scores that are computed here as there.
-      convention: how images are prepared for the Inception network.
+      convention: how images are prepared for the network.
       num_samples: generated images.
       split: part of the dataset that is compared with, all of it.
       datasets: those it is defined for, with the number of real images; empty for any.
       label_policies: of conditional generators.
+      extractor: whose features they are of.
     """
 
     title: str
@@ -29,12 +30,13 @@ class Protocol:
     split: str
     label_policies: tuple[str, ...]
     datasets: dict[str, int] = dataclasses.field(default_factory=dict)
+    extractor: str = 'inception'
 
     def obstacles(self, about: dict[str, Any]) -> list[str]:
         """What keeps scores with these facts (`Evaluator.about`) from being of this protocol."""
         found = []
-        if about['extractor'] != 'inception':
-            found.append('features of the Inception network (--inception_weights)')
+        if about['extractor'] != self.extractor:
+            found.append(f'features of {self.extractor} (--{self.extractor}_weights)')
         elif about['convention'] != self.convention:
             found.append(f'--convention={self.convention}')
         if about['split'] != self.split:
@@ -72,6 +74,16 @@ PROTOCOLS = (
         split='train',
         label_policies=('data',),
     ),
+    Protocol(
+        # Karras et al. 2024, https://arxiv.org/abs/2312.02696.
+        title='EDM2 (50,000 samples against all training images)',
+        scores=('fd_dinov2',),
+        convention='torch',
+        num_samples=50_000,
+        split='train',
+        label_policies=('uniform', 'data'),
+        extractor='dinov2',
+    ),
 )
 
 
@@ -90,16 +102,17 @@ def describe(about: dict[str, Any], names: tuple[str, ...]) -> str:
             continue
         others = [n for n in names if n not in same and not n.endswith('_std')]
         text = (
-            f'Protocol: {" and ".join(same)} as in {protocol.title}, given the published Inception '
+            f'Protocol: {" and ".join(same)} as in {protocol.title}, given the published '
             'weights and a checkpoint that was chosen as there'
         )
         return text + (f'; {", ".join(others)} as nowhere published.' if others else '.')
-    if about['extractor'] != 'inception':
+    candidates = [p for p in PROTOCOLS if p.extractor == about['extractor']]
+    if not candidates:
         why = 'the features are those of this dataset alone'
         if about['extractor'] not in ('classifier', 'small_classifier'):
             why = f'the features are those of {about["extractor"]}'
         return f'Protocol: none that is published, for {why}; compare with the same features only.'
-    nearest = min(PROTOCOLS, key=lambda protocol: len(protocol.obstacles(about)))
+    nearest = min(candidates, key=lambda protocol: len(protocol.obstacles(about)))
     return (
         f'Protocol: none that is published; for that of {nearest.title} it takes '
         f'{", ".join(nearest.obstacles(about))}.'

@@ -21,7 +21,7 @@ _MEASURE = ('extractor', 'convention', 'distance', 'label_policy')
 _KEY = (*_NEEDED, *COUNTS, *_PATH, *_REAL, *_MEASURE)
 FACTS = tuple(key for key in _KEY if key != 'step')
 """Fields that tell evaluations of one checkpoint apart."""
-_NO_METRIC = {'seconds', 'flops', 'halves', *_KEY}
+_NO_METRIC = {'seconds', 'flops', 'halves', 'per_class', 'fake', *_KEY}
 
 
 def metric_names(entry: dict[str, Any]) -> list[str]:
@@ -43,14 +43,20 @@ def write(workdir: str | os.PathLike[str], entry: dict[str, Any]) -> None:
     same = lambda other: all(other.get(key) == entry.get(key) for key in _KEY)  # noqa: E731
     lines = read(workdir)
     before = next((line for line in lines if same(line)), {})
-    merged = {**before, **entry}
-    if 'halves' in merged:
-        merged['halves'] = {**before.get('halves', {}), **entry.get('halves', {})}
-    lines = [line for line in lines if not same(line)] + [merged]
+    lines = [line for line in lines if not same(line)] + [_merged(before, entry)]
     lines.sort(key=lambda line: line['step'])
     text = ''.join(json.dumps(line) + '\n' for line in lines)
     with atomic.replacing(pathlib.Path(workdir) / FILE) as file:
         file.write(text.encode())
+
+
+def _merged(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """Both, also within 'halves' and 'per_class'; where both say something, the second does."""
+    merged = {**before, **after}
+    for key in before.keys() & after.keys():
+        if isinstance(before[key], dict) and isinstance(after[key], dict):
+            merged[key] = _merged(before[key], after[key])
+    return merged
 
 
 def read(workdir: str | os.PathLike[str]) -> list[dict[str, Any]]:

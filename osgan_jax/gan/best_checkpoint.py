@@ -48,6 +48,7 @@ class BestCheckpoint:
         extractor = evaluators.extractor_for(
             dataset,
             inception_weights=config.inception_weights,
+            dinov2_weights=config.dinov2_weights,
             convention=config.convention,
             classifier=config.classifier,
             progress=messages.Countdown('Training a classifier to score by, {} steps', check),

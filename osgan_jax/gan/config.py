@@ -10,7 +10,7 @@ import functools
 from typing import Any, ClassVar
 
 from osgan_jax.engine.config import RunConfig, check_rising, dataset_field, field
-from osgan_jax.evaluation.features import CLASSIFIERS, CONVENTIONS
+from osgan_jax.evaluation.features import CLASSIFIERS, CONVENTIONS, DINOV2_CONVENTIONS
 from osgan_jax.evaluation.label_policies import POLICIES
 
 SCHEMES = ('one_stage', 'two_stage', 'shared_forward')
@@ -241,14 +241,19 @@ class TrainConfig(RunConfig):
         'file of Inception weights, to evaluate by FID, or fetch to download it; by default '
         'features come from a classifier that is trained on the dataset',
     )
+    dinov2_weights: str | None = _evaluation(
+        None,
+        "file of DINOv2's weights, dinov2_vitl14_pretrain.pth say, to evaluate by fd_dinov2",
+    )
     convention: str = _evaluation(
         'torch',
-        'which implementation of FID the input of the Inception network follows',
-        choices=CONVENTIONS,
+        'how images are resized and scaled: as one of the implementations of FID (torch, tf1, '
+        'clean), or of fd_dinov2 (torch, pil)',
+        choices=tuple(dict.fromkeys((*CONVENTIONS, *DINOV2_CONVENTIONS))),
     )
     classifier: str = _evaluation(
         'standard',
-        'classifier of the dataset that scores come from without Inception weights; the small one '
+        'classifier of the dataset that scores come from without weights; the small one '
         'is trained several times as fast, and its scores are called small_classifier_fd and so on',
         choices=CLASSIFIERS,
     )

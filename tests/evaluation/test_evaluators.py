@@ -6,7 +6,6 @@ import os
 import signal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -25,17 +24,8 @@ from osgan_jax.evaluation.metrics import (
 from osgan_jax.gan import config, sampling, trainer
 from osgan_jax.reporting import figures
 from tests.support import small
-
-
-def _see(images: np.ndarray) -> Features:
-    """Means of the quarters and of the whole: features that tell any two images apart."""
-    x = jnp.asarray(images, jnp.float32) / 255
-    n, h, w, _ = x.shape
-    quarters = x.reshape(n, 2, h // 2, 2, w // 2, -1).mean((2, 4, 5)).reshape(n, 4)
-    return Features(quarters, 5 * quarters)
-
-
-EXTRACTOR = Extractor('classifier', 'quarters', 'f00d', _see)
+from tests.support.quarters import EXTRACTOR
+from tests.support.quarters import see as _see
 
 
 @pytest.fixture(scope='module')
@@ -85,6 +75,30 @@ def test_scores_are_those_of_the_samples(workdir, tmp_path):
     assert about['num_real'] == small.EXAMPLES
     assert (about['dataset'], about['split'], about['label_policy']) == ('small', 'train', None)
     assert about['content'] == identity.identify(dataset)['content']
+
+
+def test_dinov2_has_no_inception_score(workdir, tmp_path):
+    sampler = sampling.Sampler(workdir)
+    dinov2 = Extractor(
+        'dinov2', 'torch', 'd1', lambda x: Features(_see(x).pooled, None), has_logits=False
+    )
+    options = {'num_samples': 40, 'batch_size': 16, 'metrics': registry.names()}
+    scored = evaluators.Evaluator(
+        sampler.gan, small.dataset(), dinov2, cache_dir=tmp_path, **options
+    )
+    assert scored.headline == 'fd_dinov2'
+    assert scored.left_out == 'Left out: is, for these features have no logits.'
+    values = scored(sampler.variables)
+    assert set(values) == set(scored.names)
+    same = _evaluator(sampler.gan, cache_dir=tmp_path)(sampler.variables)
+    assert values['fd_dinov2'] == pytest.approx(same['classifier_fd'], rel=1e-9)
+
+
+def test_one_extractor_at_a_time(tmp_path):
+    with pytest.raises(ValueError, match='--inception_weights and --dinov2_weights exclude'):
+        evaluators.extractor_for(small.dataset(), inception_weights='a', dinov2_weights='b')
+    with pytest.raises(ValueError, match="unknown convention 'tf1' for DINOv2"):
+        evaluators.extractor_for(small.dataset(), dinov2_weights='b.pth', convention='tf1')
 
 
 def test_names_with_the_inception_network_are_the_fields(workdir, tmp_path):

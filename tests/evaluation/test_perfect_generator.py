@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from osgan_jax import data
-from osgan_jax.evaluation import evaluators
+from osgan_jax.evaluation import evaluators, score_log
 from osgan_jax.evaluation.features.extractors import Extractor, Features
 from osgan_jax.evaluation.metrics import registry
 from osgan_jax.networks import inference
@@ -90,6 +90,50 @@ def test_a_perfect_generator_scores_what_halves_of_the_real_images_score(order, 
         evenly = evaluators.Evaluator(GAN, real, EXTRACTOR, label_policy='uniform', **options)
         assert evenly.about == {**scored.about, 'label_policy': 'uniform'}
         assert evenly({})['classifier_fd'] > 20 * halves['classifier_fd']
+
+
+class Swapped(nn.Module):
+    """It draws every class, and two of them for each other."""
+
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, z, labels, *, train):
+        return draw(z, jnp.array([1, 0, *range(2, CLASSES)])[labels], jnp.asarray(MEANS))
+
+
+def test_classes_that_are_drawn_for_each_other_show_within_classes(tmp_path):
+    gan = types.SimpleNamespace(**{**vars(GAN), 'generator': Swapped()})
+    options = {'metrics': ('fid', 'is'), 'num_samples': SAMPLES, 'cache_dir': tmp_path}
+    done = []
+    scored = evaluators.Evaluator(
+        gan,
+        dataset('sorted', BALANCED),
+        EXTRACTOR,
+        by_class=True,
+        class_progress=lambda *parts: done.append(parts),
+        **options,
+    )
+    found = scored({})
+    assert found['classifier_fd'] < 0.05
+    classes = found['per_class']
+    assert sum(of_class['num_fake'] for of_class in classes.values()) == SAMPLES
+    assert all(of_class['num_real'] == 2 * SAMPLES // CLASSES for of_class in classes.values())
+    for name, of_class in classes.items():
+        assert (of_class['classifier_fd'] > 0.3) == (name in ('0', '1'))
+        assert of_class['diversity'] == pytest.approx(1, abs=0.3)
+    assert done[-1] == (CLASSES, CLASSES)
+    assert 'per_class' in scored.names
+    # The record keeps it, and it is not taken for a score.
+    score_log.write(tmp_path, scored.entry(5, None, found))
+    assert score_log.read(tmp_path)[0]['per_class'] == classes
+    assert 'per_class' not in score_log.metric_names(found)
+
+
+def test_scores_within_classes_need_labels(tmp_path):
+    gan = types.SimpleNamespace(**{**vars(GAN), 'num_classes': 0})
+    with pytest.raises(ValueError, match='scores per class need labels: the generator knows 0'):
+        evaluators.Evaluator(gan, dataset('drawn', BALANCED), EXTRACTOR, by_class=True)
 
 
 class Noisy(nn.Module):

@@ -20,6 +20,7 @@ ADA = {
     'split': 'train',
     'num_real': 50_000,
 }
+EDM2 = {**ADA, 'extractor': 'dinov2', 'convention': 'torch'}
 NAMES = ('fid', 'kid', 'kid_std', 'is', 'is_std')
 
 
@@ -39,6 +40,8 @@ NAMES = ('fid', 'kid', 'kid_std', 'is', 'is_std')
         ({**STUDIOGAN, 'num_real': 5_000}, 'it takes all 10,000 images of that part.'),
         ({**ADA, 'split': 'all'}, 'it takes --split=train.'),
         ({**STUDIOGAN, 'extractor': 'classifier'}, 'Protocol: none that is published'),
+        ({**EDM2, 'convention': 'pil'}, 'for that of EDM2 (50,000 samples against all training'),
+        ({**EDM2, 'extractor': 'dinov2_vits14'}, 'the features are those of dinov2_vits14'),
     ],
 )
 def test_a_protocol_holds_only_as_published(about, sentence):
@@ -50,5 +53,8 @@ def test_a_protocol_holds_only_as_published(about, sentence):
 def test_what_is_not_of_the_protocol_is_named():
     assert 'kid, is as nowhere published' in protocols.describe(STUDIOGAN, NAMES)
     assert protocols.describe(ADA, ('fid',)).endswith('as there.')
+    text = protocols.describe(EDM2, ('fd_dinov2', 'kd_dinov2'))
+    assert text.startswith('Protocol: fd_dinov2 as in EDM2')
+    assert 'kd_dinov2 as nowhere published' in text
     # Of its scores none was asked for.
     assert 'none' in protocols.describe(STUDIOGAN, ('precision', 'recall'))

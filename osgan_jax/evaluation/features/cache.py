@@ -111,9 +111,7 @@ def real_statistics(
     """
     provenance = {
         **identity.identify(dataset),
-        'extractor': extractor.name,
-        'convention': extractor.convention,
-        'fingerprint': extractor.fingerprint,
+        **extractor.facts(),
         'max_features': max_features,
         'seed': _SEED,
     }
@@ -186,7 +184,7 @@ def _compute(
     progress: Callable[[int, int], None] | None,
 ) -> RealStatistics:
     count, most = len(dataset), provenance['max_features']
-    order = np.random.default_rng(provenance['seed']).permutation(count)
+    order = drawn(count, provenance['seed'])
     # The place of each image in the drawn order.
     place = np.empty(count, np.int64)
     place[order] = np.arange(count)
@@ -198,7 +196,7 @@ def _compute(
     done = 0
     if progress is not None:
         progress(0, count)
-    for images, labels in _batches(dataset, batch_size):
+    for images, labels in batches(dataset, batch_size):
         features = extractor.apply(images)._asdict()
         features = {n: np.asarray(x) for n, x in features.items() if x is not None}
         pooled = features['pooled']
@@ -230,11 +228,30 @@ def _compute(
     )
 
 
-def _batches(dataset: datasets.Dataset, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields all images in order, uint8 `[N, H, W, C]`, and labels; reads ahead in threads."""
+def drawn(count: int, seed: int = _SEED) -> np.ndarray:
+    """An order `[count]` of images; by default that of `RealStatistics.pooled`."""
+    return np.random.default_rng(seed).permutation(count)
+
+
+def labels_of_pooled(dataset: datasets.Dataset, statistics: RealStatistics) -> np.ndarray:
+    """The labels `[M]` of the images whose features a dataset's statistics hold."""
+    return dataset.labels()[drawn(len(dataset))[: len(statistics.pooled)]]
+
+
+def batches(
+    dataset: datasets.Dataset, batch_size: int, order: np.ndarray | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields all images, uint8 `[N, H, W, C]`, and labels `[N]`; reads ahead in threads.
+
+    Args:
+      dataset: the images.
+      batch_size: images at a time.
+      order: `[len(dataset)]`; by default the dataset's.
+    """
+    order = np.arange(len(dataset)) if order is None else order
 
     def read(start: int) -> tuple[np.ndarray, np.ndarray]:
-        rows = [dataset[row] for row in range(start, min(start + batch_size, len(dataset)))]
+        rows = [dataset[row] for row in order[start : start + batch_size].tolist()]
         return np.stack([row['image'] for row in rows]), np.array([row['label'] for row in rows])
 
     with concurrent.futures.ThreadPoolExecutor(_AHEAD) as pool:

@@ -150,7 +150,7 @@ def extractor(
     arrays = flatten(classifier.variables)
     parts = [part for name in sorted(arrays) for part in (name, arrays[name])]
     fingerprint = checked_npz.digest(convention, list(classifier_architecture), *parts)
-    return extractors.Extractor(name, convention, fingerprint, apply)
+    return extractors.Extractor(name, convention, fingerprint, apply, image_size=size)
 
 
 def _to_channels(images: jax.Array, channels: int) -> jax.Array:

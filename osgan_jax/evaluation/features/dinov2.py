@@ -230,4 +230,6 @@ def extractor(
         return extractors.Features(extract_all(images), None)
 
     name = name_of(network)
-    return extractors.Extractor(name, convention, fingerprint, apply, has_logits=False)
+    return extractors.Extractor(
+        name, convention, fingerprint, apply, has_logits=False, image_size=IMAGE_SIZE
+    )

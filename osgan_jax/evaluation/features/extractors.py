@@ -30,6 +30,7 @@ class Extractor:
       fingerprint: hash of the weights and the convention, hexadecimal.
       apply: `uint8 [N, H, W, C]` in [0, 255] to `Features`, any H and W, C 1 or 3.
       has_logits: whether it has logits, which the inception score needs.
+      image_size: height and width that it resizes images to; None if it takes them as they are.
     """
 
     name: str
@@ -37,6 +38,15 @@ class Extractor:
     fingerprint: str
     apply: Callable[[np.ndarray], Features]
     has_logits: bool = True
+    image_size: int | None = None
+
+    def facts(self) -> dict[str, str]:
+        """What tells its features from others', as records and files have it."""
+        return {
+            'extractor': self.name,
+            'convention': self.convention,
+            'fingerprint': self.fingerprint,
+        }
 
 
 def check_images(images: np.ndarray | jax.Array, whose: str) -> None:

@@ -231,4 +231,6 @@ def extractor(
         extractors.check_images(images, 'the Inception network')
         return extractors.Features(*extract_all(images))
 
-    return extractors.Extractor('inception', convention, fingerprint, apply)
+    return extractors.Extractor(
+        'inception', convention, fingerprint, apply, image_size=inception.IMAGE_SIZE
+    )

@@ -47,6 +47,11 @@ def of(features: np.ndarray | jax.Array) -> Moments:
     return Moments(len(features), mean, centred.T @ centred)
 
 
+def of_covariance(mean: np.ndarray, covariance: np.ndarray, count: int) -> Moments:
+    """The moments of `count` samples, at least 2, of a mean `[F]` and covariance `[F, F]`."""
+    return Moments(count, mean, covariance * (count - 1))
+
+
 def merge(a: Moments | None, b: Moments) -> Moments:
     """The moments of two sets together, from theirs (Chan et al. 1979, pairwise update).
 

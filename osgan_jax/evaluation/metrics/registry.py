@@ -5,7 +5,8 @@ records and plots know it from then on.
 """
 
 import dataclasses
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # names cost neither numpy nor jax
@@ -124,13 +125,52 @@ def get(name: str) -> Metric:
     return _METRICS[name]
 
 
+def select(names: Collection[str], *, has_logits: bool = True) -> tuple[list[Metric], str | None]:
+    """The metrics of some names, and a sentence on those that features do not define.
+
+    Args:
+      names: of metrics.
+      has_logits: whether the features have logits.
+
+    Returns:
+      Metrics in the order of the registry, and None where all are defined.
+
+    Raises:
+      ValueError: for no names, an unknown one, or none that the features define.
+    """
+    if not names:
+        raise ValueError(f'metrics: expected some of {", ".join(_METRICS)}, got none')
+    asked = {get(name).name for name in names}
+    chosen = [metric for metric in _METRICS.values() if metric.name in asked]
+    if has_logits:
+        return chosen, None
+    lacking = ', '.join(metric.name for metric in chosen if 'logits' in metric.needs)
+    chosen = [metric for metric in chosen if 'logits' not in metric.needs]
+    if not chosen:
+        raise ValueError(f'metrics: {lacking} needs logits, which these features have not')
+    return chosen, f'Left out: {lacking}, for these features have no logits.' if lacking else None
+
+
 def of_score(name: str) -> Metric | None:
-    """The metric that a score belongs to, as `fid`, `classifier_fd` or `classifier_kd_std`."""
+    """The metric that a score belongs to, as `fid`, `classifier_kd_std` or `fd_dinov2`."""
+    stem = re.sub(r'_dinov2\w*?(?=_std$|$)', '', name)
     for metric in _METRICS.values():
         others = metric.other_scores or metric.scores
-        if name in metric.scores or name.endswith(tuple(f'_{score}' for score in others)):
+        if stem in others or name in metric.scores:
+            return metric
+        if name.endswith(tuple(f'_{score}' for score in others)):
             return metric
     return None
+
+
+def compute(
+    metrics: Iterable[Metric], real: Any, fake: FakeStatistics, extractor: str
+) -> dict[str, Any]:
+    """The scores of metrics by their names on an extractor's features."""
+    values: dict[str, Any] = {}
+    for metric in metrics:
+        values |= zip(metric.names(extractor), metric.compute(real, fake), strict=True)
+    return values
 
 
 # The functions are imported where they are called: names cost no jax.

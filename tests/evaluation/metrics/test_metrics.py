@@ -286,3 +286,24 @@ def test_names_on_features():
     assert registry.get('fid').names('dinov2') == ('fd_dinov2',)
     assert kid.names('dinov2') == ('kd_dinov2', 'kd_dinov2_std')
     assert pr.names('dinov2_vits14') == ('precision_dinov2_vits14', 'recall_dinov2_vits14')
+
+
+def test_scores_tell_their_metric():
+    for name in registry.names():
+        metric = registry.get(name)
+        for extractor in ('inception', 'classifier', 'dinov2', 'dinov2_vits14', 'dinov2_2x64'):
+            for score in metric.names(extractor):
+                assert registry.of_score(score) is metric, score
+    for other in ('seconds', 'fd_other', 'dinov2'):
+        assert registry.of_score(other) is None
+
+
+def test_features_without_logits_leave_out_what_needs_them():
+    names = lambda metrics: [metric.name for metric in metrics]  # noqa: E731
+    assert names(registry.select(('is', 'fid'))[0]) == ['fid', 'is']
+    chosen, said = registry.select(('is', 'fid'), has_logits=False)
+    assert names(chosen) == ['fid']
+    assert said == 'Left out: is, for these features have no logits.'
+    assert registry.select(('kid',), has_logits=False)[1] is None
+    with pytest.raises(ValueError, match='metrics: is needs logits, which these features have not'):
+        registry.select(('is',), has_logits=False)

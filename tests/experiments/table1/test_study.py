@@ -62,7 +62,8 @@ class Stage:
         state = types.SimpleNamespace(step=4, sampling_variables=lambda: workdir.name)
         return types.SimpleNamespace(state=state)
 
-    def extractor_for(self, dataset, *, inception_weights, convention, classifier, warn, progress):
+    def extractor_for(self, dataset, *, convention, warn, progress, **sources):
+        assert set(sources) == {'inception_weights', 'dinov2_weights', 'classifier'}
         assert convention == 'torch'
         return types.SimpleNamespace(fingerprint=self.fingerprint)
 
