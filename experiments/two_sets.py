@@ -25,7 +25,8 @@ def run(asked: Config, sources: dict[str, Any]) -> None:
     sides = []
     for role, path in zip(('Real', 'Fake'), paths, strict=False):
         named = part if comparison.is_name(path) else {}
-        sides.append(comparison.open_set(path, image_size=asked.image_size, **named))
+        with messages.announced(f'Reading {path}'):
+            sides.append(comparison.open_set(path, image_size=asked.image_size, **named))
         print(f'{role}: {comparison.describe(sides[-1])}.', flush=True)
         if getattr(sides[-1], 'report', None):
             messages.warn(f'{sides[-1].name}: {sides[-1].report}.')

@@ -8,7 +8,7 @@ from typing import TypeVar
 from osgan_jax import reporting
 from osgan_jax.runtime import processes
 
-_EVERY_SECONDS = 10.0
+_EVERY_SECONDS = 5.0
 
 _Images = TypeVar('_Images')
 
@@ -44,7 +44,7 @@ def read_dataset(name: str, load: Callable[[], _Images]) -> _Images:
 
 
 class Countdown:
-    """Prints a line when long work begins, and every ten seconds how much time is left.
+    """Prints a line when long work begins, and every five seconds how much time is left.
 
     It is called with the parts done, 0 at the start, and those in all.
     """

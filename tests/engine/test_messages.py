@@ -18,18 +18,18 @@ def test_a_countdown_begins_at_once_and_then_says_what_is_left(capsys, clock):
     countdown(0, 1000)
     assert capsys.readouterr().out == 'Reading 1,000 images ...\n'
     # The first part's time is not counted: it may have been compiled.
-    for clock[0], done in ((50.0, 100), (59.0, 200), (60.0, 300), (69.0, 500), (75.0, 1000)):
+    for clock[0], done in ((50.0, 100), (54.0, 200), (55.0, 350), (59.0, 500), (65.0, 1000)):
         countdown(done, 1000)
-    # 200 parts in 10 seconds leave 35 for 700.
-    assert capsys.readouterr().out == 'Reading 1,000 images: 300 done, 0:35 left\n'
+    # 250 parts in 5 seconds leave 13 for 650.
+    assert capsys.readouterr().out == 'Reading 1,000 images: 350 done, 0:13 left\n'
 
 
 def test_a_countdown_begins_again(capsys, clock):
     countdown = messages.Countdown('Scoring {} images')
-    for clock[0], done in ((0.0, 0), (1.0, 1), (2.0, 2), (100.0, 0), (101.0, 1), (111.0, 2)):
+    for clock[0], done in ((0.0, 0), (1.0, 1), (2.0, 2), (100.0, 0), (101.0, 1), (106.0, 2)):
         countdown(done, 4)
     out = 'Scoring 4 images ...\n'
-    assert capsys.readouterr().out == out + out + 'Scoring 4 images: 2 done, 0:20 left\n'
+    assert capsys.readouterr().out == out + out + 'Scoring 4 images: 2 done, 0:10 left\n'
 
 
 def test_a_countdown_asks_whether_to_go_on(capsys):

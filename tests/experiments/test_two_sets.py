@@ -8,7 +8,7 @@ import pytest
 from osgan_jax.evaluation import evaluators
 from osgan_jax.evaluation.features import moments_file
 from osgan_jax.evaluation.metrics import frechet, moments
-from tests.support import launching
+from tests.support import dinov2_reference, launching
 from tests.support.quarters import EXTRACTOR
 
 RNG = np.random.default_rng(0)
@@ -97,3 +97,18 @@ def test_what_does_not_go_together_is_one_sentence(sets, flags, files, sentence)
     assert done.err.startswith('error: ')
     assert len(done.err.splitlines()) == 1
     assert sentence in done.err
+
+
+@pytest.mark.slow
+def test_two_folders_are_scored_by_a_network_and_by_a_classifier(sets, tmp_path):
+    weights = tmp_path / 'dinov2.npz'
+    np.savez(weights, **dinov2_reference.draw(depth=1, width=64, grid=3))
+    both = {'real': 'a_images.npz', 'fake': 'b_unlabelled.npz'}
+    done = call(sets, f'--dinov2_weights={weights}', '--convention=pil', **both)
+    assert done.code == 0, done.err
+    assert 'Features: dinov2_1x64, pil' in done.out
+    assert 'Left out: is, for these features have no logits.' in done.out
+    assert 'fd_dinov2_1x64' in done.out
+    done = call(sets, '--metrics=fid,is', **both)
+    assert done.code == 0, done.err
+    assert 'classifier_is' in done.out
