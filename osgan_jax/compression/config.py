@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from osgan_jax.engine.config import dataset_field, declarations, field
+from osgan_jax.gan import contradictions
 from osgan_jax.gan.config import OPTIMIZERS, TrainConfig, parse_multiplier
 
 OBJECTIVES = (
@@ -44,7 +45,17 @@ _DATA = ('data_dir', 'split', 'upscale')
 # Where they are open.
 _INHERITED = (
     *('batch_size', 'discriminator_norm', 'style_mixing', 'beta1', 'beta2', 'adam_epsilon'),
-    *('ema_decay', 'ema_start', 'weight_clip', 'r1', 'r2', 'gradient_penalty', 'penalty_every'),
+    *('mapping_layers', 'discriminator_skips', 'hierarchical_z', 'init'),
+    *(
+        'ema_decay',
+        'ema_start',
+        'ema_ramp',
+        'weight_clip',
+        'r1',
+        'r2',
+        'gradient_penalty',
+        'penalty_every',
+    ),
     *('path_length', 'path_length_every', 'orthogonal'),
 )
 _RATES = ('learning_rate_g', 'learning_rate_d', 'decay_factor')
@@ -202,6 +213,8 @@ def resolve(config: CompressConfig, teacher: TrainConfig, digest: str) -> Compre
     elif config.split is None:
         values['split'] = 'train'
     values |= {name: getattr(teacher, name) for name in inherited if getattr(config, name) is None}
+    given_way = contradictions.superseded(config)
+    values |= {name: given_way[name] for name in given_way if name in values}
     if config.ema_decay is None and config.batch_size:
         # Of images, not of steps.
         values['ema_decay'] = teacher.ema_decay ** (config.batch_size / teacher.batch_size)

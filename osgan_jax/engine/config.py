@@ -37,6 +37,9 @@ GROUPS = (
     'other',
 )
 
+# What decides an open field by a table of values, which another version may have changed.
+_PRESETS = {'method', 'scheme', 'network', 'dataset', 'algorithm', 'optimizer'}
+
 MAX_INT = 2**31 - 1
 MAX_SEED = 2**32 - 1
 # A little below the greatest float32, which rounding may exceed.
@@ -61,6 +64,7 @@ class Declaration:
       finite: whether infinity is refused.
       otherwise: the value of an open field that nothing else decides; `fill` sets it.
       decided_by: what decides an open field: 'method', 'network', 'dataset' and so on.
+      older: the value in runs that were made before there was the field; None where it is open.
       may_change: whether a resumed run may have another value.
       flag: whether a person may set it; otherwise it is decided when the run starts.
       repeated: of a tuple of texts that may hold commas: the flag is given once for each of them.
@@ -81,6 +85,7 @@ class Declaration:
     finite: bool = True
     otherwise: Any = None
     decided_by: tuple[str, ...] = ()
+    older: Any = None
     may_change: bool = False
     flag: bool = True
     repeated: bool = False
@@ -216,6 +221,11 @@ class Config:
             raise ValueError(f'the configuration has unknown fields: {", ".join(unknown)}')
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
+    def complete(self) -> Self:
+        """A saved configuration, whose fields that came later have the values of that time."""
+        fields = declarations(type(self)).values()
+        return fill(self, {each.name: each.older for each in fields if each.older is not None})
+
 
 _C = TypeVar('_C', bound=Config)
 
@@ -224,6 +234,28 @@ def fill(config: _C, values: Mapping[str, Any]) -> _C:
     """The configuration, in which open fields have the values given for them."""
     unset = {name: value for name, value in values.items() if getattr(config, name) is None}
     return dataclasses.replace(config, **unset)
+
+
+def adopt(asked: _C, saved: _C) -> _C | None:
+    """What was asked for, with a saved run's values of the open fields that presets decide.
+
+    So a run goes on as it began, whatever presets have become since.
+
+    Returns:
+      The configuration; None if something else was asked for than was saved.
+    """
+    fields = declarations(type(saved)).values()
+    adopted = fill(asked, {e.name: getattr(saved, e.name) for e in fields if _is_preset(e)})
+    # What is still open, and what no flag sets, cannot be compared yet.
+    known = {e.name: getattr(saved, e.name) for e in fields if not e.flag}
+    whole = fill(dataclasses.replace(adopted, **known), dataclasses.asdict(saved))
+    return None if contradictions(saved, whole) else adopted
+
+
+def _is_preset(each: Declaration) -> bool:
+    """Whether presets decide a field that a resumed run may not change."""
+    deciders = set(each.decided_by) - {'teacher'}
+    return not each.may_change and bool(deciders) and deciders <= _PRESETS
 
 
 def contradictions(saved: Config, asked: Config) -> list[str]:

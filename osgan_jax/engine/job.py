@@ -11,6 +11,7 @@ import numpy as np
 
 from osgan_jax import data
 from osgan_jax.core import collectives
+from osgan_jax.engine import config as configuration
 from osgan_jax.engine import recorder, runs
 from osgan_jax.engine.config import RunConfig
 
@@ -63,6 +64,16 @@ class Job(abc.ABC):
           ValueError: for a configuration that contradicts itself or the data.
           FileNotFoundError: for data that are not there.
         """
+
+    def resume_config(self) -> None:
+        """Takes open fields from the run in the workdir, if it is the one asked for.
+
+        Raises:
+          ValueError: if the directory holds a run of another kind, or a damaged config.json.
+        """
+        saved = runs.read(self.workdir, type(self.config))
+        if saved is not None:
+            self.config = configuration.adopt(self.config, saved.config) or self.config
 
     @abc.abstractmethod
     def build(self) -> tuple[Any, Update]:

@@ -99,6 +99,7 @@ def run(job: Job) -> Result:
 
 def _prepare(job: Job) -> tuple[Any, Update]:
     """The state and the step of a job, without touching its workdir or other processes."""
+    job.resume_config()
     job.run = job.open()
     job.devices = parallel.local_devices(job.config.num_devices, job.run.config.batch_size)
     with announced('Building the networks'):

@@ -248,7 +248,7 @@ def _config(kind: type[configuration.RunConfig], values: Any) -> Any:
             value = getattr(config, name)
             if not _is_of(value, hint):
                 raise ValueError(f'{name}={value!r}: expected {_name(hint)}')
-    return config
+    return config.complete()
 
 
 def _is_of(value: Any, hint: Any) -> bool:

@@ -7,9 +7,10 @@ the result.
 import dataclasses
 import fractions
 import functools
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
-from osgan_jax.engine.config import RunConfig, check_rising, dataset_field, field
+from osgan_jax import networks
+from osgan_jax.engine.config import RunConfig, check_rising, dataset_field, field, fill
 from osgan_jax.evaluation.features import CLASSIFIERS, CONVENTIONS, DINOV2_CONVENTIONS
 from osgan_jax.evaluation.label_policies import POLICIES
 
@@ -60,8 +61,8 @@ class TrainConfig(RunConfig):
 
     method: str = field(
         'lsgan',
-        "row of the paper's Table 1, or stylegan2 or biggan; sets loss, networks, rates and "
-        'penalties',
+        "row of the paper's Table 1, or wgan_gp, sngan_resnet, stylegan2 or biggan; sets loss, "
+        'networks, rates and penalties',
         names='osgan_jax.gan.methods:names',
     )
     scheme: str = field(
@@ -85,10 +86,10 @@ class TrainConfig(RunConfig):
 
     num_steps: int | None = field(
         None,
-        'number of steps; by default 30 epochs (20 on mnist), and at least 2,000 steps on datasets '
-        'that the paper does not use',
+        'number of steps; by default as published, or 30 epochs, and at least 2,000 steps on small '
+        'datasets',
         at_least=1,
-        decided_by='dataset',
+        decided_by=('method', 'dataset'),
         may_change=True,
     )
     batch_size: int | None = field(
@@ -97,6 +98,9 @@ class TrainConfig(RunConfig):
         at_least=2,
         decided_by='method',
         otherwise=128,
+    )
+    d_steps: int = field(
+        1, "D's updates for each of G; there is only 1 so far, whatever a recipe has", at_least=1
     )
     accumulate: int = field(
         1,
@@ -107,7 +111,8 @@ class TrainConfig(RunConfig):
 
     loss: str | None = field(
         None,
-        'adversarial objective',
+        "adversarial objective; relativistic is twice R3GAN's, so that its r1 and r2 count half as "
+        'much',
         group='losses',
         names='osgan_jax.core.loss_names:names',
         decided_by='method',
@@ -139,7 +144,9 @@ class TrainConfig(RunConfig):
         'share of the channels to keep, above 0 and up to 1, as 1/2 or 0.5; in biggan of G alone',
         group='networks',
     )
-    latent_dim: int | None = _network('dimensions of z', at_least=1)
+    latent_dim: int | None = _network(
+        'dimensions of z', decided_by=('method', 'network'), at_least=1
+    )
     discriminator_norm: str | None = _network(
         'normalisation in D: group, instance, layer, spectral, batch or none',
         decided_by=('method', 'network'),
@@ -148,12 +155,33 @@ class TrainConfig(RunConfig):
         "samples in a group of the minibatch standard deviation in stylegan2's D, 0 for none; 4 by "
         'default, and 0 in one_stage, which needs a D that treats samples one by one',
         at_least=0,
-        decided_by=('network', 'scheme'),
+        decided_by=('method', 'network', 'scheme'),
     )
     style_mixing: float | None = _network(
         'share of the samples of stylegan2 that mix the styles of two z; 0.9 by default',
+        decided_by=('method', 'network'),
         at_least=0,
         at_most=1,
+    )
+    mapping_layers: int | None = _network(
+        "layers of stylegan2's mapping network; 8 by default",
+        decided_by=('method', 'network'),
+        at_least=1,
+    )
+    discriminator_skips: bool | None = _network(
+        "residual connections in stylegan2's D; there by default",
+        decided_by=('method', 'network'),
+    )
+    hierarchical_z: bool | None = _network(
+        "in biggan, parts of z in each of G's blocks rather than all of it in the first layer; so "
+        'by default',
+        decided_by=('method', 'network'),
+    )
+    init: str | None = _network(
+        "how biggan's weights are drawn: orthogonal, or normal with deviation 0.02; orthogonal by "
+        'default',
+        decided_by=('method', 'network'),
+        choices=('orthogonal', 'normal'),
     )
     remat: bool = field(
         False,
@@ -166,25 +194,42 @@ class TrainConfig(RunConfig):
     optimizer: str = field(
         'adam', 'optimiser of both networks', group='optimizer', choices=OPTIMIZERS
     )
-    learning_rate_g: float | None = _optimizer("G's learning rate", decided_by=('method', 'scheme'))
-    learning_rate_d: float | None = _optimizer("D's learning rate", decided_by=('method', 'scheme'))
+    learning_rate_g: float | None = _optimizer(
+        "G's learning rate", decided_by=('method', 'scheme', 'dataset')
+    )
+    learning_rate_d: float | None = _optimizer(
+        "D's learning rate", decided_by=('method', 'scheme', 'dataset')
+    )
     beta1: float | None = _optimizer(
         "decay of Adam's first moment, or SGD's momentum", below=1, otherwise=0.5
     )
     beta2: float | None = _optimizer(
-        "decay of Adam's or RMSProp's second moment", below=1, otherwise=0.999
+        "decay of Adam's or RMSProp's second moment; 0.99 in RMSProp by default",
+        below=1,
+        otherwise=0.999,
     )
-    adam_epsilon: float | None = _optimizer("term added to Adam's denominator", otherwise=1e-8)
+    adam_epsilon: float | None = _optimizer(
+        "term added to Adam's or RMSProp's denominator", otherwise=1e-8
+    )
+    # As in runs from before RMSProp followed PyTorch's.
+    root_epsilon: bool | None = field(
+        None,
+        "RMSProp's epsilon inside of its root",
+        decided_by='optimizer',
+        otherwise=False,
+        flag=False,
+    )
     decay_epochs: tuple[int, ...] | None = field(
         None,
-        'epochs after which both rates are multiplied by --decay_factor, rising; by default 10 and '
-        "15 on the paper's large datasets, none on others",
+        'epochs after which both rates are multiplied by --decay_factor, rising; by default as '
+        'published, or none',
         group='optimizer',
         at_least=1,
-        decided_by='dataset',
+        decided_by=('method', 'scheme', 'dataset'),
     )
     decay_factor: float | None = _optimizer(
-        'factor of both rates after each of --decay_epochs', decided_by=('method', 'scheme')
+        'factor of both rates after each of --decay_epochs; 0.5 by default where they are given',
+        decided_by=('method', 'scheme', 'dataset'),
     )
     weight_clip: float | None = _penalty(
         "bound on the absolute values of D's weights after each step; 0 for none"
@@ -195,9 +240,16 @@ class TrainConfig(RunConfig):
     ema_start: int | None = _optimizer(
         'step from which weights are averaged; until then the average is G itself', otherwise=0
     )
+    ema_ramp: float | None = _optimizer(
+        "bound on the average's half-life, as a share of the images seen so far; 0 for none",
+        otherwise=0.0,
+        older=0.0,
+    )
 
     r1: float | None = _penalty(
-        "R1's gamma: D's squared gradient at real images is weighted by gamma / 2", otherwise=0.0
+        "R1's gamma: D's squared gradient at real images is weighted by gamma / 2; beside the "
+        "relativistic loss take twice R3GAN's",
+        otherwise=0.0,
     )
     r2: float | None = _penalty("R2's gamma: as R1, at fake images", otherwise=0.0)
     gradient_penalty: float | None = _penalty(
@@ -217,7 +269,9 @@ class TrainConfig(RunConfig):
         otherwise=1,
     )
     orthogonal: float | None = _penalty(
-        "weight of orthogonal regularisation of G, in BigGAN's form", otherwise=0.0
+        "weight of orthogonal regularisation of G, as BigGAN's Eq. 3 has it; BigGAN-PyTorch's "
+        'gradient is half as great at an equal weight',
+        otherwise=0.0,
     )
     augment: tuple[str, ...] = field(
         (),
@@ -225,7 +279,13 @@ class TrainConfig(RunConfig):
         group='penalties',
     )
 
-    flip: bool = field(False, 'mirror half of the real images', group='data')
+    flip: bool | None = field(
+        None,
+        'mirror half of the real images',
+        group='data',
+        decided_by=('method', 'dataset'),
+        otherwise=False,
+    )
 
     eval_every: int | None = _evaluation(
         None,
@@ -272,8 +332,22 @@ class TrainConfig(RunConfig):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.d_steps != 1:
+            raise ValueError(
+                f'd_steps={self.d_steps}: D takes one step for each of G in every scheme, and more '
+                'are not there yet; leave it out'
+            )
         if self.channel_multiplier is not None:
             parse_multiplier(self.channel_multiplier)
         if self.channels not in (None, 1, 3):
             raise ValueError(f'channels={self.channels}: expected 1 or 3')
         check_rising('decay_epochs', self.decay_epochs)
+
+    def complete(self) -> Self:
+        """As `Config.complete`; options that its network was given later have their defaults."""
+        complete = fill(super().complete(), {'root_epsilon': self.optimizer == 'rmsprop'})
+        try:
+            options = networks.get(self.network).options
+        except ValueError:  # another's, not registered here
+            return complete
+        return fill(complete, options)

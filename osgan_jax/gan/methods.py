@@ -1,28 +1,20 @@
 """The methods: presets of everything that a configuration leaves open.
 
-They are the ten rows of the paper's Table 1, StyleGAN2 and BigGAN. A method of one's own is one
-more `register(name, Method(...))`; `--method=NAME` is valid from then on.
-
-Rates: the authors' published configurations give those of DCGAN (asym) and WGAN on CelebA, and of
-DCGAN (asym) on MNIST; the other rows take DCGAN's, whose networks they share. Discriminators are
-normalised alike under every scheme (GroupNorm), so that schemes are compared on the same networks;
-the authors' two-stage runs used BatchNorm, which is `--discriminator_norm=batch`.
+They are the ten rows of the paper's Table 1, WGAN-GP, SNGAN's residual networks, StyleGAN2 and
+BigGAN. What each decides, and who published it, is its recipe, in `osgan_jax.gan.recipes`. A method
+of one's own is one more `register(name, Method(...))`; `--method=NAME` is valid from then on.
 """
 
+import types
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from osgan_jax import networks
 from osgan_jax.engine.config import declarations, fill, otherwise
+from osgan_jax.gan import contradictions
 from osgan_jax.gan.config import TrainConfig
-
-
-class Rates(NamedTuple):
-    """Learning rates, and the factor that lowers both after some epochs."""
-
-    generator: float
-    discriminator: float
-    decay_factor: float = 1.0
+from osgan_jax.gan.recipes import biggan, lipschitz, stylegan2, table1
+from osgan_jax.gan.recipes.recipe import Choose, Recipe, Setting
 
 
 class Method(NamedTuple):
@@ -32,15 +24,10 @@ class Method(NamedTuple):
       title: the method's name in the paper.
       loss: name in `osgan_jax.losses`.
       network: name in `osgan_jax.networks`.
-      discriminator_norm: D's normalisation, where the network may have it.
+      discriminator_norm: D's normalisation, where the network may have it and the recipe has none.
       conditional: whether both networks take the label.
-      weight_clip: bound on the absolute values of D's weights after each step, 0 for none.
-      one_stage: rates of one_stage and shared_forward, whose updates are alike.
-      two_stage: rates of two_stage.
-      one_stage_on: other rates of one_stage and shared_forward, by dataset.
-      recipe: the method's own defaults of fields of the configuration, by name.
-      ema_half_life: images after which a state counts half in the average of G, where the recipe
-        has no `ema_decay`; 0 for no average.
+      recipe: defaults of further fields of the configuration, by name; or a function that gives a
+        `Recipe` by scheme, dataset and size.
     """
 
     title: str
@@ -48,58 +35,46 @@ class Method(NamedTuple):
     network: str = 'dcgan'
     discriminator_norm: str = 'group'
     conditional: bool = False
-    weight_clip: float = 0.0
-    one_stage: Rates = Rates(2e-4, 1e-4, 0.5)
-    two_stage: Rates = Rates(2e-4, 4e-5, 0.5)
-    one_stage_on: Mapping[str, Rates] = {}
-    recipe: Mapping[str, Any] = {}
-    ema_half_life: int = 0
+    recipe: Mapping[str, Any] | Choose = types.MappingProxyType({})
+
+
+def _row(name: str, title: str, loss: str, **known: Any) -> Method:
+    return Method(title, loss, recipe=table1.recipe(name), **known)
 
 
 TABLE1: dict[str, Method] = {
-    'dcgan_sym': Method('DCGAN (sym)', 'minimax'),
-    'cgan': Method('CGAN (sym)', 'minimax', conditional=True),
-    'wgan': Method(
-        'WGAN (sym)',
-        'wasserstein',
-        weight_clip=0.01,
-        one_stage=Rates(1e-4, 1.35e-5, 0.1),
-        two_stage=Rates(2e-4, 2e-4, 0.1),
-    ),
-    'dcgan': Method('DCGAN (asym)', 'non_saturating', one_stage_on={'mnist': Rates(2e-4, 5e-5)}),
-    'lsgan': Method('LSGAN (asym)', 'least_squares'),
-    'geogan': Method('GeoGAN (asym)', 'geometric'),
-    'relgan': Method('RelGAN (asym)', 'relativistic'),
-    'fishergan': Method('FisherGAN (asym)', 'fisher'),
-    'bgan': Method('BGAN (asym)', 'boundary_seeking'),
-    'sngan': Method('SNGAN (asym)', 'hinge', discriminator_norm='spectral'),
+    'dcgan_sym': _row('dcgan_sym', 'DCGAN (sym)', 'minimax'),
+    'cgan': _row('cgan', 'CGAN (sym)', 'minimax', conditional=True),
+    'wgan': _row('wgan', 'WGAN (sym)', 'wasserstein'),
+    'dcgan': _row('dcgan', 'DCGAN (asym)', 'non_saturating'),
+    'lsgan': _row('lsgan', 'LSGAN (asym)', 'least_squares'),
+    'geogan': _row('geogan', 'GeoGAN (asym)', 'geometric'),
+    'relgan': _row('relgan', 'RelGAN (asym)', 'relativistic'),
+    'fishergan': _row('fishergan', 'FisherGAN (asym)', 'fisher'),
+    'bgan': _row('bgan', 'BGAN (asym)', 'boundary_seeking'),
+    'sngan': _row('sngan', 'SNGAN (asym)', 'hinge', discriminator_norm='spectral'),
 }
 """The ten rows of the paper's Table 1."""
 
-_STYLEGAN2_RATES = Rates(2e-3, 2e-3)
-_BIGGAN_RATES = Rates(1e-4, 4e-4)
-
 _METHODS: dict[str, Method] = {
     **TABLE1,
-    # The networks that DGL-GAN compresses, trained as their authors train them; the rates are those
-    # of all schemes.
+    'wgan_gp': Method(
+        'WGAN-GP (sym)', 'wasserstein', discriminator_norm='layer', recipe=lipschitz.wgan_gp
+    ),
+    'sngan_resnet': Method(
+        'SNGAN, ResNet (asym)',
+        'hinge',
+        network='resnet_gan',
+        discriminator_norm='spectral',
+        recipe=lipschitz.sngan_resnet,
+    ),
+    # The networks that DGL-GAN compresses.
     'stylegan2': Method(
         'StyleGAN2 (asym)',
         'non_saturating',
         network='stylegan2',
         discriminator_norm='none',
-        one_stage=_STYLEGAN2_RATES,
-        two_stage=_STYLEGAN2_RATES,
-        recipe={
-            'batch_size': 32,
-            'beta1': 0.0,
-            'beta2': 0.99,
-            'r1': 10.0,
-            'penalty_every': 16,
-            'path_length': 2.0,
-            'path_length_every': 4,
-        },
-        ema_half_life=10_000,
+        recipe=stylegan2.recipe,
     ),
     'biggan': Method(
         'BigGAN (asym)',
@@ -107,26 +82,20 @@ _METHODS: dict[str, Method] = {
         network='biggan',
         discriminator_norm='spectral',
         conditional=True,
-        one_stage=_BIGGAN_RATES,
-        two_stage=_BIGGAN_RATES,
-        recipe={
-            # An eighth of the published batch, which one machine does not hold.
-            'batch_size': 256,
-            'beta1': 0.0,
-            'beta2': 0.999,
-            'adam_epsilon': 1e-6,
-            'ema_decay': 0.9999,
-            'ema_start': 20_000,
-        },
+        recipe=biggan.recipe,
     ),
 }
 
-# The paper's schedule on its own datasets: 30 epochs, both rates lowered at 10 and 15.
-_PAPER_DATASETS = ('celeb_a', 'lsun_church', 'ffhq')
-_PAPER_DECAY_EPOCHS = (10, 15)
-_EPOCHS = {'mnist': 20}
 _DEFAULT_EPOCHS = 30
 _LEAST_STEPS = 2000
+# Datasets so large that their epochs are enough.
+_LARGE = ('celeb_a', 'lsun_church', 'ffhq')
+_DECAY_FACTOR = 0.5
+# Of the recipe's networks alone.
+_OF_NETWORK = ('width', 'latent_dim', 'discriminator_norm')
+# A recipe's average that starts after the run's middle starts here instead.
+_EARLY_SHARE = 10
+_EARLY_RAMP = 0.05
 
 
 def register(name: str, method: Method) -> None:
@@ -137,8 +106,8 @@ def register(name: str, method: Method) -> None:
     """
     if name in _METHODS:
         raise ValueError(f'there is a method {name!r} already: choose another name')
-    if unknown := sorted(set(method.recipe) - set(declarations(TrainConfig))):
-        raise ValueError(f'the recipe of method {name!r} has unknown fields: {", ".join(unknown)}')
+    if not callable(method.recipe):
+        _check_fields(name, method.recipe)
     _METHODS[name] = method
 
 
@@ -158,27 +127,33 @@ def get(name: str) -> Method:
     return _METHODS[name]
 
 
-def recipe(name: str, batch_size: int | None = None) -> dict[str, Any]:
-    """Defaults of the fields of a configuration that depend on the method alone.
+def recipe(
+    config: TrainConfig, image_size: int | None = None, batch_size: int | None = None
+) -> Recipe:
+    """The recipe of a configuration's method in its setting.
 
     Args:
-      name: the method's.
-      batch_size: images a step; None for the method's own.
+      config: the configuration, resolved or not.
+      image_size: of the opened dataset; None before that.
+      batch_size: images a step where the configuration does not say; None for the method's own.
+
+    Raises:
+      ValueError: for an unknown method, or a recipe of unknown fields.
     """
-    method = get(name)
-    fields = {**otherwise(TrainConfig), **method.recipe}
-    if method.ema_half_life and 'ema_decay' not in method.recipe:
-        images = batch_size or fields['batch_size']
-        fields['ema_decay'] = 0.5 ** (images / method.ema_half_life)
-    return fields
+    choose = get(config.method).recipe
+    if not callable(choose):
+        return Recipe(choose)
+    size = image_size or config.image_size or 0
+    batch_size = config.batch_size or batch_size
+    chosen = choose(Setting(config.scheme, config.dataset, size, batch_size, config.optimizer))
+    _check_fields(config.method, chosen.fields)
+    return chosen
 
 
-def rates(name: str, scheme: str, dataset: str) -> Rates:
-    """The paper's rates for a method, or the nearest that it gives."""
-    method = get(name)
-    if scheme == 'two_stage':
-        return method.two_stage
-    return method.one_stage_on.get(dataset, method.one_stage)
+def opening(config: TrainConfig) -> TrainConfig:
+    """The configuration, with what has to be known to open its dataset."""
+    fields = recipe(config).fields
+    return fill(config, {'image_size': fields.get('image_size'), 'flip': fields.get('flip', False)})
 
 
 def resolve(
@@ -188,6 +163,7 @@ def resolve(
     channels: int,
     num_classes: int,
     num_examples: int,
+    asked: TrainConfig | None = None,
 ) -> TrainConfig:
     """Fills every open field from the method, the network and the opened dataset.
 
@@ -197,19 +173,25 @@ def resolve(
       channels: channels of the dataset's images.
       num_classes: labels of the dataset, 0 for none.
       num_examples: images an epoch.
+      asked: what a person gave, where others have filled fields since: what is searched for
+        contradictions.
 
     Returns:
       A configuration in which None is left in `data_dir`, `width` and `num_devices`, where it
       stands for the library's or the machine's own, and in options that the network does not take.
 
     Raises:
-      ValueError: for an unknown method, a conditional method on a dataset without labels, or a
-        batch larger than the dataset or not divisible by `accumulate`.
+      ValueError: for an unknown method, flags that contradict each other, a conditional method on a
+        dataset without labels, or a batch larger than the dataset or not divisible by `accumulate`.
     """
+    asked = asked or config
+    contradictions.check(asked)
     method = get(config.method)
-    paper = rates(config.method, config.scheme, config.dataset)
     network = networks.get(config.network or method.network)
-    config = fill(config, recipe(config.method, config.batch_size))
+    chosen = recipe(config, image_size)
+    usual = otherwise(TrainConfig)
+    config = fill(config, _brought(config, method, network, chosen))
+    config = fill(config, {'batch_size': usual['batch_size']})
     if config.batch_size > num_examples:
         raise ValueError(
             f'batch_size={config.batch_size} is more than the {num_examples} images of '
@@ -219,28 +201,23 @@ def resolve(
         raise ValueError(
             f'batch_size={config.batch_size}: expected a multiple of accumulate={config.accumulate}'
         )
-    epochs = _EPOCHS.get(config.dataset, _DEFAULT_EPOCHS)
-    default_steps = epochs * (num_examples // config.batch_size)
-    if config.dataset not in (*_PAPER_DATASETS, *_EPOCHS):
-        default_steps = max(default_steps, _LEAST_STEPS)
-    default_steps = _round_up(default_steps, config.steps_per_call)
-    norm = method.discriminator_norm
     defaults = {
-        'num_steps': default_steps,
+        'num_steps': default_steps(config, chosen, num_examples),
         'loss': method.loss,
         'network': network.name,
         'image_size': image_size,
         'channels': channels,
-        'discriminator_norm': norm if norm in network.norms else network.norms[0],
         'conditional': method.conditional,
-        'learning_rate_g': paper.generator,
-        'learning_rate_d': paper.discriminator,
-        'decay_epochs': _PAPER_DECAY_EPOCHS if config.dataset in _PAPER_DATASETS else (),
-        'decay_factor': paper.decay_factor,
-        'weight_clip': method.weight_clip,
+        'weight_clip': 0.0,
+        'ema_decay': _ema_decay(chosen, config.batch_size),
+        'decay_factor': _DECAY_FACTOR if config.decay_epochs else 1.0,
+        'decay_epochs': (),
+        **table1.usual_rates(config.scheme),
     }
     config = fill(config, defaults)
-    config = fill(config, _of_network(network, config))
+    config = fill(config, _average(config, chosen))
+    latent_dim = network.latent_dim(config.image_size)
+    config = fill(config, {**usual, 'latent_dim': latent_dim, **network.options})
     if config.conditional and num_classes < 2:
         raise ValueError(
             f'{config.method} is conditional but {config.dataset} has no labels: choose a labelled '
@@ -251,17 +228,68 @@ def resolve(
             f'num_steps={config.num_steps}: expected a multiple of '
             f'steps_per_call={config.steps_per_call}'
         )
+    contradictions.check_effects(asked, config)
     return config
 
 
-def _of_network(network: networks.NetworkSpec, config: TrainConfig) -> dict[str, Any]:
-    """Defaults that depend on the network."""
-    defaults = {'latent_dim': network.latent_dim(config.image_size), **network.options}
-    if 'minibatch_deviation' in defaults and config.scheme == 'one_stage':
+def default_steps(config: TrainConfig, chosen: Recipe, num_examples: int) -> int:
+    """The length of a run for which nobody asked, in whole calls."""
+    if 'num_steps' in chosen.fields:
+        steps = chosen.fields['num_steps']
+    elif chosen.images:
+        steps = chosen.images // config.batch_size
+    else:
+        steps = (chosen.epochs or _DEFAULT_EPOCHS) * (num_examples // config.batch_size)
+        if not (chosen.epochs or config.dataset in _LARGE):
+            steps = max(steps, _LEAST_STEPS)
+    return -(-steps // config.steps_per_call) * config.steps_per_call
+
+
+def _brought(
+    config: TrainConfig, method: Method, network: networks.NetworkSpec, chosen: Recipe
+) -> dict[str, Any]:
+    """What a method's recipe brings to the run of a configuration."""
+    fields = dict(chosen.fields)
+    fields.setdefault('discriminator_norm', method.discriminator_norm)
+    if config.loss not in (None, method.loss):
+        # A norm that mixes samples may suit the method's own loss alone.
+        fields['discriminator_norm'] = method.discriminator_norm
+    if network.name != method.network:
+        for name in {*_OF_NETWORK, *networks.OPTIONS} - {'discriminator_norm'}:
+            fields.pop(name, None)
+    if fields['discriminator_norm'] not in network.norms:
+        fields['discriminator_norm'] = network.norms[0]
+    if config.optimizer != 'adam':
+        # Adam's alone.
+        for name in ('beta2', 'adam_epsilon'):
+            fields.pop(name, None)
+    if config.optimizer == 'rmsprop':
+        fields['beta2'] = 0.99
+        fields['root_epsilon'] = False
+    if 'minibatch_deviation' in network.options and config.scheme == 'one_stage':
         # Samples of a group see each other: there is no ratio a sample.
-        defaults['minibatch_deviation'] = 0
-    return defaults
+        fields['minibatch_deviation'] = 0
+    late = ('num_steps', 'ema_start', 'ema_ramp')
+    fields = {name: value for name, value in fields.items() if name not in late}
+    return fields | contradictions.superseded(config)
 
 
-def _round_up(value: int, multiple: int) -> int:
-    return -(-value // multiple) * multiple
+def _ema_decay(chosen: Recipe, batch_size: int) -> float:
+    return 0.5 ** (batch_size / chosen.half_life) if chosen.half_life else 0.0
+
+
+def _average(config: TrainConfig, chosen: Recipe) -> dict[str, Any]:
+    """The start and the ramp of the average of G in a run of `num_steps`."""
+    start, ramp = (chosen.fields.get(name, 0) for name in ('ema_start', 'ema_ramp'))
+    if not config.ema_decay:
+        return {'ema_start': 0, 'ema_ramp': 0.0}
+    if start > config.num_steps // 2:
+        # It would start too late, or never, and remember its first state too long.
+        return {'ema_start': config.num_steps // _EARLY_SHARE, 'ema_ramp': _EARLY_RAMP}
+    return {'ema_start': start, 'ema_ramp': ramp}
+
+
+def _check_fields(name: str, fields: Mapping[str, Any]) -> None:
+    """Raises ValueError for fields that a configuration has not."""
+    if unknown := sorted(set(fields) - set(declarations(TrainConfig))):
+        raise ValueError(f'the recipe of method {name!r} has unknown fields: {", ".join(unknown)}')

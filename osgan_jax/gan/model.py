@@ -37,6 +37,7 @@ class GAN:
       weight_clip: bound on the absolute values of D's weights after each step, 0 for none.
       ema_decay: decay per step of the average of G, 0 for no average.
       ema_start: step from which G is averaged; until then the average is G itself.
+      ema_ramp: bound on the average's half-life, as a share of the steps so far; 0 for none.
       penalties: weights and intervals of the penalties.
       augment: augmentations of all images that D sees, of `osgan_jax.core.diffaugment.POLICIES`.
     """
@@ -53,6 +54,7 @@ class GAN:
     weight_clip: float = 0.0
     ema_decay: float = 0.0
     ema_start: int = 0
+    ema_ramp: float = 0.0
     penalties: AllPenalties = dataclasses.field(default_factory=AllPenalties)
     augment: tuple[str, ...] = ()
 
@@ -138,6 +140,7 @@ def build(config: TrainConfig, *, num_classes: int, steps_per_epoch: int, axis_n
         weight_clip=config.weight_clip,
         ema_decay=config.ema_decay,
         ema_start=config.ema_start,
+        ema_ramp=config.ema_ramp or 0.0,
         penalties=penalties,
         augment=config.augment,
     )
@@ -237,5 +240,8 @@ def _optimizer(config: TrainConfig, rate: float, steps_per_epoch: int, every: in
     if config.optimizer == 'adam':
         return optax.adam(schedule, b1=beta1, b2=beta2, eps=config.adam_epsilon)
     if config.optimizer == 'rmsprop':
-        return optax.rmsprop(schedule, decay=beta2)
+        # As published and in PyTorch: the epsilon is added to the root.
+        return optax.rmsprop(
+            schedule, decay=beta2, eps=config.adam_epsilon, eps_in_sqrt=bool(config.root_epsilon)
+        )
     return optax.sgd(schedule, momentum=beta1 or None)

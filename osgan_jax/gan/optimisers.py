@@ -107,11 +107,15 @@ def _every_kth_step(
 def _average(context: StepContext, state: TrainState) -> TrainState:
     """Moves the average of G towards G."""
     gan, t = context.gan, state.step.astype(jnp.float32)
-    if gan.ema_start:
-        decay = jnp.where(state.step < gan.ema_start, 0.0, gan.ema_decay)
-    else:
+    decay = jnp.float32(gan.ema_decay)
+    if gan.ema_ramp:
+        # Karras et al. 2020b: a half-life of at most a share of the steps so far.
+        decay = jnp.minimum(decay, 0.5 ** (1 / jnp.maximum(gan.ema_ramp * t, 1e-8)))
+    elif not gan.ema_start:
         # The usual warm-up: early averages follow, later ones remember.
-        decay = jnp.minimum(gan.ema_decay, (1 + t) / (10 + t))
+        decay = jnp.minimum(decay, (1 + t) / (10 + t))
+    if gan.ema_start:
+        decay = jnp.where(state.step < gan.ema_start, 0.0, decay)
     now = {'params': state.params_g, **state.stats_g}
     averaged = optax.incremental_update(now, state.ema_g, 1 - decay)
     if gan.network.has_styles:

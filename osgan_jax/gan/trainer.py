@@ -8,11 +8,13 @@ import jax
 
 from osgan_jax import data
 from osgan_jax.data import identity
-from osgan_jax.engine import messages, runner, runs, summary
+from osgan_jax.engine import messages, runner, runs
+from osgan_jax.engine.config import fill
 from osgan_jax.engine.job import Job, Update
 from osgan_jax.engine.nonfinite import NonFiniteError
 from osgan_jax.engine.runner import Result
-from osgan_jax.gan import best_checkpoint, methods, model, updates
+from osgan_jax.engine.summary import count_flops
+from osgan_jax.gan import best_checkpoint, methods, model, summary, updates
 from osgan_jax.gan.config import TrainConfig
 from osgan_jax.gan.recorder import GANRecorder
 from osgan_jax.reporting.summary import human
@@ -48,6 +50,7 @@ def train(
 
 def open_dataset(config: TrainConfig) -> data.Dataset:
     """The dataset that a configuration names."""
+    config = methods.opening(config)
     return data.load(
         config.dataset,
         split=config.split,
@@ -63,6 +66,7 @@ class GANJob(Job):
     """Training of a GAN.
 
     Attributes:
+      asked: the configuration as it was asked for, to be searched for contradictions.
       gan: its networks and optimisers, once built.
     """
 
@@ -72,6 +76,23 @@ class GANJob(Job):
         'another --seed; where it is a rare accident, --skip_nonfinite.'
     )
     gan: model.GAN
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        workdir: str | os.PathLike[str],
+        dataset: data.Dataset | None = None,
+    ):
+        """Makes the job; the arguments are those of `train`."""
+        super().__init__(config, workdir, dataset)
+        self.asked = config
+
+    def resume_config(self) -> None:
+        """As `Job.resume_config`; a run that is there was allowed when it began."""
+        asked = self.config
+        super().resume_config()
+        if self.config is not asked:
+            self.asked = type(asked)()
 
     def open(self) -> runs.Run:
         """Opens the dataset and resolves the configuration."""
@@ -86,11 +107,12 @@ class GANJob(Job):
             self.dataset = messages.read_dataset(config.dataset, lambda: open_dataset(config))
         dataset = self.dataset
         config = methods.resolve(
-            config,
+            fill(config, {'flip': dataset.flip}),
             image_size=dataset.image_size,
             channels=dataset.channels,
             num_classes=dataset.num_classes,
             num_examples=len(dataset),
+            asked=self.asked,
         )
         source = identity.identify(dataset)
         return runs.Run(config, dataset.num_classes, dataset.class_names, len(dataset), source)
@@ -142,13 +164,8 @@ class GANJob(Job):
     def describe(self, flops: float | None) -> list[tuple[str, str | None]]:
         """What is trained, on what, and how."""
         config, dataset = self.run.config, self.dataset
-        rates = f'G {config.learning_rate_g:g}, D {config.learning_rate_d:g}'
-        if config.decay_epochs:
-            epochs = ' and '.join(map(str, config.decay_epochs))
-            rates += f', times {config.decay_factor:g} after epoch {epochs}'
         norm = 'no' if config.discriminator_norm == 'none' else config.discriminator_norm
         size = f'{config.image_size}x{config.image_size}x{config.channels}'
-        average = f"of G's weights, decay {config.ema_decay:g}" if config.ema_decay else None
         batch = f'{config.batch_size} real and as many fake images'
         return [
             ('method', f'{config.method}: {methods.get(config.method).title}, {config.loss} loss'),
@@ -158,10 +175,8 @@ class GANJob(Job):
             ('', dataset.report),
             ('networks', f'{config.network}, {norm} norm in D, {config.precision}'),
             ('parameters', f'G {self._sizes[0]}, D {self._sizes[1]}'),
-            ('a step', batch + summary.count_flops(flops)),
-            ('rates', f'{config.optimizer}, {rates}'),
-            ('penalties', _penalties(config)),
-            ('average', average),
+            ('a step', batch + count_flops(flops)),
+            *summary.lines(config, len(dataset)),
         ]
 
     def describe_teacher(self) -> list[tuple[str, str]]:
@@ -188,19 +203,3 @@ class GANJob(Job):
             chosen=chosen,
             real=self.dataset if config.collapse_alarm else None,
         )
-
-
-def _penalties(config: TrainConfig) -> str | None:
-    """The penalties, clipping and augmentation of a resolved configuration."""
-    weights = {
-        'R1': config.r1,
-        'R2': config.r2,
-        'gradient penalty': config.gradient_penalty,
-        'path length': config.path_length,
-        'orthogonal': config.orthogonal,
-        "clip of D's weights": config.weight_clip,
-    }
-    parts = [f'{name} {weight:g}' for name, weight in weights.items() if weight]
-    if config.augment:
-        parts.append(f'D sees {", ".join(config.augment)}')
-    return ', '.join(parts) or None

@@ -20,9 +20,11 @@ class SelfAttention(nn.Module):
 
     Attributes:
       dtype: Dtype of the computation; the softmax is float32.
+      kernel_init: Initialiser of the kernels.
     """
 
     dtype: Any = jnp.float32
+    kernel_init: nn.initializers.Initializer = spectral.orthogonal
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
@@ -30,7 +32,14 @@ class SelfAttention(nn.Module):
         n, h, w, c = x.shape
 
         def conv(x, features, name):
-            layer = spectral.Conv(features, (1, 1), use_bias=False, dtype=self.dtype, name=name)
+            layer = spectral.Conv(
+                features,
+                (1, 1),
+                use_bias=False,
+                kernel_init=self.kernel_init,
+                dtype=self.dtype,
+                name=name,
+            )
             return layer(x, train=train)
 
         query = conv(x, c // 8, 'query').reshape(n, h * w, c // 8)

@@ -4,6 +4,7 @@
 """
 
 from osgan_jax.networks.registry import (
+    OPTIONS,
     NetworkOptions,
     NetworkSpec,
     Pair,
@@ -13,4 +14,4 @@ from osgan_jax.networks.registry import (
     register,
 )
 
-__all__ = ['NetworkOptions', 'NetworkSpec', 'Pair', 'build', 'get', 'names', 'register']
+__all__ = ['OPTIONS', 'NetworkOptions', 'NetworkSpec', 'Pair', 'build', 'get', 'names', 'register']

@@ -6,10 +6,14 @@ and bias are linear in both; the discriminator adds a projection on the label to
 weights but the shared embedding are spectrally normalised. Self-attention follows the 64x64 grid,
 or the 32x32 grid at 64 pixels; at 32 pixels there is none.
 
+Its author's recipe for CIFAR-10 has no hierarchical z: all of it enters the first layer, and blocks
+are conditioned on the label alone. Weights are drawn from N(0, 0.02) there.
+
 DGL-GAN's channel multiplier narrows the generator alone: z, the embedding and the discriminator
 keep their sizes.
 """
 
+import functools
 import itertools
 from typing import Any
 
@@ -41,6 +45,9 @@ _DISCRIMINATOR = {
     128: ((1, True), (2, True), (4, True), (8, True), (16, True), (16, False)),
     256: ((1, True), (2, True), (4, True), (8, True), (8, True), (16, True), (16, False)),
 }
+INITIALISERS = {'orthogonal': spectral.orthogonal, 'normal': nn.initializers.normal(0.02)}
+"""How weights are drawn, by the name of the option."""
+
 # The grid after which there is self-attention.
 _ATTENTION = {32: None, 64: 32, 128: 64, 256: 64}
 
@@ -63,21 +70,31 @@ class ConditionalBatchNorm(nn.Module):
     Attributes:
       dtype: Dtype of the result.
       axis_name: Mapped axis over which statistics are shared.
+      kernel_init: Initialiser of the kernels.
     """
 
     dtype: Any = jnp.float32
     axis_name: str | None = None
+    kernel_init: nn.initializers.Initializer = spectral.orthogonal
 
     @nn.compact
-    def __call__(self, x: Array, condition: Array, *, train: bool) -> Array:
-        """Normalises `[N, H, W, C]`, condition `[N, E]`."""
-        features = x.shape[-1]
+    def __call__(self, x: Array, condition: Array | None, *, train: bool) -> Array:
+        """Normalises `[N, H, W, C]`, condition `[N, E]`; without one, as any BatchNorm."""
+        features, affine = x.shape[-1], condition is None
         x = norms.batch_norm(
-            x, train=train, dtype=self.dtype, axis_name=self.axis_name, affine=False
+            x, train=train, dtype=self.dtype, axis_name=self.axis_name, affine=affine
         )
+        if affine:
+            return x
 
         def linear(name):
-            layer = spectral.Dense(features, use_bias=False, dtype=self.dtype, name=name)
+            layer = spectral.Dense(
+                features,
+                use_bias=False,
+                kernel_init=self.kernel_init,
+                dtype=self.dtype,
+                name=name,
+            )
             return layer(condition, train=train)[:, None, None, :]
 
         return x * (1 + linear('gain')) + linear('bias')
@@ -90,23 +107,28 @@ class GeneratorBlock(nn.Module):
       features: Channels of the output.
       dtype: Dtype of the computation.
       axis_name: Mapped axis over which BatchNorm shares its statistics.
+      kernel_init: Initialiser of the kernels.
     """
 
     features: int
     dtype: Any = jnp.float32
     axis_name: str | None = None
+    kernel_init: nn.initializers.Initializer = spectral.orthogonal
 
     @nn.compact
-    def __call__(self, x: Array, condition: Array, train: bool) -> Array:
-        """Maps `[N, H, W, C]`, condition `[N, E]` to `[N, 2H, 2W, features]`."""
+    def __call__(self, x: Array, condition: Array | None, train: bool) -> Array:
+        """Maps `[N, H, W, C]`, condition `[N, E]` or None, to `[N, 2H, 2W, features]`."""
+        conv = functools.partial(
+            spectral.Conv, self.features, kernel_init=self.kernel_init, dtype=self.dtype
+        )
         residual = x
         for index in range(2):
-            norm = ConditionalBatchNorm(self.dtype, self.axis_name)
+            norm = ConditionalBatchNorm(self.dtype, self.axis_name, self.kernel_init)
             residual = nn.relu(norm(residual, condition, train=train))
             residual = pooling.enlarge(residual) if index == 0 else residual
-            residual = spectral.Conv(self.features, dtype=self.dtype)(residual, train=train)
+            residual = conv()(residual, train=train)
         # A 1x1 convolution commutes with repeating pixels, and costs a quarter before it.
-        shortcut = spectral.Conv(self.features, (1, 1), dtype=self.dtype, name='shortcut')
+        shortcut = conv((1, 1), name='shortcut')
         return residual + pooling.enlarge(shortcut(x, train=train))
 
 
@@ -117,12 +139,16 @@ class Generator(bases.Generator):
       latent_dim: Size of z, a multiple of the number of its parts.
       width: Unit of the numbers of channels; 96 in the paper.
       embedding_dim: Size of the labels' shared embedding.
+      hierarchical: Whether z has a part for each block; otherwise the first layer takes all of it.
+      initialiser: How weights are drawn, one of `INITIALISERS`.
       remat: Whether blocks are computed again in the backward pass rather than kept.
     """
 
     latent_dim: int = LATENT_DIM
     width: int = 96
     embedding_dim: int = EMBEDDING_DIM
+    hierarchical: bool = True
+    initialiser: str = 'orthogonal'
     remat: bool = False
 
     @nn.compact
@@ -141,32 +167,38 @@ class Generator(bases.Generator):
         """
         self.check_inputs(z, labels, labelled=embedding is None)
         first, *blocks = (multiple * self.width for multiple in _GENERATOR[self.image_size])
-        parts = len(blocks) + 1
+        parts = len(blocks) + 1 if self.hierarchical else 1
+        draw = INITIALISERS[self.initialiser]
         if self.latent_dim % parts:
             raise ValueError(
                 f'biggan at {self.image_size} pixels splits z into {parts} equal parts: expected '
                 f'a latent_dim that {parts} divides, got {self.latent_dim}'
             )
         z, *conditions = jnp.split(z, parts, axis=1)
+        conditions = conditions or [None] * len(blocks)
         if self.num_classes:
             shared = nn.Embed(
                 self.num_classes,
                 self.embedding_dim,
-                embedding_init=spectral.orthogonal,
+                embedding_init=draw,
                 name='embedding',
             )
             embedding = shared(labels) if embedding is None else embedding
-            conditions = [jnp.concatenate([embedding, part], axis=1) for part in conditions]
-        x = spectral.Dense(16 * first, dtype=self.dtype)(z, train=train)
+            conditions = [
+                embedding if part is None else jnp.concatenate([embedding, part], axis=1)
+                for part in conditions
+            ]
+        x = spectral.Dense(16 * first, kernel_init=draw, dtype=self.dtype)(z, train=train)
         x = x.reshape(-1, 4, 4, first)
         block_type = nn.remat(GeneratorBlock, static_argnums=(3,)) if self.remat else GeneratorBlock
         for index, (features, condition) in enumerate(zip(blocks, conditions, strict=True)):
-            block = block_type(features, self.dtype, self.axis_name, name=f'block_{index}')
+            block = block_type(features, self.dtype, self.axis_name, draw, name=f'block_{index}')
             x = block(x, condition, train)
             if x.shape[1] == _ATTENTION[self.image_size]:
-                x = attention.SelfAttention(self.dtype)(x, train=train)
+                x = attention.SelfAttention(self.dtype, draw)(x, train=train)
         x = self.batch_norm(x, train)
-        x = spectral.Conv(self.channels, dtype=self.dtype)(nn.relu(x), train=train)
+        conv = spectral.Conv(self.channels, kernel_init=draw, dtype=self.dtype)
+        x = conv(nn.relu(x), train=train)
         return jnp.tanh(jnp.asarray(x, jnp.float32))
 
 
@@ -178,27 +210,31 @@ class DiscriminatorBlock(nn.Module):
       halve: Whether the grid is halved.
       first: Whether the input is the image: no ReLU of it.
       dtype: Dtype of the computation.
+      kernel_init: Initialiser of the kernels.
     """
 
     features: int
     halve: bool
     first: bool = False
     dtype: Any = jnp.float32
+    kernel_init: nn.initializers.Initializer = spectral.orthogonal
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         """Maps `[N, H, W, C]` to `[N, H, W, features]`, or half of H and W."""
+        conv = functools.partial(
+            spectral.Conv, self.features, kernel_init=self.kernel_init, dtype=self.dtype
+        )
         residual = x if self.first else nn.relu(x)
-        residual = spectral.Conv(self.features, dtype=self.dtype)(residual, train=train)
-        residual = spectral.Conv(self.features, dtype=self.dtype)(nn.relu(residual), train=train)
+        residual = conv()(residual, train=train)
+        residual = conv()(nn.relu(residual), train=train)
         if self.halve:
             residual = pooling.mean_pool(residual)
         if not self.halve and x.shape[-1] == self.features:
             return residual + x
         # A 1x1 convolution commutes with averaging, and costs a quarter after it.
         x = pooling.mean_pool(x) if self.halve else x
-        shortcut = spectral.Conv(self.features, (1, 1), dtype=self.dtype, name='shortcut')
-        return residual + shortcut(x, train=train)
+        return residual + conv((1, 1), name='shortcut')(x, train=train)
 
 
 class Discriminator(bases.Discriminator):
@@ -206,30 +242,34 @@ class Discriminator(bases.Discriminator):
 
     Attributes:
       width: Unit of the numbers of channels; 96 in the paper.
+      initialiser: How weights are drawn, one of `INITIALISERS`.
       remat: Whether blocks are computed again in the backward pass rather than kept.
     """
 
     width: int = 96
+    initialiser: str = 'orthogonal'
     remat: bool = False
 
     @nn.compact
     def __call__(self, images: Array, labels: Array | None = None, *, train: bool) -> Array:
         """Computes the logits of images, see `bases.Discriminator`."""
         self.check_inputs(images, labels)
+        draw = INITIALISERS[self.initialiser]
         x = jnp.asarray(images, self.dtype)
         block_type = DiscriminatorBlock
         if self.remat:
             block_type = nn.remat(DiscriminatorBlock, static_argnums=(2,))
         for index, (multiple, halve) in enumerate(_DISCRIMINATOR[self.image_size]):
             features = multiple * self.width
-            block = block_type(features, halve, index == 0, self.dtype, name=f'block_{index}')
+            block = block_type(features, halve, index == 0, self.dtype, draw, name=f'block_{index}')
             x = block(x, train)
             if halve and x.shape[1] == _ATTENTION[self.image_size]:
-                x = attention.SelfAttention(self.dtype)(x, train=train)
+                x = attention.SelfAttention(self.dtype, draw)(x, train=train)
         x = jnp.asarray(nn.relu(x), jnp.float32).sum((1, 2))
-        logits = spectral.Dense(1)(x, train=train)[:, 0]
+        logits = spectral.Dense(1, kernel_init=draw)(x, train=train)[:, 0]
         if self.num_classes:
-            embedding = spectral.Embed(self.num_classes, x.shape[-1])(labels, train=train)
+            embed = spectral.Embed(self.num_classes, x.shape[-1], embedding_init=draw)
+            embedding = embed(labels, train=train)
             logits = logits + (x * embedding).sum(-1)
         return logits
 
@@ -249,9 +289,11 @@ def macs(options: NetworkOptions, convention: str) -> int:
         raise ValueError(f"convention={convention!r}: expected 'paper' or 'true'")
     width = options.multiplied_width()
     features = [multiple * width for multiple in _GENERATOR[options.image_size]]
-    part = options.latent_dim // len(features)
+    first = part = options.latent_dim // len(features)
+    if not options.hierarchical_z:
+        first, part = options.latent_dim, 0
     condition = part + (EMBEDDING_DIM if options.num_classes else 0)
-    total, grid = part * features[0] * 16, 4
+    total, grid = first * features[0] * 16, 4
     for before, after in itertools.pairwise(features):
         shortcut = grid * grid if convention == 'true' else 4 * grid * grid
         grid *= 2
@@ -266,10 +308,15 @@ def macs(options: NetworkOptions, convention: str) -> int:
 
 
 def _build(options: NetworkOptions) -> Pair:
-    shared = {**options.shared(), 'remat': options.remat}
+    shared = {**options.shared(), 'remat': options.remat, 'initialiser': options.init}
     width = options.multiplied_width()
     return Pair(
-        Generator(latent_dim=options.latent_dim, width=width, **shared),
+        Generator(
+            latent_dim=options.latent_dim,
+            width=width,
+            hierarchical=options.hierarchical_z,
+            **shared,
+        ),
         # DGL-GAN compresses the generator alone.
         Discriminator(width=options.width, **shared),
     )
@@ -282,7 +329,7 @@ SPEC = NetworkSpec(
     width=96,
     norms=('spectral',),
     latent_dim=latent_dim,
-    options={'remat': False},
+    options={'hierarchical_z': True, 'init': 'orthogonal', 'remat': False},
     has_blocks=True,
     macs=macs,
 )

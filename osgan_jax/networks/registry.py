@@ -40,6 +40,10 @@ class NetworkOptions:
       discriminator_norm: Normalisation in D, one of the network's `norms`.
       minibatch_deviation: Samples in a group of D's minibatch standard deviation, 0 for none.
       style_mixing: Share of samples that take the styles of two `z`, in [0, 1].
+      mapping_layers: Layers of G's mapping network.
+      discriminator_skips: Whether D's blocks have residual connections.
+      hierarchical_z: Whether parts of `z` enter G's blocks, rather than all of it the first layer.
+      init: How weights are drawn, 'orthogonal' or 'normal' (of deviation 0.02).
       remat: Whether blocks are computed again in the backward pass rather than kept.
       dtype: Dtype of the computation; parameters, images and logits are float32.
       axis_name: Mapped axis over which BatchNorm shares its statistics; None for each device's own.
@@ -54,6 +58,10 @@ class NetworkOptions:
     discriminator_norm: str | None = None
     minibatch_deviation: int | None = None
     style_mixing: float | None = None
+    mapping_layers: int | None = None
+    discriminator_skips: bool | None = None
+    hierarchical_z: bool | None = None
+    init: str | None = None
     remat: bool = False
     dtype: Any = np.float32
     axis_name: str | None = None
@@ -80,7 +88,15 @@ class NetworkOptions:
 
 
 # Options that few networks take, with the values that ask for nothing.
-_OPTIONAL = {'minibatch_deviation': None, 'style_mixing': None, 'remat': False}
+OPTIONS = {
+    'minibatch_deviation': None,
+    'style_mixing': None,
+    'mapping_layers': None,
+    'discriminator_skips': None,
+    'hierarchical_z': None,
+    'init': None,
+    'remat': False,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -101,9 +117,10 @@ class NetworkSpec:
       norms: normalisations that D may have; the first is the default where a method's is not among
         them.
       latent_dim: the default size of `z`, a function of the image size.
-      options: those of 'minibatch_deviation', 'style_mixing' and 'remat' that it takes, with their
-        defaults. A D with minibatch deviation mixes samples, which one-stage training with an
-        asymmetric loss excludes; G has an attribute `style_mixing` if it takes that.
+      options: those of `OPTIONS` that it takes, with their defaults, which are what the network was
+        before it had the option. A D with minibatch deviation mixes samples, which one-stage
+        training with an asymmetric loss excludes; G has an attribute `style_mixing` if it takes
+        that.
       has_styles: whether G has a latent space w: methods `mapping`, `styles`, `draw_styles` and
         `synthesis`, the property `num_styles` and the variable `w_average` in `batch_stats`, as
         `stylegan2.Generator` documents them.
@@ -136,7 +153,7 @@ class NetworkSpec:
             raise ValueError(
                 f'{self.name} has no {options.image_size}-pixel networks: use one of {sizes}'
             )
-        for name, absent in _OPTIONAL.items():
+        for name, absent in OPTIONS.items():
             if getattr(options, name) != absent and name not in self.options:
                 having = [each for each in names() if name in get(each).options]
                 raise ValueError(
@@ -178,9 +195,9 @@ def register(spec: NetworkSpec) -> None:
     """
     if spec.name in names():
         raise ValueError(f'there is a network {spec.name!r} already: choose another name')
-    if unknown := set(spec.options) - set(_OPTIONAL):
+    if unknown := set(spec.options) - set(OPTIONS):
         raise ValueError(
-            f'network {spec.name!r} takes {sorted(unknown)}: expected some of {sorted(_OPTIONAL)}'
+            f'network {spec.name!r} takes {sorted(unknown)}: expected some of {sorted(OPTIONS)}'
         )
     _REGISTERED[spec.name] = spec
 

@@ -151,25 +151,30 @@ class Synthesis(nn.Module):
 
 
 class DiscriminatorBlock(nn.Module):
-    """Halves the grid: two convolutions beside a linear shortcut.
+    """Halves the grid: two convolutions, beside a linear shortcut if it has one.
 
     Attributes:
       before: Channels between the two convolutions.
       after: Channels of the output.
+      skip: Whether there is the shortcut.
       dtype: Dtype of the computation.
     """
 
     before: int
     after: int
+    skip: bool = True
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Maps `[N, H, W, C]` to `[N, H / 2, W / 2, after]`."""
+        inputs = x
+        x = style.activate(style.Conv(self.before, dtype=self.dtype, name='conv')(x))
+        x = style.activate(style.Conv(self.after, halve=True, dtype=self.dtype, name='down')(x))
+        if not self.skip:
+            return x
         shortcut = style.Conv(
             self.after, 1, halve=True, use_bias=False, dtype=self.dtype, name='shortcut'
-        )(x)
-        x = style.activate(style.Conv(self.before, dtype=self.dtype, name='conv')(x))
-        down = style.Conv(self.after, halve=True, dtype=self.dtype, name='down')
+        )
         # Keeps the variance of a sum of two.
-        return (style.activate(down(x)) + shortcut) / math.sqrt(2)
+        return (x + shortcut(inputs)) / math.sqrt(2)

@@ -82,7 +82,7 @@ def macs(options: NetworkOptions, convention: str) -> int:
     multiplier, *rule = _channel_rule(options).values()
     channels, w_dim = options.channels, options.latent_dim
     before = features(4, 1.0, *rule)
-    total = MAPPING_LAYERS * w_dim * w_dim
+    total = options.mapping_layers * w_dim * w_dim
     if not true:
         total += 64 * before * before
     for grid in _grids(options.image_size):
@@ -286,6 +286,8 @@ class Discriminator(bases.Discriminator):
         training with an asymmetric loss requires.
       stddev_splits: Equal parts of a batch that no group crosses, see
         `style.minibatch_deviation`.
+      skips: Whether blocks have residual connections; without them it is the architecture 'orig' of
+        Karras et al. 2020b.
       remat: Whether blocks are computed again in the backward pass rather than kept.
     """
 
@@ -294,6 +296,7 @@ class Discriminator(bases.Discriminator):
     max_channels: int = MAX_CHANNELS
     stddev_group: int = 4
     stddev_splits: int = 1
+    skips: bool = True
     remat: bool = False
 
     @nn.compact
@@ -314,7 +317,7 @@ class Discriminator(bases.Discriminator):
         block_type = nn.remat(block_type) if self.remat else block_type
         after = [*widths[1:], last]
         for grid, *sizes in zip(reversed(grids[1:]), widths, after, strict=True):
-            x = block_type(*sizes, self.dtype, name=f'block_{grid}')(x)
+            x = block_type(*sizes, self.skips, self.dtype, name=f'block_{grid}')(x)
         x = jnp.asarray(x, jnp.float32)
         if self.stddev_group:
             x = style.minibatch_deviation(x, self.stddev_group, self.stddev_splits)
@@ -346,9 +349,12 @@ def _build(options: NetworkOptions) -> Pair:
             latent_dim=options.latent_dim,
             w_dim=options.latent_dim,
             style_mixing=options.style_mixing,
+            mapping_layers=options.mapping_layers,
             **shared,
         ),
-        Discriminator(stddev_group=options.minibatch_deviation, **shared),
+        Discriminator(
+            stddev_group=options.minibatch_deviation, skips=options.discriminator_skips, **shared
+        ),
     )
 
 
@@ -359,7 +365,13 @@ SPEC = NetworkSpec(
     width=MAX_CHANNELS,
     norms=('none',),
     latent_dim=lambda image_size: LATENT_DIM,
-    options={'minibatch_deviation': 4, 'style_mixing': 0.9, 'remat': False},
+    options={
+        'minibatch_deviation': 4,
+        'style_mixing': 0.9,
+        'mapping_layers': MAPPING_LAYERS,
+        'discriminator_skips': True,
+        'remat': False,
+    },
     has_styles=True,
     has_blocks=True,
     macs=macs,

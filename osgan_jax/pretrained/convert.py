@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from osgan_jax import networks
 from osgan_jax.engine import checkpoints, runs
+from osgan_jax.engine.config import fill
 from osgan_jax.gan import methods, model
 from osgan_jax.gan.config import TrainConfig
 from osgan_jax.io import messages, weights
@@ -28,6 +30,7 @@ _PARALLEL = 'module.'
 # Names that tell a generator from a discriminator.
 _SYNTHESIS = re.compile(r'(?:synthesis\.b|G_synthesis/)(\d{1,4})[.x]')
 _STYLEGAN2_DISCRIMINATOR = re.compile(r'b\d+\.|\d+x\d+/|Output/')
+_MAPPING = re.compile(r'(?:mapping\.fc|G_mapping/Dense)\d+[./]weight')
 _BIGGAN_OUTPUT = 'output_layer.'
 _BIGGAN_BLOCK = re.compile(r'blocks\.(\d+)\.')
 # The embedding of labels in a generator, and its axis over labels.
@@ -216,7 +219,8 @@ def _describe(config: TrainConfig, generator: dict[str, np.ndarray]) -> runs.Run
     # The converter refuses an embedding of another shape.
     fits = embedding is not None and embedding.ndim == 2 and embedding.size
     num_classes = embedding.shape[axis] if fits else 0
-    batch_size = config.batch_size or methods.recipe(config.method)['batch_size']
+    recipe = methods.recipe(config, size).fields
+    batch_size = config.batch_size or recipe['batch_size']
     fixed: dict[str, Any] = {
         'scheme': 'two_stage',
         'conditional': bool(num_classes),
@@ -225,12 +229,21 @@ def _describe(config: TrainConfig, generator: dict[str, np.ndarray]) -> runs.Run
     }
     if config.method == 'stylegan2':
         fixed['minibatch_deviation'] = _MINIBATCH_DEVIATION
+        fixed['mapping_layers'] = _count_mapping_layers(generator)
+        fixed['discriminator_skips'] = True
+    else:
+        fixed['hierarchical_z'] = True
+    network = networks.get(config.network or config.method)
+    usual = {'width': network.width, 'latent_dim': network.latent_dim(size)}
+    # Of a run without steps no start of an average is late.
+    usual |= {name: recipe.get(name, 0) for name in ('ema_start', 'ema_ramp')}
     config = methods.resolve(
-        dataclasses.replace(config, **fixed),
+        fill(dataclasses.replace(config, **fixed), usual),
         image_size=size,
         channels=_CHANNELS,
         num_classes=num_classes,
         num_examples=batch_size,
+        asked=config,
     )
     return runs.Run(config, num_classes, class_names=(), num_examples=0)
 
@@ -242,6 +255,11 @@ def _image_size(generator: dict[str, np.ndarray], method: str) -> int:
         return max(grids, default=0)
     blocks = {match[1] for match in map(_BIGGAN_BLOCK.match, generator) if match}
     return 4 << min(len(blocks), 20)
+
+
+def _count_mapping_layers(generator: dict[str, np.ndarray]) -> int:
+    """The layers of a StyleGAN2's mapping network; 8 where the weights have none."""
+    return sum(1 for name in generator if _MAPPING.fullmatch(name)) or 8
 
 
 def _split(variables: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

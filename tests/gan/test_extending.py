@@ -52,9 +52,8 @@ def toy_loss():
 
 
 def toy_method():
-    rates = methods.Rates(1e-3, 1e-3)
-    recipe = {'beta1': 0.25, 'r1': 0.5}
-    toy = methods.Method('Toy', 'toy_loss', 'toy', one_stage=rates, recipe=recipe)
+    recipe = {'learning_rate_g': 1e-3, 'learning_rate_d': 1e-3, 'beta1': 0.25, 'r1': 0.5}
+    toy = methods.Method('Toy', 'toy_loss', 'toy', recipe=recipe)
     methods.register('toy_method', toy)
 
 

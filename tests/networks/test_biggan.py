@@ -34,6 +34,7 @@ def test_published_sizes(width):
     assert count(shapes(made, jnp.zeros((2, 120)), labels)) == generator
     assert count(shapes(judge, jnp.zeros((2, 128, 128, 3)), labels)) == discriminator
     options = networks.NetworkOptions(128, 3, width, latent_dim=120, num_classes=1000)
+    options = biggan.SPEC.complete(options)
     assert round(biggan.macs(options, 'paper') / 1e9, 2) == gmacs
     assert biggan.macs(options, 'true') < biggan.macs(options, 'paper')
 
@@ -259,3 +260,41 @@ def test_built_by_name():
         networks.build(
             'biggan', networks.NetworkOptions(image_size=32, channels=1, discriminator_norm='group')
         )
+
+
+def options_of_cifar10(**fields):
+    values = {'width': 2, 'latent_dim': 10, 'hierarchical_z': False, 'init': 'normal', **fields}
+    return networks.NetworkOptions(32, 3, **values)
+
+
+@pytest.mark.parametrize('classes', [0, 3])
+def test_all_of_z_enters_the_first_layer_without_hierarchy(classes):
+    options = options_of_cifar10(num_classes=classes)
+    generator = networks.build('biggan', options).generator
+    labels = jnp.zeros(2, jnp.int32) if classes else None
+    made = shapes(generator, jnp.zeros((2, 10)), labels)['params']
+    assert made['Dense_0']['kernel'].shape == (10, 16 * 8)
+    norm = made['block_0']['ConditionalBatchNorm_0']
+    if classes:
+        # Gains and biases see the label alone.
+        assert norm['gain']['kernel'].shape == (biggan.EMBEDDING_DIM, 8)
+    else:
+        assert 'gain' not in norm
+    # By hand: three blocks of 8 channels and what goes before and after; the condition's weights.
+    count = biggan.macs(biggan.SPEC.complete(options), 'true')
+    convs = sum(g * g * 9 * 8 * 16 + g * g // 4 * 64 for g in (8, 16, 32))
+    linear = 3 * 2 * 16 * (biggan.EMBEDDING_DIM if classes else 0)
+    assert count == 10 * 8 * 16 + convs + linear + 32 * 32 * 9 * 8 * 3
+
+
+def test_weights_are_drawn_as_asked():
+    pair = networks.build('biggan', options_of_cifar10(width=16, num_classes=3))
+    labels, images = jnp.zeros(2, jnp.int32), jnp.zeros((2, 32, 32, 3))
+    for module, inputs in ((pair.generator, jnp.zeros((2, 10))), (pair.discriminator, images)):
+        params = jax.jit(
+            lambda m=module, x=inputs: m.init(jax.random.key(0), x, labels, train=False)
+        )()
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params['params']):
+            name = jax.tree_util.keystr(path)
+            if ('kernel' in name or 'embedding' in name) and leaf.size > 1000:
+                assert float(jnp.std(leaf)) == pytest.approx(0.02, rel=0.1), name

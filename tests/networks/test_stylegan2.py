@@ -1,5 +1,7 @@
 """StyleGAN2: published sizes, styles where they belong, samples that see each other or do not."""
 
+import dataclasses
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,8 @@ import pytest
 
 import osgan_jax
 from osgan_jax import networks
-from osgan_jax.networks import stylegan2
+from osgan_jax.layers import style as style_layers
+from osgan_jax.networks import style_blocks, stylegan2
 
 # Of multipliers 1, 1/2, 1/4, 1/8.
 GENERATORS = {
@@ -39,6 +42,7 @@ def test_published_sizes(size):
         assert count(made, jnp.zeros((2, 512))) == GENERATORS[size][index]
         assert count(judge, jnp.zeros((4, size, size, 3))) == DISCRIMINATORS[size][index]
         options = networks.NetworkOptions(size, 3, 512, multiplier, latent_dim=512)
+        options = stylegan2.SPEC.complete(options)
         gmacs = stylegan2.macs(options, 'true') / 1e9
         assert round(gmacs, 2) == GMACS[size][index]
         gmacs = stylegan2.macs(options, 'paper') / 1e9
@@ -426,3 +430,37 @@ def test_rematerialised_blocks_change_no_gradient(small):
         gradients.append(jax.jit(jax.grad(loss))(variables['params']))
     for a, b in zip(*map(jax.tree.leaves, gradients), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_options_of_the_mapping_network_and_of_the_residual_connections():
+    options = networks.NetworkOptions(
+        32, 3, 16, latent_dim=12, mapping_layers=2, discriminator_skips=False
+    )
+    pair = networks.build('stylegan2', options)
+    images = jnp.zeros((4, 32, 32, 3))
+    made = jax.eval_shape(
+        lambda: pair.generator.init(jax.random.key(0), jnp.zeros((4, 12)), train=False)
+    )
+    assert len(made['params']['mapping_network']) == 2
+    judge = jax.eval_shape(lambda: pair.discriminator.init(jax.random.key(0), images, train=False))
+    blocks = [v for name, v in judge['params'].items() if name.startswith('block_')]
+    assert all(set(block) == {'conv', 'down'} for block in blocks)
+    # By hand: a layer of the mapping network has 12 * 12 multiplications.
+    complete = stylegan2.SPEC.complete
+    deep = complete(dataclasses.replace(options, mapping_layers=8))
+    difference = stylegan2.macs(deep, 'true') - stylegan2.macs(complete(options), 'true')
+    assert difference == 6 * 12 * 12
+
+
+def test_a_block_without_a_residual_connection_is_its_two_convolutions():
+    # ADA's architecture 'orig': no shortcut, and no division by the root of two.
+    x = jax.random.normal(jax.random.key(0), (2, 8, 8, 4))
+    block = style_blocks.DiscriminatorBlock(4, 6)
+    params = jax.jit(block.init)(jax.random.key(1), x)
+    params = {'params': dict(params['params'])}
+    whole = block.apply(params, x)
+    kernel = params['params'].pop('shortcut')
+    plain = block.clone(skip=False).apply(params, x)
+    conv = style_layers.Conv(6, 1, halve=True, use_bias=False)
+    shortcut = conv.apply({'params': kernel}, x)
+    np.testing.assert_allclose(whole * np.sqrt(2) - shortcut, plain, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,1 @@
+"""Recipes: the published settings of the methods, one file for each family."""

@@ -1,0 +1,48 @@
+"""What a recipe is: values of a configuration's fields, and who published them."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+
+class Setting(NamedTuple):
+    """What a recipe depends on beside its method.
+
+    Attributes:
+      scheme: one of `osgan_jax.gan.config.SCHEMES`.
+      dataset: the dataset's name.
+      image_size: height and width of the images, pixels; 0 before the dataset is opened.
+      batch_size: images a step, None where nobody asked for a number.
+      optimizer: one of `osgan_jax.gan.config.OPTIMIZERS`.
+    """
+
+    scheme: str
+    dataset: str
+    image_size: int
+    batch_size: int | None
+    optimizer: str
+
+
+class Recipe(NamedTuple):
+    """Defaults of a configuration's fields.
+
+    Attributes:
+      fields: values by the field's name. Fields that are never open are only compared with.
+      source: who published them, and for what; '' for values of this project.
+      origin: where values that nobody published come from; '' where there is no more to say.
+      epochs: length of the run; 0 where it is this project's.
+      images: length of the run in images, 0 for `epochs`.
+      half_life: images after which a state counts half in the average of G, where the fields have
+        no `ema_decay`; 0 for no average.
+      lacks: parts of what was published that this library does not have.
+    """
+
+    fields: Mapping[str, Any]
+    source: str = ''
+    origin: str = ''
+    epochs: int = 0
+    images: int = 0
+    half_life: float = 0.0
+    lacks: tuple[str, ...] = ()
+
+
+Choose = Callable[[Setting], Recipe]

@@ -1,0 +1,128 @@
+"""How a GAN is trained, as lines of the summary that a run opens with.
+
+All is told from the resolved configuration, beside its method's recipe: also what a run resumed.
+"""
+
+import math
+from typing import Any
+
+from osgan_jax import networks
+from osgan_jax.gan import methods
+from osgan_jax.gan.config import TrainConfig
+from osgan_jax.gan.recipes.recipe import Recipe
+
+Line = tuple[str, str | None]
+
+
+def lines(config: TrainConfig, num_examples: int) -> list[Line]:
+    """Whose recipe it is, then optimisers, penalties, clip and average.
+
+    Args:
+      config: resolved.
+      num_examples: images an epoch.
+    """
+    recipe = methods.recipe(config)
+    epoch = max(1, num_examples // config.batch_size)
+    return [
+        ('recipe', whose(config, recipe, num_examples)),
+        ('rates', _rates(config, config.num_steps / epoch)),
+        ('penalties', _penalties(config)),
+        ('clip', _clip(config, recipe)),
+        ('D sees', f'images with {", ".join(config.augment)}' if config.augment else None),
+        ('average', _average(config, recipe)),
+    ]
+
+
+def whose(config: TrainConfig, recipe: Recipe, num_examples: int) -> str:
+    """Who published the recipe, and what of it the run does not have."""
+    if not recipe.source:
+        ours = f'ours: nothing was published for {config.method} on {config.dataset}'
+        origin = f'; {recipe.origin}' if recipe.origin else ''
+        return f'rates {ours}{origin}' if recipe.origin.startswith('they') else f'{ours}{origin}'
+    other = [
+        f'{name} {_text(getattr(config, name))} instead of {_text(value)}'
+        for name, value in recipe.fields.items()
+        if name != 'd_steps' and getattr(config, name) != value
+    ]
+    if config.width not in (None, usual := networks.get(config.network).width):
+        other += [] if 'width' in recipe.fields else [f'width {config.width} instead of {usual}']
+    whole = methods.default_steps(config, recipe, num_examples)
+    if (recipe.epochs or recipe.images) and config.num_steps != whole:
+        other.append(f'num_steps {config.num_steps:,} instead of {whole:,}')
+    if steps := recipe.fields.get('d_steps', 1) - config.d_steps:
+        other.append(f'one D step a step of G instead of {steps + config.d_steps}')
+    parts = [f'published: {recipe.source}']
+    parts += [f'here {", ".join(other)}'] if other else []
+    parts += [f'without {" and ".join(recipe.lacks)}'] if recipe.lacks else []
+    return '; '.join(parts)
+
+
+def _rates(config: TrainConfig, epochs: float) -> str:
+    """The optimiser, its numbers, and the schedule."""
+    numbers = {
+        'adam': f'adam ({config.beta1:g}, {config.beta2:g})',
+        'rmsprop': f'rmsprop (decay {config.beta2:g})',
+        'sgd': f'sgd (momentum {config.beta1:g})',
+    }
+    text = f'{numbers.get(config.optimizer, config.optimizer)}, '
+    text += f'G {config.learning_rate_g:g}, D {config.learning_rate_d:g}, '
+    if not config.decay_epochs:
+        return f'{text}constant'
+    text += (
+        f'times {config.decay_factor:g} after epoch {" and ".join(map(str, config.decay_epochs))}'
+    )
+    late = [epoch for epoch in config.decay_epochs if epoch >= epochs]
+    return text + (f" (of the run's {epochs:.2g} epochs)" if late else '')
+
+
+def _penalties(config: TrainConfig) -> str:
+    lazily = _every(config.penalty_every)
+    weights = [
+        ('R1', config.r1, lazily),
+        ('R2', config.r2, lazily),
+        ('gradient penalty', config.gradient_penalty, lazily),
+        ('path length', config.path_length, _every(config.path_length_every)),
+        ('orthogonal', config.orthogonal, ''),
+    ]
+    return (
+        ', '.join(f'{name} {weight:.4g}{how}' for name, weight, how in weights if weight) or 'none'
+    )
+
+
+def _every(steps: int) -> str:
+    return f' every {steps} steps' if steps > 1 else ''
+
+
+def _clip(config: TrainConfig, recipe: Recipe) -> str | None:
+    if config.weight_clip:
+        return f"D's weights to +-{config.weight_clip:g} after each step"
+    if bound := recipe.fields.get('weight_clip'):
+        return f"off: what was asked for takes the place of the method's, +-{bound:g}"
+    return None
+
+
+def _average(config: TrainConfig, recipe: Recipe) -> str:
+    """Half-life, start and ramp of the average of G's weights."""
+    if not config.ema_decay:
+        return 'none'
+    images = math.log(0.5) / math.log(config.ema_decay) * config.batch_size
+    text = f"of G's weights, half-life {images:,.0f} images (decay {config.ema_decay:.6g})"
+    if config.ema_ramp:
+        text += f', at most {config.ema_ramp:g} of the images so far'
+    if not config.ema_start:
+        return text
+    text += f', from step {config.ema_start:,}'
+    published = recipe.fields.get('ema_start', 0)
+    if config.ema_start >= config.num_steps:
+        return f"{text}: after the run's end, so that images are drawn from G itself"
+    if config.ema_start < published:
+        text += f': the recipe starts at step {published:,}, too late in {config.num_steps:,}'
+    return text
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return 'on' if value else 'off'
+    if isinstance(value, tuple):
+        return ','.join(map(str, value)) or 'none'
+    return f'{value:g}' if isinstance(value, float) else str(value)

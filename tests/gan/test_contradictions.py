@@ -1,0 +1,74 @@
+"""Flags that contradict each other or what a method brings: refused, or settled and told."""
+
+import pytest
+
+from osgan_jax.compression import config as compression
+from osgan_jax.gan import summary
+from tests.support import small
+
+
+def resolve(**fields):
+    return small.resolve(small.make_config(**fields))
+
+
+@pytest.mark.parametrize('name', ['gradient_penalty', 'r1', 'r2'])
+def test_a_penalty_takes_the_place_of_the_methods_clip(name):
+    found = resolve(method='wgan', **{name: 10.0})
+    assert (found.weight_clip, getattr(found, name)) == (0.0, 10.0)
+    lines = dict(summary.lines(found, 40))
+    assert lines['clip'] == "off: what was asked for takes the place of the method's, +-0.01"
+    assert lines['penalties'].endswith(' 10')
+
+
+def test_spectral_norm_takes_the_place_of_the_methods_clip():
+    assert resolve(method='wgan', discriminator_norm='spectral').weight_clip == 0.0
+
+
+def test_a_clip_takes_the_place_of_the_methods_penalty():
+    found = resolve(method='wgan_gp', weight_clip=0.01)
+    assert (found.weight_clip, found.gradient_penalty) == (0.01, 0.0)
+    lines = dict(summary.lines(found, 40))
+    assert 'gradient_penalty 0 instead of 10' in lines['recipe']
+
+
+@pytest.mark.parametrize(
+    ('fields', 'message'),
+    [
+        ({'weight_clip': 0.1, 'gradient_penalty': 10.0}, 'weight_clip=0.1 and gradient_penalty=10'),
+        ({'weight_clip': 0.1, 'r1': 1.0}, 'weight_clip=0.1 and r1=1: both bound'),
+        ({'weight_clip': 0.1, 'discriminator_norm': 'spectral'}, 'discriminator_norm=spectral'),
+        ({'optimizer': 'sgd', 'beta2': 0.9}, 'beta2=0.9: --optimizer=sgd has no use for it'),
+        ({'optimizer': 'sgd', 'adam_epsilon': 1e-6}, 'adam_epsilon=1e-06: --optimizer=sgd'),
+        ({'optimizer': 'rmsprop', 'beta1': 0.9}, 'beta1=0.9: --optimizer=rmsprop'),
+        ({'ema_start': 100}, "ema_start=100: there is no average of G's weights"),
+        ({'ema_ramp': 0.1}, 'ema_ramp=0.1: there is no average'),
+        ({'ema_decay': 0.0, 'ema_start': 9}, 'ema_start=9: there is no'),
+        ({'decay_factor': 0.1}, 'decay_factor=0.1: there are no --decay_epochs'),
+        ({'penalty_every': 4}, 'penalty_every=4: there is no penalty of D'),
+        ({'path_length_every': 4}, 'path_length_every=4: there is no --path_length'),
+    ],
+)
+def test_what_excludes_each_other_or_has_no_effect_is_refused(fields, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        resolve(**fields)
+    assert '\n' not in str(caught.value)
+
+
+def test_what_a_method_brings_without_effect_is_left_out():
+    found = resolve(method='biggan', ema_decay=0.0, image_size=32, width=2, latent_dim=8)
+    assert (found.ema_start, found.ema_ramp) == (0, 0.0)
+    assert dict(summary.lines(found, 40))['average'] == 'none'
+
+
+def test_epochs_without_a_factor_halve_the_rates():
+    found = resolve(decay_epochs=(2,))
+    assert found.decay_factor == 0.5
+    assert 'times 0.5 after epoch 2' in dict(summary.lines(found, 40))['rates']
+
+
+def test_a_students_penalty_takes_the_place_of_its_teachers_clip():
+    teacher = resolve(method='wgan')
+    asked = compression.CompressConfig(gradient_penalty=10.0)
+    found = compression.resolve(asked, teacher, 'f00d')
+    assert (found.weight_clip, found.gradient_penalty) == (0.0, 10.0)
+    assert compression.resolve(compression.CompressConfig(), teacher, 'f00d').weight_clip == 0.01

@@ -1,0 +1,323 @@
+"""Recipes: what was published by method, scheme and dataset, and what is this project's own."""
+
+import dataclasses
+
+import pytest
+
+from osgan_jax.gan import methods, model, summary
+from osgan_jax.gan.config import TrainConfig
+from tests.support import small
+
+EXAMPLES = {'celeb_a': 202_599, 'mnist': 60_000, 'cifar10': 50_000, 'ffhq': 70_000}
+CLASSES = {'celeb_a': 2, 'ffhq': 0, 'lsun_church': 0}
+
+
+def resolve(dataset='digits', image_size=64, **fields):
+    return methods.resolve(
+        TrainConfig(dataset=dataset, **fields),
+        image_size=image_size,
+        channels=3,
+        num_classes=CLASSES.get(dataset, 10),
+        num_examples=EXAMPLES.get(dataset, 1500),
+    )
+
+
+def told(config):
+    """The summary's lines by name."""
+    return dict(summary.lines(config, EXAMPLES.get(config.dataset, 1500)))
+
+
+# The twelve configurations that the paper's authors published: G's and D's rate, the factor of both
+# after epochs 10 and 15, D's norm ('own' is a class of their own), dimensions of z.
+PUBLISHED = [
+    ('dcgan', 'one_stage', 'celeb_a', 2e-4, 1e-4, None, 'group', 128),
+    ('dcgan', 'two_stage', 'celeb_a', 2e-4, 4e-5, 0.5, 'group', 100),
+    ('dcgan_sym', 'one_stage', 'celeb_a', 2e-4, 4e-5, 0.1, 'batch', 100),
+    ('dcgan_sym', 'two_stage', 'celeb_a', 2e-4, 2e-5, None, 'batch', 100),
+    ('wgan', 'one_stage', 'celeb_a', 1e-4, 1.35e-5, 0.1, 'own', 100),
+    ('wgan', 'two_stage', 'celeb_a', 2e-4, 2e-4, 0.1, 'own', 100),
+    ('dcgan', 'one_stage', 'mnist', 2e-4, 5e-5, None, 'group', 100),
+    ('dcgan', 'two_stage', 'mnist', 2e-4, 2e-4, None, 'batch', 100),
+    ('dcgan_sym', 'one_stage', 'mnist', 2e-4, 1.35e-5, None, 'batch', 100),
+    ('dcgan_sym', 'two_stage', 'mnist', 2e-4, 2e-4, None, 'batch', 100),
+    ('wgan', 'one_stage', 'mnist', 2e-4, 1.35e-5, None, 'own', 100),
+    ('wgan', 'two_stage', 'mnist', 2e-4, 2e-4, None, 'own', 100),
+]
+
+
+@pytest.mark.parametrize(
+    ('method', 'scheme', 'dataset', 'rate_g', 'rate_d', 'factor', 'norm', 'latent_dim'), PUBLISHED
+)
+def test_the_twelve_published_configurations(
+    method, scheme, dataset, rate_g, rate_d, factor, norm, latent_dim
+):
+    schemes = ['one_stage', 'shared_forward'] if scheme == 'one_stage' else [scheme]
+    for scheme in schemes:
+        found = resolve(dataset, method=method, scheme=scheme)
+        assert (found.learning_rate_g, found.learning_rate_d) == (rate_g, rate_d)
+        schedule = ((10, 15), factor) if factor else ((), 1.0)
+        assert (found.decay_epochs, found.decay_factor) == schedule
+        assert found.discriminator_norm == ('group' if norm == 'own' else norm)
+        assert (found.latent_dim, found.batch_size, found.beta1) == (latent_dim, 128, 0.5)
+        assert found.weight_clip == (0.01 if method == 'wgan' else 0.0)
+        epochs = {'celeb_a': 30, 'mnist': 20}[dataset]
+        assert found.num_steps == epochs * (EXAMPLES[dataset] // 128)
+        text = told(found)['recipe']
+        assert text.startswith("published: the paper's authors, for")
+        assert 'instead of' not in text
+
+
+def test_a_published_norm_that_mixes_samples_trains_in_one_stage():
+    # BatchNorm in D, which a symmetric loss allows.
+    _, metrics = small.run_steps(1, method='dcgan_sym', dataset='mnist')
+    assert metrics['gamma'] == -1
+
+
+def test_a_norm_of_another_loss_is_not_taken_over():
+    assert resolve('mnist', method='dcgan_sym', loss='hinge').discriminator_norm == 'group'
+
+
+@pytest.mark.parametrize('dataset', ['celeb_a', 'mnist', 'ffhq', 'digits'])
+@pytest.mark.parametrize('scheme', ['one_stage', 'two_stage'])
+def test_what_nobody_published_is_constant_and_called_ours(dataset, scheme):
+    published = {row[:3] for row in PUBLISHED}
+    for method in methods.TABLE1:
+        if (method, scheme, dataset) in published or (method == 'cgan' and dataset == 'ffhq'):
+            continue
+        found = resolve(dataset, method=method, scheme=scheme)
+        assert (found.decay_epochs, found.decay_factor) == ((), 1.0)
+        assert found.discriminator_norm == ('spectral' if method == 'sngan' else 'group')
+        text = told(found)['recipe']
+        assert text.startswith(f'rates ours: nothing was published for {method} on {dataset}')
+
+
+def test_mnist_is_opened_at_the_papers_64_pixels():
+    for method in methods.TABLE1:
+        opened = methods.opening(TrainConfig(method=method, dataset='mnist'))
+        assert (opened.image_size, opened.flip) == (64, False)
+    for fields in ({'method': 'sngan_resnet'}, {'dataset': 'digits'}):
+        assert methods.opening(TrainConfig(**{'dataset': 'mnist', **fields})).image_size is None
+    assert methods.opening(TrainConfig(dataset='mnist', image_size=32)).image_size == 32
+
+
+def half_life(config):
+    """Images after which a state counts half in the average."""
+    steps, weight = 0, 1.0
+    while weight > 0.5:
+        steps, weight = steps + 1, weight * config.ema_decay
+    return steps * config.batch_size
+
+
+@pytest.mark.parametrize(
+    ('dataset', 'image_size', 'expected'),
+    [
+        # The authors' own, as FACTS 10 has them.
+        (
+            'ffhq',
+            1024,
+            {
+                'r1': 10.0,
+                'learning_rate_d': 0.002,
+                'flip': True,
+                'ema_ramp': 0.0,
+                'num_steps': 25_000_000 // 32,
+            },
+        ),
+        (
+            'lsun_church',
+            256,
+            {'r1': 100.0, 'learning_rate_g': 0.002, 'flip': False, 'num_steps': 88_000_000 // 32},
+        ),
+        (
+            'cifar10',
+            32,
+            {
+                'batch_size': 64,
+                'r1': 0.01,
+                'learning_rate_g': 0.0025,
+                'ema_ramp': 0.05,
+                'mapping_layers': 2,
+                'path_length': 0.0,
+                'style_mixing': 0.0,
+                'discriminator_skips': False,
+                'minibatch_deviation': 32,
+                'num_steps': 100_000_000 // 64,
+            },
+        ),
+        # By hand: 0.0002 * size^2 / batch.
+        ('ffhq', 256, {'r1': 0.4096, 'learning_rate_d': 0.0025, 'flip': True, 'path_length': 2.0}),
+        ('folder', 1024, {'r1': 6.5536, 'learning_rate_d': 0.002, 'flip': False}),
+        ('digits', 32, {'r1': 0.0064, 'mapping_layers': 8, 'discriminator_skips': True}),
+    ],
+)
+def test_stylegan2_by_dataset_and_size(dataset, image_size, expected):
+    found = resolve(dataset, image_size, method='stylegan2', scheme='two_stage')
+    assert {name: getattr(found, name) for name in expected} == pytest.approx(expected)
+    kimg = {'cifar10': 500}.get(dataset, 10)
+    assert half_life(found) == pytest.approx(1000 * kimg, abs=64)
+
+
+def test_stylegan2s_rules_follow_the_batch():
+    found = resolve('folder', 256, method='stylegan2', batch_size=8)
+    assert found.r1 == pytest.approx(0.0002 * 256**2 / 8)
+    assert half_life(found) == pytest.approx(8 * 10 / 32 * 1000, abs=8)
+    assert "rules of ADA's authors" in told(found)['recipe']
+
+
+def test_one_stage_leaves_the_deviation_out_and_says_so():
+    found = resolve('cifar10', 32, method='stylegan2')
+    assert found.minibatch_deviation == 0
+    assert 'minibatch_deviation 0 instead of 32' in told(found)['recipe']
+
+
+def test_biggan_on_cifar10():
+    found = resolve('cifar10', 32, method='biggan')
+    expected = {
+        'batch_size': 50,
+        'learning_rate_g': 2e-4,
+        'learning_rate_d': 2e-4,
+        'beta1': 0.0,
+        'beta2': 0.999,
+        'ema_decay': 0.9999,
+        'ema_start': 1000,
+        'hierarchical_z': False,
+        'init': 'normal',
+        'num_steps': 500 * 1000,
+    }
+    assert {name: getattr(found, name) for name in expected} == expected
+    assert 'one D step a step of G instead of 4' in told(found)['recipe']
+
+
+@pytest.mark.parametrize(
+    ('method', 'expected'),
+    [
+        (
+            'wgan_gp',
+            {
+                'loss': 'wasserstein',
+                'gradient_penalty': 10.0,
+                'weight_clip': 0.0,
+                'learning_rate_g': 1e-4,
+                'learning_rate_d': 1e-4,
+                'beta1': 0.0,
+                'beta2': 0.9,
+                'discriminator_norm': 'layer',
+            },
+        ),
+        (
+            'sngan_resnet',
+            {
+                'loss': 'hinge',
+                'network': 'resnet_gan',
+                'discriminator_norm': 'spectral',
+                'learning_rate_g': 2e-4,
+                'learning_rate_d': 2e-4,
+                'beta1': 0.0,
+                'beta2': 0.9,
+                'num_steps': 50_000,
+            },
+        ),
+    ],
+)
+def test_methods_of_five_steps_of_d(method, expected):
+    found = resolve('cifar10', 32, method=method)
+    assert {name: getattr(found, name) for name in expected} == expected
+    assert 'one D step a step of G instead of 5' in told(found)['recipe']
+
+
+@pytest.mark.parametrize(
+    'method', ['wgan_gp', pytest.param('sngan_resnet', marks=pytest.mark.slow)]
+)
+def test_they_train(method):
+    fields = {'image_size': 32} if method == 'sngan_resnet' else {}
+    resolved = small.resolve(small.make_config(method=method, **fields))
+    gan = model.build(resolved, num_classes=0, steps_per_epoch=5)
+    assert gan.penalties.gradient_penalty == (10.0 if method == 'wgan_gp' else 0.0)
+    if not fields:
+        _, metrics = small.run_steps(1, method=method)
+        assert metrics['penalty_d'] > 0
+
+
+def test_more_steps_of_d_are_refused_by_name():
+    with pytest.raises(ValueError, match='d_steps=5: D takes one step for each of G'):
+        TrainConfig(d_steps=5)
+
+
+def test_wgans_own_rmsprop():
+    # Arjovsky et al. 2017, Algorithm 1.
+    found = resolve('celeb_a', method='wgan', optimizer='rmsprop')
+    assert (found.learning_rate_g, found.learning_rate_d, found.weight_clip) == (5e-5, 5e-5, 0.01)
+    assert (found.beta2, found.adam_epsilon, found.decay_epochs) == (0.99, 1e-8, ())
+    assert told(found)['recipe'].startswith('published: Arjovsky et al. 2017')
+
+
+def test_an_average_that_would_never_start_starts_in_time_and_says_so():
+    found = resolve('tfds:birds', 64, method='biggan', num_steps=5850)
+    assert (found.ema_start, found.ema_ramp) == (585, 0.05)
+    text = told(found)['average']
+    assert 'from step 585: the recipe starts at step 20,000, too late in 5,850' in text
+    found = resolve('tfds:birds', 64, method='biggan', num_steps=150_000)
+    assert (found.ema_start, found.ema_ramp) == (20_000, 0.0)
+    # What was asked for stands, and is told.
+    found = resolve(method='lsgan', num_steps=50, ema_decay=0.9, ema_start=50)
+    assert found.ema_start == 50
+    assert "after the run's end" in told(found)['average']
+
+
+def test_the_summary_shows_penalties_clip_average_and_schedule():
+    found = resolve('celeb_a', method='wgan', num_steps=5 * 1582)
+    lines = told(found)
+    assert lines['rates'] == (
+        'adam (0.5, 0.999), G 0.0001, D 1.35e-05, times 0.1 after epoch 10 and 15 '
+        "(of the run's 5 epochs)"
+    )
+    assert lines['clip'] == "D's weights to +-0.01 after each step"
+    assert (lines['penalties'], lines['average']) == ('none', 'none')
+    assert 'num_steps 7,910 instead of 47,460' in lines['recipe']
+    lines = told(resolve('ffhq', 1024, method='stylegan2', augment=('color',)))
+    assert lines['penalties'] == 'R1 10 every 16 steps, path length 2 every 4 steps'
+    assert lines['average'] == "of G's weights, half-life 10,000 images (decay 0.997784)"
+    assert lines['D sees'] == 'images with color'
+    assert lines['rates'].endswith('G 0.002, D 0.002, constant')
+
+
+def test_what_differs_from_what_was_published_is_named():
+    found = resolve('celeb_a', method='dcgan', width=32, learning_rate_d=3e-4, batch_size=64)
+    text = told(found)['recipe']
+    for each in (
+        'batch_size 64 instead of 128',
+        'learning_rate_d 0.0003 instead of 0.0001',
+        'width 32 instead of 128',
+    ):
+        assert each in text
+    text = told(resolve('celeb_a', method='dcgan', optimizer='sgd'))['recipe']
+    assert 'optimizer sgd instead of adam' in text
+
+
+def test_recipes_name_fields_that_there_are(monkeypatch):
+    odd = methods.Method('Odd', 'hinge', recipe=lambda setting: methods.Recipe({'colour': 1}))
+    monkeypatch.setitem(methods._METHODS, 'odd', odd)
+    with pytest.raises(ValueError, match="'odd' has unknown fields: colour"):
+        resolve(method='odd')
+
+
+def test_a_network_of_another_method_has_its_own_options():
+    found = resolve('cifar10', 32, method='stylegan2', network='dcgan')
+    assert (found.mapping_layers, found.style_mixing, found.latent_dim) == (None, None, 100)
+    found = resolve('cifar10', 32, method='biggan', network='resnet_gan')
+    assert (found.width, found.hierarchical_z, found.latent_dim) == (None, None, 100)
+
+
+def test_runs_from_before_an_option_have_what_they_did():
+    resolved = resolve('cifar10', 32, method='stylegan2', scheme='two_stage')
+    later = ('ema_ramp', 'mapping_layers', 'discriminator_skips', 'root_epsilon', 'init')
+    saved = dataclasses.replace(resolved, **dict.fromkeys(later)).complete()
+    assert {name: getattr(saved, name) for name in later} == {
+        'ema_ramp': 0.0,
+        'mapping_layers': 8,
+        'discriminator_skips': True,
+        'root_epsilon': False,
+        'init': None,
+    }
+    saved = dataclasses.replace(resolved, optimizer='rmsprop', root_epsilon=None).complete()
+    assert saved.root_epsilon is True
