@@ -111,7 +111,8 @@ def _notes(results: Sequence[Result], dataset: str, setting: str) -> list[str]:
     if dataset in published.PAPER_TABLE1:
         notes.append(
             f"The paper's figures are those of its Table 1 for {published.DATASETS[dataset]}: "
-            'five runs, 64 pixels, batch 128. Its two-stage runs had BatchNorm in D.'
+            'five runs, 64 pixels, batch 128. Its authors published rates and norms of DCGAN and '
+            'WGAN alone (docs/recipes.md).'
         )
     return notes
 

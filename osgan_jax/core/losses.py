@@ -183,6 +183,10 @@ def relativistic() -> AdversarialLoss:
 
     L_D = 2 E[softplus(s_fake - s_real)], L_G = 2 E[softplus(s_real - s_fake)]; sample i of the
     real batch is paired with sample i of the fake one, so both must have the same shape.
+
+    The factor 2 is Table S1's. R3GAN (Huang et al. 2024, https://arxiv.org/abs/2501.05441) has the
+    same loss without it, so a penalty's weight counts half as much here as there: take twice its
+    gamma.
     """
 
     def discriminator(s_real, s_fake, state=None):

@@ -170,6 +170,9 @@ def path_lengths(render: Callable[[Array], Array], latents: Array, noise: Array)
 def orthogonal(params: PyTree) -> Array:
     """Sum over kernels of the squared inner products of different filters.
 
+    This is the paper's Eq. 3, whose gradient is 4 W (W^T W * (1 - I)); BigGAN-PyTorch adds half of
+    that to the gradients, so half of its weight gives the same here.
+
     Args:
       params: G's parameters. Kernels are those whose name ends so, embeddings of labels excepted;
         their last axis is that of filters (of inputs in transposed convolutions).

@@ -54,8 +54,9 @@ def build(teacher, *, num_devices=1, rate=RATE, **fields):
         'beta1': 0.0,
         **fields,
     }
-    config = configs.resolve(configs.CompressConfig(**values), teacher.run.config, 'none')
-    config = small.resolve(configs.count_steps(config))
+    asked = configs.CompressConfig(**values)
+    config = configs.resolve(asked, teacher.run.config, 'none')
+    config = small.resolve(configs.count_steps(config), asked)
     devices = jax.local_devices()[:num_devices]
     collectives = collectives_over(devices)
     gan = model.build(

@@ -27,9 +27,16 @@ def make_config(**fields) -> config.TrainConfig:
     return config.TrainConfig(**values)
 
 
-def resolve(unresolved: config.TrainConfig) -> config.TrainConfig:
+def resolve(
+    unresolved: config.TrainConfig, asked: config.TrainConfig | None = None
+) -> config.TrainConfig:
     return methods.resolve(
-        unresolved, image_size=SIZE, channels=1, num_classes=CLASSES, num_examples=EXAMPLES
+        unresolved,
+        image_size=SIZE,
+        channels=1,
+        num_classes=CLASSES,
+        num_examples=EXAMPLES,
+        asked=asked,
     )
 
 
