@@ -3,20 +3,29 @@ r"""Scores checkpoints of a training run against its dataset, and how smooth its
     python -m experiments.evaluate --workdir=runs/lsgan --metrics=fid,kid,is,pr
 
 takes the newest checkpoint (--step chooses another, --all takes every one, --best the best one,
-which training with --eval_every keeps), draws --num_samples images and prints a line of scores. It
-adds them to evaluations.jsonl in the workdir and draws evaluations.png. With
---inception_weights=FILE (or fetch, which downloads them) the scores are FID, KID, inception score,
-precision and recall, by --convention. Without it the features come from a small classifier that is
-trained on the dataset once (half a minute for digits, three minutes for CIFAR-10 on two CPU cores),
-and the names begin with classifier_: such scores compare runs on that dataset with each other, and
-with nothing else. Scoring 10,000 images of 32 pixels takes seconds by the classifier, and a quarter
-of an hour by the Inception network on CPU.
+which training with --eval_every keeps), draws --num_samples images and prints the scores, each with
+its direction and with what one half of the real images scores against the other. It adds them to
+evaluations.jsonl in the workdir and draws evaluations.png. With --inception_weights=FILE (or fetch,
+which downloads them) the scores are FID, KID, inception score, precision and recall, by
+--convention. A line says which published protocol they are of, or what that takes. Without weights
+the features come from a classifier that is trained on the dataset once, and the names begin with
+classifier_: such scores compare runs on that dataset with each other, and with nothing else. On two
+idle CPU cores it takes half a minute for digits and three minutes for CIFAR-10, on busy ones several
+times that; --classifier=small SMALLTIME. Scoring 10,000 images of 32 pixels takes seconds by the
+classifier, and a quarter of an hour by the Inception network on CPU.
+
+Labels of a conditional generator are drawn as often as the real images have them, or with
+--label_policy=uniform all as often; StyleGAN2's noise is drawn for each image. A run is compared
+with the images that it was trained on. Others are compared with only where they are named:
+
+    python -m experiments.evaluate --workdir=runs/cifar10 --split=test --num_samples=10000 \
+        --inception_weights=fetch --metrics=fid
 
     python -m experiments.evaluate --workdir=runs/ffhq --metrics= --path_length=w_end,z_full \
         --lpips_weights=vgg16.pth,vgg.pth
 
-measures the perceptual path lengths ppl_w_end and ppl_z_full alone, which needs neither dataset nor
-classifier. Without `--metrics=` they are measured beside the scores. The small step is made in w
+measures the perceptual path lengths ppl_w_end and ppl_z_full alone, which needs no classifier, and
+the dataset only for labels of a conditional generator that follow it. Without `--metrics=` they are measured beside the scores. The small step is made in w
 (StyleGAN2) or z, at the end of the path between two latents (end) or anywhere on it (full);
 StyleGAN2's published numbers are w_end. With --path_length_crop only the middle of aligned faces is
 compared, and names end in _crop. --lpips_weights are torchvision's VGG16 and the linear weights
@@ -255,6 +264,7 @@ def _scores(asked: EvaluateConfig, features: Config, sources, gan, dataset):
         real_progress=messages.Countdown('Reading {} real images'),
         progress=messages.Countdown('Drawing and scoring {} images'),
         class_progress=messages.Countdown('Scoring {} classes'),
+        **_metric_progress(extractor.name),
     )
     print(protocols.describe(evaluator.about, evaluator.names))
     if 'pr' in asked.metrics:
@@ -264,6 +274,18 @@ def _scores(asked: EvaluateConfig, features: Config, sources, gan, dataset):
     if evaluator.few:
         messages.warn(f'{evaluator.few}.')
     return evaluator
+
+
+def _metric_progress(extractor: str) -> dict:
+    """Countdowns of metrics of many features; those of a classifier's take no time."""
+    from osgan_jax.engine import messages
+
+    if extractor.endswith('classifier'):
+        return {}
+    return {
+        'half_progress': messages.Countdown('Scoring two halves of the real images by {} metrics'),
+        'metric_progress': messages.Countdown('Computing {} metrics'),
+    }
 
 
 def _path_lengths(asked: EvaluateConfig, gan, label_policy: str, dataset):

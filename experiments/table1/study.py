@@ -88,6 +88,7 @@ class Table1(runner.Study):
         """
         self.cells, self.workdir = cells, workdir
         self._shared, self._dataset = shared, dataset
+        self._warned = False
         self._content = identity.identify(dataset)['content']
         self._metrics, self._num_samples = list(metrics), num_samples
         # All of them before the first is trained: a cell that cannot work should not cost hours.
@@ -139,6 +140,9 @@ class Table1(runner.Study):
             warn=messages.warn,
             real_progress=messages.Countdown('Reading {} real images', progress.check),
         )
+        if evaluator.few and not self._warned:
+            messages.warn(f'{evaluator.few}.')
+            self._warned = True
         result = trainer.train(configure(self._shared, cell), directory, dataset=self._dataset)
         step = int(result.state.step)
         seconds = _seconds(directory, step)

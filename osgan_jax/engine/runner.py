@@ -263,6 +263,7 @@ def _shared(run: runs.Run, newest: int | None) -> dict[str, Any]:
     return {
         **values,
         'number of images in the dataset': run.num_examples,
+        'fingerprint of the images': run.source and run.source['content'],
         'newest checkpoint in the workdir': newest,
     }
 

@@ -84,6 +84,8 @@ class Evaluator:
         real_progress: Callable[[int, int], None] | None = None,
         progress: Callable[[int, int], None] | None = None,
         class_progress: Callable[[int, int], None] | None = None,
+        half_progress: Callable[[int, int], None] | None = None,
+        metric_progress: Callable[[int, int], None] | None = None,
     ):
         """Prepares to score; reads or computes the dataset's statistics.
 
@@ -103,6 +105,9 @@ class Evaluator:
           real_progress: called with real images seen and in all, where none are kept.
           progress: called with images scored and in all.
           class_progress: called with classes scored and in all.
+          half_progress: called with metrics done and in all while halves of the real images are
+            scored, where those scores are not kept.
+          metric_progress: called likewise, after images were drawn.
 
         Raises:
           ValueError: for an unknown metric, too few samples, or real images that do not have the
@@ -135,6 +140,7 @@ class Evaluator:
         self._gan, self._generate = gan, inference.compile_generator(gan.generator)
         self._key = jax.random.fold_in(jax.random.key(seed), _STREAM)
         self._extractor, self._batch_size, self._progress = extractor, batch_size, progress
+        self._metric_progress = metric_progress
         falling = [metric for metric in self._metrics if metric.lower_is_better]
         self.headline = falling[0].names(extractor.name)[0] if falling else None
         self.names = tuple(n for metric in self._metrics for n in metric.names(extractor.name))
@@ -150,7 +156,13 @@ class Evaluator:
             'num_real': len(dataset),
         }
         self.halves = halves.scores(
-            self._real, self._metrics, extractor.name, num_samples, cache_dir, warn=warn
+            self._real,
+            self._metrics,
+            extractor.name,
+            num_samples,
+            cache_dir,
+            progress=half_progress,
+            warn=warn,
         )
         self.few = halves.describe_few(
             self._metrics,
@@ -175,7 +187,9 @@ class Evaluator:
         labels: list[np.ndarray] = []
         others = () if self._by_class is None else ('pooled',)
         fake = gather(self._features(variables, labels, check), self._metrics, *others)
-        values = registry.compute(self._metrics, self._real, fake, self._extractor.name)
+        values = registry.compute(
+            self._metrics, self._real, fake, self._extractor.name, self._metric_progress
+        )
         if self._by_class is not None:
             dataset, progress = self._by_class
             values['per_class'] = per_class.scores(

@@ -7,6 +7,7 @@ generator draws, or as many as there are.
 """
 
 import dataclasses
+import functools
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -31,6 +32,7 @@ def scores(
     num_samples: int,
     cache_dir: str | os.PathLike[str] | None = None,
     *,
+    progress: Callable[[int, int], None] | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> Values:
     """Scores one half of the real images against the other, or reads what was computed before.
@@ -41,6 +43,7 @@ def scores(
       extractor: its name, for those of scores.
       num_samples: images that the generator draws.
       cache_dir: folder of the files; None is the user's (`osgan_jax.io.paths.cache_dir`).
+      progress: called with metrics done and in all, where one is computed.
       warn: called with a sentence about a file that could not be used or written.
 
     Returns:
@@ -48,7 +51,19 @@ def scores(
       few real images do not define is left out.
     """
     found: Values = {}
-    for metric in metrics:
+    begun = False
+
+    def compute(metric, done, one, other):
+        nonlocal begun
+        if progress is not None and not begun:
+            progress(0, len(metrics))
+        begun = True
+        values = list(metric.compute(one, other))
+        if progress is not None:
+            progress(done, len(metrics))
+        return values
+
+    for done, metric in enumerate(metrics, 1):
         half = _split(real, metric, num_samples)
         if half is None:
             continue
@@ -58,7 +73,7 @@ def scores(
         values = checked_npz.reuse(
             path,
             load=lambda path=path, about=about: _load(path, about),
-            build=lambda m=metric, one=first, other=second: list(m.compute(one, other)),
+            build=functools.partial(compute, metric, done, first, second),
             save=lambda values, path=path, about=about: _save(path, about, values),
             warn=warn,
         )

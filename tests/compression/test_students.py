@@ -191,6 +191,15 @@ def test_a_dataset_of_other_classes_is_refused(taught, tmp_path):
         compression.compress(student_config(taught), tmp_path, dataset=other)
 
 
+def test_a_teachers_images_that_a_program_gave_are_not_opened_by_name(taught, tmp_path):
+    """Its config.json says digits, the default; it was trained on others."""
+    with pytest.raises(
+        ValueError, match="40 images called 'small' that a program gave, and not on "
+    ):
+        compression.compress(student_config(taught), tmp_path)
+    assert not (tmp_path / 'config.json').exists()
+
+
 def test_lengths_of_the_stages(taught):
     teacher = teachers.load(taught).run.config
     lengths = {}

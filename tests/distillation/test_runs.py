@@ -151,6 +151,13 @@ def test_no_data_at_all(taught, tmp_path, capsys):
         distillation.distill(dataclasses.replace(config, algorithm='kd'), tmp_path / 'kd')
 
 
+@pytest.mark.parametrize('algorithm', ['kd', 'one_stage'])
+def test_a_teachers_images_that_a_program_gave_are_not_opened_by_name(taught, tmp_path, algorithm):
+    config = student_config(algorithm, teacher=str(taught))
+    with pytest.raises(ValueError, match=r'the teacher was trained on 40 images called .* not on'):
+        distillation.distill(config, tmp_path)
+
+
 def test_what_a_student_cannot_learn_from(taught, tmp_path):
     with pytest.raises(ValueError, match='give --teacher'):
         distillation.distill(student_config(), tmp_path)

@@ -12,8 +12,9 @@ import pytest
 
 from osgan_jax import networks
 from osgan_jax.core import losses, one_stage
-from osgan_jax.core.collectives import collectives_over
-from osgan_jax.gan import config, methods, model, updates
+from osgan_jax.core.collectives import ONE_DEVICE, collectives_over
+from osgan_jax.gan import config, methods, model, optimisers, updates
+from osgan_jax.gan.step_context import StepContext
 from osgan_jax.networks import stylegan2
 from osgan_jax.runtime import parallel
 from tests.support import models, small
@@ -340,6 +341,27 @@ def test_one_stage_stylegan2_equals_separate_gradients():
     assert min(abs(float(g)) for g in strengths) > 1e-6
     assert optax.tree.norm(of_g['mapping_network']) > 1e-4
     chex.assert_tree_all_finite(metrics)
+
+
+def test_ws_average_is_copied_and_not_averaged_again():
+    """It is an average already: that of an average lags behind twice."""
+    fields = {**TINY, **PLAIN, 'ema_decay': 0.9}
+    resolved = small.resolve(small.make_config(**fields))
+    gan = model.build(resolved, num_classes=0, steps_per_epoch=5)
+    state = model.create(gan, 0)
+    moved = jnp.arange(8.0)
+    state = state.replace(
+        step=jnp.int32(1000),
+        stats_g={'batch_stats': {'w_average': moved}},
+        params_g=jax.tree.map(lambda x: x + 1, state.params_g),
+    )
+    averaged = optimisers._average(StepContext(gan, ONE_DEVICE), state).ema_g
+    np.testing.assert_array_equal(averaged['batch_stats']['w_average'], moved)
+    before = state.ema_g['params']
+    chex.assert_trees_all_close(
+        averaged['params'], jax.tree.map(lambda x: x + 0.1, before), rtol=1e-5
+    )
+    assert jax.tree.structure(averaged) == jax.tree.structure(state.ema_g)
 
 
 @pytest.mark.slow

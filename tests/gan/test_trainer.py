@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from osgan_jax import data
+from osgan_jax.data import identity
 from osgan_jax.engine import checkpoints
 from osgan_jax.gan import trainer
 from tests.support import small
@@ -45,6 +46,7 @@ def test_a_run_writes_everything_a_person_looks_for(tmp_path, capsys):
     saved = json.loads((tmp_path / 'config.json').read_text())
     assert saved['config']['loss'] == 'least_squares'
     assert saved['dataset']['num_examples'] == small.EXAMPLES
+    assert saved['dataset']['source'] == identity.identify(small.dataset())
     assert (tmp_path / 'curves.png').stat().st_size > 0
     assert list((tmp_path / 'tensorboard').iterdir())
     assert (tmp_path / 'timing.jsonl').read_text()

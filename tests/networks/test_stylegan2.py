@@ -11,7 +11,7 @@ import pytest
 import osgan_jax
 from osgan_jax import networks
 from osgan_jax.layers import style as style_layers
-from osgan_jax.networks import style_blocks, stylegan2
+from osgan_jax.networks import inference, style_blocks, stylegan2
 
 # Of multipliers 1, 1/2, 1/4, 1/8.
 GENERATORS = {
@@ -75,6 +75,23 @@ def test_inference_is_the_same_every_time(small):
     np.testing.assert_allclose(module.apply(variables, ws, method='synthesis'), first, atol=1e-5)
     other = module.apply(variables, ws, jax.random.key(5), method='synthesis')
     assert np.abs(other - first).max() > 1e-2
+
+
+def test_noise_is_drawn_for_each_image_where_a_key_is_given(small):
+    """As its authors' metrics do; a sheet of one path keeps it."""
+    module, variables, z = small
+    draw = inference.compile_generator(module)
+    fixed = draw(variables, z, None)
+    np.testing.assert_array_equal(draw(variables, z, None), fixed)
+    one, again, other = (draw(variables, z, None, jax.random.key(k)) for k in (0, 0, 1))
+    np.testing.assert_array_equal(one, again)
+    for images in (one, other):
+        assert np.abs(images - fixed).max(axis=(1, 2, 3)).min() > 1e-2
+    assert np.abs(one - other).max(axis=(1, 2, 3)).min() > 1e-2
+    # It depends on the key and an image's own z, not on its place.
+    np.testing.assert_allclose(
+        draw(variables, z[::-1], None, jax.random.key(0))[::-1], one, atol=1e-5
+    )
 
 
 def test_truncation_moves_towards_the_average(small):

@@ -164,11 +164,25 @@ def of_score(name: str) -> Metric | None:
 
 
 def compute(
-    metrics: Iterable[Metric], real: Any, fake: FakeStatistics, extractor: str
+    metrics: Sequence[Metric],
+    real: Any,
+    fake: FakeStatistics,
+    extractor: str,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """The scores of metrics by their names on an extractor's features."""
+    """The scores of metrics by their names on an extractor's features.
+
+    Args:
+      metrics: what to compute.
+      real: `features.cache.RealStatistics`.
+      fake: of the images that are scored.
+      extractor: its name.
+      progress: called with metrics done and in all.
+    """
     values: dict[str, Any] = {}
-    for metric in metrics:
+    for done, metric in enumerate(metrics):
+        if progress is not None:
+            progress(done, len(metrics))
         values |= zip(metric.names(extractor), metric.compute(real, fake), strict=True)
     return values
 

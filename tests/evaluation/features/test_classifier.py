@@ -12,7 +12,12 @@ from PIL import Image
 
 from osgan_jax import data
 from osgan_jax.data import digits
-from osgan_jax.evaluation.features import classifier, classifier_network, classifier_training
+from osgan_jax.evaluation.features import (
+    CLASSIFIERS,
+    classifier,
+    classifier_network,
+    classifier_training,
+)
 from osgan_jax.io import checked_npz
 
 
@@ -49,6 +54,25 @@ def equal(a, b):
 
 def refuse(*message):
     raise AssertionError(message)
+
+
+def test_the_small_classifier_is_another_and_says_so(trained, tmp_path):
+    """Half the channels; its name is part of scores, record and file."""
+    fewer = classifier.trained_for(small(), tmp_path, size='small')
+    assert fewer.network.size == 'small'
+    again = classifier.trained_for(small(), tmp_path, size='small', progress=refuse)
+    equal(fewer.variables, again.variables)
+    assert [path.name.startswith('small-classifier-') for path in tmp_path.iterdir()] == [True]
+    one, other = classifier.extractor(trained), classifier.extractor(fewer)
+    assert (one.name, other.name) == ('classifier', 'small_classifier')
+    assert one.convention == 'classifier, 8 pixels, grey, bilinear antialiased, [-1, 1]'
+    assert other.convention == f'small_{one.convention}'
+    assert one.fingerprint != other.fingerprint
+    images = np.zeros((2, 8, 8, 1), np.uint8)
+    assert other.apply(images).pooled.shape == (2, 64)
+    with pytest.raises(ValueError, match="classifier='tiny': expected one of standard, small"):
+        classifier.train(small(), size='tiny')
+    assert tuple(classifier_network.SIZES) == CLASSIFIERS
 
 
 def test_digits_are_learnt(on_digits):
