@@ -9,10 +9,11 @@ evaluations.jsonl in the workdir and draws evaluations.png. With --inception_wei
 which downloads them) the scores are FID, KID, inception score, precision and recall, by
 --convention. A line says which published protocol they are of, or what that takes. Without weights
 the features come from a classifier that is trained on the dataset once, and the names begin with
-classifier_: such scores compare runs on that dataset with each other, and with nothing else. On two
-idle CPU cores it takes half a minute for digits and three minutes for CIFAR-10, on busy ones several
-times that; --classifier=small SMALLTIME. Scoring 10,000 images of 32 pixels takes seconds by the
-classifier, and a quarter of an hour by the Inception network on CPU.
+classifier_: such scores compare runs on that dataset with each other, and with nothing else. It
+takes half a minute for digits and three to five minutes for CIFAR-10 on two idle CPU cores, and
+several times that on busy ones; --classifier=small takes a sixth of it for CIFAR-10, and a third
+for digits. Scoring 10,000 images of 32 pixels takes seconds by the classifier, and a quarter of an
+hour by the Inception network on CPU.
 
 Labels of a conditional generator are drawn as often as the real images have them, or with
 --label_policy=uniform all as often; StyleGAN2's noise is drawn for each image. A run is compared
@@ -25,13 +26,13 @@ with the images that it was trained on. Others are compared with only where they
         --lpips_weights=vgg16.pth,vgg.pth
 
 measures the perceptual path lengths ppl_w_end and ppl_z_full alone, which needs no classifier, and
-the dataset only for labels of a conditional generator that follow it. Without `--metrics=` they are measured beside the scores. The small step is made in w
-(StyleGAN2) or z, at the end of the path between two latents (end) or anywhere on it (full);
-StyleGAN2's published numbers are w_end. With --path_length_crop only the middle of aligned faces is
-compared, and names end in _crop. --lpips_weights are torchvision's VGG16 and the linear weights
-'vgg' of LPIPS v0.1, as .npz, .safetensors or .pth, or one file of both. 50,000 pairs
-(--path_length_pairs) are 100,000 images, all of which go through VGG16: work for a GPU, unless
-images are small or pairs few.
+the dataset only for labels of a conditional generator that follow it. Without `--metrics=` they are
+measured beside the scores. The small step is made in w (StyleGAN2) or z, at the end of the path
+between two latents (end) or anywhere on it (full); StyleGAN2's published numbers are w_end. With
+--path_length_crop only the middle of aligned faces is compared, and names end in _crop.
+--lpips_weights are torchvision's VGG16 and the linear weights 'vgg' of LPIPS v0.1, as .npz,
+.safetensors or .pth, or one file of both. 50,000 pairs (--path_length_pairs) are 100,000 images,
+all of which go through VGG16: work for a GPU, unless images are small or pairs few.
 
     python -m experiments.evaluate --real=photos/ --fake=generated.zip --inception_weights=fetch
 

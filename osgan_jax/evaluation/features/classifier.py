@@ -5,6 +5,8 @@ They rank generators of one dataset as FID and KID do, but they are other number
 with nothing outside that dataset and that classifier, whose fingerprint is recorded beside them.
 
 The network is small enough to train in minutes on two CPU cores, and judges at 8 to 256 pixels.
+The 'small' one has half the channels and sees half as many images: at 32 pixels a step takes 0.087
+seconds of one CPU core, and 0.249 with the 'standard' one (a batch of 128, measured in turns).
 `trained_for` trains it the first time and reads a file afterwards.
 """
 

@@ -55,6 +55,7 @@ def train(
       FloatingPointError: training diverged.
     """
     check(dataset)
+    classifier_network.architecture(dataset.image_size, size)  # refuses an unknown size
     if seed < 0:
         raise ValueError(f'seed: expected at least 0, got {seed}')
     if epochs is not None and epochs < 1:

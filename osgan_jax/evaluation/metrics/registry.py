@@ -6,7 +6,7 @@ records and plots know it from then on.
 
 import dataclasses
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # names cost neither numpy nor jax
