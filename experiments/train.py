@@ -6,8 +6,9 @@ r"""Trains a GAN in one stage, two stages, or with a shared forward pass.
 trains 32-pixel digits in about four minutes on two CPU cores. The paper's CelebA run is
 `--method=lsgan --dataset=celeb_a --data_dir=...`: 64 pixels, batch 128, 30 epochs.
 
-Writes to the workdir: config.json, metrics.jsonl, timing.jsonl, tensorboard/, samples/*.png,
-curves.png and checkpoints/. Running the same command again resumes; Ctrl-C saves first.
+Writes to the workdir: config.json, metrics.jsonl, timing.jsonl, diversity.jsonl, tensorboard/,
+samples/*.png, curves.png and checkpoints/. Running the same command again resumes; Ctrl-C saves
+first.
 
 On several hosts, or as several processes on one, start it once in each with the same flags, a
 --workdir that all see, and

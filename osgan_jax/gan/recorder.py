@@ -5,11 +5,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from osgan_jax import data
+from osgan_jax import data, reporting
 from osgan_jax.engine.recorder import FileRecorder
 from osgan_jax.engine.runs import Run
 from osgan_jax.gan import best_checkpoint, collapse, model, sampling
 from osgan_jax.gan.model import TrainState
+from osgan_jax.io import atomic
 from osgan_jax.networks import inference
 
 # Metrics that progress shows first, and by which name.
@@ -91,22 +92,44 @@ class GANRecorder(FileRecorder):
         config = run.config
         self._chosen = chosen
         self._alarm = None if real is None else collapse.Alarm(real)
+        self._diversity = None
         self._generate = inference.compile_generator(gan.generator)
         count, self._columns = sampling.grid_shape(gan.num_classes, config.num_samples)
         self._grid_inputs = sampling.grid_inputs(gan, config.seed, config.num_samples, count)
+        self._judged_inputs = sampling.alarm_inputs(gan, config.seed, *self._grid_inputs)
         # Last, because it takes the terminal, and reading images may fail.
         super().__init__(run, workdir, start, title=title)
+        if self._alarm is not None:
+            name, every = 'diversity.jsonl', config.sample_every
+            atomic.remove_unfinished(workdir / name)
+            self._diversity = reporting.MetricsLog(workdir, start, filename=name, every=every)
 
     def sample(self, step: int, state: TrainState) -> None:
-        """Writes samples/step_*.png, from fixed latents and noise, and curves.png."""
-        images = np.asarray(self._generate(state.sampling_variables(), *self._grid_inputs))
+        """Writes samples/step_*.png, from fixed latents and noise, curves.png, diversity.jsonl."""
+        variables = state.sampling_variables()
+        images = np.asarray(self._generate(variables, *self._grid_inputs))
         self.grid(step, images, self._columns)
-        if self._alarm is not None and step and (message := self._alarm(step, images)):
+        if self._alarm is None or not step:
+            return
+        z, labels = self._judged_inputs
+        if z is not self._grid_inputs[0]:
+            images = np.asarray(self._generate(variables, z, labels))
+        message = self._alarm(step, images, None if labels is None else np.asarray(labels))
+        if self._alarm.values:
+            self._diversity.write(step, self._alarm.values)
+            self.tensorboard.scalars(step, self._alarm.values)
+        if message:
             print(f'warning: {message}', flush=True)
 
     def shown(self, values: dict[str, float]) -> dict[str, float | str]:
         """See `shown`."""
         return shown(values, alike=self._alarm is not None and self._alarm.is_low)
+
+    def close(self) -> None:
+        """Closes the files."""
+        if self._diversity is not None:
+            self._diversity.close()
+        super().close()
 
     def is_evaluated(self, step: int) -> bool:
         """Whether evaluations.jsonl has this run's score of that step."""

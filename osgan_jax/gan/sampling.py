@@ -57,6 +57,30 @@ def grid_inputs(
     return z, labels
 
 
+def alarm_inputs(
+    gan: GAN, seed: int, z: jax.Array, labels: jax.Array | None
+) -> tuple[jax.Array, jax.Array | None]:
+    """The latents and labels of images that tell whether G has collapsed: the grid's, mostly.
+
+    Where a grid shows fewer than four images of a class, they are others, four of each of fewer
+    classes; as many, so that nothing is compiled for them.
+
+    Args:
+      gan: the networks.
+      seed: the run's.
+      z: the grid's latents `[N, Z]`.
+      labels: the grid's labels `[N]`; None without.
+    """
+    of_class = 4
+    if labels is None or len(z) >= of_class * gan.num_classes or len(z) < of_class:
+        return z, labels
+    # Other than those of the grid.
+    z = fixed_latents(seed, 2 * len(z), gan.latent_dim)[len(z) :]
+    groups = len(z) // of_class
+    chosen = jnp.linspace(0, gan.num_classes - 1, groups).round().astype(labels.dtype)
+    return z, chosen[jnp.minimum(jnp.arange(len(z)) // of_class, groups - 1)]
+
+
 def fixed_latents(seed: int, count: int, latent_dim: int) -> jax.Array:
     """The latents `[count, Z]` of a run's sample grids."""
     key = jax.random.fold_in(jax.random.key(seed), _GRID_STREAM)

@@ -32,7 +32,8 @@ def train(
     """Trains, or resumes, the run that lives in `workdir`.
 
     Writes there: config.json, metrics.jsonl (the same whether or not the run was interrupted),
-    timing.jsonl, tensorboard/, samples/step_*.png from fixed latents, curves.png, checkpoints/;
+    timing.jsonl, diversity.jsonl (how varied samples are beside real images), tensorboard/,
+    samples/step_*.png from fixed latents, curves.png, checkpoints/;
     with evaluations also evaluations.jsonl, evaluations.png and best/, a directory of the same kind
     with the best checkpoint.
 

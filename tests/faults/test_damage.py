@@ -196,7 +196,7 @@ def test_without_config_the_checkpoint_remembers(workdir, whole, capsys):
     assert (workdir / 'config.json').read_bytes() == (whole[0] / 'config.json').read_bytes()
 
 
-LOGS = ('metrics.jsonl', 'timing.jsonl')
+LOGS = ('metrics.jsonl', 'timing.jsonl', 'diversity.jsonl')
 
 
 @pytest.mark.slow

@@ -152,6 +152,13 @@ def test_what_is_kept_is_bounded(run):
         assert len(log) < BYTES_A_LINE * STEPS // LOG_EVERY
     assert (workdir / 'evaluations.jsonl').read_text().count('\n') == STEPS // EVAL_EVERY
     # Nothing temporary is left lying about.
-    known = {'best', 'checkpoints', 'config.json', 'curves.png', 'evaluations.jsonl'}
-    known |= {'evaluations.png', 'metrics.jsonl', 'samples', 'tensorboard', 'timing.jsonl'}
+    known = {'best', 'checkpoints', 'config.json', 'curves.png', 'diversity.jsonl'}
+    known |= {
+        'evaluations.jsonl',
+        'evaluations.png',
+        'metrics.jsonl',
+        'samples',
+        'tensorboard',
+        'timing.jsonl',
+    }
     assert {path.name for path in workdir.iterdir() if path.name != '.lock'} == known

@@ -1,42 +1,15 @@
-"""Diversity against all pairs, and an alarm that is heard once."""
+"""An alarm that is heard once."""
 
-import itertools
+import dataclasses
+import types
 
 import numpy as np
 import pytest
 
 from osgan_jax import data
-from osgan_jax.gan import collapse, trainer
+from osgan_jax.gan import collapse, sampling, trainer
+from osgan_jax.reporting import metrics_log
 from tests.support import small
-
-RNG = np.random.default_rng(0)
-
-
-def test_diversity_is_the_mean_over_all_pairs():
-    images = RNG.uniform(-1, 1, (7, 8, 8, 3))  # cells of one pixel
-    pairs = [((a - b) ** 2).mean() for a, b in itertools.combinations(images, 2)]
-    assert collapse.diversity(images) == pytest.approx(np.mean(pairs), rel=1e-12)
-
-
-@pytest.mark.parametrize('size', [5, 8, 28, 64])
-def test_cells_are_averages(size):
-    """Images of one value each: whatever the grid, their distance is that of the values."""
-    values = np.array([-1.0, 0.0, 0.5])
-    images = np.broadcast_to(values[:, None, None, None], (3, size, size, 1))
-    expected = np.mean([(a - b) ** 2 for a, b in itertools.combinations(values, 2)])
-    assert collapse.diversity(images) == pytest.approx(expected, rel=1e-12)
-
-
-def test_noise_over_one_image_is_little_variety():
-    one = RNG.uniform(-1, 1, (1, 64, 64, 3))
-    noisy = one + 0.3 * RNG.normal(size=(16, 64, 64, 3))
-    # 2 * 0.3^2 a pixel, over 64 pixels a cell.
-    assert collapse.diversity(noisy) == pytest.approx(2 * 0.09 / 64, rel=0.05)
-
-
-def test_one_image_has_none():
-    with pytest.raises(ValueError, match='at least 2 images'):
-        collapse.diversity(np.zeros((1, 8, 8, 1)))
 
 
 def _real(count: int = 8) -> np.ndarray:
@@ -51,6 +24,7 @@ def test_collapse_is_said_once_and_after_a_while():
     assert alarm(20, collapsed) is None
     message = alarm(30, collapsed)
     assert message.startswith('samples have been far more alike than real images since step 10')
+    assert '(their diversity is' in message
     assert '--learning_rate_g' in message
     assert alarm(40, collapsed) is None
     assert alarm.is_low
@@ -69,8 +43,15 @@ def test_varied_samples_are_no_reason():
 def test_a_set_without_variety_raises_no_alarm():
     grey = data.from_arrays(np.full((6, 8, 8, 1), 90, np.uint8), name='grey')
     alarm = collapse.Alarm(grey, patience=1)
-    assert alarm.real == pytest.approx(0, abs=1e-12)
+    assert alarm.reference.diversity == pytest.approx(0, abs=1e-12)
     assert alarm(10, np.zeros((4, 8, 8, 1))) is None
+
+
+def test_a_few_images_in_turn_raise_the_alarm():
+    alarm = collapse.Alarm(small.dataset(), patience=1)
+    assert '100% of them have a double' in alarm(10, np.resize(_real(3), (12, 16, 16, 1)))
+    assert alarm.values['doubles'] == 1
+    assert alarm.values['diversity'] == pytest.approx(1, abs=0.5)
 
 
 @pytest.mark.parametrize('alarm', [True, False])
@@ -81,3 +62,26 @@ def test_a_run_says_that_its_generator_collapsed(tmp_path, capsys, alarm):
     )
     trainer.train(config, tmp_path, dataset=small.dataset())
     assert capsys.readouterr().out.count('far more alike than real images') == alarm
+    log = tmp_path / 'diversity.jsonl'
+    assert log.exists() == alarm
+    if alarm:
+        columns = metrics_log.read(log)
+        assert columns['step'].tolist() == list(range(1, 8))
+        assert (columns['diversity'] < 0.01).all()
+
+
+@pytest.mark.parametrize(('classes', 'count'), [(0, 8), (2, 8), (3, 8), (100, 64), (100, 3)])
+def test_the_alarm_sees_four_images_of_a_class(classes, count):
+    gan = types.SimpleNamespace(num_classes=classes, latent_dim=5)
+    z, labels = sampling.grid_inputs(gan, 0, count)
+    judged, of = sampling.alarm_inputs(gan, 0, z, labels)
+    assert judged.shape == z.shape
+    if classes in (0, 2) or count == 3:
+        assert judged is z
+        assert of is labels
+        return
+    assert len(np.unique(judged, axis=0)) == count
+    assert not set(np.ravel(judged).tolist()) & set(np.ravel(z).tolist())
+    each = np.unique(of, return_counts=True)[1]
+    assert (each == 4).all()
+    assert len(each) == count // 4
