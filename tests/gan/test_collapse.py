@@ -1,6 +1,5 @@
 """An alarm that is heard once."""
 
-import dataclasses
 import types
 
 import numpy as np
