@@ -16,7 +16,7 @@ _BASE = 'two_stage'  # what the other schemes are compared with, as in the paper
 def lower_is_better(score: str) -> bool:
     """Whether a score falls as images improve."""
     metric = registry.of_score(score)
-    return metric is not None and metric.lower_is_better
+    return metric is not None and metric.direction(score) == 'lower'
 
 
 def metric_names(results: Iterable[Result]) -> list[str]:

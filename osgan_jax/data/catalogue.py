@@ -11,7 +11,7 @@ class Entry:
     """A named dataset.
 
     Attributes:
-      kind: 'digits', 'tfds', 'folder' or 'npz'.
+      kind: 'digits', 'stacked', 'tfds', 'folder' or 'npz'.
       image_size: default height and width in pixels; None takes the dataset's own.
       channels: default number of channels; None takes the dataset's own.
       upscale: whether images smaller than asked are enlarged rather than refused.
@@ -39,6 +39,8 @@ _LARGE = Entry('tfds', 64, 3, upscale=False)
 CATALOGUE = {
     # scikit-learn's handwritten digits, 8x8 grey: 1,500 to train, 297 to test.
     'digits': Entry('digits', 32, 1, in_memory=True),
+    # Three of them as one colour image, 1,000 classes: 50,000 to train, 10,000 to test.
+    'stacked_digits': Entry('stacked', 32, 3),
     # 28x28 grey: 60,000 to train, 10,000 to test.
     'mnist': dataclasses.replace(_SMALL, channels=1, tfds_name='mnist'),
     # 32x32 colour: 50,000 to train, 10,000 to test.

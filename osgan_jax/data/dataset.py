@@ -42,6 +42,8 @@ class Dataset:
       flip: whether batches mirror each image left to right with probability 1/2. Reading
         `dataset[i]` never does.
       report: a sentence on files that were skipped, or None.
+      stack_of: the dataset whose images are the channels of this one's, or None. Labels then have
+        its labels as digits: in base 10 of ten classes, the first channel's ahead.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Dataset:
     source: Source = dataclasses.field(repr=False)
     flip: bool = False
     report: str | None = None
+    stack_of: 'Dataset | None' = dataclasses.field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.source)

@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 
-from osgan_jax.data import archive, catalogue, digits, folder, tfds_source, zipped
+from osgan_jax.data import archive, catalogue, digits, folder, stacked, tfds_source, zipped
 from osgan_jax.data.dataset import Dataset, MemorySource, Source
 
 # Datasets of small images are kept decoded when they take less than this many bytes.
@@ -29,8 +29,8 @@ def load(
         a config and a version: `tfds:lsun/bedroom:3.1.0`.
       split: its part; tfds's slices such as `train[:10%]` work where tfds reads.
       data_dir: the folder of images or a zip archive of one (`folder`, `ffhq`), the file (`npz`),
-        or the root of tfds datasets, by default tfds's own. `digits` needs none, and does not look
-        at it.
+        or the root of tfds datasets, by default tfds's own. Digits need none, and do not look at
+        it.
       image_size: height and width in pixels; by default the dataset's. The shorter side is
         resized to it (bilinear, antialiased), then the centre is cropped.
       channels: 1 or 3; by default the dataset's. Grey is repeated, colour is turned to luma.
@@ -80,6 +80,37 @@ def _open_digits(name, entry, *, split, data_dir, image_size, channels, upscale)
         num_classes=10,
         class_names=tuple('0123456789'),
         source=archive.ArraySource(stored, labels, image_size=image_size, channels=channels),
+    )
+
+
+def _open_stacked(name, entry, *, split, data_dir, image_size, channels, upscale) -> Dataset:
+    if channels != stacked.DEPTH:
+        raise ValueError(
+            f'{name}: a digit a channel, three in all, got channels={channels}: '
+            'leave --channels out'
+        )
+    single = _open_digits(
+        name,
+        entry,
+        split=split,
+        data_dir=data_dir,
+        image_size=image_size,
+        channels=1,
+        upscale=upscale,
+    )
+    base = _in_memory(single.source, image_size, 1)
+    if not isinstance(base, MemorySource):
+        raise ValueError(f'{name}: images of {image_size} pixels are too large to stack')
+    numbers = range(single.num_classes**stacked.DEPTH)
+    return Dataset(
+        name=name,
+        split=split,
+        image_size=image_size,
+        channels=channels,
+        num_classes=len(numbers),
+        class_names=tuple(f'{number:0{stacked.DEPTH}d}' for number in numbers),
+        source=stacked.stack(base, split, digits.NUM_TRAIN, single.num_classes),
+        stack_of=dataclasses.replace(single, name='digits', source=base),
     )
 
 
@@ -152,7 +183,13 @@ def _open_npz(name, entry, *, split, data_dir, image_size, channels, upscale) ->
     )
 
 
-_OPEN = {'digits': _open_digits, 'tfds': _open_tfds, 'folder': _open_folder, 'npz': _open_npz}
+_OPEN = {
+    'digits': _open_digits,
+    'stacked': _open_stacked,
+    'tfds': _open_tfds,
+    'folder': _open_folder,
+    'npz': _open_npz,
+}
 
 
 def _in_memory(source: Source, image_size: int, channels: int) -> Source:

@@ -28,7 +28,7 @@ def prepare(name: str, data_dir: str | os.PathLike | None = None) -> str:
       ValueError: unknown name, one that needs no preparing, or a missing library.
     """
     entry = catalogue.entry(name)
-    if entry.kind == 'digits':
+    if entry.kind in ('digits', 'stacked'):
         raise ValueError(f'{name} needs no preparing: scikit-learn brings them')
     if entry.kind != 'tfds':
         raise ValueError(f'{name} needs no preparing: give its path as --data_dir')

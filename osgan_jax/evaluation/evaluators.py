@@ -261,6 +261,8 @@ def extractor_for(
 ) -> extractors.Extractor:
     """The Inception network or DINOv2 where there are weights, otherwise a dataset's classifier.
 
+    A classifier judges stacks (`data.Dataset.stack_of`) channel by channel.
+
     Args:
       dataset: the real images.
       inception_weights: their file; 'fetch' downloads the published ones, once.
@@ -292,9 +294,11 @@ def extractor_for(
         if str(inception_weights) == 'fetch':
             inception_weights = inception.fetch(cache_dir or paths.cache_dir())
         return inception.extractor(inception_weights, convention=convention)
+    from osgan_jax.evaluation.features import by_channel
     from osgan_jax.evaluation.features import classifier as classifiers
 
     trained = classifiers.trained_for(
-        dataset, cache_dir, size=classifier, progress=progress, warn=warn
+        dataset.stack_of or dataset, cache_dir, size=classifier, progress=progress, warn=warn
     )
-    return classifiers.extractor(trained)
+    judge = classifiers.extractor(trained)
+    return judge if dataset.stack_of is None else by_channel.extractor(judge)

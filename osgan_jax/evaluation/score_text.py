@@ -13,7 +13,7 @@ def direction(name: str) -> str | None:
     if name.startswith('ppl_'):
         return 'lower'
     metric = registry.of_score(name)
-    return metric.direction if metric else None
+    return metric.direction(name) if metric else None
 
 
 def describe(entry: dict[str, Any]) -> str:

@@ -12,13 +12,16 @@ from tests.support import prepared
 
 def test_names():
     assert set(data.names()) == {
-        'digits', 'mnist', 'cifar10', 'cifar100', 'celeb_a', 'lsun_church', 'ffhq', 'folder', 'npz',
+        'digits', 'stacked_digits', 'mnist', 'cifar10', 'cifar100', 'celeb_a', 'lsun_church',
+        'ffhq', 'folder', 'npz',
     }  # fmt: skip
 
 
 @pytest.mark.parametrize('name', ['', 'nope', 'tfds:', 'Digits '])
 def test_unknown_names(name):
-    with pytest.raises(ValueError, match=r'unknown dataset .*choose one of digits, mnist'):
+    with pytest.raises(
+        ValueError, match=r'unknown dataset .*choose one of digits, stacked_digits, mnist'
+    ):
         data.load(name)
 
 
@@ -68,6 +71,36 @@ def test_digits_need_no_folder(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'tensorflow_datasets', None)
     dataset = data.load('digits', data_dir=tmp_path / 'none')
     np.testing.assert_array_equal(dataset[5]['image'], data.load('digits')[5]['image'])
+
+
+def test_stacked_digits_are_three_digits_of_their_split_and_every_class_is_as_frequent():
+    parts = {split: data.load('stacked_digits', split=split) for split in ('train', 'test', 'all')}
+    assert {split: len(part) for split, part in parts.items()} == {
+        'train': 50_000, 'test': 10_000, 'all': 60_000,
+    }  # fmt: skip
+    for split, each in {'train': 50, 'test': 10}.items():
+        part = parts[split]
+        assert (part.image_size, part.channels, part.num_classes) == (32, 3, 1000)
+        np.testing.assert_array_equal(part.class_counts(), np.full(1000, each))
+        # Channels are digits of the same split, red hundreds, green tens and blue ones.
+        names = {
+            row['image'].tobytes(): str(row['label']) for row in data.load('digits', split=split)
+        }
+        for index in (0, 1, len(part) - 1):
+            channels = np.moveaxis(part[index]['image'], 2, 0)
+            digits = ''.join(names[np.ascontiguousarray(channel).tobytes()] for channel in channels)
+            assert digits == part.class_names[int(part[index]['label'])]
+    images, labels = parts['test'].source.gather(np.arange(50))
+    np.testing.assert_array_equal(parts['all'].source.gather(np.arange(50_000, 50_050))[0], images)
+    np.testing.assert_array_equal(parts['all'].labels()[50_000:50_050], labels)
+    assert len(set(labels[:10].tolist())) > 5  # not sorted
+    small = data.load('stacked_digits', image_size=8)
+    assert small[7]['image'].shape == (8, 8, 3)
+    np.testing.assert_array_equal(small.labels(), parts['train'].labels())
+    with pytest.raises(ValueError, match='stacked_digits: a digit a channel, three in all, got'):
+        data.load('stacked_digits', channels=1)
+    with pytest.raises(ValueError, match='scikit-learn brings them'):
+        prepare.prepare('stacked_digits')
 
 
 # Any tfds dataset.

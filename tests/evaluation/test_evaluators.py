@@ -17,6 +17,7 @@ from osgan_jax.evaluation.metrics import (
     frechet,
     inception_score,
     kernel,
+    modes,
     moments,
     precision_recall,
     registry,
@@ -55,6 +56,7 @@ def test_scores_are_those_of_the_samples(workdir, tmp_path):
     pooled = np.asarray(fake.pooled)
     precision, recall = precision_recall.precision_recall(real, pooled)
     order = np.random.default_rng(0).permutation(40)
+    found = modes.modes(np.asarray(fake.logits), dataset.class_counts())
     score, deviation = inception_score.inception_score(np.asarray(fake.logits)[order])
     expected = {
         'classifier_fd': frechet.frechet_distance(moments.of(real), moments.of(pooled)),
@@ -63,6 +65,7 @@ def test_scores_are_those_of_the_samples(workdir, tmp_path):
         'classifier_is_std': deviation,
         'classifier_precision': precision,
         'classifier_recall': recall,
+        **dict(zip(('classifier_modes', 'classifier_reverse_kl'), found, strict=True)),
     }
     values = scored(sampler.variables)
     # Subsets of 40 of 40 images do not vary.
@@ -87,7 +90,7 @@ def test_dinov2_has_no_inception_score(workdir, tmp_path):
         sampler.gan, small.dataset(), dinov2, cache_dir=tmp_path, **options
     )
     assert scored.headline == 'fd_dinov2'
-    assert scored.left_out == 'Left out: is, for these features have no logits.'
+    assert scored.left_out == 'Left out: is, modes, for these features have no logits.'
     values = scored(sampler.variables)
     assert set(values) == set(scored.names)
     same = _evaluator(sampler.gan, cache_dir=tmp_path)(sampler.variables)
@@ -121,7 +124,7 @@ def test_names_with_the_inception_network_are_the_fields(workdir, tmp_path):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        ({'metrics': ('fid', 'lpips')}, "expected some of fid, kid, is, pr, got 'lpips'"),
+        ({'metrics': ('fid', 'lpips')}, "expected some of fid, kid, is, pr, modes, got 'lpips'"),
         ({'metrics': ()}, 'got none'),
         ({'num_samples': 10}, 'num_samples=10: is is not defined for fewer than 20 images'),
     ],

@@ -48,6 +48,7 @@ class Metric:
       needs: fields of `FakeStatistics` that it reads.
       lower_is_better: its direction; the first such metric of an evaluation decides which
         checkpoint is the best.
+      opposite: those of its scores whose direction is the other one.
       min_samples: the smallest number of generated images it is defined for; fewer are refused.
       fair_samples: fewer images say little of the generator, and are warned of.
       fair_per_feature: likewise, for each number of the features, whose covariance needs more
@@ -65,11 +66,16 @@ class Metric:
     other_scores: tuple[str, ...] = ()
     fair_samples: int = 0
     fair_per_feature: int = 0
+    opposite: tuple[str, ...] = ()
 
-    @property
-    def direction(self) -> str:
-        """Which values are better: 'lower' or 'higher'."""
-        return 'lower' if self.lower_is_better else 'higher'
+    def direction(self, score: str) -> str:
+        """Which values of a score of its are better: 'lower' or 'higher'.
+
+        Args:
+          score: one of `names`.
+        """
+        is_opposite = any(score == name or score.endswith(f'_{name}') for name in self.opposite)
+        return 'lower' if self.lower_is_better != is_opposite else 'higher'
 
     def fewest_fair(self, num_features: int) -> int:
         """The number of generated images below which a warning is due."""
@@ -222,6 +228,12 @@ def _precision_recall(real: Any, fake: FakeStatistics) -> tuple[float, float]:
     return precision_recall(real.pooled[:size], fake.pooled[:size])
 
 
+def _modes(real: Any, fake: FakeStatistics) -> tuple[float, float]:
+    from osgan_jax.evaluation.metrics.modes import modes
+
+    return modes(fake.logits, real.class_counts)
+
+
 for _metric in (
     Metric(
         'fid',
@@ -261,6 +273,14 @@ for _metric in (
         lower_is_better=False,
         min_samples=4,  # for three neighbours
         fair_samples=1_000,
+    ),
+    Metric(
+        'modes',
+        ('modes', 'reverse_kl'),
+        _modes,
+        frozenset({'logits'}),
+        lower_is_better=False,
+        opposite=('reverse_kl',),
     ),
 ):
     register(_metric)
