@@ -192,6 +192,38 @@ def test_a_step_under_the_teacher_equals_separate_gradients(name, scheme, reques
     assert metrics['stage'] == 2
 
 
+@pytest.mark.slow
+def test_penalties_and_the_teacher_in_one_pass(plain_teacher):
+    _, gan, state, step = build(plain_teacher, weight=0.3, r1=2.0, r2=1.0)
+    written = Written(gan, state, plain_teacher)
+    start = copy((state.params_g, state.params_d))
+    new, metrics = step(state)
+
+    @jax.jit
+    def reference(params_g, params_d):
+        fake = written.generate(params_g)
+
+        def penalty(params):
+            total = 0.0
+            for images, gamma in ((written.real, 2.0), (fake, 1.0)):
+                slope = jax.grad(lambda x: written.judge(params, x).sum())(images)
+                total += gamma / 2 * jnp.mean(jnp.sum(slope**2, axis=(1, 2, 3)))
+            return total
+
+        def loss_g(params):
+            fake = written.generate(params)
+            return written.loss_g(params_d, fake) + 0.3 * written.guidance(fake)
+
+        value, of_penalty = jax.value_and_grad(penalty)(params_d)
+        of_d = optax.tree.add(jax.grad(written.loss_d)(params_d, fake), of_penalty)
+        return descend(params_g, jax.grad(loss_g)(params_g)), descend(params_d, of_d), value
+
+    params_g, params_d, value = reference(*start)
+    assert same_move(new.params_g, params_g, start[0])
+    assert same_move(new.params_d, params_d, start[1])
+    np.testing.assert_allclose(metrics['penalty_d'], value, rtol=1e-4)
+
+
 def features(module, variables, *args, **options):
     """Of the two blocks of a 16-pixel network, by grid, without the room's own code."""
     _, kept = module.apply(

@@ -17,7 +17,7 @@ from tests.support import models
 from tests.support.marks import slow_but
 
 CLASSES, BATCH = 3, 8
-RATE = 100.0  # so that the gradients make the new parameters
+RATE = 1000.0  # so that the gradients make the new parameters
 SGD = {'optimizer': 'sgd', 'beta1': 0.0, 'learning_rate_g': RATE, 'learning_rate_d': RATE}
 ALL = {'r1': 2.0, 'r2': 1.0, 'gradient_penalty': 3.0}
 R1_R2 = {'r1': 1.0, 'r2': 1.0}
@@ -133,17 +133,18 @@ DCGAN = {'network': 'dcgan', 'width': 2, 'latent_dim': 6}
 CONDITIONAL = {'conditional': True, 'augment': ('color', 'translation')}
 COMBINATIONS = {
     'dense': {'num_devices': 4, 'dense': True, **CONDITIONAL},
+    'dense, two_stage': {'scheme': 'two_stage', 'num_devices': 4, 'dense': True, **CONDITIONAL},
+    'dense, shared': {'scheme': 'shared_forward', 'num_devices': 4, 'dense': True, **CONDITIONAL},
     'dcgan': {'num_devices': 4, **CONDITIONAL, **DCGAN},
     'bfloat16': {'precision': 'bfloat16', **DCGAN},
     'hinge, cutout': {'method': 'sngan', 'augment': ('cutout',), **DCGAN},
     'resnet': {'conditional': True, **RESNET},
     'resnet, two_stage': {'scheme': 'two_stage', **RESNET},
-    'stylegan2': {'conditional': True, 'augment': ('color',), **STYLE},
-    'stylegan2, four devices': {'num_devices': 4, **STYLE},
+    'stylegan2': {'num_devices': 4, 'conditional': True, 'augment': ('color',), **STYLE},
     'stylegan2, deviation': {'scheme': 'shared_forward', 'minibatch_deviation': 4, **STYLE},
     'stylegan2, two_stage': {'scheme': 'two_stage', 'minibatch_deviation': 4, **STYLE},
     'batch norm': {'scheme': 'shared_forward', 'discriminator_norm': 'batch', **DCGAN},
-    'accumulate': {'accumulate': 2, **STYLE},
+    'accumulate': {'accumulate': 2, 'dense': True, **CONDITIONAL},
 }
 
 
