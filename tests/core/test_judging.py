@@ -147,9 +147,12 @@ def test_bfloat16_networks(name):
     assert max(errors(losses.get(name), m, ALL)) < 3e-2
 
 
-@pytest.mark.parametrize('mixing', slow_but(['batch_norm', 'minibatch_stddev', 'patch'], 'patch'))
+MIXING = ['dense', 'batch_norm', 'minibatch_stddev', 'patch']
+
+
+@pytest.mark.parametrize('mixing', slow_but(MIXING, 'dense'))
 def test_shared_forward_is_exact_for_any_discriminator(mixing):
-    m = models.build('jnp', mixing=mixing)
+    m = dense(mixing=True) if mixing == 'dense' else models.build('jnp', mixing=mixing)
     weights = osgan_jax.Penalties(r1=2.0, r2=1.0)
     assert max(errors(losses.get('non_saturating'), m, weights, ['shared_forward'])) < 1e-5
 
