@@ -81,6 +81,10 @@ def train(
     )
     optimizer = optax.adamw(schedule, weight_decay=_WEIGHT_DECAY)
     opt_state = optimizer.init(params)
+    # Where batches are put. Otherwise the first step's results lie elsewhere than its arguments, as
+    # jax sees it, and the step is compiled a second time.
+    place = jax.local_devices()[0]
+    params, batch_stats, opt_state = jax.device_put((params, batch_stats, opt_state), place)
 
     @functools.partial(jax.jit, donate_argnums=(0, 1, 2))
     def update(params, batch_stats, opt_state, step, batch):

@@ -56,9 +56,12 @@ def refuse(*message):
     raise AssertionError(message)
 
 
-def test_the_small_classifier_is_another_and_says_so(trained, tmp_path):
+def test_the_small_classifier_is_another_and_says_so(trained, tmp_path, caplog):
     """Half the channels; its name is part of scores, record and file."""
-    fewer = classifier.trained_for(small(), tmp_path, size='small')
+    with jax.log_compiles():
+        fewer = classifier.trained_for(small(), tmp_path, size='small')
+    # Once, although batches and fresh parameters come to the device in different ways.
+    assert sum('Compiling jit(update)' in line for line in caplog.messages) == 1
     assert fewer.network.size == 'small'
     again = classifier.trained_for(small(), tmp_path, size='small', progress=refuse)
     equal(fewer.variables, again.variables)
