@@ -13,8 +13,8 @@ Most flags take lists, and all combinations are timed:
     python -m experiments.benchmark --network=dcgan,resnet_gan --image_size=32,64 --width=32 \
         --batch_size=16,32 --precision=float32,bfloat16 --out=results/steps.json
 
---r1=1 --r2=1 times the schemes with these penalties at every step, where D's double backward pass
-weighs more than what one_stage saves: --method=relgan has 1.26 instead of 4/3 of one_stage's FLOPs.
+--r1=0,1 --r2=0,1 times the schemes without these penalties of D's, with either, and with both, at
+every step. All schemes need their double backward pass, and one_stage saves as much as without.
 --gradient_penalty=10 is WGAN-GP's.
 
 --out writes a JSON file and a bar chart beside it (results/steps.png). With several cases a second

@@ -1,8 +1,8 @@
 """What `experiments.benchmark` measures: every field is a flag, most of them lists."""
 
 import dataclasses
+import functools
 import itertools
-from typing import Any
 
 from osgan_jax.distillation.config import ALGORITHMS
 from osgan_jax.engine.config import MAX_SEED, PRECISIONS, Config, declarations, field
@@ -12,12 +12,8 @@ from osgan_jax.gan.config import TrainConfig
 SCHEMES = ('one_stage', 'two_stage', 'two_stage_eager', 'shared_forward')
 # Of D, at every step, or at every --penalty_every-th.
 PENALTIES = ('r1', 'r2', 'gradient_penalty')
+_penalty = functools.partial(field, group='penalties', decided_by='method', at_least=0)
 _NOT_OF_A_CASE = ('scheme', 'repeats', 'peer')
-
-
-def _penalty(help: str, at_least: float = 0) -> Any:
-    """An open field of a penalty, which the method decides."""
-    return field(None, help, group='penalties', at_least=at_least, decided_by='method')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,10 +58,10 @@ class BenchmarkConfig(Config):
     discriminator_norm: str | None = field(
         None, 'normalisation in D', group='networks', decided_by=('method', 'network')
     )
-    r1: float | None = _penalty("R1's gamma: D's squared gradient at real images times gamma / 2")
-    r2: float | None = _penalty("R2's gamma: as R1, at fake images")
-    gradient_penalty: float | None = _penalty("weight of WGAN-GP's penalty on D's gradient")
-    penalty_every: int | None = _penalty("steps between these penalties of D's", at_least=1)
+    r1: tuple[float, ...] = _penalty((), "R1's gammas: D's squared gradient at real images")
+    r2: tuple[float, ...] = _penalty((), "R2's gammas: as R1, at fake images")
+    gradient_penalty: tuple[float, ...] = _penalty((), "weights of WGAN-GP's penalty")
+    penalty_every: int | None = _penalty(None, "steps between these penalties of D's", at_least=1)
     seed: int = field(0, 'seed of parameters and images', at_least=0, at_most=MAX_SEED)
     repeats: int = field(12, 'timed calls of each scheme', at_least=1)
     peer: bool = field(

@@ -62,7 +62,8 @@ def name(case: TrainConfig) -> str:
     for field, unit in _NAMED:
         value = getattr(case, field)
         always = field in ('network', 'image_size', 'batch_size', 'method')
-        if value is not None and (always or value != getattr(usual, field)):
+        # A penalty's weight of 0 is none.
+        if value not in (None, 0) and (always or value != getattr(usual, field)):
             text = f'{value:g}' if isinstance(value, float) else f'{value}'
             parts.append(f'{unit} {text}' if unit in _UNITS_BEFORE else f'{text} {unit}'.strip())
     return ', '.join(parts)

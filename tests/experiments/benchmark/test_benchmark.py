@@ -122,7 +122,7 @@ def test_peak_is_a_rate():
         ({'scheme': ('three_stage',)}, "scheme='three_stage': expected some of one_stage"),
         ({'scheme': ()}, 'scheme: expected at least one'),
         ({'precision': ('float16',)}, "precision='float16': expected some of float32"),
-        ({'r1': -1.0}, 'r1=-1.0'),
+        ({'r1': (1.0, -1.0)}, 'r1=-1.0'),
         ({'penalty_every': 0}, 'penalty_every=0'),
     ],
 )
@@ -153,14 +153,19 @@ def test_cases_are_all_combinations():
     assert {c.width for c in cases} == {4}
 
 
-def test_penalties_are_of_every_case_and_named():
-    fields = {'r1': 1.0, 'r2': 0.5, 'gradient_penalty': 10.0, 'penalty_every': 16}
-    cases = BenchmarkConfig(image_size=(16, 32), **fields).cases()
-    assert [{name: getattr(case, name) for name in fields} for case in cases] == [fields] * 2
-    assert report.name(cases[0]).endswith(
-        'lsgan, R1 1, R2 0.5, gradient penalty 10, 16 steps between penalties'
-    )
-    assert report.rows_as_json([(cases[0], [_timing()])], {'float32': 1e9})[0]['case']['r1'] == 1
+def test_penalties_are_of_cases_and_named():
+    fields = {'r1': (0.0, 1.0), 'r2': (0.5,), 'gradient_penalty': (10.0,), 'penalty_every': 16}
+    cases = BenchmarkConfig(**fields).cases()
+    assert [(case.r1, case.r2, case.penalty_every) for case in cases] == [
+        (0, 0.5, 16),
+        (1, 0.5, 16),
+    ]
+    rest = 'R2 0.5, gradient penalty 10, 16 steps between penalties'
+    assert [report.name(case) for case in cases] == [
+        f'dcgan, 64 px, batch 32, lsgan, {rest}',
+        f'dcgan, 64 px, batch 32, lsgan, R1 1, {rest}',
+    ]
+    assert report.rows_as_json([(cases[1], [_timing()])], {'float32': 1e9})[0]['case']['r1'] == 1
     # A method's own, where there are none.
     assert {getattr(BenchmarkConfig().cases()[0], name) for name in fields} == {None}
 
