@@ -150,6 +150,12 @@ def test_a_run_is_not_scored_against_images_that_it_was_not_trained_on(
     assert done.out.count('does not record its images') == 1
 
 
+def test_scores_within_classes_need_a_conditional_run(workdir, tmp_path, quarters):
+    done = score(workdir, tmp_path, '--per_class')
+    assert done.code == 1
+    assert 'scores per class need labels: the generator knows 0 classes' in done.err
+
+
 def test_other_real_images_have_a_line_of_their_own(workdir, tmp_path, quarters):
     assert score(workdir, tmp_path).code == 0
     first = score_log.read(workdir)

@@ -95,6 +95,7 @@ def _network_of(tensors: dict[str, np.ndarray]) -> dinov2.DINOv2:
     )
 
 
+@functools.cache
 def published_tensors(network: dinov2.DINOv2) -> dict[str, published.Tensor]:
     """The tensors that a network takes, by the published names."""
     images = jnp.zeros((1, network.patch, network.patch, 3))

@@ -9,7 +9,8 @@ from osgan_jax.evaluation.features import DINOV2_CONVENTIONS, dinov2
 from tests.support import dinov2_reference as reference
 from tests.support import dinov2_weights
 
-SIZES = [(8, 8), (32, 45), (224, 224), (300, 260), (1, 2)]
+SLOW = [pytest.param(size, marks=pytest.mark.slow) for size in ((8, 8), (224, 224), (1, 2))]
+SIZES = [(32, 45), (300, 260), *SLOW]
 
 
 def pictures(shape, seed=0):
