@@ -136,8 +136,7 @@ def choose(
     def is_defined(metric: registry.Metric) -> bool:
         if _is_moments(fake):
             return metric.needs <= {'moments'}
-        # The inception score does not look at real images.
-        return not _is_moments(real) or 'pooled' not in metric.needs
+        return not _is_moments(real) or metric.needs <= {'moments'} or not metric.reads_real
 
     lacking = [metric.name for metric in chosen if not is_defined(metric)]
     why = f'{", ".join(lacking)}, for mean and covariance tell nothing of single images'

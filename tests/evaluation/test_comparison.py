@@ -148,9 +148,10 @@ def test_statistics_stand_for_images_where_the_frechet_distance_is_asked_for(set
     saved = [comparison.open_set(tmp_path / name) for name in ('real.npz', 'fake.npz')]
     assert 'mean and covariance of the features of 40 images' in comparison.describe(saved[0])
     expected = compare(real, fake)[0]['fid']
-    chosen, said = comparison.choose(METRICS, saved[0], fake, EXTRACTOR)
+    chosen, said = comparison.choose((*METRICS, 'modes'), saved[0], fake, EXTRACTOR)
     assert [metric.name for metric in chosen] == ['fid', 'is']
-    assert said == 'Left out: kid, pr, for mean and covariance tell nothing of single images.'
+    left_out = 'Left out: kid, pr, modes, for mean and covariance tell nothing of single images.'
+    assert said == left_out
     entry, _ = compare(saved[0], fake)
     assert entry['fid'] == pytest.approx(expected, rel=1e-9)
     assert (entry['dataset'], entry['num_real'], entry['halves']) == ('real', 40, {})

@@ -53,6 +53,7 @@ class Metric:
       fair_samples: fewer images say little of the generator, and are warned of.
       fair_per_feature: likewise, for each number of the features, whose covariance needs more
         samples than it has rows.
+      reads_real: whether it looks at the real images at all.
       other_scores: names instead of `scores` on features other than the Inception network's, whose
         distances are not called FID; empty for the same. See `names`.
     """
@@ -66,6 +67,7 @@ class Metric:
     other_scores: tuple[str, ...] = ()
     fair_samples: int = 0
     fair_per_feature: int = 0
+    reads_real: bool = True
     opposite: tuple[str, ...] = ()
 
     def direction(self, score: str) -> str:
@@ -264,6 +266,7 @@ for _metric in (
         lower_is_better=False,
         min_samples=2 * SPLITS,  # of one image a part it is 1, whatever the image
         fair_samples=5_000,
+        reads_real=False,
     ),
     Metric(
         'pr',
