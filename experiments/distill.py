@@ -12,7 +12,7 @@ its data. --algorithm is
     kd         on the teacher's training images, with their labels
 
 each with its published recipe unless flags say otherwise. --algorithm=one_stage
---disagreement=kl is one-stage training on ZSKT's divergence. The paper's student is
+--disagreement=kl is one-stage training on the KL divergence. The paper's student is
 --student=resnet18 under a resnet34. With --dataset=none no accuracy is measured, and no data is
 needed at all.
 

@@ -87,6 +87,10 @@ class CompressJob(GANJob):
         """None: the compiler counts both stages."""
         del compiled
 
+    def describe_recipe(self) -> str:
+        """Whose recipe it is."""
+        return "the teacher's, where flags say nothing else"
+
     def describe_teacher(self) -> list[tuple[str, str]]:
         """The objective, the teacher and the stages."""
         config, teacher = self.run.config, self.teacher

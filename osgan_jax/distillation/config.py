@@ -8,7 +8,7 @@ from osgan_jax.engine.config import RunConfig, check_rising, dataset_field, fiel
 from osgan_jax.networks import classifier_registry
 
 ALGORITHMS = ('kd', 'zskt', 'dfad', 'one_stage')
-DISAGREEMENTS = ('l1', 'kl')
+DISAGREEMENTS = ('l1', 'kl', 'mean_kl')
 SCHEDULES = ('steps', 'cosine', 'constant')
 
 # Of CIFAR-10, and what the field uses for CIFAR-100 too; the second are means of the standard
@@ -25,7 +25,7 @@ _RECIPES: dict[str, dict[str, Any]] = {
         'batch_size': 128,
         'student_steps': 10,
         'generator': 'zskt',
-        'disagreement': 'kl',
+        'disagreement': 'mean_kl',
         'attention': 250.0,
         'optimizer': 'adam',
         'weight_decay': 0.0,
@@ -191,7 +191,8 @@ class DistillConfig(_ClassifierConfig):
         decided_by='network',
     )
     disagreement: str | None = _algorithms(
-        'what the generator maximises: the L1 distance of the logits, or the KL divergence',
+        'what the generator maximises: the L1 distance of the logits, the KL divergence, or its '
+        'mean over classes, which is the default in zskt',
         group='losses',
         choices=DISAGREEMENTS,
         otherwise='l1',

@@ -38,6 +38,27 @@ def kl(teacher: Array, student: Array, temperature: float = 1.0) -> Array:
     return jnp.sum(jnp.exp(log_t) * (log_t - log_s), axis=-1)
 
 
+def mean_kl(teacher: Array, student: Array) -> Array:
+    """ZSKT's divergence: `kl` averaged over the K classes.
+
+    That is the default reduction of PyTorch's `kl_div`, which the authors' code has
+    (https://github.com/polo5/ZeroShotKnowledgeTransfer); their weight of attention, 250, belongs to
+    it.
+
+    Args:
+      teacher: logits `[N, K]`.
+      student: logits `[N, K]`.
+
+    Returns:
+      `[N]`, in nats a class, at least 0 up to rounding.
+    """
+    return kl(teacher, student) / teacher.shape[-1]
+
+
+MEASURES = {'l1': l1, 'kl': kl, 'mean_kl': mean_kl}
+"""Disagreements by name."""
+
+
 def attention(teacher: Sequence[Array], student: Sequence[Array]) -> Array:
     """Attention transfer (Zagoruyko and Komodakis 2017, arXiv:1612.03928, Eq. 2).
 

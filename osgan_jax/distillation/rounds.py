@@ -159,7 +159,7 @@ class RoundContext:
 
     def disagreement(self, targets: Outputs, outputs: Outputs) -> Array:
         """The disagreement of teacher and student, `[n]`."""
-        measure = {'l1': objectives.l1, 'kl': objectives.kl}[self.config.disagreement]
+        measure = objectives.MEASURES[self.config.disagreement]
         return measure(targets.logits, outputs.logits)
 
     def agreement(self, targets: Outputs, outputs: Outputs) -> Array:

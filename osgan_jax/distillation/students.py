@@ -131,6 +131,8 @@ class DistillJob(teachers.ClassifierJob):
         if self._generator is not None:
             network = f'{config.generator}, {self._generator_size} parameters'
             source = f'{network}, maximises {config.disagreement} of the logits'
+            if config.attention:
+                source += f'; the student also learns attention, weight {config.attention:g}'
             updates += ', 1 of the generator'
         origin = teacher.run.config
         trained = origin.dataset if isinstance(origin, TeacherConfig) else 'distilled itself'

@@ -15,7 +15,7 @@ Line = tuple[str, str | None]
 
 
 def lines(config: TrainConfig, num_examples: int) -> list[Line]:
-    """Whose recipe it is, then optimisers, penalties, clip and average.
+    """Optimisers, penalties, clip and average.
 
     Args:
       config: resolved.
@@ -24,7 +24,6 @@ def lines(config: TrainConfig, num_examples: int) -> list[Line]:
     recipe = methods.recipe(config)
     epoch = max(1, num_examples // config.batch_size)
     return [
-        ('recipe', whose(config, recipe, num_examples)),
         ('rates', _rates(config, config.num_steps / epoch)),
         ('penalties', _penalties(config)),
         ('clip', _clip(config, recipe)),
@@ -33,8 +32,9 @@ def lines(config: TrainConfig, num_examples: int) -> list[Line]:
     ]
 
 
-def whose(config: TrainConfig, recipe: Recipe, num_examples: int) -> str:
-    """Who published the recipe, and what of it the run does not have."""
+def whose(config: TrainConfig, num_examples: int) -> str:
+    """Who published a run's recipe, and what of it the run does not have."""
+    recipe = methods.recipe(config)
     if not recipe.source:
         ours = f'ours: nothing was published for {config.method} on {config.dataset}'
         origin = f'; {recipe.origin}' if recipe.origin else ''

@@ -177,8 +177,13 @@ class GANJob(Job):
             ('networks', f'{config.network}, {norm} norm in D, {config.precision}'),
             ('parameters', f'G {self._sizes[0]}, D {self._sizes[1]}'),
             ('a step', batch + count_flops(flops)),
+            ('recipe', self.describe_recipe()),
             *summary.lines(config, len(dataset)),
         ]
+
+    def describe_recipe(self) -> str:
+        """Whose recipe it is."""
+        return summary.whose(self.run.config, len(self.dataset))
 
     def describe_teacher(self) -> list[tuple[str, str]]:
         """Lines of the summary about a teacher; none here."""

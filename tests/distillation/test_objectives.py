@@ -36,6 +36,29 @@ def test_kl_is_the_sum_over_classes(temperature):
     np.testing.assert_allclose(objectives.kl(TEACHER, TEACHER, temperature), 0, atol=1e-6)
 
 
+def test_zskts_divergence_is_averaged_over_classes_too():
+    # By hand, of two classes: p = (0.75, 0.25), q = (0.5, 0.5); sum p log(p / q) = 0.130812 nats.
+    teacher = np.log(np.array([[0.75, 0.25], [0.5, 0.5]], np.float32))
+    student = np.zeros((2, 2), np.float32)
+    np.testing.assert_allclose(objectives.mean_kl(teacher, student), [0.130812 / 2, 0], atol=1e-6)
+    np.testing.assert_allclose(
+        objectives.mean_kl(TEACHER, STUDENT), objectives.kl(TEACHER, STUDENT) / 5, rtol=1e-6
+    )
+
+
+def test_zskts_divergence_equals_the_default_of_torchs():
+    torch = pytest.importorskip('torch')
+    functional = torch.nn.functional
+    t, s = torch.tensor(TEACHER), torch.tensor(STUDENT, requires_grad=True)
+    expected = functional.kl_div(functional.log_softmax(s, 1), functional.softmax(t, 1))
+    expected.backward()
+    value, gradient = jax.value_and_grad(lambda x: jnp.mean(objectives.mean_kl(TEACHER, x)))(
+        STUDENT
+    )
+    np.testing.assert_allclose(value, expected.item(), rtol=1e-5)
+    np.testing.assert_allclose(gradient, s.grad, atol=1e-6)
+
+
 def test_losses_equal_torchs():
     torch = pytest.importorskip('torch')
     functional = torch.nn.functional
@@ -87,7 +110,7 @@ def test_attention_names_grids_that_do_not_fit():
 def test_extreme_logits_stay_finite():
     teacher = jnp.array([[1e4, -1e4, 0.0], [3e4, 3e4, 3e4]])
     student = -teacher
-    for measure in (objectives.l1, objectives.kl):
+    for measure in objectives.MEASURES.values():
         value, gradient = jax.value_and_grad(lambda s, m=measure: m(teacher, s).sum())(student)
         assert np.isfinite(value)
         assert np.isfinite(gradient).all()

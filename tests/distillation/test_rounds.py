@@ -13,7 +13,7 @@ from osgan_jax.distillation import learners, objectives, rounds
 from osgan_jax.runtime import parallel
 from tests.support import tiny
 
-MEASURES = {'l1': objectives.l1, 'kl': objectives.kl}
+MEASURES = {'l1': objectives.l1, 'kl': objectives.kl, 'mean_kl': objectives.mean_kl}
 
 
 def make(config, num_devices=1):

@@ -224,7 +224,7 @@ def test_published_recipes():
     assert (dfad.weight_decay, dfad.decay_at, dfad.clip_norm) == (5e-4, (0.2, 0.4), 0.0)
     zskt = student('zskt')
     assert (zskt.batch_size, zskt.latent_dim, zskt.num_steps) == (128, 100, 80_000)
-    assert (zskt.student_steps, zskt.disagreement, zskt.attention) == (10, 'kl', 250.0)
+    assert (zskt.student_steps, zskt.disagreement, zskt.attention) == (10, 'mean_kl', 250.0)
     assert (zskt.optimizer, zskt.learning_rate, zskt.learning_rate_g) == ('adam', 2e-3, 1e-3)
     assert (zskt.schedule, zskt.clip_norm, zskt.generator) == ('cosine', 5.0, 'zskt')
     one = student('one_stage', disagreement='kl')

@@ -27,8 +27,7 @@ def test_spectral_norm_takes_the_place_of_the_methods_clip():
 def test_a_clip_takes_the_place_of_the_methods_penalty():
     found = resolve(method='wgan_gp', weight_clip=0.01)
     assert (found.weight_clip, found.gradient_penalty) == (0.01, 0.0)
-    lines = dict(summary.lines(found, 40))
-    assert 'gradient_penalty 0 instead of 10' in lines['recipe']
+    assert 'gradient_penalty 0 instead of 10' in summary.whose(found, 40)
 
 
 @pytest.mark.parametrize(

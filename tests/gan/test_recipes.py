@@ -24,7 +24,8 @@ def resolve(dataset='digits', image_size=64, **fields):
 
 def told(config):
     """The summary's lines by name."""
-    return dict(summary.lines(config, EXAMPLES.get(config.dataset, 1500)))
+    examples = EXAMPLES.get(config.dataset, 1500)
+    return {'recipe': summary.whose(config, examples), **dict(summary.lines(config, examples))}
 
 
 # The twelve configurations that the paper's authors published: G's and D's rate, the factor of both

@@ -82,7 +82,12 @@ def test_the_shared_recipe_and_that_of_a_row():
         'eval_updates': 10,
     }
     zskt, dfad, labels = (plan(name, **study).config for name in ('zskt', 'dfad', 'supervised'))
-    assert (zskt.attention, zskt.learning_rate, zskt.crop, zskt.disagreement) == (0, 0.5, 1, 'kl')
+    assert (zskt.attention, zskt.learning_rate, zskt.crop, zskt.disagreement) == (
+        0,
+        0.5,
+        1,
+        'mean_kl',
+    )
     assert (dfad.disagreement, dfad.seed, dfad.teacher_digest) == ('l1', 0, 'a digest')
     assert plan('one_stage_kl', 3).config.disagreement == 'kl'
     assert plan('one_stage_kl', 3).config.seed == 3
