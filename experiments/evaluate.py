@@ -43,6 +43,12 @@ of datasets, and .npz of mu and sigma as pytorch-fid has them, for the Frechet d
 --save_statistics=FILE writes those of --real, --out=FILE the scores as JSON. Images are read at
 their own size (--image_size takes another) and may be of two sizes: features resize them.
 
+With --nearest=1000, of a run, so many samples are compared with all training images. copies is the
+share of samples that lie as near to one image, beside their next ones, as 5% of the training
+images do to each other: 0.05 is usual. WORKDIR/nearest_training.png shows the samples most like
+copies, each beside its five nearest. Distances are between the features of the scores, or with
+--metrics= between pixels at 16x16.
+
 With --per_class, of a conditional run or of two labelled sets, each class is scored too, with its
 diversity relative to the real images of the class.
 """
@@ -60,7 +66,7 @@ _FEATURES = ('inception_weights', 'dinov2_weights', 'convention', 'classifier')
 _Features = cli.only(TrainConfig, (*_FEATURES, 'label_policy'))
 
 _OF_A_RUN = (
-    *('step', 'all', 'best', 'again', 'num_samples', 'dataset'),
+    *('step', 'all', 'best', 'again', 'num_samples', 'dataset', 'nearest'),
     *('path_length', 'path_length_crop', 'path_length_pairs', 'lpips_weights'),
 )
 _OF_TWO_SETS = ('fake', 'image_size', 'out', 'save_statistics')
@@ -92,6 +98,13 @@ class EvaluateConfig(Config):
         10_000, 'images drawn from the generator', group='evaluation', at_least=2
     )
     per_class: bool = field(False, 'score each class too', group='evaluation')
+    nearest: int = field(
+        0,
+        'samples to compare with their nearest training images: how many are copies, and '
+        'nearest_training.png; 0 for none',
+        group='evaluation',
+        at_least=0,
+    )
     path_length: tuple[str, ...] = field(
         (),
         'perceptual path lengths to measure',
@@ -148,7 +161,7 @@ class EvaluateConfig(Config):
             raise ValueError('--real alone scores nothing: give --fake, or --save_statistics=FILE')
         if sum([self.all, self.best, self.step is not None]) > 1:
             raise ValueError('--step, --all and --best exclude each other')
-        if not self.metrics and not self.path_length:
+        if not self.metrics and not self.path_length and not self.nearest:
             raise ValueError('--metrics and --path_length are both empty: give what to score')
 
     def _check_only(self, names: tuple[str, ...]) -> None:
@@ -187,10 +200,15 @@ def main(asked: EvaluateConfig, features: Config) -> None:
     policy = features.label_policy
     follows_data = policy == 'data' and sampler.gan.num_classes
     dataset = None
-    if asked.metrics or (asked.path_length and follows_data):
+    if asked.metrics or asked.nearest or (asked.path_length and follows_data):
         dataset = _open_dataset(asked, run, source)
     paths = _path_lengths(asked, sampler.gan, policy, dataset)
-    scorers = [_scores(asked, features, sources, sampler.gan, dataset)] if asked.metrics else []
+    extractor = _extractor(asked, sources, dataset) if asked.metrics else None
+    scorers = []
+    if asked.metrics:
+        scorers.append(_scores(asked, features, extractor, sampler.gan, dataset))
+    if asked.nearest:
+        scorers.append(_nearest(asked, policy, extractor, sampler.gan, dataset, workdir))
     _say_cost(asked, steps, paths)
     for step in steps:
         if step != sampler.step:
@@ -238,10 +256,10 @@ def _open_dataset(asked: EvaluateConfig, run, workdir: pathlib.Path):
     return dataset
 
 
-def _scores(asked: EvaluateConfig, features: Config, sources, gan, dataset):
-    """The evaluator of samples against the dataset."""
+def _extractor(asked: EvaluateConfig, sources, dataset):
+    """What makes features of images."""
     from osgan_jax.engine import messages
-    from osgan_jax.evaluation import evaluators, protocols
+    from osgan_jax.evaluation import evaluators
 
     extractor = evaluators.extractor_for(
         dataset,
@@ -254,6 +272,38 @@ def _scores(asked: EvaluateConfig, features: Config, sources, gan, dataset):
             f'Features of a classifier of {dataset.name} ({extractor.fingerprint[:8]}): compare '
             'only with numbers of the same one.'
         )
+    return extractor
+
+
+def _nearest(asked: EvaluateConfig, policy: str, extractor, gan, dataset, workdir: pathlib.Path):
+    """The search for copies of training images, by the features of the scores or by pixels."""
+    from osgan_jax.engine import messages
+    from osgan_jax.evaluation import memorisation
+
+    extractor = extractor or memorisation.pixels()
+    print(
+        f'Copies: samples as near to one image of {dataset.name} ({dataset.split}), beside the '
+        f'next, as {memorisation.QUANTILE:.0%} of these are to each other; by '
+        f'{extractor.name} ({extractor.convention}).'
+    )
+    return memorisation.NearestTraining(
+        gan,
+        dataset,
+        extractor,
+        num_samples=asked.nearest,
+        seed=asked.seed,
+        label_policy=policy,
+        sheet=workdir / memorisation.SHEET,
+        progress=messages.Countdown('Looking for copies of {} training images'),
+        warn=messages.warn,
+    )
+
+
+def _scores(asked: EvaluateConfig, features: Config, extractor, gan, dataset):
+    """The evaluator of samples against the dataset."""
+    from osgan_jax.engine import messages
+    from osgan_jax.evaluation import evaluators, protocols
+
     evaluator = evaluators.Evaluator(
         gan,
         dataset,

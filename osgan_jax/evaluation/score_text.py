@@ -10,7 +10,7 @@ def direction(name: str) -> str | None:
     """Which values of a score are better, 'lower' or 'higher'; None where nothing is known."""
     if name == 'accuracy':
         return 'higher'
-    if name.startswith('ppl_'):
+    if name.startswith('ppl_') or name.endswith('copies'):
         return 'lower'
     metric = registry.of_score(name)
     return metric.direction(name) if metric else None

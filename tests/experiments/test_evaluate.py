@@ -185,3 +185,20 @@ def test_what_is_not_there_is_one_sentence(workdir, flags, sentence):
     assert done.err.startswith('error: ')
     assert len(done.err.splitlines()) == 1
     assert sentence in done.err
+
+
+def test_copies_are_looked_for_by_pixels_or_by_the_scores_features(workdir, tmp_path, quarters):
+    flags = (f'--workdir={workdir}', f'--cache_dir={tmp_path}', '--nearest=16')
+    done = launching.call('evaluate', *flags, '--metrics=')
+    assert done.code == 0, done.err
+    assert 'Copies: samples as near to one image of npz (train)' in done.out
+    assert 'step 4: pixels_copies ' in done.out
+    assert (workdir / 'nearest_training.png').exists()
+    (entry,) = [line for line in score_log.read(workdir) if 'pixels_copies' in line]
+    assert (entry['num_samples'], entry['num_real']) == (16, 40)
+    assert 'scored before' in launching.call('evaluate', *flags, '--metrics=').out
+    done = score(workdir, tmp_path, '--nearest=16')
+    assert 'by classifier (quarters)' in done.out
+    assert 'classifier_copies' in done.out
+    (entry,) = [line for line in score_log.read(workdir) if 'classifier_copies' in line]
+    assert 'classifier_fd' not in entry
