@@ -7,6 +7,11 @@ and with --interpolate interpolations.png, one row per pair of latents. It takes
 is still training may be sampled; --step chooses an older checkpoint, --label one class of a
 conditional run. StyleGAN2's noise is drawn for each image anew, by --seed; along an interpolation
 it stays the same.
+
+    python -m experiments.sample --workdir=runs/biggan --grid=0 --count=10000 --label_policy=data
+
+draws the labels of separate images as often as the dataset has them, as a fair score of them needs;
+by default every class takes its turn.
 """
 
 import dataclasses
@@ -15,6 +20,7 @@ import sys
 
 from experiments import cli
 from osgan_jax.engine.config import MAX_SEED, REQUIRED, Config, field
+from osgan_jax.evaluation.label_policies import POLICIES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +40,17 @@ class SampleConfig(Config):
     )
     steps: int = field(10, 'images in a row of interpolations.png', group='output', at_least=2)
     label: int | None = field(None, 'class of all images; by default every class in turn')
+    label_policy: str = field(
+        'turn',
+        "labels of --count's images: every class in turn, drawn as often as in the dataset, or "
+        'drawn all as often',
+        choices=('turn', *POLICIES),
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.label is not None and self.label_policy != 'turn':
+            raise ValueError('--label and --label_policy exclude each other')
 
 
 @cli.command(SampleConfig)
@@ -49,8 +66,9 @@ def main(asked: SampleConfig) -> None:
     out = pathlib.Path(asked.out or pathlib.Path(asked.workdir) / 'generated')
     scale = reporting.visible_scale(sampler.run.config.image_size)
 
-    def generate(count: int):
-        labels = sampler.labels(count, asked.label)
+    def generate(count: int, labels=None):
+        if labels is None:
+            labels = sampler.labels(count, asked.label)
         return sampler.images(sampler.latents(count, asked.seed), labels, asked.seed)
 
     written = []
@@ -61,7 +79,7 @@ def main(asked: SampleConfig) -> None:
         reporting.save_png(out / 'grid.png', image)
         written.append('grid.png')
     if asked.count:
-        for index, image in enumerate(generate(asked.count)):
+        for index, image in enumerate(generate(asked.count, _drawn_labels(asked, sampler))):
             reporting.save_png(out / f'image_{index:05d}.png', image)
         written.append(f'{asked.count} separate images')
     if asked.interpolate:
@@ -76,6 +94,28 @@ def main(asked: SampleConfig) -> None:
     if not written:
         raise ValueError('nothing to write: give --grid, --count or --interpolate')
     print(f'Wrote {", ".join(written)} to {out}, from step {sampler.step}.', flush=True)
+
+
+def _drawn_labels(asked: SampleConfig, sampler):
+    """Labels of separate images; None where every class takes its turn, or there are none."""
+    from osgan_jax.engine import messages, runs
+    from osgan_jax.gan import trainer
+
+    run = sampler.run
+    if asked.label_policy == 'turn' or not sampler.gan.num_classes:
+        return None
+    counts = ()
+    if asked.label_policy == 'data':
+        dataset = runs.reopen(
+            run,
+            asked.workdir,
+            lambda: messages.read_dataset(
+                run.config.dataset, lambda: trainer.open_dataset(run.config)
+            ),
+            'its labels cannot follow the data; take --label_policy=uniform',
+        )
+        counts = dataset.class_counts()
+    return sampler.drawn_labels(asked.count, asked.seed, asked.label_policy, counts)
 
 
 if __name__ == '__main__':

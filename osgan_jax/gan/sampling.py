@@ -2,7 +2,7 @@
 
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from osgan_jax.engine import checkpoints, runs
+from osgan_jax.evaluation import label_policies
 from osgan_jax.gan import model
 from osgan_jax.gan.config import TrainConfig
 from osgan_jax.gan.model import GAN
@@ -17,6 +18,7 @@ from osgan_jax.networks import inference
 
 # Splits the fixed latents of sample grids off the run's seed, away from training's own keys.
 _GRID_STREAM = 0x6772_6964
+_LABEL_STREAM = 0x6C61_6265
 _NOISE_STREAM = 0x6E6F_6973  # of generators with noise of their own
 _CHUNK = 256
 _MAX_COLUMNS = 16
@@ -187,6 +189,25 @@ class Sampler:
         if not 0 <= label < classes:
             raise ValueError(f'label={label}: expected 0 to {classes - 1}')
         return jnp.full(count, label)
+
+    def drawn_labels(
+        self, count: int, seed: int, policy: str, class_counts: Iterable[int] = ()
+    ) -> jax.Array:
+        """Labels `[count]` drawn from a seed, as `evaluation.label_policies` has it.
+
+        Args:
+          count: labels.
+          seed: of the draw.
+          policy: 'data' or 'uniform'.
+          class_counts: images of each class in the data.
+
+        Raises:
+          ValueError: for data without the generator's classes.
+        """
+        classes = self.gan.num_classes
+        frequencies = label_policies.frequencies(policy, classes, class_counts)
+        key = jax.random.fold_in(jax.random.key(seed), _LABEL_STREAM)
+        return inference.draw_labels(key, count, classes, frequencies)
 
     def images(
         self, z: jax.Array, labels: jax.Array | None = None, noise_seed: int | None = 0

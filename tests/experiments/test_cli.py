@@ -63,6 +63,7 @@ def test_sample_writes_grid_images_and_interpolations(run):
         ('train', ['--discriminator_norm=batch'], 'shared_forward'),
         ('train', ['--loss=hinge', '--loss_options=rho=1'], 'hinge: unknown hyperparameter rho'),
         ('sample', [], 'holds no run'),
+        ('sample', ['--label=1', '--label_policy=data'], 'exclude each other'),
     ],
 )
 def test_bad_flags_end_in_one_sentence(tmp_path, module, argv, message):
@@ -85,7 +86,9 @@ def test_a_wrong_flag_ends_every_process_in_one_sentence(module):
     assert done.err == "error: Unknown command line flag 'nosuch' (--help lists the flags)\n"
 
 
-@pytest.mark.parametrize('module', sorted(set(commands.MODULES) - {'benchmark', 'compress'}))
+@pytest.mark.parametrize(
+    'module', sorted(set(commands.MODULES) - {'benchmark', 'compress', 'evaluate'})
+)
 def test_workdir_is_asked_for(module):
     done = launching.call(module)
     assert done.code == 1

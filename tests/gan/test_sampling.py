@@ -46,6 +46,20 @@ def test_chunks_do_not_show(conditional_run, monkeypatch):
     np.testing.assert_allclose(sampler.images(z, labels), whole, atol=1e-6)
 
 
+def test_labels_are_drawn_as_often_as_in_the_data(conditional_run):
+    sampler = sampling.Sampler(conditional_run[0])
+    labels = sampler.drawn_labels(20_000, 0, 'data', [90, 0, 9, 1])
+    # Three deviations of a share of 20,000 are 0.006.
+    np.testing.assert_allclose(
+        np.bincount(labels, minlength=4) / 20_000, [0.9, 0, 0.09, 0.01], atol=0.007
+    )
+    np.testing.assert_array_equal(labels, sampler.drawn_labels(20_000, 0, 'data', [90, 0, 9, 1]))
+    evenly = np.bincount(sampler.drawn_labels(20_000, 0, 'uniform'), minlength=4) / 20_000
+    np.testing.assert_allclose(evenly, 0.25, atol=0.01)
+    with pytest.raises(ValueError, match='knows 4 classes and the dataset has 2'):
+        sampler.drawn_labels(8, 0, 'data', [1, 1])
+
+
 def test_labels_are_checked(conditional_run, tmp_path):
     sampler = sampling.Sampler(conditional_run[0])
     np.testing.assert_array_equal(sampler.labels(6), [0, 1, 2, 3, 0, 1])
