@@ -24,12 +24,13 @@ R1_R2 = {'r1': 1.0, 'r2': 1.0}
 
 
 class Painter(nn.Module):
-    """A generator that compiles in no time."""
+    """A generator that compiles in no time, with noise of a step's own."""
 
     @nn.compact
     def __call__(self, z, labels=None, *, train):
         z = jnp.concatenate([z, jax.nn.one_hot(labels, CLASSES)], axis=-1)
-        return jnp.tanh(nn.Dense(16)(jnp.tanh(nn.Dense(8)(z)))).reshape(-1, 4, 4, 1)
+        noise = jax.random.normal(self.make_rng('style'), (16,))
+        return jnp.tanh(nn.Dense(16)(jnp.tanh(nn.Dense(8)(z))) + noise).reshape(-1, 4, 4, 1)
 
 
 class Judge(nn.Module):
