@@ -118,3 +118,13 @@ def test_classes_of_unlabelled_real_images_are_told_apart_by_doubles():
 def test_real_images_that_come_in_pairs_are_no_measure_of_doubles():
     pairs = np.repeat(IMAGES[:40], 2, axis=0)
     assert diversity.Reference(pairs).compare(pairs).fault() is None
+
+
+@pytest.mark.parametrize(('share', 'alarms'), [(0.1, True), (0.3, False)])
+def test_a_class_that_begins_to_vary_has_not_collapsed(share, alarms):
+    """As early in training: each class is a blur whose images hardly differ."""
+    rows = np.array([OF_CLASS[i % 10][i // 10] for i in range(80)])
+    images, means = IMAGES[rows], np.stack([IMAGES[each].mean(0) for each in OF_CLASS])[IN_TURN]
+    compared = REFERENCE.compare(means + share * (images - means), IN_TURN)
+    assert compared.values()['class_diversity'] == pytest.approx(share**2, rel=0.4)
+    assert (compared.fault() is not None) == alarms
