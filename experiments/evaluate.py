@@ -104,6 +104,7 @@ class EvaluateConfig(Config):
         'nearest_training.png; 0 for none',
         group='evaluation',
         at_least=0,
+        at_most=100_000,
     )
     path_length: tuple[str, ...] = field(
         (),

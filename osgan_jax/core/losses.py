@@ -44,7 +44,8 @@ class AdversarialLoss:
       generator: `(s_real, s_fake, state=None) -> scalar`, L_G, minimised by G; its gradient is
         taken with respect to `s_fake` only (`s_real` is constant for G).
       symmetric: True where L_G is minus the part of L_D that `s_fake` enters, so that gamma is -1
-        for every sample. Such losses accept any discriminator in one stage.
+        for every sample. Such losses accept any discriminator in one stage. It is tried on a few
+        logits before it is believed.
       mean_over_samples: True where both losses are means over samples (or over pairs of one real
         and one fake sample), so that the mean over parts of a batch is the batch's.
       init: `() -> state`, the loss's own state before the first step; None where there is none.

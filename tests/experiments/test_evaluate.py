@@ -177,6 +177,7 @@ def test_other_real_images_have_a_line_of_their_own(workdir, tmp_path, quarters)
         (['--step=3'], 'step 3'),
         (['--step=2', '--all'], '--step, --all and --best exclude each other'),
         (['--best'], 'holds no run'),
+        (['--nearest=100001'], 'nearest'),
     ],
 )
 def test_what_is_not_there_is_one_sentence(workdir, flags, sentence):
