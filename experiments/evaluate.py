@@ -17,6 +17,10 @@ hour by the Inception network on CPU. Of --metrics, modes counts the classes amo
 the reverse KL divergence of their frequencies from the data's: of 26,000 samples and
 --dataset=stacked_digits it is StackedMNIST's protocol.
 
+With --dinov2_weights=FILE, the published dinov2_vitl14_pretrain.pth, the features are DINOv2's and
+the scores fd_dinov2, kd_dinov2 and so on, of images resized as EDM2 does (--convention=torch) or as
+Pillow (pil). That is fourteen times the Inception network's arithmetic: work for a GPU.
+
 Labels of a conditional generator are drawn as often as the real images have them, or with
 --label_policy=uniform all as often; StyleGAN2's noise is drawn for each image. A run is compared
 with the images that it was trained on. Others are compared with only where they are named:
