@@ -21,7 +21,11 @@ from osgan_jax.io import checks
 from osgan_jax.io.messages import printable, reason
 
 _LABELS = 'dataset.json'
-_MOST_LABEL_BYTES = 2**28
+
+# The most that a member may unpack to, times its size in the archive: images are compressed
+# already, but for those of one colour. Up to _SMALL bytes any member may unpack to.
+_MOST_EXPANSION = 200
+_SMALL = 2**24
 
 
 class ZipSource:
@@ -41,8 +45,10 @@ class ZipSource:
         path = self._paths[index]
         try:
             if self._archive is None:
-                self._archive = zipfile.ZipFile(self._root)
-            image = images.load(self._archive.read(path), **self._size)
+                opened = zipfile.ZipFile(self._root)
+                checks.members(opened, os.path.getsize(self._root))
+                self._archive = opened
+            image = images.load(_read(self._archive, self._archive.getinfo(path)), **self._size)
         except checks.DAMAGE as error:
             raise images.UnreadableImageError(
                 f'{printable(path)} of {printable(self._root)} was readable when the archive was '
@@ -114,16 +120,21 @@ def _is_candidate(name: str) -> bool:
     return not hidden and name.lower().endswith(folder.ENDINGS)
 
 
+def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """A member's content, unless it claims more than its bytes can hold."""
+    most = max(_MOST_EXPANSION * info.compress_size, _SMALL)
+    checks.expansion([info], min(most, images.MAX_BYTES))
+    return archive.read(info)
+
+
 def _verdicts(
     archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo]
 ) -> dict[str, str | tuple[int, int]]:
     """By name an image's width and height, or why it cannot be read."""
 
     def verdict(info: zipfile.ZipInfo) -> str | tuple[int, int]:
-        if info.file_size > images.MAX_BYTES:
-            return f'{info.file_size:,} bytes, more than the {images.MAX_BYTES:,} of an image'
         try:
-            return images.inspect(archive.read(info))
+            return images.inspect(_read(archive, info))
         except checks.DAMAGE as error:
             return reason(error)
 
@@ -134,9 +145,7 @@ def _verdicts(
 
 def _read_labels(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> dict[str, Any] | None:
     """The labels of StyleGAN's list, by name; None where it says that there are none."""
-    if info.file_size > _MOST_LABEL_BYTES:
-        raise ValueError(f'{_LABELS} has {info.file_size:,} bytes')
-    rows = json.loads(archive.read(info))['labels']
+    rows = json.loads(_read(archive, info))['labels']
     return None if rows is None else dict(rows)
 
 

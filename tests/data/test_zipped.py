@@ -2,14 +2,16 @@
 
 import io
 import json
+import pathlib
 import pickle
+import tracemalloc
 import zipfile
 
 import numpy as np
 import pytest
 
 from osgan_jax import data
-from osgan_jax.data import images
+from osgan_jax.data import images, zipped
 
 RNG = np.random.default_rng(0)
 PICTURES = {
@@ -101,6 +103,53 @@ def test_archives_that_are_not_are_refused(tmp_path):
     (tmp_path / 'cut.zip').write_bytes(whole.getvalue()[:-40])
     with pytest.raises(ValueError, match='cannot read images from'):
         data.load('folder', data_dir=tmp_path / 'cut.zip', image_size=8)
+
+
+def test_bombs_are_not_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr(zipped, '_SMALL', 2**20)
+    bomb = pngs(**{'bomb.png': bytes(2**24)})
+    path = write(tmp_path / 'a.zip', bomb, zipfile.ZIP_DEFLATED)
+    tracemalloc.start()
+    try:
+        opened = data.load('folder', data_dir=path, image_size=8)
+        assert tracemalloc.get_traced_memory()[1] < 2**23
+    finally:
+        tracemalloc.stop()
+    assert len(opened) == 3
+    assert 'bomb.png (it would unpack to 16,777,216 bytes, expected at most' in opened.report
+    # Nor one that takes the place of an image later, or of the labels.
+    reopened = pickle.loads(pickle.dumps(opened))
+    write(path, pngs(**{'cats/a.png': bytes(2**24)}), zipfile.ZIP_DEFLATED)
+    with pytest.raises(images.UnreadableImageError, match='it would unpack to 16,777,216 bytes'):
+        reopened[0]
+    write(path, pngs(**{'dataset.json': b' ' * 2**24}), zipfile.ZIP_DEFLATED)
+    with pytest.raises(ValueError, match=r'cannot read images from .*it would unpack to'):
+        data.load('folder', data_dir=path, image_size=8)
+
+
+def test_members_that_lie_are_refused(tmp_path):
+    path = write(tmp_path / 'a.zip', pngs(), zipfile.ZIP_BZIP2)
+    with pytest.raises(ValueError, match='compressed in a way that is not supported'):
+        data.load('folder', data_dir=path, image_size=8)
+    with zipfile.ZipFile(path, 'w') as archive:
+        archive.writestr('a.png', b'')
+        with pytest.warns(UserWarning, match='Duplicate'):
+            archive.writestr('a.png', b'')
+    with pytest.raises(ValueError, match='two members of one name'):
+        data.load('folder', data_dir=path, image_size=8)
+
+
+def test_names_that_are_paths_write_nothing(tmp_path):
+    folder = tmp_path / 'within'
+    folder.mkdir()
+    png = images.to_png(PICTURES['cats/a.png'])
+    path = write(folder / 'a.zip', {'x/../../../out.png': png, '/tmp/osgan-jax-out.png': png})
+    before = sorted(tmp_path.rglob('*'))
+    opened = data.load('folder', data_dir=path, image_size=8)
+    for row in opened:
+        np.testing.assert_array_equal(row['image'], PICTURES['cats/a.png'])
+    assert sorted(tmp_path.rglob('*')) == before
+    assert not pathlib.Path('/tmp/osgan-jax-out.png').exists()
 
 
 def test_an_archive_that_changes_while_it_is_read_is_named(tmp_path):
