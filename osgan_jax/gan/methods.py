@@ -127,15 +127,12 @@ def get(name: str) -> Method:
     return _METHODS[name]
 
 
-def recipe(
-    config: TrainConfig, image_size: int | None = None, batch_size: int | None = None
-) -> Recipe:
+def recipe(config: TrainConfig, image_size: int | None = None) -> Recipe:
     """The recipe of a configuration's method in its setting.
 
     Args:
       config: the configuration, resolved or not.
       image_size: of the opened dataset; None before that.
-      batch_size: images a step where the configuration does not say; None for the method's own.
 
     Raises:
       ValueError: for an unknown method, or a recipe of unknown fields.
@@ -144,8 +141,8 @@ def recipe(
     if not callable(choose):
         return Recipe(choose)
     size = image_size or config.image_size or 0
-    batch_size = config.batch_size or batch_size
-    chosen = choose(Setting(config.scheme, config.dataset, size, batch_size, config.optimizer))
+    setting = Setting(config.scheme, config.dataset, size, config.batch_size, config.optimizer)
+    chosen = choose(setting)
     _check_fields(config.method, chosen.fields)
     return chosen
 
@@ -209,7 +206,7 @@ def resolve(
         'channels': channels,
         'conditional': method.conditional,
         'weight_clip': 0.0,
-        'ema_decay': _ema_decay(chosen, config.batch_size),
+        'ema_decay': chosen.ema_decay(config.batch_size),
         'decay_factor': _DECAY_FACTOR if config.decay_epochs else 1.0,
         'decay_epochs': (),
         **table1.usual_rates(config.scheme),
@@ -272,10 +269,6 @@ def _brought(
     late = ('num_steps', 'ema_start', 'ema_ramp')
     fields = {name: value for name, value in fields.items() if name not in late}
     return fields | contradictions.superseded(config)
-
-
-def _ema_decay(chosen: Recipe, batch_size: int) -> float:
-    return 0.5 ** (batch_size / chosen.half_life) if chosen.half_life else 0.0
 
 
 def _average(config: TrainConfig, chosen: Recipe) -> dict[str, Any]:

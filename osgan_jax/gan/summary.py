@@ -13,6 +13,14 @@ from osgan_jax.gan.recipes.recipe import Recipe
 
 Line = tuple[str, str | None]
 
+# What a run has none of unless its recipe says so.
+_NOTHING: dict[str, Any] = {
+    **dict.fromkeys(('r1', 'r2', 'gradient_penalty', 'path_length', 'orthogonal'), 0.0),
+    'weight_clip': 0.0,
+    'decay_epochs': (),
+    'augment': (),
+}
+
 
 def lines(config: TrainConfig, num_examples: int) -> list[Line]:
     """Optimisers, penalties, clip and average.
@@ -39,9 +47,12 @@ def whose(config: TrainConfig, num_examples: int) -> str:
         ours = f'ours: nothing was published for {config.method} on {config.dataset}'
         origin = f'; {recipe.origin}' if recipe.origin else ''
         return f'rates {ours}{origin}' if recipe.origin.startswith('they') else f'{ours}{origin}'
+    method = methods.get(config.method)
+    theirs = {'loss': method.loss, 'conditional': method.conditional, **_NOTHING, **recipe.fields}
+    theirs['ema_decay'] = recipe.ema_decay(config.batch_size)
     other = [
         f'{name} {_text(getattr(config, name))} instead of {_text(value)}'
-        for name, value in recipe.fields.items()
+        for name, value in theirs.items()
         if name != 'd_steps' and getattr(config, name) != value
     ]
     if config.width not in (None, usual := networks.get(config.network).width):
@@ -115,7 +126,7 @@ def _average(config: TrainConfig, recipe: Recipe) -> str:
     published = recipe.fields.get('ema_start', 0)
     if config.ema_start >= config.num_steps:
         return f"{text}: after the run's end, so that images are drawn from G itself"
-    if config.ema_start < published:
+    if config.ema_start < published and published > config.num_steps // 2:
         text += f': the recipe starts at step {published:,}, too late in {config.num_steps:,}'
     return text
 

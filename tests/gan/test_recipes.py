@@ -259,6 +259,8 @@ def test_an_average_that_would_never_start_starts_in_time_and_says_so():
     assert 'from step 585: the recipe starts at step 20,000, too late in 5,850' in text
     found = resolve('tfds:birds', 64, method='biggan', num_steps=150_000)
     assert (found.ema_start, found.ema_ramp) == (20_000, 0.0)
+    found = resolve('tfds:birds', 64, method='biggan', num_steps=150_000, ema_start=9)
+    assert told(found)['average'].endswith('from step 9')
     # What was asked for stands, and is told.
     found = resolve(method='lsgan', num_steps=50, ema_decay=0.9, ema_start=50)
     assert found.ema_start == 50
@@ -291,8 +293,15 @@ def test_what_differs_from_what_was_published_is_named():
         'width 32 instead of 128',
     ):
         assert each in text
-    text = told(resolve('celeb_a', method='dcgan', optimizer='sgd'))['recipe']
-    assert 'optimizer sgd instead of adam' in text
+    found = resolve('celeb_a', method='dcgan', optimizer='sgd', loss='hinge', r1=1.0, ema_decay=0.5)
+    text = told(found)['recipe']
+    for each in (
+        'optimizer sgd instead of adam',
+        'loss hinge instead of non_saturating',
+        'r1 1 instead of 0',
+        'ema_decay 0.5 instead of 0',
+    ):
+        assert each in text
 
 
 def test_recipes_name_fields_that_there_are(monkeypatch):
