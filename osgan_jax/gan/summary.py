@@ -48,7 +48,8 @@ def whose(config: TrainConfig, num_examples: int) -> str:
         origin = f'; {recipe.origin}' if recipe.origin else ''
         return f'rates {ours}{origin}' if recipe.origin.startswith('they') else f'{ours}{origin}'
     method = methods.get(config.method)
-    theirs = {'loss': method.loss, 'conditional': method.conditional, **_NOTHING, **recipe.fields}
+    alike = ('loss', 'conditional', 'discriminator_norm')
+    theirs = {name: getattr(method, name) for name in alike} | _NOTHING | dict(recipe.fields)
     theirs['ema_decay'] = recipe.ema_decay(config.batch_size)
     other = [
         f'{name} {_text(getattr(config, name))} instead of {_text(value)}'

@@ -33,7 +33,7 @@ def recipe(setting: Setting) -> Recipe:
             },
             source="BigGAN's author in PyTorch, for CIFAR-10",
             epochs=500,
-            lacks=('gains and biases of each label without a shared embedding',),
+            lacks=('a gain and a bias of its own for each label',),
         )
     return Recipe(
         {
