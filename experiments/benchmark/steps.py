@@ -90,8 +90,8 @@ def _runner(case: TrainConfig, scheme: str) -> Runner:
     runner, compiled = turns.compiled_runner(
         update, state, batch, devices=devices, began=start, steps=config.steps_per_call
     )
-    # A loop's body is counted once, a lazy penalty as if it were of every step.
-    if config.accumulate == 1 and not gan.penalties.is_lazy:
+    # Of several parts one is counted.
+    if config.accumulate == 1 and gan.is_counted():
         runner.flops = parallel.flops(compiled, len(devices))
     return runner
 

@@ -46,6 +46,7 @@ _DATA = ('data_dir', 'split', 'upscale')
 _INHERITED = (
     *('batch_size', 'discriminator_norm', 'style_mixing', 'beta1', 'beta2', 'adam_epsilon'),
     *('mapping_layers', 'discriminator_skips', 'hierarchical_z', 'init'),
+    *('blocks', 'group_channels', 'full_width'),
     *(
         'ema_decay',
         'ema_start',

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-# Functions of `osgan_jax.core.losses`, in the order of Table S1.
+# Functions of `osgan_jax.core.losses`, in the order of Table S1, and one that it has not.
 _BUILT_IN = (
     'minimax',
     'wasserstein',
@@ -14,6 +14,7 @@ _BUILT_IN = (
     'fisher',
     'boundary_seeking',
     'hinge',
+    'relativistic_pairing',
 )
 
 REGISTERED: dict[str, Callable[..., Any]] = {}
@@ -21,5 +22,5 @@ REGISTERED: dict[str, Callable[..., Any]] = {}
 
 
 def names() -> tuple[str, ...]:
-    """The names of all objectives, in the order of Table S1."""
+    """The names of all objectives, in the order of Table S1, others after them."""
     return (*_BUILT_IN, *REGISTERED)

@@ -189,22 +189,38 @@ def relativistic() -> AdversarialLoss:
     same loss without it, so a penalty's weight counts half as much here as there: take twice its
     gamma.
     """
+    return _paired(
+        'relativistic',
+        2,
+        'Jolicoeur-Martineau 2019, The relativistic discriminator (arXiv:1807.00734)',
+    )
 
+
+def relativistic_pairing() -> AdversarialLoss:
+    """Half of `relativistic`: R3GAN's, beside which gamma of R1 and R2 means what it means there.
+
+    L_D = E[softplus(s_fake - s_real)], L_G = E[softplus(s_real - s_fake)].
+    """
+    return _paired(
+        'relativistic_pairing',
+        1,
+        'Huang et al. 2024, A modern GAN baseline (arXiv:2501.05441), Eq. 2',
+    )
+
+
+def _paired(name: str, factor: int, source: str) -> AdversarialLoss:
     def discriminator(s_real, s_fake, state=None):
         del state
         _check_paired(s_real, s_fake)
-        return 2 * jnp.mean(jax.nn.softplus(s_fake - s_real))
+        return factor * jnp.mean(jax.nn.softplus(s_fake - s_real))
 
     def generator(s_real, s_fake, state=None):
         del state
         _check_paired(s_real, s_fake)
-        return 2 * jnp.mean(jax.nn.softplus(s_real - s_fake))
+        return factor * jnp.mean(jax.nn.softplus(s_real - s_fake))
 
     return AdversarialLoss(
-        name='relativistic',
-        discriminator=discriminator,
-        generator=generator,
-        source='Jolicoeur-Martineau 2019, The relativistic discriminator (arXiv:1807.00734)',
+        name=name, discriminator=discriminator, generator=generator, source=source
     )
 
 

@@ -61,8 +61,8 @@ class TrainConfig(RunConfig):
 
     method: str = field(
         'lsgan',
-        "row of the paper's Table 1, or wgan_gp, sngan_resnet, stylegan2 or biggan; sets loss, "
-        'networks, rates and penalties',
+        "row of the paper's Table 1, or wgan_gp, sngan_resnet, stylegan2, biggan or r3gan; sets "
+        'loss, networks, rates and penalties',
         names='osgan_jax.gan.methods:names',
     )
     scheme: str = field(
@@ -111,8 +111,8 @@ class TrainConfig(RunConfig):
 
     loss: str | None = field(
         None,
-        "adversarial objective; relativistic is twice R3GAN's, so that its r1 and r2 count half as "
-        'much',
+        "adversarial objective; relativistic_pairing is R3GAN's, relativistic twice that, so that "
+        'r1 and r2 count half as much',
         group='losses',
         names='osgan_jax.core.loss_names:names',
         decided_by='method',
@@ -137,7 +137,8 @@ class TrainConfig(RunConfig):
         None, 'channels of images, 1 or 3', group='data', decided_by='dataset'
     )
     width: int | None = _network(
-        'unit of the numbers of channels; in stylegan2 the most channels of a layer', at_least=1
+        'unit of the numbers of channels; in stylegan2 and r3gan the most channels of a layer',
+        at_least=1,
     )
     channel_multiplier: str = field(
         '1',
@@ -182,6 +183,22 @@ class TrainConfig(RunConfig):
         'default',
         decided_by=('method', 'network'),
         choices=('orthogonal', 'normal'),
+    )
+    blocks: int | None = _network(
+        'residual blocks a stage of r3gan; 2 by default',
+        decided_by=('method', 'network'),
+        at_least=1,
+    )
+    group_channels: int | None = _network(
+        "channels a group of r3gan's 3x3 convolutions; 16 by default, 32 in its ImageNet networks",
+        decided_by=('method', 'network'),
+        at_least=1,
+    )
+    full_width: int | None = _network(
+        'grid up to which stages of r3gan have the full width, in pixels; 32 by default, and half '
+        'the width for each doubling beyond',
+        decided_by=('method', 'network'),
+        at_least=4,
     )
     remat: bool = field(
         False,

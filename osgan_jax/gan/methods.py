@@ -13,7 +13,7 @@ from osgan_jax import networks
 from osgan_jax.engine.config import declarations, fill, otherwise
 from osgan_jax.gan import contradictions
 from osgan_jax.gan.config import TrainConfig
-from osgan_jax.gan.recipes import biggan, lipschitz, stylegan2, table1
+from osgan_jax.gan.recipes import biggan, lipschitz, r3gan, stylegan2, table1
 from osgan_jax.gan.recipes.recipe import Choose, Recipe, Setting
 
 
@@ -83,6 +83,13 @@ _METHODS: dict[str, Method] = {
         discriminator_norm='spectral',
         conditional=True,
         recipe=biggan.recipe,
+    ),
+    'r3gan': Method(
+        'R3GAN (asym)',
+        'relativistic_pairing',
+        network='r3gan',
+        discriminator_norm='none',
+        recipe=r3gan.recipe,
     ),
 }
 

@@ -15,6 +15,7 @@ from osgan_jax.core import diffaugment, losses
 from osgan_jax.core.regularizers import AllPenalties
 from osgan_jax.gan.config import TrainConfig, parse_multiplier
 from osgan_jax.io import checked_npz
+from osgan_jax.layers import convolutions
 
 Array = jax.Array
 PyTree = Any
@@ -57,6 +58,14 @@ class GAN:
     ema_ramp: float = 0.0
     penalties: AllPenalties = dataclasses.field(default_factory=AllPenalties)
     augment: tuple[str, ...] = ()
+
+    def is_counted(self) -> bool:
+        """Whether the compiler counts the FLOPs of every part of a step once.
+
+        It counts lazy penalties as if they were of every step, and of a loop over groups one.
+        """
+        loops = self.network.has_groups and convolutions.loops_over_groups()
+        return not (self.penalties.is_lazy or loops)
 
 
 @flax.struct.dataclass

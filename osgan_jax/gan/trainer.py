@@ -158,9 +158,8 @@ class GANJob(Job):
 
     def flops(self, compiled: float | None) -> float | None:
         """The compiler's count, where it counts every part of a step once."""
-        # It counts lazy penalties as if they were of every step, and of several parts one.
-        is_partial = self.gan.penalties.is_lazy or self.run.config.accumulate > 1
-        return None if is_partial else compiled
+        # Of several parts it counts one.
+        return compiled if self.gan.is_counted() and self.run.config.accumulate == 1 else None
 
     def describe(self, flops: float | None) -> list[tuple[str, str | None]]:
         """What is trained, on what, and how."""

@@ -73,6 +73,11 @@ def _choose(name: str | None) -> str:
     return 'adjoint' if name == 'auto' and jax.default_backend() == 'cpu' else name
 
 
+def loops_over_groups() -> bool:
+    """Whether grouped convolutions are loops over groups, whose FLOPs XLA counts for one group."""
+    return _choose(None) == 'adjoint'
+
+
 def resolve_padding(
     padding: str | int | Padding, kernel_size: tuple[int, int], stride: int
 ) -> Padding:
@@ -112,15 +117,17 @@ def conv(
     *,
     stride: int = 1,
     padding: str | int | Padding = 'half',
+    groups: int = 1,
     implementation: str | None = None,
 ) -> jax.Array:
     """Strided convolution (cross-correlation, as usual in deep learning).
 
     Args:
       x: Images `[N, H, W, I]`.
-      kernel: Kernel `[kh, kw, I, O]`, of the dtype of `x`.
+      kernel: Kernel `[kh, kw, I / groups, O]`, of the dtype of `x`.
       stride: Stride, the same for both axes, 1 or more.
       padding: See `resolve_padding`.
+      groups: Equal parts of both images' channels, in order, each of which is convolved by itself.
       implementation: 'plain', 'adjoint' or 'auto'; None takes the module's setting.
 
     Returns:
@@ -129,7 +136,7 @@ def conv(
     Raises:
       ValueError: for shapes that do not fit each other.
     """
-    _check(x, kernel, stride, axis=2)
+    _check(x, kernel, stride, axis=2, groups=groups)
     padding = resolve_padding(padding, kernel.shape[:2], stride)
     for axis, name in ((0, 'height'), (1, 'width')):
         if x.shape[1 + axis] + sum(padding[axis]) < kernel.shape[axis]:
@@ -138,6 +145,11 @@ def conv(
                 f'of the kernel {kernel.shape}'
             )
     choice = _choose(implementation)
+    if groups > 1:
+        if choice == 'adjoint':
+            one = lambda x, kernel: _down(x, kernel, stride, padding)  # noqa: E731
+            return formulations.one_by_one(one, x, kernel, groups)
+        return formulations.plain_down(x, kernel, stride, padding, groups)
     if choice != 'plain' and x.shape[1:3] == kernel.shape[:2] and padding == ((0, 0), (0, 0)):
         return formulations.product_down_whole(x, kernel)
     if choice == 'adjoint':
@@ -190,16 +202,22 @@ def conv_transpose(
     return formulations.plain_up(x, kernel, stride, padding, size)
 
 
-def _check(x, kernel, stride, axis):
+def _check(x, kernel, stride, axis, groups=1):
     if x.ndim != 4 or kernel.ndim != 4:
         raise ValueError(
             'expected images [N, H, W, C] and a kernel of four axes, got '
             f'{x.shape} and {kernel.shape}'
         )
-    if x.shape[3] != kernel.shape[axis]:
+    if groups < 1 or x.shape[3] % groups or kernel.shape[3] % groups:
+        raise ValueError(
+            f'{groups} groups do not divide the channels of images {x.shape} and of a kernel '
+            f'{kernel.shape}'
+        )
+    if x.shape[3] != groups * kernel.shape[axis]:
         raise ValueError(
             f'images {x.shape} have {x.shape[3]} channels, but axis {axis} of the '
             f'kernel {kernel.shape} is {kernel.shape[axis]}'
+            + (f', for {groups} groups' if groups > 1 else '')
         )
     if stride < 1:
         raise ValueError(f'expected a stride of 1 or more, got {stride}')

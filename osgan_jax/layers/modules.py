@@ -23,6 +23,8 @@ class Conv(nn.Module):
       kernel_size: Height and width of the kernel.
       stride: Stride, the same for both axes.
       padding: See `convolutions.resolve_padding`.
+      groups: Equal parts of the channels, each of which is convolved by itself; the kernel is
+        `[kh, kw, I / groups, O]`.
       use_bias: Whether a bias `[O]` is added.
       kernel_init: Initialiser of the kernel.
       bias_init: Initialiser of the bias.
@@ -34,6 +36,7 @@ class Conv(nn.Module):
     kernel_size: tuple[int, int] = (3, 3)
     stride: int = 1
     padding: Any = 'half'
+    groups: int = 1
     use_bias: bool = True
     kernel_init: nn.initializers.Initializer = dcgan_init
     bias_init: nn.initializers.Initializer = nn.initializers.zeros
@@ -43,13 +46,14 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps `[N, H, W, I]` to `[N, H', W', O]`."""
-        shape = (*self.kernel_size, x.shape[-1], self.features)
+        shape = (*self.kernel_size, x.shape[-1] // self.groups, self.features)
         kernel = self.param('kernel', self.kernel_init, shape, jnp.float32)
         x = convolutions.conv(
             jnp.asarray(x, self.dtype),
             jnp.asarray(kernel, self.dtype),
             stride=self.stride,
             padding=self.padding,
+            groups=self.groups,
             implementation=self.implementation,
         )
         if self.use_bias:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 # Each is a module beside this one, with a `SPEC`.
-_BUILT_IN = ('dcgan', 'resnet_gan', 'biggan', 'stylegan2')
+_BUILT_IN = ('dcgan', 'resnet_gan', 'biggan', 'stylegan2', 'r3gan')
 
 
 class Pair(NamedTuple):
@@ -44,6 +44,9 @@ class NetworkOptions:
       discriminator_skips: Whether D's blocks have residual connections.
       hierarchical_z: Whether parts of `z` enter G's blocks, rather than all of it the first layer.
       init: How weights are drawn, 'orthogonal' or 'normal' (of deviation 0.02).
+      blocks: Residual blocks a stage.
+      group_channels: Channels a group of grouped convolutions.
+      full_width: Grid in pixels up to which stages have the full width.
       remat: Whether blocks are computed again in the backward pass rather than kept.
       dtype: Dtype of the computation; parameters, images and logits are float32.
       axis_name: Mapped axis over which BatchNorm shares its statistics; None for each device's own.
@@ -62,6 +65,9 @@ class NetworkOptions:
     discriminator_skips: bool | None = None
     hierarchical_z: bool | None = None
     init: str | None = None
+    blocks: int | None = None
+    group_channels: int | None = None
+    full_width: int | None = None
     remat: bool = False
     dtype: Any = np.float32
     axis_name: str | None = None
@@ -95,6 +101,9 @@ OPTIONS = {
     'discriminator_skips': None,
     'hierarchical_z': None,
     'init': None,
+    'blocks': None,
+    'group_channels': None,
+    'full_width': None,
     'remat': False,
 }
 
@@ -126,6 +135,8 @@ class NetworkSpec:
         `stylegan2.Generator` documents them.
       has_blocks: whether the features of both networks can be compared by grid: submodules
         `block_0`, `block_1` and so on return feature maps `[N, h, w, C]`, alone or first.
+      has_groups: whether convolutions are grouped. XLA's CPU backend computes those in a loop
+        (`layers.cpu.formulations`), whose body the compiler counts once: FLOPs are not known there.
       macs: counts the multiply-accumulates of G for one image, `(options, convention) -> int`, see
         `stylegan2.macs`; None for no count.
     """
@@ -139,6 +150,7 @@ class NetworkSpec:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     has_styles: bool = False
     has_blocks: bool = False
+    has_groups: bool = False
     macs: Callable[[NetworkOptions, str], int] | None = None
 
     def complete(self, options: NetworkOptions) -> NetworkOptions:

@@ -88,6 +88,15 @@ CLOSED_FORMS = {
         lambda r, f: 2 * sigmoid(f - r),
         lambda r, f: -2 * sigmoid(r - f),
     ),
+    # R3GAN's, with one softplus.
+    'relativistic_pairing': (
+        {},
+        lambda r, f: np.mean(softplus(f - r)),
+        lambda r, f: np.mean(softplus(r - f)),
+        lambda r, f: -sigmoid(f - r),
+        lambda r, f: sigmoid(f - r),
+        lambda r, f: -sigmoid(r - f),
+    ),
     'fisher': (
         {'rho': RHO},
         lambda r, f: (
@@ -117,9 +126,9 @@ CLOSED_FORMS = {
 }
 
 
-def test_names_are_the_nine_objectives():
+def test_names_are_table_s1s_nine_objectives_and_r3gans():
     assert set(losses.names()) == set(CLOSED_FORMS)
-    assert len(losses.names()) == 9
+    assert len(losses.names()) == 10
 
 
 @pytest.mark.parametrize('name', losses.names())

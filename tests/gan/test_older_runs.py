@@ -14,6 +14,7 @@ from tests.support import small
 LATER = (
     *('d_steps', 'ema_ramp', 'root_epsilon'),
     *('mapping_layers', 'discriminator_skips', 'hierarchical_z', 'init'),
+    *('blocks', 'group_channels', 'full_width'),
 )
 
 

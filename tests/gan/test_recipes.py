@@ -12,13 +12,13 @@ EXAMPLES = {'celeb_a': 202_599, 'mnist': 60_000, 'cifar10': 50_000, 'ffhq': 70_0
 CLASSES = {'celeb_a': 2, 'ffhq': 0, 'lsun_church': 0}
 
 
-def resolve(dataset='digits', image_size=64, **fields):
+def resolve(dataset='digits', image_size=64, num_examples=None, **fields):
     return methods.resolve(
         TrainConfig(dataset=dataset, **fields),
         image_size=image_size,
         channels=3,
         num_classes=CLASSES.get(dataset, 10),
-        num_examples=EXAMPLES.get(dataset, 1500),
+        num_examples=num_examples or EXAMPLES.get(dataset, 1500),
     )
 
 
@@ -66,6 +66,44 @@ def test_the_twelve_published_configurations(
         text = told(found)['recipe']
         assert text.startswith("published: the paper's authors, for")
         assert 'instead of' not in text
+
+
+# Gamma, batch, width, channels a group, whether conditional, and images of the average's half-life,
+# of R3GAN's authors' configurations.
+R3GAN = {
+    ('cifar10', 32): (0.05, 512, None, 16, True, 5e6),
+    ('ffhq', 64): (2.0, 256, None, 16, False, 5e5),
+    ('ffhq', 256): (150.0, 256, None, 16, False, 5e5),
+    ('tfds:imagenet_resized/32x32', 32): (0.5, 4096, 1536, 32, True, 5e7),
+    ('tfds:imagenet_resized/64x64', 64): (1.0, 4096, 1536, 32, True, 5e7),
+}
+
+
+@pytest.mark.parametrize(('dataset', 'size'), R3GAN)
+def test_r3gan_as_published_says_that_its_schedules_are_constant(dataset, size):
+    found = resolve(dataset, size, method='r3gan', num_examples=50_000)
+    gamma, batch, width, group, conditional, images = R3GAN[dataset, size]
+    assert (found.r1, found.r2, found.penalty_every) == (gamma, gamma, 1)
+    assert (found.batch_size, found.width, found.group_channels) == (batch, width, group)
+    assert (found.conditional, found.flip, found.latent_dim) == (conditional, True, 64)
+    assert (found.learning_rate_g, found.learning_rate_d) == (2e-4, 2e-4)
+    assert (found.beta1, found.beta2, found.loss) == (0.0, 0.9, 'relativistic_pairing')
+    assert found.ema_decay == pytest.approx(0.5 ** (batch / images))
+    # 5 of 20 M images, 0.5 of 20, 50 of 200.
+    assert found.ema_ramp == images / (2e8 if batch == 4096 else 2e7)
+    lines = told(found)
+    assert lines['recipe'] == (
+        f'published: Huang et al. 2024, for {dataset} at {size} pixels; without '
+        'augmentation and cosine schedules (rate, beta2 and gamma stay what they begin with)'
+    )
+    assert lines['rates'].endswith('constant')
+
+
+def test_r3gan_elsewhere_is_called_ours():
+    found = resolve(image_size=32, method='r3gan', width=64)
+    assert (found.r1, found.r2, found.batch_size, found.conditional) == (0.05, 0.05, 64, False)
+    assert 'ours: nothing was published for r3gan on digits' in told(found)['recipe']
+    assert 'constant' in told(found)['recipe']
 
 
 def test_a_published_norm_that_mixes_samples_trains_in_one_stage():

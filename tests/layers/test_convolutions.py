@@ -40,6 +40,42 @@ def _relative(actual, expected):
     return np.abs(actual - expected).max() / (np.abs(expected).max() + 1e-30)
 
 
+def test_groups_are_convolutions_of_their_own():
+    """Values, gradients and gradients of a penalty, against XLA's grouped convolution."""
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(2, 5, 6, 12)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(3, 3, 4, 6)) / 6, jnp.float32)
+
+    def everything(implementation):
+        def apply(x, kernel):
+            return convolutions.conv(x, kernel, groups=3, implementation=implementation)
+
+        gradients = jax.grad(lambda x, k: jnp.sin(apply(x, k)).sum(), (0, 1))
+
+        def penalty(x, kernel):
+            gx, gk = gradients(x, kernel)
+            return (gx**2).sum() + jnp.cos(gk).sum()
+
+        return jax.jit(
+            lambda x, k: (apply(x, k), gradients(x, k), jax.grad(penalty, (0, 1))(x, k))
+        )(x, kernel)
+
+    parts = [
+        convolutions.conv(x[..., 4 * g : 4 * g + 4], kernel[..., 2 * g : 2 * g + 2])
+        for g in range(3)
+    ]
+    found = everything('adjoint')
+    assert _relative(found[0], jnp.concatenate(parts, -1)) < 1e-6
+    for mine, plain in zip(
+        jax.tree.leaves(found), jax.tree.leaves(everything('plain')), strict=True
+    ):
+        assert _relative(mine, plain) < 1e-5
+    with pytest.raises(ValueError, match='5 groups do not divide the channels'):
+        convolutions.conv(x, kernel, groups=5)
+    with pytest.raises(ValueError, match='is 4, for 2 groups'):
+        convolutions.conv(x, kernel, groups=2)
+
+
 def _all_orders(name, case, implementation):
     """Returns a jitted function of (x, kernel): value, gradients, and gradients of a penalty."""
 

@@ -11,7 +11,7 @@ from osgan_jax.layers import norms
 from osgan_jax.networks import dcgan
 
 BATCH, LATENT, CLASSES = 3, 6, 4
-# biggan and stylegan2, each with one normalisation, have tests of their own.
+# biggan, stylegan2 and r3gan, each with one normalisation, have tests of their own.
 NAMES = [name for name in networks.names() if len(networks.get(name).norms) > 1]
 KEY = jax.random.key(0)
 

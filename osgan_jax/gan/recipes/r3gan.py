@@ -1,0 +1,93 @@
+"""R3GAN (Huang et al. 2024, https://arxiv.org/abs/2501.05441), by dataset and size.
+
+Published runs follow cosines over 20 M images (ImageNet 200 M): rate 2e-4 to 5e-5, beta2 0.9 to
+0.99, gamma to a tenth, the average's half-life from 0 and the probability of augmentation from 0.
+Here rate, beta2 and gamma stay what they begin with, and images are not augmented. The half-life
+grows with the images seen, at the mean slope of its cosine, up to where that ends.
+"""
+
+from typing import NamedTuple
+
+from osgan_jax.gan.recipes.recipe import Recipe, Setting
+
+_LACKS = ('augmentation', 'cosine schedules (rate, beta2 and gamma stay what they begin with)')
+_MILLION = 1_000_000
+
+
+class Published(NamedTuple):
+    """One of the authors' configurations.
+
+    Attributes:
+      gamma: R1's and R2's at the start.
+      batch_size: images a step.
+      half_life: the average's at the end of its schedule, images.
+      schedule: length of the schedules, images.
+      fields: of its own.
+    """
+
+    gamma: float
+    batch_size: int
+    half_life: float
+    schedule: float
+    fields: tuple[tuple[str, object], ...] = ()
+
+
+_IMAGENET = (('conditional', True), ('width', 1536), ('group_channels', 32), ('full_width', 64))
+
+PUBLISHED: dict[tuple[str, int], Published] = {
+    ('cifar10', 32): Published(0.05, 512, 5 * _MILLION, 20 * _MILLION, (('conditional', True),)),
+    ('ffhq', 64): Published(2.0, 256, 0.5 * _MILLION, 20 * _MILLION),
+    ('ffhq', 256): Published(150.0, 256, 0.5 * _MILLION, 20 * _MILLION),
+    ('tfds:imagenet_resized/32x32', 32): Published(
+        0.5, 4096, 50 * _MILLION, 200 * _MILLION, _IMAGENET
+    ),
+    ('tfds:imagenet_resized/64x64', 64): Published(
+        1.0, 4096, 50 * _MILLION, 200 * _MILLION, _IMAGENET
+    ),
+}
+"""The authors' configurations, by dataset and size."""
+
+# Of the published gammas, by size: CIFAR-10's and FFHQ's, and one between those of 64 and 256.
+_GAMMAS = {128: 17.0, 256: 150.0, 64: 2.0}
+_BATCH = 64
+
+
+def recipe(setting: Setting) -> Recipe:
+    """The recipe of a dataset at a size."""
+    found = PUBLISHED.get((setting.dataset, setting.image_size))
+    if found is None:
+        return Recipe(
+            {
+                **_fields(_GAMMAS.get(setting.image_size, 0.05)),
+                'batch_size': _BATCH,
+                'ema_ramp': 0.05,
+            },
+            origin='rate, betas and gamma are those with which Huang et al. 2024 begin on CIFAR-10 '
+            'and FFHQ, constant',
+            half_life=0.5 * _MILLION,
+        )
+    return Recipe(
+        {
+            **_fields(found.gamma),
+            'network': 'r3gan',
+            'flip': True,
+            'batch_size': found.batch_size,
+            'ema_ramp': found.half_life / found.schedule,
+            **dict(found.fields),
+        },
+        source=f'Huang et al. 2024, for {setting.dataset} at {setting.image_size} pixels',
+        half_life=found.half_life,
+        lacks=_LACKS,
+    )
+
+
+def _fields(gamma: float) -> dict[str, object]:
+    return {
+        'optimizer': 'adam',
+        'learning_rate_g': 2e-4,
+        'learning_rate_d': 2e-4,
+        'beta1': 0.0,
+        'beta2': 0.9,
+        'r1': gamma,
+        'r2': gamma,
+    }
