@@ -346,6 +346,14 @@ def test_accumulated_path_lengths_are_of_half_of_each_part():
     assert float(metrics['path_length']) > 1e-3
 
 
+def test_r2_of_every_step_needs_samples_apart_in_one_stage_whatever_the_loss():
+    fields = {'method': 'dcgan_sym', 'discriminator_norm': 'batch', **SGD}
+    small.build(**fields, r2=1.0, penalty_every=2)
+    small.build(**fields, r2=1.0, scheme='shared_forward')
+    with pytest.raises(ValueError, match=r'mixes the batch.*shared_forward.*without R2'):
+        small.build(**fields, r2=1.0)
+
+
 def test_r1_is_of_images_before_augmentation():
     first, (_, metrics) = run(1, r1=2.0, augment=('cutout',))
     reference = Reference(first[1], 'one_stage', {'r1': 2.0}, 1, 0, Descent(RATE), Descent(RATE))
