@@ -35,8 +35,8 @@ class BenchmarkConfig(Config):
     batch_size: tuple[int, ...] = field((32,), 'real images per step, over all devices')
     method: tuple[str, ...] = field(
         ('lsgan',),
-        "rows of the paper's Table 1, or wgan_gp, sngan_resnet, stylegan2 or biggan; set loss, "
-        'norms and rates',
+        "rows of the paper's Table 1, or wgan_gp, sngan_resnet, stylegan2, biggan or r3gan; set "
+        'loss, norms and rates',
         names='osgan_jax.gan.methods:names',
     )
     loss: tuple[str, ...] = field(

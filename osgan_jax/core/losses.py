@@ -6,9 +6,9 @@ with respect to the logits are the cotangents that `osgan_jax.core.one_stage` se
 Writing the losses on batches rather than on samples covers paired (relativistic) and constrained
 (Fisher) objectives without a special case.
 
-The nine objectives are those of Table S1 in the supplement of Shen et al., "Training Generative
-Adversarial Networks in One Stage" (CVPR 2021), in forms that neither overflow nor take the
-logarithm of a rounded probability: -log(sigmoid(s)) is softplus(-s), and so on.
+The objectives are R3GAN's and the nine of Table S1 in the supplement of Shen et al., "Training
+Generative Adversarial Networks in One Stage" (CVPR 2021), in forms that neither overflow nor take
+the logarithm of a rounded probability: -log(sigmoid(s)) is softplus(-s), and so on.
 """
 
 import dataclasses

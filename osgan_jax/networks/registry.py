@@ -113,9 +113,10 @@ class NetworkSpec:
     """A network: how it is built, and what it declares of itself.
 
     Its generator maps `(z [N, latent_dim], labels [N] or None, train)` to images `[N, H, W, C]` in
-    [-1, 1], its discriminator `(images, labels, train)` to logits `[N]`; both float32 whatever the
-    dtype. With `train=True` the collection `batch_stats` is mutable. Both modules have an attribute
-    `axis_name`, and a generator whose path length is measured has `dtype`.
+    [-1, 1] (clipped where they are drawn, for one without tanh leaves it), its discriminator
+    `(images, labels, train)` to logits `[N]`; both float32 whatever the dtype. With `train=True`
+    the collection `batch_stats` is mutable. Both modules have an attribute `axis_name`, and a
+    generator whose path length is measured has `dtype`.
 
     Attributes:
       name: its name in `--network`.
