@@ -131,7 +131,11 @@ def choose(
     Raises:
       ValueError: for an unknown metric, none, or none that the sets define.
     """
-    chosen, said = registry.select(metrics, has_logits=extractor is None or extractor.has_logits)
+    chosen, said = registry.select(
+        metrics,
+        has_logits=extractor is None or extractor.has_logits,
+        own_classes=extractor is None or extractor.own_classes,
+    )
 
     def is_defined(metric: registry.Metric) -> bool:
         if _is_moments(fake):

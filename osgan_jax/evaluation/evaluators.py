@@ -113,7 +113,9 @@ class Evaluator:
           ValueError: for an unknown metric, too few samples, or real images that do not have the
             generator's classes.
         """
-        self._metrics, self.left_out = registry.select(metrics, has_logits=extractor.has_logits)
+        self._metrics, self.left_out = registry.select(
+            metrics, has_logits=extractor.has_logits, own_classes=extractor.own_classes
+        )
         greedy = max(self._metrics, key=lambda metric: metric.min_samples)
         if num_samples < greedy.min_samples:
             raise ValueError(

@@ -38,6 +38,12 @@ class Extractor:
     fingerprint: str
     apply: Callable[[np.ndarray], Features]
     has_logits: bool = True
+
+    @property
+    def own_classes(self) -> bool:
+        """Whether its logits are of the classes of the images that it was trained on."""
+        return self.name != 'inception'
+
     image_size: int | None = None
 
     def facts(self) -> dict[str, str]:

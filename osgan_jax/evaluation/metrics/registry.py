@@ -53,6 +53,7 @@ class Metric:
       fair_samples: fewer images say little of the generator, and are warned of.
       fair_per_feature: likewise, for each number of the features, whose covariance needs more
         samples than it has rows.
+      of_classes: whether its logits must be of the real images' own classes.
       reads_real: whether it looks at the real images at all.
       other_scores: names instead of `scores` on features other than the Inception network's, whose
         distances are not called FID; empty for the same. See `names`.
@@ -68,6 +69,7 @@ class Metric:
     fair_samples: int = 0
     fair_per_feature: int = 0
     reads_real: bool = True
+    of_classes: bool = False
     opposite: tuple[str, ...] = ()
 
     def direction(self, score: str) -> str:
@@ -133,12 +135,15 @@ def get(name: str) -> Metric:
     return _METRICS[name]
 
 
-def select(names: Collection[str], *, has_logits: bool = True) -> tuple[list[Metric], str | None]:
+def select(
+    names: Collection[str], *, has_logits: bool = True, own_classes: bool = True
+) -> tuple[list[Metric], str | None]:
     """The metrics of some names, and a sentence on those that features do not define.
 
     Args:
       names: of metrics.
       has_logits: whether the features have logits.
+      own_classes: whether those are of the real images' own classes, as a trained classifier's.
 
     Returns:
       Metrics in the order of the registry, and None where all are defined.
@@ -150,13 +155,17 @@ def select(names: Collection[str], *, has_logits: bool = True) -> tuple[list[Met
         raise ValueError(f'metrics: expected some of {", ".join(_METRICS)}, got none')
     asked = {get(name).name for name in names}
     chosen = [metric for metric in _METRICS.values() if metric.name in asked]
-    if has_logits:
-        return chosen, None
-    lacking = ', '.join(metric.name for metric in chosen if 'logits' in metric.needs)
-    chosen = [metric for metric in chosen if 'logits' not in metric.needs]
+    if not has_logits:
+        undefined = [metric for metric in chosen if 'logits' in metric.needs]
+        what = 'logits'
+    else:
+        undefined = [metric for metric in chosen if metric.of_classes and not own_classes]
+        what = "logits of the real images' own classes"
+    chosen = [metric for metric in chosen if metric not in undefined]
+    lacking = ', '.join(metric.name for metric in undefined)
     if not chosen:
-        raise ValueError(f'metrics: {lacking} needs logits, which these features have not')
-    return chosen, f'Left out: {lacking}, for these features have no logits.' if lacking else None
+        raise ValueError(f'metrics: {lacking} needs {what}, which these features have not')
+    return chosen, f'Left out: {lacking}, for these features have no {what}.' if lacking else None
 
 
 def of_score(name: str) -> Metric | None:
@@ -284,6 +293,7 @@ for _metric in (
         frozenset({'logits'}),
         lower_is_better=False,
         opposite=('reverse_kl',),
+        of_classes=True,
     ),
 ):
     register(_metric)

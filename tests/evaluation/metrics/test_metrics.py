@@ -305,5 +305,13 @@ def test_features_without_logits_leave_out_what_needs_them():
     assert names(chosen) == ['fid']
     assert said == 'Left out: is, for these features have no logits.'
     assert registry.select(('kid',), has_logits=False)[1] is None
+    chosen, said = registry.select(('is', 'modes'), own_classes=False)
+    assert names(chosen) == ['is']
+    assert (
+        said
+        == "Left out: modes, for these features have no logits of the real images' own classes."
+    )
+    with pytest.raises(ValueError, match="metrics: modes needs logits of the real images' own"):
+        registry.select(('modes',), own_classes=False)
     with pytest.raises(ValueError, match='metrics: is needs logits, which these features have not'):
         registry.select(('is',), has_logits=False)
