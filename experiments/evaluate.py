@@ -188,7 +188,7 @@ def main(asked: EvaluateConfig, features: Config) -> None:
         return two_sets.run(asked, sources)
     from osgan_jax.compression.config import KINDS
     from osgan_jax.engine import checkpoints
-    from osgan_jax.evaluation import score_log, score_plot
+    from osgan_jax.evaluation import label_policies, score_log, score_plot
     from osgan_jax.gan import sampling
 
     workdir = pathlib.Path(asked.workdir)
@@ -207,6 +207,7 @@ def main(asked: EvaluateConfig, features: Config) -> None:
     dataset = None
     if asked.metrics or asked.nearest or (asked.path_length and follows_data):
         dataset = _open_dataset(asked, run, source)
+        label_policies.check(policy, sampler.gan.num_classes, dataset.num_classes)
     paths = _path_lengths(asked, sampler.gan, policy, dataset)
     extractor = _extractor(asked, sources, dataset) if asked.metrics else None
     scorers = []
@@ -289,7 +290,7 @@ def _nearest(asked: EvaluateConfig, policy: str, extractor, gan, dataset, workdi
     print(
         f'Copies: samples as near to one image of {dataset.name} ({dataset.split}), beside the '
         f'next, as {memorisation.QUANTILE:.0%} of these are to each other; by '
-        f'{extractor.name} ({extractor.convention}).'
+        f'{extractor.describe()}.'
     )
     return memorisation.NearestTraining(
         gan,

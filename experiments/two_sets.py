@@ -15,7 +15,14 @@ def run(asked: Config, sources: dict[str, Any]) -> None:
     """
     from osgan_jax import data
     from osgan_jax.engine import messages
-    from osgan_jax.evaluation import comparison, evaluators, per_class, score_text
+    from osgan_jax.evaluation import (
+        comparison,
+        evaluators,
+        per_class,
+        protocols,
+        score_log,
+        score_text,
+    )
     from osgan_jax.io import atomic
 
     paths = [path for path in (asked.real, asked.fake) if path is not None]
@@ -47,7 +54,7 @@ def run(asked: Config, sources: dict[str, Any]) -> None:
             cache_dir=asked.cache_dir,
             progress=messages.Countdown('Training a classifier to score by, {} steps'),
         )
-        print(f'Features: {extractor.name}, {extractor.convention} ({extractor.fingerprint[:8]}).')
+        print(f'Features: {extractor.describe()} ({extractor.fingerprint[:8]}).')
     reading = messages.Countdown('Reading {} real images')
     kept = {'cache_dir': asked.cache_dir, 'warn': messages.warn}
     if asked.save_statistics is not None:
@@ -73,6 +80,10 @@ def run(asked: Config, sources: dict[str, Any]) -> None:
         class_progress=messages.Countdown('Scoring {} classes'),
         **kept,
     )
+    names = tuple(score_log.metric_names(entry))
+    print(protocols.describe(entry, names))
+    if any(name.endswith('_precision') for name in names):
+        print(protocols.whose_neighbours(entry['extractor']))
     for line in (*score_text.lines(entry), *per_class.lines(entry.get('per_class', {}))):
         print(line, flush=True)
     if asked.out is not None:

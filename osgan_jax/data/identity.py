@@ -9,7 +9,7 @@ from osgan_jax.data.dataset import Dataset
 from osgan_jax.io import checked_npz
 
 _SAMPLED = 64  # images
-# In the order in which a person asks: whose images, which part, how many, the same ones.
+# In the order in which a person asks: whose images, which part, how many, which ones.
 _WORDS = {
     'dataset': 'its name was {} and is {}',
     'split': 'its split was {} and is {}',
@@ -41,12 +41,16 @@ def identify(dataset: Dataset) -> dict[str, Any]:
 
 
 def difference(recorded: Mapping[str, Any], found: Mapping[str, Any]) -> str | None:
-    """How one dataset differs from another, in a clause; None where they are the same.
+    """How one dataset differs from another, in a clause; None where they hold the same images.
+
+    The same images may have another name: arrays that a program gave, say, and their file.
 
     Args:
       recorded: identity of the first, of `identify`.
       found: identity of the second.
     """
+    if all(recorded[key] == found[key] for key in ('num_images', 'content')):
+        return None
     for key, words in _WORDS.items():
         if recorded[key] != found[key]:
             return words.format(recorded[key], found[key])

@@ -334,9 +334,12 @@ def _features_of(
         said = {key: side.about.get(key) for key in known}
         for key, value in said.items():
             if value is not None and known[key] is not None and value != known[key]:
+                short = value[:8], known[key][:8]
+                texts = short if key == 'fingerprint' else (value, known[key])
                 raise ValueError(
-                    f'{side.path} is of {key} {value} and {whose} of {known[key]}: they do not '
-                    'compare'
+                    '{} has features of {} {} and {} of {}: they do not compare'.format(
+                        side.path, key, texts[0], whose, texts[1]
+                    )
                 )
         if said['extractor'] is None:
             taken = known['extractor'] or _BY_SIZE.get(sizes[side.path], 'unknown')
@@ -359,8 +362,8 @@ def _shared_classes(real: Set, fake: Set, warn: Callable[[str], None]) -> np.nda
     for side in (real, fake):
         if _is_moments(side) or not side.num_classes:
             raise ValueError(
-                f'scores per class need images with labels, and {describe(side)} has none: put '
-                'each class in a folder of its own, or labels into the .npz'
+                f'scores per class need images with labels, and {side.name} has none: put each '
+                'class in a folder of its own, or labels into the .npz'
             )
     label = {name: value for value, name in enumerate(real.class_names)}
     found = np.array([label.get(name, -1) for name in fake.class_names])

@@ -21,18 +21,30 @@ def frequencies(policy: str, num_classes: int, class_counts: Iterable[int]) -> l
     Raises:
       ValueError: for an unknown policy, or data without these classes.
     """
+    counts = [float(count) for count in class_counts]
+    check(policy, num_classes, len(counts) if any(counts) else 0)
+    return counts if num_classes and policy == 'data' else None
+
+
+def check(policy: str, num_classes: int, known: int) -> None:
+    """Checks that labels of a generator can be drawn, before anything is read or drawn.
+
+    Args:
+      policy: 'data' or 'uniform'.
+      num_classes: of the generator, 0 without labels.
+      known: classes of the dataset, 0 without labels.
+
+    Raises:
+      ValueError: for an unknown policy, or labels that are to follow data without these classes.
+    """
     if policy not in POLICIES:
         raise ValueError(f'label_policy={policy!r}: expected one of {", ".join(POLICIES)}')
-    if not num_classes or policy == 'uniform':
-        return None
-    counts = [float(count) for count in class_counts]
-    if len(counts) != num_classes or not any(counts):
+    if policy == 'data' and num_classes and known != num_classes:
         raise ValueError(
-            f'the generator knows {num_classes} classes and the dataset has {len(counts)}: its '
+            f'the generator knows {num_classes} classes and the dataset has {known}: its '
             'labels cannot follow the data; give the dataset that it was trained on, or draw all '
             'labels as often with --label_policy=uniform'
         )
-    return counts
 
 
 def recorded(policy: str, num_classes: int) -> str | None:

@@ -33,21 +33,22 @@ class Protocol:
     extractor: str = 'inception'
 
     def obstacles(self, about: dict[str, Any]) -> list[str]:
-        """What keeps scores with these facts (`Evaluator.about`) from being of this protocol."""
+        """What keeps scores with these facts from being of this protocol, see `describe`."""
         found = []
         if about['extractor'] != self.extractor:
             found.append(f'features of {self.extractor} (--{self.extractor}_weights)')
         elif about['convention'] != self.convention:
             found.append(f'--convention={self.convention}')
         if about['split'] != self.split:
-            found.append(f'--split={self.split}')
+            known = about['split'] is not None
+            found.append(f'--split={self.split}' if known else f'real images of {self.split}')
         expected = self.datasets.get(about['dataset'])
         if self.datasets and expected is None:
             found.append(f'the dataset {" or ".join(self.datasets)}')
         elif expected is not None and about['num_real'] != expected:
             found.append(f'all {expected:,} images of that part')
         if about['num_samples'] != self.num_samples:
-            found.append(f'--num_samples={self.num_samples}')
+            found.append(f'{self.num_samples:,} samples')
         if about['label_policy'] not in (None, *self.label_policies):
             found.append(f'--label_policy={self.label_policies[0]}')
         return found
@@ -91,7 +92,7 @@ def describe(about: dict[str, Any], names: tuple[str, ...]) -> str:
     """A sentence: which published protocol scores are of, or that they are of none, and why.
 
     Args:
-      about: facts of an evaluation, `Evaluator.about`.
+      about: facts of an evaluation: `Evaluator.about`, or what `comparison.compare` gives.
       names: of its scores.
     """
     for protocol in PROTOCOLS:

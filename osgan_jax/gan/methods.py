@@ -1,7 +1,7 @@
 """The methods: presets of everything that a configuration leaves open.
 
-They are the ten rows of the paper's Table 1, WGAN-GP, SNGAN's residual networks, StyleGAN2 and
-BigGAN. What each decides, and who published it, is its recipe, in `osgan_jax.gan.recipes`. A method
+They are the ten rows of the paper's Table 1, WGAN-GP, SNGAN's residual networks, StyleGAN2, BigGAN
+and R3GAN. What each decides, and who published it, is its recipe, in `osgan_jax.gan.recipes`. A method
 of one's own is one more `register(name, Method(...))`; `--method=NAME` is valid from then on.
 """
 
@@ -134,12 +134,16 @@ def get(name: str) -> Method:
     return _METHODS[name]
 
 
-def recipe(config: TrainConfig, image_size: int | None = None) -> Recipe:
+def recipe(
+    config: TrainConfig, image_size: int | None = None, dataset: str | None = None
+) -> Recipe:
     """The recipe of a configuration's method in its setting.
 
     Args:
       config: the configuration, resolved or not.
       image_size: of the opened dataset; None before that.
+      dataset: name of the opened dataset, which a program may have given; the configured one's by
+        default.
 
     Raises:
       ValueError: for an unknown method, or a recipe of unknown fields.
@@ -148,7 +152,8 @@ def recipe(config: TrainConfig, image_size: int | None = None) -> Recipe:
     if not callable(choose):
         return Recipe(choose)
     size = image_size or config.image_size or 0
-    setting = Setting(config.scheme, config.dataset, size, config.batch_size, config.optimizer)
+    name = dataset or config.dataset
+    setting = Setting(config.scheme, name, size, config.batch_size, config.optimizer)
     chosen = choose(setting)
     _check_fields(config.method, chosen.fields)
     return chosen
@@ -167,6 +172,7 @@ def resolve(
     channels: int,
     num_classes: int,
     num_examples: int,
+    dataset: str | None = None,
     asked: TrainConfig | None = None,
 ) -> TrainConfig:
     """Fills every open field from the method, the network and the opened dataset.
@@ -177,6 +183,7 @@ def resolve(
       channels: channels of the dataset's images.
       num_classes: labels of the dataset, 0 for none.
       num_examples: images an epoch.
+      dataset: the dataset's name; the configured one's by default.
       asked: what a person gave, where others have filled fields since: what is searched for
         contradictions.
 
@@ -192,21 +199,22 @@ def resolve(
     contradictions.check(asked)
     method = get(config.method)
     network = networks.get(config.network or method.network)
-    chosen = recipe(config, image_size)
+    dataset = dataset or config.dataset
+    chosen = recipe(config, image_size, dataset)
     usual = otherwise(TrainConfig)
     config = fill(config, _brought(config, method, network, chosen))
     config = fill(config, {'batch_size': usual['batch_size']})
     if config.batch_size > num_examples:
         raise ValueError(
             f'batch_size={config.batch_size} is more than the {num_examples} images of '
-            f'{config.dataset}: choose a smaller batch'
+            f'{dataset}: choose a smaller batch'
         )
     if config.batch_size % config.accumulate:
         raise ValueError(
             f'batch_size={config.batch_size}: expected a multiple of accumulate={config.accumulate}'
         )
     defaults = {
-        'num_steps': default_steps(config, chosen, num_examples),
+        'num_steps': default_steps(config, chosen, num_examples, dataset),
         'loss': method.loss,
         'network': network.name,
         'image_size': image_size,
@@ -224,7 +232,7 @@ def resolve(
     config = fill(config, {**usual, 'latent_dim': latent_dim, **network.options})
     if config.conditional and num_classes < 2:
         raise ValueError(
-            f'{config.method} is conditional but {config.dataset} has no labels: choose a labelled '
+            f'{config.method} is conditional but {dataset} has no labels: choose a labelled '
             'dataset (in a folder, one subfolder a class) or --noconditional'
         )
     if config.num_steps % config.steps_per_call:
@@ -236,7 +244,7 @@ def resolve(
     return config
 
 
-def default_steps(config: TrainConfig, chosen: Recipe, num_examples: int) -> int:
+def default_steps(config: TrainConfig, chosen: Recipe, num_examples: int, dataset: str) -> int:
     """The length of a run for which nobody asked, in whole calls."""
     if 'num_steps' in chosen.fields:
         steps = chosen.fields['num_steps']
@@ -244,7 +252,7 @@ def default_steps(config: TrainConfig, chosen: Recipe, num_examples: int) -> int
         steps = chosen.images // config.batch_size
     else:
         steps = (chosen.epochs or _DEFAULT_EPOCHS) * (num_examples // config.batch_size)
-        if not (chosen.epochs or config.dataset in _LARGE):
+        if not (chosen.epochs or dataset in _LARGE):
             steps = max(steps, _LEAST_STEPS)
     return -(-steps // config.steps_per_call) * config.steps_per_call
 

@@ -22,14 +22,15 @@ _NOTHING: dict[str, Any] = {
 }
 
 
-def lines(config: TrainConfig, num_examples: int) -> list[Line]:
+def lines(config: TrainConfig, num_examples: int, dataset: str | None = None) -> list[Line]:
     """Optimisers, penalties, clip and average.
 
     Args:
       config: resolved.
       num_examples: images an epoch.
+      dataset: the dataset's name; the configured one's by default.
     """
-    recipe = methods.recipe(config)
+    recipe = methods.recipe(config, dataset=dataset)
     epoch = max(1, num_examples // config.batch_size)
     return [
         ('rates', _rates(config, config.num_steps / epoch)),
@@ -40,11 +41,12 @@ def lines(config: TrainConfig, num_examples: int) -> list[Line]:
     ]
 
 
-def whose(config: TrainConfig, num_examples: int) -> str:
-    """Who published a run's recipe, and what of it the run does not have."""
-    recipe = methods.recipe(config)
+def whose(config: TrainConfig, num_examples: int, dataset: str | None = None) -> str:
+    """Who published a run's recipe, and what of it the run does not have; as `lines`."""
+    dataset = dataset or config.dataset
+    recipe = methods.recipe(config, dataset=dataset)
     if not recipe.source:
-        ours = f'ours: nothing was published for {config.method} on {config.dataset}'
+        ours = f'ours: nothing was published for {config.method} on {dataset}'
         origin = f'; {recipe.origin}' if recipe.origin else ''
         return f'rates {ours}{origin}' if recipe.origin.startswith('they') else f'{ours}{origin}'
     method = methods.get(config.method)
@@ -58,7 +60,7 @@ def whose(config: TrainConfig, num_examples: int) -> str:
     ]
     if config.width not in (None, usual := networks.get(config.network).width):
         other += [] if 'width' in recipe.fields else [f'width {config.width} instead of {usual}']
-    whole = methods.default_steps(config, recipe, num_examples)
+    whole = methods.default_steps(config, recipe, num_examples, dataset)
     if (recipe.epochs or recipe.images) and config.num_steps != whole:
         other.append(f'num_steps {config.num_steps:,} instead of {whole:,}')
     if steps := recipe.fields.get('d_steps', 1) - config.d_steps:

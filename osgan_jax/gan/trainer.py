@@ -113,6 +113,7 @@ class GANJob(Job):
             channels=dataset.channels,
             num_classes=dataset.num_classes,
             num_examples=len(dataset),
+            dataset=dataset.name,
             asked=self.asked,
         )
         source = identity.identify(dataset)
@@ -177,12 +178,12 @@ class GANJob(Job):
             ('parameters', f'G {self._sizes[0]}, D {self._sizes[1]}'),
             ('a step', batch + count_flops(flops)),
             ('recipe', self.describe_recipe()),
-            *summary.lines(config, len(dataset)),
+            *summary.lines(config, len(dataset), dataset.name),
         ]
 
     def describe_recipe(self) -> str:
         """Whose recipe it is."""
-        return summary.whose(self.run.config, len(self.dataset))
+        return summary.whose(self.run.config, len(self.dataset), self.dataset.name)
 
     def describe_teacher(self) -> list[tuple[str, str]]:
         """Lines of the summary about a teacher; none here."""

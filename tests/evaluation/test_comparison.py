@@ -126,7 +126,7 @@ def test_classes_are_matched_by_name(sets, tmp_path):
     ('fields', 'message'),
     [
         ({'class_names': ('a', 'b')}, 'real has the classes cat, dog, and b.npz a, b: scores per'),
-        ({'labels': None}, r'scores per class need images with labels, and b\.npz .* has none'),
+        ({'labels': None}, r'scores per class need images with labels, and b\.npz has none'),
     ],
 )
 def test_classes_that_differ_are_refused(sets, tmp_path, fields, message):
@@ -180,9 +180,9 @@ def test_what_a_file_of_statistics_does_not_say_is_said(sets, tmp_path):
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        ({'convention': 'clean'}, 'is of convention torch and the images of clean'),
-        ({'fingerprint': 'beef'}, 'is of fingerprint f00d and the images of beef'),
-        ({'name': 'dinov2'}, 'is of extractor inception and the images of dinov2'),
+        ({'convention': 'clean'}, 'has features of convention torch and the images of clean'),
+        ({'fingerprint': 'beef'}, 'has features of fingerprint f00d and the images of beef'),
+        ({'name': 'dinov2'}, 'has features of extractor inception and the images of dinov2'),
     ],
 )
 def test_features_of_another_kind_are_refused(sets, tmp_path, change, message):

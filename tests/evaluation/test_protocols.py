@@ -35,7 +35,7 @@ NAMES = ('fid', 'kid', 'kid_std', 'is', 'is_std')
             'Protocol: fid and is as in StyleGAN2-ADA',
         ),
         ({**ADA, 'label_policy': 'uniform'}, 'it takes --label_policy=data.'),
-        ({**STUDIOGAN, 'num_samples': 2_048}, 'it takes --num_samples=10000.'),
+        ({**STUDIOGAN, 'num_samples': 2_048}, 'it takes 10,000 samples.'),
         ({**STUDIOGAN, 'convention': 'clean'}, 'it takes --convention=torch.'),
         ({**STUDIOGAN, 'num_real': 5_000}, 'it takes all 10,000 images of that part.'),
         ({**ADA, 'split': 'all'}, 'it takes --split=train.'),

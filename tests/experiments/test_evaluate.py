@@ -1,5 +1,6 @@
 """experiments.evaluate on a run made here, with a classifier of its dataset."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from osgan_jax.evaluation import evaluators, score_log
 from osgan_jax.evaluation.features import extractors
-from osgan_jax.gan import trainer
+from osgan_jax.gan import sampling, trainer
 from tests.support import launching, small
 
 
@@ -117,6 +118,20 @@ def test_a_score_has_its_direction_and_what_halves_of_the_real_images_have(
     assert 'scored before' in score(workdir, tmp_path).out
 
 
+def test_labels_that_cannot_follow_the_data_cost_no_classifier(workdir, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluators, 'extractor_for', lambda *a, **k: pytest.fail('trained'))
+    make, classes = sampling.Sampler.__init__, small.CLASSES
+
+    def conditional(self, *arguments):
+        make(self, *arguments)
+        self.gan = dataclasses.replace(self.gan, num_classes=classes + 1)
+
+    monkeypatch.setattr(sampling.Sampler, '__init__', conditional)
+    done = score(workdir, tmp_path)
+    assert done.code == 1
+    assert f'the generator knows {classes + 1} classes and the dataset has {classes}' in done.err
+
+
 def test_a_run_is_not_scored_against_images_that_it_was_not_trained_on(
     workdir, tmp_path, quarters, edited
 ):
@@ -130,7 +145,7 @@ def test_a_run_is_not_scored_against_images_that_it_was_not_trained_on(
         ),
         ({'num_images': 50}, 'it had 50 images and has 40; name what to compare with'),
         ({'content': 'f' * 64}, 'its images or labels are others (fingerprint ffffffff and '),
-        ({'split': 'test'}, 'its split was test and is train'),
+        ({'split': 'test', 'content': 'f' * 64}, 'its split was test and is train'),
     ]:
         edited(**changes)
         done = score(workdir, tmp_path)
@@ -143,6 +158,11 @@ def test_a_run_is_not_scored_against_images_that_it_was_not_trained_on(
     done = score(workdir, tmp_path, '--dataset=npz', f'--data_dir={same}')
     assert done.code == 0, done.err
     assert 'Compared with other images than those of training: its split was test' in done.out
+    # The same images under another name are the same.
+    edited(dataset='arrays')
+    done = score(workdir, tmp_path, '--dataset=npz', f'--data_dir={same}')
+    assert done.code == 0, done.err
+    assert 'other images' not in done.out
     # A run from before images were recorded is believed, once and aloud.
     edited()
     done = score(workdir, tmp_path, '--again')

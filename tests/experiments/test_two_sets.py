@@ -42,6 +42,7 @@ def test_statistics_alone_are_compared_without_weights(sets, tmp_path):
     assert (entry['dataset'], entry['num_real']) == ('a', 20)
     assert (entry['fake']['dataset'], entry['num_samples']) == ('b', 20)
     assert f'fid  {expected:.4g}  lower is better' in done.out
+    assert 'Protocol: none that is published; for that of' in done.out
     assert 'Left out: kid, is, pr, for mean and covariance' in done.out
     assert f'Written: {tmp_path / "new" / "scores.json"}' in done.out
 

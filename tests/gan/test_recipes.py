@@ -2,9 +2,11 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
-from osgan_jax.gan import methods, model, summary
+from osgan_jax import data
+from osgan_jax.gan import methods, model, summary, trainer
 from osgan_jax.gan.config import TrainConfig
 from tests.support import small
 
@@ -347,6 +349,18 @@ def test_recipes_name_fields_that_there_are(monkeypatch):
     monkeypatch.setitem(methods._METHODS, 'odd', odd)
     with pytest.raises(ValueError, match="'odd' has unknown fields: colour"):
         resolve(method='odd')
+
+
+def test_the_recipe_is_of_the_images_that_a_program_gives(tmp_path):
+    """`train(config, workdir, dataset=...)` leaves the configuration's default, digits."""
+    job = trainer.GANJob(TrainConfig(method='dcgan', batch_size=2), tmp_path, None)
+    job.dataset = data.from_arrays(np.zeros((4, 64, 64, 3), np.uint8), name='celeb_a')
+    job.run = job.open()
+    assert job.run.config.latent_dim == 128
+    assert 'published: the paper' in job.describe_recipe()
+    job.dataset = data.from_arrays(np.zeros((4, 64, 64, 3), np.uint8))
+    job.run = job.open()
+    assert 'ours: nothing was published for dcgan on arrays' in job.describe_recipe()
 
 
 def test_a_network_of_another_method_has_its_own_options():

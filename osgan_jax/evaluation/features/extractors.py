@@ -46,6 +46,11 @@ class Extractor:
 
     image_size: int | None = None
 
+    def describe(self) -> str:
+        """Name and convention in words."""
+        named = self.convention.startswith(self.name)
+        return self.convention if named else f'{self.name}, {self.convention}'
+
     def facts(self) -> dict[str, str]:
         """What tells its features from others', as records and files have it."""
         return {
