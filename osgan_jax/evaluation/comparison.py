@@ -334,12 +334,10 @@ def _features_of(
         said = {key: side.about.get(key) for key in known}
         for key, value in said.items():
             if value is not None and known[key] is not None and value != known[key]:
-                short = value[:8], known[key][:8]
-                texts = short if key == 'fingerprint' else (value, known[key])
+                shown = 8 if key == 'fingerprint' else None
                 raise ValueError(
-                    '{} has features of {} {} and {} of {}: they do not compare'.format(
-                        side.path, key, texts[0], whose, texts[1]
-                    )
+                    f'{side.path} has features of {key} {value[:shown]} and {whose} of '
+                    f'{known[key][:shown]}: they do not compare'
                 )
         if said['extractor'] is None:
             taken = known['extractor'] or _BY_SIZE.get(sizes[side.path], 'unknown')

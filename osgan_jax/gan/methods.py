@@ -1,8 +1,9 @@
 """The methods: presets of everything that a configuration leaves open.
 
 They are the ten rows of the paper's Table 1, WGAN-GP, SNGAN's residual networks, StyleGAN2, BigGAN
-and R3GAN. What each decides, and who published it, is its recipe, in `osgan_jax.gan.recipes`. A method
-of one's own is one more `register(name, Method(...))`; `--method=NAME` is valid from then on.
+and R3GAN. What each decides, and who published it, is its recipe, in `osgan_jax.gan.recipes`. A
+method of one's own is one more `register(name, Method(...))`; `--method=NAME` is valid from then
+on.
 """
 
 import types

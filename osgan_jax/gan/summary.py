@@ -71,6 +71,18 @@ def whose(config: TrainConfig, num_examples: int, dataset: str | None = None) ->
     return '; '.join(parts)
 
 
+def networks_of(config: TrainConfig) -> str:
+    """The networks, D's normalisation and groups, and the precision."""
+    norm = 'no' if config.discriminator_norm == 'none' else config.discriminator_norm
+    text = f'{config.network}, {norm} norm in D, {config.precision}'
+    if config.minibatch_deviation is None:
+        return text
+    groups = (
+        f'groups of {config.minibatch_deviation}' if config.minibatch_deviation else 'no groups'
+    )
+    return f'{text}; {groups} for the minibatch standard deviation in D'
+
+
 def _rates(config: TrainConfig, epochs: float) -> str:
     """The optimiser, its numbers, and the schedule."""
     numbers = {

@@ -165,7 +165,6 @@ class GANJob(Job):
     def describe(self, flops: float | None) -> list[tuple[str, str | None]]:
         """What is trained, on what, and how."""
         config, dataset = self.run.config, self.dataset
-        norm = 'no' if config.discriminator_norm == 'none' else config.discriminator_norm
         size = f'{config.image_size}x{config.image_size}x{config.channels}'
         batch = f'{config.batch_size} real and as many fake images'
         return [
@@ -174,7 +173,7 @@ class GANJob(Job):
             *self.describe_teacher(),
             ('dataset', f'{self.dataset_name}, {len(dataset):,} images an epoch, {size}'),
             ('', dataset.report),
-            ('networks', f'{config.network}, {norm} norm in D, {config.precision}'),
+            ('networks', summary.networks_of(config)),
             ('parameters', f'G {self._sizes[0]}, D {self._sizes[1]}'),
             ('a step', batch + count_flops(flops)),
             ('recipe', self.describe_recipe()),

@@ -220,7 +220,7 @@ def test_copies_are_looked_for_by_pixels_or_by_the_scores_features(workdir, tmp_
     assert (entry['num_samples'], entry['num_real']) == (16, 40)
     assert 'scored before' in launching.call('evaluate', *flags, '--metrics=').out
     done = score(workdir, tmp_path, '--nearest=16')
-    assert 'by classifier (quarters)' in done.out
+    assert 'by classifier, quarters.' in done.out
     assert 'classifier_copies' in done.out
     (entry,) = [line for line in score_log.read(workdir) if 'classifier_copies' in line]
     assert 'classifier_fd' not in entry

@@ -209,6 +209,12 @@ def test_one_stage_leaves_the_deviation_out_and_says_so():
     found = resolve('cifar10', 32, method='stylegan2')
     assert found.minibatch_deviation == 0
     assert 'minibatch_deviation 0 instead of 32' in told(found)['recipe']
+    # Also where nothing was published to compare with.
+    text = summary.networks_of(resolve(image_size=32, method='stylegan2'))
+    assert text.endswith('; no groups for the minibatch standard deviation in D')
+    text = summary.networks_of(resolve(image_size=32, method='stylegan2', scheme='two_stage'))
+    assert '; groups of 4 for' in text
+    assert summary.networks_of(resolve(method='sngan')) == 'dcgan, spectral norm in D, float32'
 
 
 def test_biggan_on_cifar10():
