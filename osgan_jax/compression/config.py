@@ -60,6 +60,7 @@ _INHERITED = (
     *('path_length', 'path_length_every', 'orthogonal'),
 )
 _RATES = ('learning_rate_g', 'learning_rate_d', 'decay_factor')
+_OPTIMIZERS = ('optimizer_g', 'optimizer_d')
 
 
 def _teachers(default: Any = None, **bounds: Any) -> Any:
@@ -76,6 +77,8 @@ class CompressConfig(TrainConfig):
         **{name: {'decided_by': ('teacher',), 'otherwise': None} for name in _INHERITED},
         # The method's, under another scheme than the teacher's.
         **{name: {'decided_by': ('teacher', 'scheme')} for name in _RATES},
+        # Those of --optimizer, where it is given.
+        **{name: {'decided_by': ('teacher', 'optimizer')} for name in _OPTIMIZERS},
     }
 
     teacher: str | None = field(
@@ -209,6 +212,8 @@ def resolve(config: CompressConfig, teacher: TrainConfig, digest: str) -> Compre
     inherited = [each.name for each in theirs if each.flag]
     if config.scheme == teacher.scheme:
         inherited += _RATES
+    if config.optimizer is None:
+        inherited += _OPTIMIZERS
     if config.dataset is None:
         inherited += _DATA
     elif config.split is None:

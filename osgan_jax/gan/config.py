@@ -15,7 +15,9 @@ from osgan_jax.evaluation.features import CLASSIFIERS, CONVENTIONS, DINOV2_CONVE
 from osgan_jax.evaluation.label_policies import POLICIES
 
 SCHEMES = ('one_stage', 'two_stage', 'shared_forward')
-OPTIMIZERS = ('adam', 'rmsprop', 'sgd')
+OPTIMIZERS = ('adam', 'optimistic_adam', 'rmsprop', 'sgd')
+ADAMS = ('adam', 'optimistic_adam')
+"""Optimisers whose steps are Adam's."""
 
 _evaluation = functools.partial(field, group='evaluation', may_change=True)
 
@@ -28,6 +30,17 @@ def _network(help: str, decided_by: str | tuple[str, ...] = 'network', **known: 
 def _optimizer(help: str, decided_by: str | tuple[str, ...] = 'method', **known: Any) -> Any:
     """An open field of the optimisers, at least 0."""
     return field(None, help, group='optimizer', at_least=0, decided_by=decided_by, **known)
+
+
+def _of_network(whose: str) -> Any:
+    """An open field of one network's optimiser, in older runs that of both."""
+    return field(
+        None,
+        f'optimiser of {whose}; by default --optimizer',
+        group='optimizer',
+        choices=OPTIMIZERS,
+        decided_by='optimizer',
+    )
 
 
 def _penalty(help: str, at_least: float = 0, otherwise: float | None = None) -> Any:
@@ -209,8 +222,13 @@ class TrainConfig(RunConfig):
     conditional: bool | None = _network('condition both networks on the label', decided_by='method')
 
     optimizer: str = field(
-        'adam', 'optimiser of both networks', group='optimizer', choices=OPTIMIZERS
+        'adam',
+        "optimiser of both networks; optimistic_adam extrapolates Adam's steps, 2 u_t - u_(t-1)",
+        group='optimizer',
+        choices=OPTIMIZERS,
     )
+    optimizer_g: str | None = _of_network('G')
+    optimizer_d: str | None = _of_network('D')
     learning_rate_g: float | None = _optimizer(
         "G's learning rate", decided_by=('method', 'scheme', 'dataset')
     )
@@ -221,7 +239,7 @@ class TrainConfig(RunConfig):
         "decay of Adam's first moment, or SGD's momentum", below=1, otherwise=0.5
     )
     beta2: float | None = _optimizer(
-        "decay of Adam's or RMSProp's second moment; 0.99 in RMSProp by default",
+        "decay of Adam's or RMSProp's second moment; 0.99 by default where RMSProp trains both",
         below=1,
         otherwise=0.999,
     )
@@ -360,9 +378,17 @@ class TrainConfig(RunConfig):
             raise ValueError(f'channels={self.channels}: expected 1 or 3')
         check_rising('decay_epochs', self.decay_epochs)
 
+    def optimizers(self) -> tuple[str, str]:
+        """The names of G's and D's optimisers."""
+        return self.optimizer_g or self.optimizer, self.optimizer_d or self.optimizer
+
     def complete(self) -> Self:
         """As `Config.complete`; options that its network was given later have their defaults."""
-        complete = fill(super().complete(), {'root_epsilon': self.optimizer == 'rmsprop'})
+        later = {
+            'root_epsilon': self.optimizer == 'rmsprop',
+            **dict.fromkeys(('optimizer_g', 'optimizer_d'), self.optimizer),
+        }
+        complete = fill(super().complete(), later)
         try:
             options = networks.get(self.network).options
         except ValueError:  # another's, not registered here

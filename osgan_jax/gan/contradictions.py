@@ -11,6 +11,7 @@ from osgan_jax.gan.config import TrainConfig
 
 # Penalties on D's gradient, which bound it as clipping does.
 _GRADIENT = ('gradient_penalty', 'r1', 'r2')
+_USUAL = TrainConfig().optimizer
 # Flags that an optimiser does not read.
 _UNREAD = {'sgd': ('beta2', 'adam_epsilon'), 'rmsprop': ('beta1',)}
 
@@ -38,10 +39,17 @@ def check(asked: TrainConfig) -> None:
                 f'weight_clip={asked.weight_clip:g} and {others[0]}: both bound how steep D is; '
                 'give one of them'
             )
-    for name in _UNREAD.get(asked.optimizer, ()):
-        if getattr(asked, name) is not None:
+    pair = asked.optimizers()
+    own = (asked.optimizer_g, asked.optimizer_d)
+    if None not in own and asked.optimizer not in (None, _USUAL, *own):
+        raise ValueError(
+            f'optimizer={asked.optimizer}: --optimizer_g={own[0]} and --optimizer_d={own[1]} leave '
+            'no network to it; leave it out'
+        )
+    for name in _UNREAD.get(pair[0], ()):
+        if name in _UNREAD.get(pair[1], ()) and getattr(asked, name) is not None:
             raise ValueError(
-                f'{name}={getattr(asked, name):g}: --optimizer={asked.optimizer} has no use for '
+                f'{name}={getattr(asked, name):g}: --optimizer={pair[0]} has no use for '
                 'it; leave it out, or choose --optimizer=adam'
             )
 

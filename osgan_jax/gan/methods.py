@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from osgan_jax import networks
 from osgan_jax.engine.config import declarations, fill, otherwise
 from osgan_jax.gan import contradictions
-from osgan_jax.gan.config import TrainConfig
+from osgan_jax.gan.config import ADAMS, TrainConfig
 from osgan_jax.gan.recipes import biggan, lipschitz, r3gan, stylegan2, table1
 from osgan_jax.gan.recipes.recipe import Choose, Recipe, Setting
 
@@ -154,7 +154,9 @@ def recipe(
         return Recipe(choose)
     size = image_size or config.image_size or 0
     name = dataset or config.dataset
-    setting = Setting(config.scheme, name, size, config.batch_size, config.optimizer)
+    of_g, of_d = config.optimizers()
+    of_both = of_g if of_g == of_d else ''
+    setting = Setting(config.scheme, name, size, config.batch_size, of_both)
     chosen = choose(setting)
     _check_fields(config.method, chosen.fields)
     return chosen
@@ -221,6 +223,8 @@ def resolve(
         'image_size': image_size,
         'channels': channels,
         'conditional': method.conditional,
+        'optimizer_g': config.optimizer,
+        'optimizer_d': config.optimizer,
         'weight_clip': 0.0,
         'ema_decay': chosen.ema_decay(config.batch_size),
         'decay_factor': _DECAY_FACTOR if config.decay_epochs else 1.0,
@@ -272,11 +276,12 @@ def _brought(
             fields.pop(name, None)
     if fields['discriminator_norm'] not in network.norms:
         fields['discriminator_norm'] = network.norms[0]
-    if config.optimizer != 'adam':
+    optimizers = set(config.optimizers())
+    if optimizers.isdisjoint(ADAMS):
         # Adam's alone.
         for name in ('beta2', 'adam_epsilon'):
             fields.pop(name, None)
-    if config.optimizer == 'rmsprop':
+    if optimizers == {'rmsprop'}:
         fields['beta2'] = 0.99
         fields['root_epsilon'] = False
     if 'minibatch_deviation' in network.options and config.scheme == 'one_stage':

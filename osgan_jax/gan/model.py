@@ -13,7 +13,7 @@ from flax import linen as nn
 from osgan_jax import networks
 from osgan_jax.core import diffaugment, losses
 from osgan_jax.core.regularizers import AllPenalties
-from osgan_jax.gan.config import TrainConfig, parse_multiplier
+from osgan_jax.gan.config import ADAMS, TrainConfig, parse_multiplier
 from osgan_jax.io import checked_npz
 from osgan_jax.layers import convolutions
 
@@ -138,10 +138,18 @@ def build(config: TrainConfig, *, num_classes: int, steps_per_epoch: int, axis_n
         discriminator=pair.discriminator,
         loss=losses.get(config.loss, **parse_options(config.loss_options)),
         optimizer_g=_optimizer(
-            config, config.learning_rate_g, steps_per_epoch, penalties.generator_every
+            config,
+            config.optimizers()[0],
+            config.learning_rate_g,
+            steps_per_epoch,
+            penalties.generator_every,
         ),
         optimizer_d=_optimizer(
-            config, config.learning_rate_d, steps_per_epoch, penalties.discriminator_every
+            config,
+            config.optimizers()[1],
+            config.learning_rate_d,
+            steps_per_epoch,
+            penalties.discriminator_every,
         ),
         latent_dim=config.latent_dim,
         image_shape=(config.image_size, config.image_size, config.channels),
@@ -230,7 +238,9 @@ def split(variables: PyTree) -> tuple[PyTree, PyTree]:
     return stats, params
 
 
-def _optimizer(config: TrainConfig, rate: float, steps_per_epoch: int, every: int):
+def _optimizer(
+    config: TrainConfig, name: str, rate: float, steps_per_epoch: int, every: int
+) -> optax.GradientTransformation:
     """The optimiser of one network, whose penalty is a step of its own every `every` steps.
 
     StyleGAN2 (appendix B) lowers rate and decays by k / (k + 1), so that k + 1 steps move and
@@ -246,9 +256,13 @@ def _optimizer(config: TrainConfig, rate: float, steps_per_epoch: int, every: in
         boundaries[step] = config.decay_factor
     rate = rate * share
     schedule = optax.piecewise_constant_schedule(rate, boundaries) if boundaries else rate
-    if config.optimizer == 'adam':
-        return optax.adam(schedule, b1=beta1, b2=beta2, eps=config.adam_epsilon)
-    if config.optimizer == 'rmsprop':
+    if name in ADAMS:
+        numbers = {'b1': beta1, 'b2': beta2, 'eps': config.adam_epsilon}
+        if name == 'adam':
+            return optax.adam(schedule, **numbers)
+        # Daskalakis et al. 2018, Algorithm 1, https://arxiv.org/abs/1711.00141.
+        return optax.optimistic_adam_v2(schedule, **numbers, nesterov=False)
+    if name == 'rmsprop':
         # As published and in PyTorch: the epsilon is added to the root.
         return optax.rmsprop(
             schedule, decay=beta2, eps=config.adam_epsilon, eps_in_sqrt=bool(config.root_epsilon)

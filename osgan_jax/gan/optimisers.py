@@ -2,7 +2,9 @@
 
 A penalty of every k-th step, k above 1, is an optimiser step of its own with k times the weight
 (Karras et al. 2020, https://arxiv.org/abs/1912.04958, appendix B); `osgan_jax.gan.model` slows the
-optimisers down accordingly. With k = 1 D's are in the gradients of its objective already, and G's
+optimisers down accordingly. Optimism extrapolates the steps along the game's gradients alone, each
+from the one before: a lazy penalty's step is neither extrapolated nor extrapolated from
+(`without_optimism`). With k = 1 D's are in the gradients of its objective already, and G's
 join them here.
 """
 
@@ -29,6 +31,26 @@ def apply_gradients(
     return optax.apply_updates(params, updates), opt_state
 
 
+def without_optimism(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """An optimiser whose steps are not extrapolated, on the same state.
+
+    Of `optax.optimistic_adam_v2` it makes Adam with the same moments, and leaves the step that the
+    next one is extrapolated from. Other optimisers stay as they are.
+    """
+
+    def update(grads: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, PyTree]:
+        names = ('is_initial_step', 'previous_gradient')
+        memory = {name: optax.tree.get(state, name) for name in names}
+        if memory['previous_gradient'] is None:
+            return optimizer.update(grads, state, params)
+        # The first step has none before it.
+        state = optax.tree.set(state, is_initial_step=jnp.array(True))
+        updates, state = optimizer.update(grads, state, params)
+        return updates, optax.tree.set(state, **memory)
+
+    return optax.GradientTransformation(optimizer.init, update)
+
+
 def update_discriminator(
     context: StepContext, state: TrainState, grads: PyTree, stats: PyTree, inputs: Inputs
 ) -> TrainState:
@@ -48,16 +70,17 @@ def update_discriminator(
     """
     gan = context.gan
 
-    def descend(state: TrainState, grads: PyTree) -> TrainState:
-        params, opt = apply_gradients(gan.optimizer_d, grads, state.opt_d, state.params_d)
+    def descend(optimizer, state: TrainState, grads: PyTree) -> TrainState:
+        params, opt = apply_gradients(optimizer, grads, state.opt_d, state.params_d)
         return state.replace(params_d=params, opt_d=opt)
 
     def descend_penalties(state: TrainState) -> TrainState:
-        return descend(*penalties.discriminator_gradients(context, state, inputs))
+        found = penalties.discriminator_gradients(context, state, inputs)
+        return descend(without_optimism(gan.optimizer_d), *found)
 
     every = gan.penalties.discriminator_every
     grads = context.collectives.sum(grads)
-    state = descend(state, grads).replace(stats_d=stats)
+    state = descend(gan.optimizer_d, state, grads).replace(stats_d=stats)
     state = _every_kth_step(every, descend_penalties, state)
     if gan.weight_clip:
         bound = gan.weight_clip
@@ -75,12 +98,13 @@ def update_generator(
     """
     gan = context.gan
 
-    def descend(state: TrainState, grads: PyTree) -> TrainState:
-        params, opt = apply_gradients(gan.optimizer_g, grads, state.opt_g, state.params_g)
+    def descend(optimizer, state: TrainState, grads: PyTree) -> TrainState:
+        params, opt = apply_gradients(optimizer, grads, state.opt_g, state.params_g)
         return state.replace(params_g=params, opt_g=opt)
 
     def descend_penalty(state: TrainState) -> TrainState:
-        return descend(*penalties.generator_gradients(context, state, inputs))
+        found = penalties.generator_gradients(context, state, inputs)
+        return descend(without_optimism(gan.optimizer_g), *found)
 
     every = gan.penalties.generator_every
     grads = context.collectives.sum(grads)
@@ -90,7 +114,7 @@ def update_generator(
     if every == 1:
         state, of_penalty = penalties.generator_gradients(context, state, inputs)
         grads = optax.tree.add(grads, of_penalty)
-    state = descend(state, grads).replace(stats_g=stats)
+    state = descend(gan.optimizer_g, state, grads).replace(stats_g=stats)
     state = _every_kth_step(every, descend_penalty, state)
     return _average(context, state) if gan.ema_decay else state
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from osgan_jax import networks
 from osgan_jax.gan import methods
-from osgan_jax.gan.config import TrainConfig
+from osgan_jax.gan.config import ADAMS, TrainConfig
 from osgan_jax.gan.recipes.recipe import Recipe
 
 Line = tuple[str, str | None]
@@ -53,10 +53,16 @@ def whose(config: TrainConfig, num_examples: int, dataset: str | None = None) ->
     alike = ('loss', 'conditional', 'discriminator_norm')
     theirs = {name: getattr(method, name) for name in alike} | _NOTHING | dict(recipe.fields)
     theirs['ema_decay'] = recipe.ema_decay(config.batch_size)
+    ours = {name: getattr(config, name) for name in theirs}
+    if 'optimizer' in theirs:
+        of_g, of_d = config.optimizers()
+        del ours['optimizer']
+        ours |= {'optimizer': of_g} if of_g == of_d else {'optimizer_g': of_g, 'optimizer_d': of_d}
+        theirs |= dict.fromkeys(('optimizer_g', 'optimizer_d'), theirs['optimizer'])
     other = [
-        f'{name} {_text(getattr(config, name))} instead of {_text(value)}'
-        for name, value in theirs.items()
-        if name != 'd_steps' and getattr(config, name) != value
+        f'{name} {_text(value)} instead of {_text(theirs[name])}'
+        for name, value in ours.items()
+        if name != 'd_steps' and value != theirs[name]
     ]
     if config.width not in (None, usual := networks.get(config.network).width):
         other += [] if 'width' in recipe.fields else [f'width {config.width} instead of {usual}']
@@ -84,14 +90,15 @@ def networks_of(config: TrainConfig) -> str:
 
 
 def _rates(config: TrainConfig, epochs: float) -> str:
-    """The optimiser, its numbers, and the schedule."""
+    """The optimisers, their numbers, and the schedule."""
     numbers = {
-        'adam': f'adam ({config.beta1:g}, {config.beta2:g})',
+        **{name: f'{name} ({config.beta1:g}, {config.beta2:g})' for name in ADAMS},
         'rmsprop': f'rmsprop (decay {config.beta2:g})',
         'sgd': f'sgd (momentum {config.beta1:g})',
     }
-    text = f'{numbers.get(config.optimizer, config.optimizer)}, '
-    text += f'G {config.learning_rate_g:g}, D {config.learning_rate_d:g}, '
+    of_g, of_d = (numbers[name] for name in config.optimizers())
+    both, of_g, of_d = (f'{of_g}, ', '', '') if of_g == of_d else ('', f'{of_g} ', f'{of_d} ')
+    text = f'{both}G {of_g}{config.learning_rate_g:g}, D {of_d}{config.learning_rate_d:g}, '
     if not config.decay_epochs:
         return f'{text}constant'
     text += (

@@ -39,6 +39,14 @@ def test_a_clip_takes_the_place_of_the_methods_penalty():
         ({'optimizer': 'sgd', 'beta2': 0.9}, 'beta2=0.9: --optimizer=sgd has no use for it'),
         ({'optimizer': 'sgd', 'adam_epsilon': 1e-6}, 'adam_epsilon=1e-06: --optimizer=sgd'),
         ({'optimizer': 'rmsprop', 'beta1': 0.9}, 'beta1=0.9: --optimizer=rmsprop'),
+        (
+            {'optimizer_g': 'sgd', 'optimizer_d': 'sgd', 'beta2': 0.9},
+            'beta2=0.9: --optimizer=sgd has no use for it',
+        ),
+        (
+            {'optimizer': 'sgd', 'optimizer_g': 'adam', 'optimizer_d': 'optimistic_adam'},
+            'optimizer=sgd: --optimizer_g=adam and --optimizer_d=optimistic_adam leave no network',
+        ),
         ({'ema_start': 100}, "ema_start=100: there is no average of G's weights"),
         ({'ema_ramp': 0.1}, 'ema_ramp=0.1: there is no average'),
         ({'ema_decay': 0.0, 'ema_start': 9}, 'ema_start=9: there is no'),
@@ -59,6 +67,14 @@ def test_what_a_method_brings_without_effect_is_left_out():
     assert dict(summary.lines(found, 40))['average'] == 'none'
 
 
+def test_a_number_that_one_of_the_optimisers_reads_is_taken():
+    found = resolve(optimizer='sgd', optimizer_d='optimistic_adam', beta2=0.9, adam_epsilon=1e-6)
+    assert (found.optimizers(), found.beta2) == (('sgd', 'optimistic_adam'), 0.9)
+    # 0.99 is RMSProp's where it is the only one to read the number.
+    assert resolve(optimizer='rmsprop', optimizer_d='adam').beta2 == 0.999
+    assert resolve(optimizer_g='rmsprop', optimizer_d='rmsprop').beta2 == 0.99
+
+
 def test_epochs_without_a_factor_halve_the_rates():
     found = resolve(decay_epochs=(2,))
     assert found.decay_factor == 0.5
@@ -71,3 +87,11 @@ def test_a_students_penalty_takes_the_place_of_its_teachers_clip():
     found = compression.resolve(asked, teacher, 'f00d')
     assert (found.weight_clip, found.gradient_penalty) == (0.0, 10.0)
     assert compression.resolve(compression.CompressConfig(), teacher, 'f00d').weight_clip == 0.01
+
+
+def test_a_students_optimiser_takes_the_place_of_its_teachers():
+    teacher = resolve(optimizer_d='optimistic_adam')
+    found = compression.resolve(compression.CompressConfig(), teacher, 'f00d')
+    assert found.optimizers() == ('adam', 'optimistic_adam')
+    asked = compression.CompressConfig(optimizer='sgd')
+    assert compression.resolve(asked, teacher, 'f00d').optimizers() == ('sgd', 'sgd')

@@ -12,7 +12,7 @@ from tests.support import small
 
 # Fields that came after the first runs that people have.
 LATER = (
-    *('d_steps', 'ema_ramp', 'root_epsilon'),
+    *('d_steps', 'ema_ramp', 'root_epsilon', 'optimizer_g', 'optimizer_d'),
     *('mapping_layers', 'discriminator_skips', 'hierarchical_z', 'init'),
     *('blocks', 'group_channels', 'full_width'),
 )
@@ -35,6 +35,7 @@ def test_a_run_goes_on_with_the_values_it_began_with(tmp_path, capsys):
     found = json.loads(path.read_text())['config']
     assert {name: found[name] for name in began} == began
     assert (found['root_epsilon'], found['ema_ramp'], found['mapping_layers']) == (True, 0.0, None)
+    assert (found['optimizer_g'], found['optimizer_d']) == ('rmsprop', 'rmsprop')
     assert 'rmsprop (decay 0.999), G 0.0002, D 0, constant' in capsys.readouterr().out
 
 

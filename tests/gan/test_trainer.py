@@ -58,7 +58,14 @@ def test_a_run_writes_everything_a_person_looks_for(tmp_path, capsys):
 
 
 @pytest.mark.slow  # a run that is killed and resumed is among the fast ones
-@pytest.mark.parametrize('fields', [{}, {'method': 'fishergan', 'ema_decay': 0.9}])
+@pytest.mark.parametrize(
+    'fields',
+    [
+        {},
+        {'method': 'fishergan', 'ema_decay': 0.9},
+        {'optimizer': 'optimistic_adam', 'r1': 1.0, 'penalty_every': 2, 'decay_epochs': (1,)},
+    ],
+)
 def test_resuming_is_bit_identical(tmp_path, fields):
     schedule = {'log_every': 1, 'sample_every': 3, 'save_every': 3, **fields}
     whole = trainer.train(

@@ -31,6 +31,7 @@ FIELDS = {
     'channels': 1,
     'width': 4,
     'latent_dim': 6,
+    'optimizer_d': 'optimistic_adam',  # the state of both kinds of Adam
     'batch_size': small.BATCH,
     'num_samples': 4,
     'num_devices': 1,

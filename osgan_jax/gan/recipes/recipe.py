@@ -12,7 +12,7 @@ class Setting(NamedTuple):
       dataset: the dataset's name.
       image_size: height and width of the images, pixels; 0 before the dataset is opened.
       batch_size: images a step, None where nobody asked for a number.
-      optimizer: one of `osgan_jax.gan.config.OPTIMIZERS`.
+      optimizer: of both networks, one of `osgan_jax.gan.config.OPTIMIZERS`; '' where they differ.
     """
 
     scheme: str
