@@ -65,10 +65,11 @@ def curve(
     return places, values.mean(0), std
 
 
-def draw_curve(axis: Any, found: Curve, label: str, colour: str) -> None:
-    """Draws means as a line and their deviation as a band."""
+def draw_curve(axis: Any, found: Curve, label: str, colour: str, style: str = '-') -> None:
+    """Draws means as a line, of one of matplotlib's styles, and their deviation as a band."""
     places, mean, std = found
-    axis.plot(places, mean, color=colour, linewidth=1.6, marker='o', markersize=3, label=label)
+    line = {'color': colour, 'linestyle': style, 'linewidth': 1.6, 'label': label}
+    axis.plot(places, mean, marker='o', markersize=3, **line)
     if len(places) == 1:
         axis.errorbar(places, mean, std, color=colour, capsize=3)
     else:

@@ -11,7 +11,13 @@ curves. The paper's cells on CelebA are
     python -m experiments.table1 --dataset=celeb_a --split=all --seeds=0,1,2,3,4 \
         --inception_weights=fetch --metrics=fid,kid --workdir=runs/celeb_a
 
-with 30 epochs each. Each cell is a run of experiments.train in WORKDIR/<method>-<scheme>-<seed>.
+with 30 epochs each. --variants compares optimisers too:
+
+    python -m experiments.table1 --dataset=digits --methods=dcgan --seeds=0,1 --num_steps=1000 \
+        --variants=one_stage:adam,one_stage:optimistic_adam,two_stage:adam --workdir=runs/optimism
+
+Each cell is a run of experiments.train in WORKDIR/<method>-<scheme>-<seed>, and with --variants in
+WORKDIR/<method>-<scheme>-<optimizer>-<seed>.
 Every finished cell updates table1.md, table1.csv (a line per cell), figure4.png (the score against
 seconds and steps) and samples.png in WORKDIR. Running the same command again skips finished cells
 and resumes the interrupted one. A cell whose losses become NaN or infinite is recorded as failed,
@@ -27,7 +33,7 @@ import sys
 
 from experiments import cli
 from osgan_jax.engine.config import MAX_SEED, REQUIRED, Config, field
-from osgan_jax.gan.config import SCHEMES, TrainConfig
+from osgan_jax.gan.config import OPTIMIZERS, SCHEMES, TrainConfig
 
 # What tells cells apart, what a method decides, and what has another flag here.
 _NOT_SHARED = (
@@ -35,6 +41,7 @@ _NOT_SHARED = (
     *('loss', 'loss_options', 'conditional', 'weight_clip'),
     *('num_samples', 'max_seconds'),
 )
+_COMPARED = ('one_stage', 'two_stage')
 _Shared = cli.without(TrainConfig, _NOT_SHARED)
 
 
@@ -49,7 +56,16 @@ class GridConfig(Config):
         names='osgan_jax.gan.methods:names',
     )
     schemes: tuple[str, ...] = field(
-        ('one_stage', 'two_stage'), 'schemes to compare in each row', choices=SCHEMES
+        (),
+        'schemes to compare in each row; by default one_stage and two_stage',
+        choices=SCHEMES,
+    )
+    variants: tuple[str, ...] = field(
+        (),
+        'instead of --schemes, what to compare as scheme:optimizer, one_stage:optimistic_adam say; '
+        'the first of two_stage, or the first of all, is what the others are compared with; none '
+        'by default',
+        choices=tuple(f'{scheme}:{optimizer}' for scheme in SCHEMES for optimizer in OPTIMIZERS),
     )
     seeds: tuple[int, ...] = field(
         (0, 1, 2),
@@ -83,9 +99,15 @@ def main(grid: GridConfig, common: Config) -> int:
     if unknown or not grid.metrics:
         raise ValueError(f'metrics={unknown}: expected some of {", ".join(registry.names())}')
     shared = TrainConfig(**dataclasses.asdict(common), max_seconds=grid.budget)
+    if grid.schemes and grid.variants:
+        raise ValueError('give --schemes or --variants, whose schemes are in them')
+    for name in ('optimizer', 'optimizer_g', 'optimizer_d') if grid.variants else ():
+        if (value := getattr(shared, name)) not in (None, TrainConfig.optimizer):
+            raise ValueError(f'{name}={value}: --variants names the optimisers; leave this out')
+    compared = grid.variants or grid.schemes or _COMPARED
     dataset = trainer.open_dataset(shared)
     table = study.Table1(
-        study.make_cells(grid.methods, grid.schemes, grid.seeds, labelled=dataset.num_classes > 1),
+        study.make_cells(grid.methods, compared, grid.seeds, labelled=dataset.num_classes > 1),
         shared,
         pathlib.Path(grid.workdir),
         dataset,

@@ -11,6 +11,7 @@ from osgan_jax import reporting
 from osgan_jax.gan import methods
 
 _COLOURS = {'one_stage': '#0072B2', 'two_stage': '#D55E00', 'shared_forward': '#009E73'}
+_STYLES = {'adam': '-', 'optimistic_adam': '--', 'rmsprop': ':', 'sgd': '-.'}
 _SAMPLE_ROWS = 4  # of each cell's grid, in the sheet
 
 
@@ -28,14 +29,16 @@ def save_figure(results: Sequence[Result], path: str | os.PathLike[str], title: 
     # commonest, or the one of most samples.
     kind = max(kinds, key=lambda k: (kinds.count(k), k[1] or 0))
     groups = by_row(results)
-    rows = list(dict.fromkeys(method for method, _ in groups))
+    rows = list(dict.fromkeys(method for method, *_ in groups))
     figure = reporting.figures.new_figure((10, 0.6 + 2.6 * len(rows)))
     panels = figure.subplots(len(rows), 2, squeeze=False, sharey='row')
-    for (method, scheme), group in groups.items():
+    for (method, scheme, *optimizer), group in groups.items():
+        style = _STYLES[optimizer[0]] if optimizer else '-'
+        label, colour = ' '.join((scheme, *optimizer)), _COLOURS.get(scheme, '#666666')
         for axis, name in zip(panels[rows.index(method)], ('seconds', 'step'), strict=True):
             found = figures.curve(group, metric, name, kind)
             if found is not None:
-                figures.draw_curve(axis, found, scheme, _COLOURS.get(scheme, '#666666'))
+                figures.draw_curve(axis, found, label, colour, style)
     for method, row in zip(rows, panels, strict=True):
         row[0].set_ylabel(metric)
         low, high = row[0].dataLim.intervaly
@@ -53,7 +56,7 @@ def save_figure(results: Sequence[Result], path: str | os.PathLike[str], title: 
 
 
 def save_samples(results: Sequence[Result], path: str | os.PathLike[str]) -> bool:
-    """Puts the first rows of sample grids side by side: a row a method, a column a scheme.
+    """Puts the first rows of sample grids side by side: a row a method, a column a variant.
 
     Of several seeds the first one with a grid is shown.
 
@@ -63,12 +66,13 @@ def save_samples(results: Sequence[Result], path: str | os.PathLike[str]) -> boo
     tops = {row: figures.first_rows(group, _SAMPLE_ROWS) for row, group in by_row(results).items()}
     if not any(tops.values()):
         return False
-    rows, schemes = (list(dict.fromkeys(names)) for names in zip(*tops, strict=True))
+    rows = list(dict.fromkeys(method for method, *_ in tops))
+    variants = list(dict.fromkeys(tuple(variant) for _, *variant in tops))
 
-    def tile(method, scheme):
-        text = f'{methods.get(method).title}, {scheme}'
-        top = tops.get((method, scheme))
+    def tile(method, variant):
+        text = f'{methods.get(method).title}, {" ".join(variant)}'
+        top = tops.get((method, *variant))
         return (f'{text}, seed {top[0]}', top[1]) if top else (f'{text}: no samples yet', None)
 
-    figures.save_sheet(path, [[tile(method, scheme) for scheme in schemes] for method in rows])
+    figures.save_sheet(path, [[tile(method, variant) for variant in variants] for method in rows])
     return True

@@ -11,6 +11,18 @@ from osgan_jax.evaluation.metrics import registry
 from osgan_jax.gan import methods
 
 _BASE = 'two_stage'  # what the other schemes are compared with, as in the paper
+_PAPERS = 'adam'  # the optimiser of its figures
+
+
+def base(results: Iterable[Result]) -> tuple[str, ...]:
+    """The variant that others are compared with: the first of two_stage.
+
+    Without one it is the first of all, where optimisers are compared, else two_stage all the same.
+    """
+    compared = [result.cell.row[1:] for result in results]
+    of_both = [variant for variant in compared if variant[0] == _BASE]
+    with_optimizers = [variant for variant in compared if len(variant) > 1]
+    return next(iter(of_both or with_optimizers), (_BASE,))
 
 
 def lower_is_better(score: str) -> bool:
@@ -41,7 +53,7 @@ def arrow(value: float | None, base: float | None) -> str:
 
 
 def markdown(results: Sequence[Result], dataset: str, setting: str = '') -> str:
-    """The table as Markdown, a line for each method and scheme.
+    """The table as Markdown, a line for each method and variant.
 
     Args:
       results: results of all cells, also those that are missing.
@@ -49,21 +61,27 @@ def markdown(results: Sequence[Result], dataset: str, setting: str = '') -> str:
       setting: a sentence about how the cells were trained.
     """
     names, paper = metric_names(results), published.PAPER_TABLE1.get(dataset)
-    head = ['method', 'scheme', *names, 'seeds', 'steps', 'seconds']
+    columns = _columns(results)
+    head = [*columns, *names, 'seeds', 'steps', 'seconds']
     head += ['paper FID', 'paper KID'] if paper else []
     lines = [f'# Table 1 on {dataset}', '', *tables.paragraphs(_notes(results, dataset, setting))]
-    lines += tables.head(head, 2)
-    groups = by_row(results)
-    for (method, scheme), group in groups.items():
-        base = groups.get((method, _BASE), []) if scheme != _BASE else []
-        row = [methods.get(method).title, scheme]
-        row += [_compared(_over_seeds(group, n), _over_seeds(base, n), n) for n in names]
+    lines += tables.head(head, len(columns))
+    groups, usual = by_row(results), base(results)
+    for (method, *variant), group in groups.items():
+        rival = groups.get((method, *usual), []) if tuple(variant) != usual else []
+        row = [methods.get(method).title, *variant]
+        row += [_compared(_over_seeds(group, n), _over_seeds(rival, n), n) for n in names]
         row += [tables.seeds(group), tables.extent(r.step for r in finished(group))]
         row += [tables.extent(r.seconds for r in finished(group))]
-        row += _printed(paper, method, scheme) if paper else []
+        row += _printed(paper, method, *variant) if paper else []
         lines.append(tables.row(row))
-    lines += _real_row(results, names, len(head))
+    lines += _real_row(results, names, columns, len(head))
     return '\n'.join([*lines, *tables.failures(results)]) + '\n'
+
+
+def _columns(results: Sequence[Result]) -> list[str]:
+    """Heads of the columns that tell rows apart."""
+    return ['method', 'scheme', 'optimizer'][: max((len(r.cell.row) for r in results), default=2)]
 
 
 def csv_text(results: Sequence[Result]) -> str:
@@ -71,7 +89,7 @@ def csv_text(results: Sequence[Result]) -> str:
     names = list(dict.fromkeys(name for result in results for name in result.metrics))
     about = ('extractor', 'convention', 'fingerprint', 'num_samples', 'label_policy', 'content')
     return tables.csv_text(
-        ['method', 'scheme', 'seed', 'status', 'step', 'seconds', *names, *about, 'reason'],
+        [*_columns(results), 'seed', 'status', 'step', 'seconds', *names, *about, 'reason'],
         [
             [
                 *(*r.cell.row, r.cell.seed, r.status, r.step, r.seconds),
@@ -87,8 +105,8 @@ def _notes(results: Sequence[Result], dataset: str, setting: str) -> list[str]:
     notes = [
         tables.cells_note(results, setting),
         'Mean ± sample standard deviation over seeds. As in the paper, ↓ stands where the mean is '
-        'below that of two_stage and ↑ where it is above; bold is the better side. The arrow says '
-        'nothing of chance: compare the difference with the deviations.',
+        f'below that of {" ".join(base(results))} and ↑ where it is above; bold is the better '
+        'side. The arrow says nothing of chance: compare the difference with the deviations.',
     ]
     about = next((r.about for r in results if r.about), None)
     if about:
@@ -126,7 +144,9 @@ def _labels(results: Sequence[Result]) -> str:
     return f' Conditional generators draw labels {" or ".join(map(words.get, sorted(policies)))}.'
 
 
-def _real_row(results: Sequence[Result], names: Sequence[str], columns: int) -> list[str]:
+def _real_row(
+    results: Sequence[Result], names: Sequence[str], columns: Sequence[str], width: int
+) -> list[str]:
     """What one half of the real images scores against the other, where it was recorded."""
     halves = next((r.about['halves'] for r in results if r.about.get('halves')), None)
     if halves is None:
@@ -134,8 +154,9 @@ def _real_row(results: Sequence[Result], names: Sequence[str], columns: int) -> 
     found = [halves.get(name) for name in names]
     values = ['-' if half is None else f'{half["value"]:.3f}' for half in found]
     counts = {half['count'] for half in found if half is not None}
-    row = ['real images', f'halves of {tables.extent(counts)}', *values]
-    return [tables.row(row + ['-'] * (columns - len(row)))]
+    row = ['real images', f'halves of {tables.extent(counts)}', *['-'] * (len(columns) - 2)]
+    row += values
+    return [tables.row(row + ['-'] * (width - len(row)))]
 
 
 def _over_seeds(group: Iterable[Result], metric: str) -> Spread | None:
@@ -153,13 +174,15 @@ def _compared(value: Spread | None, base: Spread | None, metric: str) -> str:
     return f'**{value}** ({mark})' if better else f'{value} ({mark})'
 
 
-def _printed(paper: Mapping[str, Any], method: str, scheme: str) -> list[str]:
+def _printed(
+    paper: Mapping[str, Any], method: str, scheme: str, optimizer: str = _PAPERS
+) -> list[str]:
     """The paper's FID and KID as it prints them."""
     scores = paper.get(method, {}).get(scheme)
-    if scores is None:
+    if scores is None or optimizer != _PAPERS:
         return ['-', '-']
-    base, texts = paper[method][_BASE], []
-    for score, other, digits in zip(scores, base, (2, 3), strict=True):
+    rival, texts = paper[method][_BASE], []
+    for score, other, digits in zip(scores, rival, (2, 3), strict=True):
         text = f'{score.mean:.{digits}f}±{score.std:.{digits}f}'
         if scheme != _BASE:
             # Means that are printed alike have ↓ in the paper, which knows more digits.

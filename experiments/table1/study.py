@@ -27,7 +27,7 @@ def make_cells(
 
     Args:
       names: methods; empty means all that the dataset can have.
-      schemes: see `osgan_jax.gan.config.SCHEMES`.
+      schemes: what to compare, see `osgan_jax.gan.config.SCHEMES`; or scheme:optimizer.
       seeds: seeds of the runs.
       labelled: whether the dataset has labels; conditional methods need them.
 
@@ -39,27 +39,29 @@ def make_cells(
     for name in names:
         methods.get(name)
     for scheme in schemes:
-        if scheme not in SCHEMES:
+        if scheme.split(':')[0] not in SCHEMES:
             raise ValueError(f'schemes={scheme!r}: expected some of {", ".join(SCHEMES)}')
     runner.check_once('methods', names)
     runner.check_once('schemes', schemes)
-    return runner.make_cells([(name, scheme) for name in names for scheme in schemes], seeds)
+    rows = [(name, *scheme.split(':')) for name in names for scheme in schemes]
+    return runner.make_cells(rows, seeds)
 
 
 def configure(shared: TrainConfig, cell: Cell) -> TrainConfig:
-    """A cell's configuration: what all share, and its own method, scheme and seed.
+    """A cell's configuration: what all share, and its own method, scheme, optimiser and seed.
 
     Raises:
       ValueError: if `shared` limits both steps and seconds.
     """
     if shared.max_seconds is not None and shared.num_steps is not None:
         raise ValueError('give --budget or --num_steps: cells are equal in seconds or in steps')
-    method, scheme = cell.row
+    method, scheme, *optimizer = cell.row
     num_steps = shared.num_steps
     if shared.max_seconds is not None:
         num_steps = _NO_END - _NO_END % shared.steps_per_call
+    own = {'optimizer': optimizer[0]} if optimizer else {}
     return dataclasses.replace(
-        shared, method=method, scheme=scheme, seed=cell.seed, num_steps=num_steps
+        shared, method=method, scheme=scheme, seed=cell.seed, num_steps=num_steps, **own
     )
 
 

@@ -36,6 +36,9 @@ def images(tmp_path_factory):
     [
         (['--methods=lsgan,gan'], "method='gan'"),
         (['--schemes=three'], "schemes='three'"),
+        (['--variants=one_stage'], "variants='one_stage': expected some of one_stage:adam"),
+        (['--variants=one_stage:adam', '--schemes=one_stage'], 'give --schemes or --variants'),
+        (['--variants=one_stage:adam', '--optimizer_d=sgd'], 'optimizer_d=sgd: --variants names'),
         (['--seeds=0,x'], 'seeds: invalid literal'),
         (['--metrics=fid,psnr'], 'psnr'),
         (['--budget=5', '--num_steps=5'], '--budget or --num_steps'),

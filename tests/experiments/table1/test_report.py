@@ -1,6 +1,7 @@
 """Tables, curves and sample sheets from hand-made results."""
 
 import csv
+import dataclasses
 import io
 
 import numpy as np
@@ -98,6 +99,48 @@ def test_bold_is_the_better_side_whatever_the_metric():
     assert '| 0.6000 (↓) |' in rows(0.6, 0.7)
     assert '| 0.7000 |' in rows(0.7, 0.7)
     assert 'precision_std' not in rows(0.7, 0.7)
+
+
+def variant(scheme, optimizer, score, **fields):
+    cell = Cell(('lsgan', scheme, optimizer), 0)
+    return dataclasses.replace(result(score=score, **fields), cell=cell)
+
+
+def test_variants_are_compared_with_the_first_of_two_stage():
+    results = [
+        variant('one_stage', 'adam', 3.0),
+        variant('one_stage', 'optimistic_adam', 1.0),
+        variant('two_stage', 'adam', 2.0),
+        variant('two_stage', 'optimistic_adam', 1.5),
+    ]
+    lines = report.markdown(results, 'digits').splitlines()
+    assert 'below that of two_stage adam and' in lines[4]
+    start = lines.index('| method | scheme | optimizer | classifier_fd | seeds | steps | seconds |')
+    assert lines[start + 1] == '| --- | --- | --- | ---: | ---: | ---: | ---: |'
+    assert [line.split(' | ')[1:4] for line in lines[start + 2 :]] == [
+        ['one_stage', 'adam', '3.000 (↑)'],
+        ['one_stage', 'optimistic_adam', '**1.000** (↓)'],
+        ['two_stage', 'adam', '2.000'],
+        ['two_stage', 'optimistic_adam', '**1.500** (↓)'],
+    ]
+    (row, *_) = csv.DictReader(io.StringIO(report.csv_text(results)))
+    assert (row['scheme'], row['optimizer'], row['seed']) == ('one_stage', 'adam', '0')
+    # Without one of two_stage, with the first.
+    text = report.markdown(results[:2], 'digits')
+    assert 'below that of one_stage adam and' in text
+    assert '| one_stage | optimistic_adam | **1.000** (↓) |' in text
+
+
+def test_the_papers_figures_stand_beside_its_optimiser_alone():
+    halves = {'classifier_fd': {'value': 0.25, 'count': 50}}
+    results = [
+        variant('one_stage', 'adam', 3.0),
+        variant('one_stage', 'optimistic_adam', 1.0, about={**ABOUT, 'halves': halves}),
+    ]
+    adam, optimistic, real = report.markdown(results, 'celeb_a').splitlines()[-3:]
+    assert adam.endswith('| 19.31±0.18 (↓) | 0.015±0.001 (↓) |')
+    assert optimistic.endswith('| 60 | - | - |')
+    assert real == '| real images | halves of 50 | - | 0.250 | - | - | - | - | - |'
 
 
 def test_missing_cells_and_metrics_are_dashes():
@@ -213,9 +256,32 @@ def test_a_figure_needs_evaluations(tmp_path):
         assert image.width > image.height > 400
 
 
+def test_curves_and_sheet_tell_variants_apart(tmp_path, monkeypatch):
+    lines = []
+    monkeypatch.setattr(study_figures, 'draw_curve', lambda axis, found, *line: lines.append(line))
+    sheet = []
+    monkeypatch.setattr(study_figures, 'save_sheet', lambda path, rows: sheet.extend(rows))
+    monkeypatch.setattr(study_figures, 'first_rows', lambda group, rows: (0, None))
+    results = [
+        variant('one_stage', name, 1.0, evaluations=evaluations({100: 3.0}))
+        for name in ('adam', 'optimistic_adam')
+    ]
+    figures.save_figure(results, tmp_path / 'figure4.png', 'digits')
+    assert lines[::2] == lines[1::2]  # against seconds, and against steps
+    assert [line[0] for line in lines[::2]] == ['one_stage adam', 'one_stage optimistic_adam']
+    assert len({line[1:] for line in lines}) == 2
+    figures.save_samples(results, tmp_path / 'samples.png')
+    assert [[heading for heading, _ in row] for row in sheet] == [
+        [
+            'LSGAN (asym), one_stage adam, seed 0',
+            'LSGAN (asym), one_stage optimistic_adam, seed 0',
+        ]
+    ]
+
+
 def test_figure_does_not_mix_numbers_of_samples(tmp_path, monkeypatch):
     drawn = []
-    draw = lambda axis, found, label, colour: drawn.append(found[0].tolist())  # noqa: E731
+    draw = lambda axis, found, *style: drawn.append(found[0].tolist())  # noqa: E731
     monkeypatch.setattr(study_figures, 'draw_curve', draw)
     mixed = [*evaluations({100: 3.0, 200: 2.0}, num_samples=50), *evaluations({200: 1.0})]
     mixed += evaluations({100: 5.0}, num_samples=50, content='of other images')

@@ -33,6 +33,17 @@ def test_cells_are_methods_by_schemes():
     assert ('cgan', 'one_stage') not in {cell.row for cell in unlabelled}
 
 
+def test_variants_are_schemes_with_optimisers():
+    variants = ['one_stage:adam', 'one_stage:optimistic_adam']
+    adam, optimistic = study.make_cells(['lsgan'], variants, [0])
+    assert (adam.name, optimistic.name) == (
+        'lsgan-one_stage-adam-0',
+        'lsgan-one_stage-optimistic_adam-0',
+    )
+    found = small.resolve(study.configure(small.make_config(), optimistic))
+    assert (found.scheme, found.optimizers()) == ('one_stage', ('optimistic_adam',) * 2)
+
+
 @pytest.mark.parametrize(
     ('names', 'schemes', 'seeds', 'message'),
     [
