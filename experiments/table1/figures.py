@@ -33,7 +33,7 @@ def save_figure(results: Sequence[Result], path: str | os.PathLike[str], title: 
     figure = reporting.figures.new_figure((10, 0.6 + 2.6 * len(rows)))
     panels = figure.subplots(len(rows), 2, squeeze=False, sharey='row')
     for (method, scheme, *optimizer), group in groups.items():
-        style = _STYLES[optimizer[0]] if optimizer else '-'
+        style = _STYLES.get(optimizer[0], '-') if optimizer else '-'
         label, colour = ' '.join((scheme, *optimizer)), _COLOURS.get(scheme, '#666666')
         for axis, name in zip(panels[rows.index(method)], ('seconds', 'step'), strict=True):
             found = figures.curve(group, metric, name, kind)
