@@ -110,12 +110,15 @@ def _rates(config: TrainConfig, epochs: float) -> str:
 
 def _penalties(config: TrainConfig) -> str:
     lazily = _every(config.penalty_every)
+    twice = ''
+    if config.loss == 'relativistic':
+        twice = ' (half as much as in R3GAN, whose loss is half of this)'
     weights = [
-        ('R1', config.r1, lazily),
-        ('R2', config.r2, lazily),
+        ('R1', config.r1, lazily + twice),
+        ('R2', config.r2, lazily + twice),
         ('gradient penalty', config.gradient_penalty, lazily),
         ('path length', config.path_length, _every(config.path_length_every)),
-        ('orthogonal', config.orthogonal, ''),
+        ('orthogonal', config.orthogonal, " (Eq. 3; BigGAN-PyTorch's gradient is half as great)"),
     ]
     return (
         ', '.join(f'{name} {weight:.4g}{how}' for name, weight, how in weights if weight) or 'none'

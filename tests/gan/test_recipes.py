@@ -330,6 +330,16 @@ def test_the_summary_shows_penalties_clip_average_and_schedule():
     assert lines['rates'].endswith('G 0.002, D 0.002, constant')
 
 
+def test_weights_that_others_scale_otherwise_say_so():
+    lines = told(resolve(method='relgan', r1=1.0))
+    assert lines['penalties'] == 'R1 1 (half as much as in R3GAN, whose loss is half of this)'
+    assert told(resolve(method='r3gan', r1=1.0, r2=0.0))['penalties'] == 'R1 1'
+    lines = told(resolve(method='sngan', orthogonal=1e-4))
+    assert lines['penalties'] == (
+        "orthogonal 0.0001 (Eq. 3; BigGAN-PyTorch's gradient is half as great)"
+    )
+
+
 def test_what_differs_from_what_was_published_is_named():
     found = resolve('celeb_a', method='dcgan', width=32, learning_rate_d=3e-4, batch_size=64)
     text = told(found)['recipe']
