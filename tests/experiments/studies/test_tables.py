@@ -8,7 +8,8 @@ import pytest
 from experiments.studies import figures, tables
 from experiments.studies.records import Cell, Result
 
-KIND = ('0123', 100)
+ABOUT = {'fingerprint': 'f', 'num_samples': 100, 'content': 'c', 'label_policy': 'data'}
+KIND = figures.kind(ABOUT)
 
 
 @pytest.mark.parametrize(
@@ -38,9 +39,8 @@ def result(evaluations):
 
 
 def evaluations(scores, rate=10.0, **fields):
-    about = {'fingerprint': KIND[0], 'num_samples': KIND[1]}
     return [
-        {'step': step, 'seconds': step / rate, 'fd': score, **about, **fields}
+        {'step': step, 'seconds': step / rate, 'fd': score, **ABOUT, **fields}
         for step, score in scores.items()
     ]
 
@@ -74,7 +74,8 @@ def test_curve_of_single_points_and_of_nothing():
     places, mean, std = figures.curve(two, 'fd', 'step', KIND)
     assert (places.tolist(), mean.tolist()) == ([105.0], [5.0])
     np.testing.assert_allclose(std, math.sqrt(2))
-    assert figures.curve(two, 'fd', 'step', ('other', 100)) is None
+    for other in ({'fingerprint': 'other'}, {'content': 'other'}, {'label_policy': 'uniform'}):
+        assert figures.curve(two, 'fd', 'step', figures.kind(ABOUT | other)) is None
     untimed = [result(evaluations({100: 4.0}, seconds=None))]
     assert figures.curve(untimed, 'fd', 'seconds', KIND) is None
     assert figures.curve([], 'fd', 'step', KIND) is None
