@@ -209,7 +209,7 @@ def main(asked: EvaluateConfig, features: Config) -> None:
         dataset = _open_dataset(asked, run, source)
         label_policies.check(policy, sampler.gan.num_classes, dataset.num_classes)
     paths = _path_lengths(asked, sampler.gan, policy, dataset)
-    extractor = _extractor(asked, sources, dataset) if asked.metrics else None
+    extractor = _extractor(asked, sources, dataset, run.config) if asked.metrics else None
     scorers = []
     if asked.metrics:
         scorers.append(_scores(asked, features, extractor, sampler.gan, dataset))
@@ -262,21 +262,30 @@ def _open_dataset(asked: EvaluateConfig, run, workdir: pathlib.Path):
     return dataset
 
 
-def _extractor(asked: EvaluateConfig, sources, dataset):
-    """What makes features of images."""
+def _extractor(asked: EvaluateConfig, sources, dataset, trained: TrainConfig):
+    """What makes features of images.
+
+    A classifier learns the part of the dataset that the run was trained on, whichever part is
+    compared with, so that scores of two parts are by the same features.
+    """
     from osgan_jax.engine import messages
     from osgan_jax.evaluation import evaluators
+    from osgan_jax.gan import trainer
 
+    weights = any(value is not None for name, value in sources.items() if name.endswith('_weights'))
+    another_part = dataset.name == trained.dataset and dataset.split != trained.split
+    if another_part and not (weights or asked.dataset or asked.data_dir):
+        dataset = trainer.open_dataset(trained)
     extractor = evaluators.extractor_for(
         dataset,
         **sources,
         cache_dir=asked.cache_dir,
         progress=messages.Countdown('Training a classifier to score by, {} steps'),
     )
-    if extractor.name == 'classifier':
+    if extractor.name.endswith('classifier'):
         print(
-            f'Features of a classifier of {dataset.name} ({extractor.fingerprint[:8]}): compare '
-            'only with numbers of the same one.'
+            f'Features of a classifier of {dataset.name} ({dataset.split}; '
+            f'{extractor.fingerprint[:8]}): compare only with numbers of the same one.'
         )
     return extractor
 

@@ -118,6 +118,31 @@ def test_a_score_has_its_direction_and_what_halves_of_the_real_images_have(
     assert 'scored before' in score(workdir, tmp_path).out
 
 
+@pytest.mark.parametrize(
+    ('flags', 'learnt'), [((), 'train'), (('--inception_weights=any',), 'test')]
+)
+def test_both_parts_of_a_dataset_are_scored_by_one_classifier(
+    workdir, tmp_path, monkeypatch, flags, learnt
+):
+    opened = trainer.open_dataset
+
+    def open_part(config):
+        whole = opened(dataclasses.replace(config, split='train'))
+        return dataclasses.replace(whole, split=config.split)
+
+    small_one = extractors.Extractor('small_classifier', 'quarters', 'f00df00d', _see)
+    asked = []
+    monkeypatch.setattr(trainer, 'open_dataset', open_part)
+    monkeypatch.setattr(
+        evaluators, 'extractor_for', lambda part, **options: asked.append(part) or small_one
+    )
+    done = score(workdir, tmp_path, '--split=test', *flags)
+    assert done.code == 0, done.err
+    assert [part.split for part in asked] == [learnt]
+    assert f'Features of a classifier of npz ({learnt}; f00df00d): compare only' in done.out
+    assert 'against 40 images of npz (test)' in done.out
+
+
 def test_labels_that_cannot_follow_the_data_cost_no_classifier(workdir, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluators, 'extractor_for', lambda *a, **k: pytest.fail('trained'))
     make, classes = sampling.Sampler.__init__, small.CLASSES
