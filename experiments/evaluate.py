@@ -8,9 +8,9 @@ its direction and with what one half of the real images scores against the other
 evaluations.jsonl in the workdir and draws evaluations.png. With --inception_weights=FILE (or fetch,
 which downloads them) the scores are FID, KID, inception score, precision and recall, by
 --convention. A line says which published protocol they are of, or what that takes. Without weights
-the features come from a classifier that is trained on the dataset once, and the names begin with
-classifier_: such scores compare runs on that dataset with each other, and with nothing else. It
-takes half a minute for digits and three to five minutes for CIFAR-10 on two idle CPU cores, and
+the features come from a classifier that is trained once, on the part of the dataset that the run
+was, and the names begin with classifier_: such scores compare runs on that dataset with each other,
+and with nothing else. It takes half a minute for digits and three to five minutes for CIFAR-10 on two idle CPU cores, and
 several times that on busy ones; --classifier=small takes a sixth of it for CIFAR-10, and a third
 for digits. Scoring 10,000 images of 32 pixels takes seconds by the classifier, and a quarter of an
 hour by the Inception network on CPU. Of --metrics, modes counts the classes among the samples, with
@@ -248,13 +248,16 @@ def _open_dataset(asked: EvaluateConfig, run, workdir: pathlib.Path):
     def load():
         return messages.read_dataset(config.dataset, lambda: trainer.open_dataset(config))
 
+    advice = 'name what to compare with by --dataset and --data_dir, an .npz of its images say'
+    if asked.dataset is None:
+        # Another part, or place, is of the run's dataset, which a name has to open.
+        runs.check_reopens(run, str(workdir), advice)
     if not named and asked.dataset is None:
         if run.source is None:
             messages.warn(
                 f'{workdir} does not record its images, for it is older than that or converted: it '
                 f'is compared with {config.dataset} ({config.split}), which its config.json names.'
             )
-        advice = 'name what to compare with by --dataset and --data_dir, an .npz of its images say'
         return runs.reopen(run, str(workdir), load, advice)
     dataset = load()
     if run.source and (other := identity.difference(run.source, identity.identify(dataset))):

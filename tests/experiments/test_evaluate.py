@@ -177,8 +177,14 @@ def test_a_run_is_not_scored_against_images_that_it_was_not_trained_on(
         assert done.code == 1
         assert sentence in done.err
         assert len(done.err.splitlines()) == 1
+    # Another part of a dataset that the run was not trained on is not named by its part.
+    edited(dataset='arrays')
+    done = score(workdir, tmp_path, '--split=test')
+    assert done.code == 1
+    assert "called 'arrays' that a program gave, and not on npz" in done.err
     assert score_log.read(workdir) == before
     # Whoever names images wants those, and reads that they are others.
+    edited(split='test', content='f' * 64)
     same = workdir.parent / 'small.npz'
     done = score(workdir, tmp_path, '--dataset=npz', f'--data_dir={same}')
     assert done.code == 0, done.err
