@@ -10,12 +10,12 @@ which downloads them) the scores are FID, KID, inception score, precision and re
 --convention. A line says which published protocol they are of, or what that takes. Without weights
 the features come from a classifier that is trained once, on the part of the dataset that the run
 was, and the names begin with classifier_: such scores compare runs on that dataset with each other,
-and with nothing else. It takes half a minute for digits and three to five minutes for CIFAR-10 on two idle CPU cores, and
-several times that on busy ones; --classifier=small takes a sixth of it for CIFAR-10, and a third
-for digits. Scoring 10,000 images of 32 pixels takes seconds by the classifier, and a quarter of an
-hour by the Inception network on CPU. Of --metrics, modes counts the classes among the samples, with
-the reverse KL divergence of their frequencies from the data's: of 26,000 samples and
---dataset=stacked_digits it is StackedMNIST's protocol.
+and with nothing else. It takes half a minute for digits and three to five minutes for CIFAR-10 on
+two idle CPU cores, and several times that on busy ones; --classifier=small takes a sixth of it for
+CIFAR-10, and a third for digits. Scoring 10,000 images of 32 pixels takes seconds by the
+classifier, and a quarter of an hour by the Inception network on CPU. Of --metrics, modes counts the
+classes among the samples, with the reverse KL divergence of their frequencies from the data's: of
+26,000 samples and --dataset=stacked_digits it is StackedMNIST's protocol.
 
 With --dinov2_weights=FILE, the published dinov2_vitl14_pretrain.pth, the features are DINOv2's and
 the scores fd_dinov2, kd_dinov2 and so on, of images resized as EDM2 does (--convention=torch) or as
