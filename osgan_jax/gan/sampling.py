@@ -1,5 +1,6 @@
 """Images from a generator: in training, and from any checkpoint of a run."""
 
+import itertools
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Sequence
@@ -222,10 +223,16 @@ class Sampler:
           noise_seed: of StyleGAN2's noise, which is drawn for each image anew; None for the same
             noise in all images, as those of one path should have it.
         """
-        key = None
-        if noise_seed is not None:
-            key = jax.random.fold_in(jax.random.key(noise_seed), _NOISE_STREAM)
-        draw = lambda *rows: self._generate(self.variables, *rows, key)  # noqa: E731
+        chunk = itertools.count()
+
+        def draw(*rows: Any) -> Any:
+            key = None
+            if noise_seed is not None:
+                key = jax.random.fold_in(jax.random.key(noise_seed), _NOISE_STREAM)
+                # Images of two chunks have other noise, too.
+                key = jax.random.fold_in(key, next(chunk))
+            return self._generate(self.variables, *rows, key)
+
         return in_chunks(draw, _CHUNK, z, labels)
 
 

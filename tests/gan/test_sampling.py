@@ -29,6 +29,20 @@ def test_samples_are_the_averaged_generators(conditional_run):
     assert sampler.images(z, labels).shape == (5, small.SIZE, small.SIZE, 1)
 
 
+def test_noise_is_drawn_for_each_image_whatever_the_chunk(monkeypatch):
+    def generate(variables, z, labels, key):
+        return z if key is None else jax.random.normal(key, (len(z), 1))
+
+    monkeypatch.setattr(sampling, '_CHUNK', 4)
+    sampler = sampling.Sampler.__new__(sampling.Sampler)
+    sampler.variables, sampler._generate = {}, generate
+    z = jnp.zeros((10, 1))
+    drawn = [sampler.images(z, noise_seed=seed) for seed in (0, 1)]
+    assert len(np.unique(drawn)) == 20
+    np.testing.assert_array_equal(sampler.images(z, noise_seed=0), drawn[0])
+    np.testing.assert_array_equal(sampler.images(z, noise_seed=None), z)
+
+
 def test_any_checkpoint_can_be_sampled(conditional_run):
     workdir, _ = conditional_run
     older, newer = sampling.Sampler(workdir, 2), sampling.Sampler(workdir, 4)
