@@ -17,6 +17,7 @@ from osgan_jax.engine import runs
 from osgan_jax.gan import methods, model, step_context
 from osgan_jax.runtime import parallel
 from tests.support import models, small
+from tests.support.marks import slow_but
 
 # High, so that what a step changes is far above the rounding of StyleGAN2's large kernels.
 RATE = 2.0
@@ -157,7 +158,7 @@ def plain_teacher():
     ('name', 'scheme'),
     [
         ('plain_teacher', 'one_stage'),
-        ('plain_teacher', 'two_stage'),
+        pytest.param('plain_teacher', 'two_stage', marks=pytest.mark.slow),
         pytest.param('plain_teacher', 'shared_forward', marks=pytest.mark.slow),
         # With all that StyleGAN2 has at random.
         pytest.param('style_teacher', 'one_stage', marks=pytest.mark.slow),
@@ -280,7 +281,7 @@ def terms_of_d(written, objective, params_d, adapters, fake):
 @pytest.mark.parametrize('scheme', ['one_stage', pytest.param('two_stage', marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     'objective',
-    [*(pytest.param(name, marks=pytest.mark.slow) for name in ('d_inter', 'ggl')), 'd_out', 'gdgl'],
+    slow_but(['d_inter', 'ggl', 'd_out', 'gdgl'], 'gdgl'),
 )
 def test_what_teaches_the_discriminator(objective, scheme, request):
     name = 'style_teacher' if objective == 'd_inter' else 'plain_teacher'

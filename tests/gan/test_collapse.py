@@ -9,6 +9,7 @@ from osgan_jax import data
 from osgan_jax.gan import collapse, sampling, trainer
 from osgan_jax.reporting import metrics_log
 from tests.support import small
+from tests.support.marks import slow_but
 
 
 def _real(count: int = 8) -> np.ndarray:
@@ -53,7 +54,7 @@ def test_a_few_images_in_turn_raise_the_alarm():
     assert alarm.values['diversity'] == pytest.approx(1, abs=0.5)
 
 
-@pytest.mark.parametrize('alarm', [True, False])
+@pytest.mark.parametrize('alarm', slow_but([True, False], True))
 def test_a_run_says_that_its_generator_collapsed(tmp_path, capsys, alarm):
     """A generator that hardly learns draws grey squares; the real ones differ."""
     config = small.make_config(

@@ -273,7 +273,7 @@ class PlainG(nn.Module):
 
 
 @pytest.mark.parametrize('num_devices', slow_but([1, 2], 1))
-@pytest.mark.parametrize('scheme', config.SCHEMES)
+@pytest.mark.parametrize('scheme', slow_but(config.SCHEMES, 'one_stage', 'two_stage'))
 def test_accumulation_is_exact_for_means_over_samples(scheme, num_devices):
     results = []
     for accumulate in (1, 4 // num_devices):

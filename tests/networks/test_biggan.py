@@ -1,5 +1,7 @@
 """BigGAN: published sizes, torch's numbers, samples one by one."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -165,18 +167,27 @@ class Torch:
         return logits[:, 0] + (x * table[self.tensor(labels).long()]).sum(1)
 
 
+def drawn_and_applied(module, inputs, labels):
+    """Random variables, and what the module makes of its inputs."""
+    init = jax.jit(functools.partial(module.init, train=False))
+    variables = randomised(init(jax.random.key(0), inputs, labels))
+    return variables, jax.jit(functools.partial(module.apply, train=False))(
+        variables, inputs, labels
+    )
+
+
 def test_generator_is_torchs():
     pytest.importorskip('torch')
     module = biggan.Generator(64, width=4, latent_dim=20, num_classes=3, embedding_dim=6)
     z = np.random.default_rng(1).normal(size=(3, 20)).astype(np.float32)
     labels = np.array([2, 0, 1], np.int32)
-    variables = randomised(module.init(jax.random.key(0), z, labels, train=False))
-    found = module.apply(variables, z, labels, train=False)
+    variables, found = drawn_and_applied(module, z, labels)
     expected = Torch(variables).generator(z, labels, 5)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
     # An embedding in the label's place.
     table = variables['params']['embedding']['embedding']
-    other = module.apply(variables, z, train=False, embedding=table[labels])
+    apply = jax.jit(functools.partial(module.apply, train=False))
+    other = apply(variables, z, embedding=table[labels])
     np.testing.assert_allclose(other, found, atol=1e-6)
 
 
@@ -185,8 +196,7 @@ def test_discriminator_is_torchs():
     module = biggan.Discriminator(64, width=8, num_classes=3)
     images = np.random.default_rng(1).uniform(-1, 1, (3, 64, 64, 3)).astype(np.float32)
     labels = np.array([2, 0, 1], np.int32)
-    variables = randomised(module.init(jax.random.key(0), images, labels, train=False))
-    found = module.apply(variables, images, labels, train=False)
+    variables, found = drawn_and_applied(module, images, labels)
     expected = Torch(variables).discriminator(images, labels, [True] * 4 + [False])
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
