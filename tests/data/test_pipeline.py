@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from osgan_jax import data
+from tests.support.marks import slow_but
 
 
 def numbered(count, **options):
@@ -248,7 +249,7 @@ GUARDED = "if __name__ == '__main__':\n    "
 
 
 @pytest.mark.process
-@pytest.mark.parametrize('how', ['script', 'module', 'absl'])
+@pytest.mark.parametrize('how', slow_but(['script', 'module', 'absl'], 'absl'))
 def test_worker_processes_from_a_program_that_does_not_even_close(photos, tmp_path, how):
     start = 'from absl import app\n    app.run(main)' if how == 'absl' else 'main(sys.argv)'
     (tmp_path / 'program.py').write_text(SCRIPT + GUARDED + start)

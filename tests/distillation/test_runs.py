@@ -16,6 +16,7 @@ from osgan_jax.engine import runs
 from osgan_jax.evaluation import score_log
 from osgan_jax.gan import model
 from tests.support import tiny
+from tests.support.marks import slow_but
 
 
 def teacher_config(**fields):
@@ -83,7 +84,7 @@ def test_a_teacher_is_trained_measured_and_read_back(taught):
 
 @pytest.mark.parametrize(
     'algorithm',
-    ['one_stage', 'kd', *(pytest.param(name, marks=pytest.mark.slow) for name in ('dfad', 'zskt'))],
+    slow_but(['one_stage', 'kd', 'dfad', 'zskt'], 'one_stage'),
 )
 def test_students_are_distilled(taught, tmp_path, algorithm):
     before = {path: path.read_bytes() for path in taught.rglob('*') if path.is_file()}

@@ -7,6 +7,7 @@ import pytest
 
 from osgan_jax.layers import pooling
 from osgan_jax.networks import classifier_registry, classifiers, data_free
+from tests.support.marks import slow_but
 
 PUBLISHED = {  # parameters with 10 and 100 classes
     'resnet18': (11_173_962, 11_220_132),
@@ -153,7 +154,9 @@ def torch_lenet(layers, x):
 
 
 @pytest.mark.parametrize('train', [False, True])
-@pytest.mark.parametrize('name', ['resnet18', 'wrn16_1', 'wrn16_2', 'lenet5'])
+@pytest.mark.parametrize(
+    'name', slow_but(['resnet18', 'wrn16_1', 'wrn16_2', 'lenet5'], 'wrn16_1', 'wrn16_2', 'lenet5')
+)
 def test_logits_are_torchs(name, train):
     torch = pytest.importorskip('torch')
     channels, size = (1, 32) if name == 'lenet5' else (3, 16)

@@ -12,6 +12,7 @@ import osgan_jax
 from osgan_jax import networks
 from osgan_jax.layers import style as style_layers
 from osgan_jax.networks import inference, style_blocks, stylegan2
+from tests.support.marks import slow_but
 
 # Of multipliers 1, 1/2, 1/4, 1/8.
 GENERATORS = {
@@ -34,7 +35,7 @@ def count(module, *inputs):
     return sum(x.size for x in jax.tree.leaves(shapes['params']))
 
 
-@pytest.mark.parametrize('size', GENERATORS)
+@pytest.mark.parametrize('size', slow_but(GENERATORS, 256))
 def test_published_sizes(size):
     for index, multiplier in enumerate(MULTIPLIERS):
         made = stylegan2.Generator(size, channel_multiplier=multiplier)
