@@ -337,9 +337,8 @@ def _scores(asked: EvaluateConfig, features: Config, extractor, gan, dataset):
         class_progress=messages.Countdown('Scoring {} classes'),
         **_metric_progress(extractor.name),
     )
-    print(protocols.describe(evaluator.about, evaluator.names))
-    if 'pr' in asked.metrics:
-        print(protocols.whose_neighbours(extractor.name))
+    for sentence in protocols.sentences(evaluator.about, evaluator.names):
+        print(sentence)
     if evaluator.left_out:
         print(evaluator.left_out)
     if evaluator.few:

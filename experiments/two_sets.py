@@ -81,10 +81,11 @@ def run(asked: Config, sources: dict[str, Any]) -> None:
         **kept,
     )
     names = tuple(score_log.metric_names(entry))
-    print(protocols.describe(entry, names))
-    if any(name.endswith('_precision') for name in names):
-        print(protocols.whose_neighbours(entry['extractor']))
-    for line in (*score_text.lines(entry), *per_class.lines(entry.get('per_class', {}))):
+    for line in (
+        *protocols.sentences(entry, names),
+        *score_text.lines(entry),
+        *per_class.lines(entry.get('per_class', {})),
+    ):
         print(line, flush=True)
     if asked.out is not None:
         with atomic.replacing(asked.out) as file:

@@ -120,9 +120,15 @@ def describe(about: dict[str, Any], names: tuple[str, ...]) -> str:
     )
 
 
-def whose_neighbours(extractor: str) -> str:
-    """Whose features precision and recall were computed from, in a sentence."""
-    return (
-        f'Precision and recall are of features of the {extractor}; published ones of StyleGAN are '
-        'of VGG16.'
-    )
+def sentences(about: dict[str, Any], names: tuple[str, ...]) -> list[str]:
+    """What scores compare with: `describe`, and whose features precision and recall are of.
+
+    Args: as `describe`.
+    """
+    found = [describe(about, names)]
+    if any('precision' in name for name in names):
+        found.append(
+            f'Precision and recall are of features of the {about["extractor"]}; published ones of '
+            'StyleGAN are of VGG16.'
+        )
+    return found

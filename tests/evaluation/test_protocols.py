@@ -58,3 +58,11 @@ def test_what_is_not_of_the_protocol_is_named():
     assert 'kd_dinov2 as nowhere published' in text
     # Of its scores none was asked for.
     assert 'none' in protocols.describe(STUDIOGAN, ('precision', 'recall'))
+
+
+@pytest.mark.parametrize('name', ['precision', 'classifier_precision', 'precision_dinov2'])
+def test_whose_neighbours_precision_has_is_said_of_every_extractor(name):
+    first, second = protocols.sentences(STUDIOGAN, ('fid', name))
+    assert first == protocols.describe(STUDIOGAN, ('fid', name))
+    assert 'Precision and recall are of features of the inception' in second
+    assert len(protocols.sentences(STUDIOGAN, ('fid',))) == 1

@@ -38,13 +38,12 @@ class Extractor:
     fingerprint: str
     apply: Callable[[np.ndarray], Features]
     has_logits: bool = True
+    image_size: int | None = None
 
     @property
     def own_classes(self) -> bool:
         """Whether its logits are of the classes of the images that it was trained on."""
         return self.name != 'inception'
-
-    image_size: int | None = None
 
     def describe(self) -> str:
         """Name and convention in words."""
