@@ -1,0 +1,66 @@
+"""Schedules: numbers that a run changes as it goes, such as a rate, a gamma or a probability.
+
+A schedule is a function of the training state's step, not of an optimiser's count, which includes
+the steps of lazy penalties. Published lengths in images are divided by the batch.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+
+Array = jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """A number as a function of the step; pure, for use inside and outside of jit.
+
+    Attributes:
+      kind: 'constant'; 'linear' or 'cosine', from `start` to `end`; or 'step', `start` times
+        `factor` from each of `boundaries` on.
+      start: the value at step 0, after the warm-up where there is one.
+      end: the value from step `length` on, of linear and cosine.
+      length: steps after which `end` is reached, the warm-up's among them.
+      warmup: steps over which the value rises linearly to `start`: step t has `(t + 1) / warmup` of
+        it. The fall begins after them.
+      boundaries: steps of 'step', rising.
+      factor: what it multiplies by at each of them.
+    """
+
+    kind: str
+    start: float
+    end: float = 0.0
+    length: int = 1
+    warmup: int = 0
+    boundaries: tuple[int, ...] = ()
+    factor: float = 1.0
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether the value is `start` at every step."""
+        falls = self.kind in ('linear', 'cosine') and self.end != self.start
+        return not (falls or self.boundaries or self.warmup)
+
+    @property
+    def greatest(self) -> float:
+        """The greatest value that it has."""
+        return max(self.start, self.end) if self.kind in ('linear', 'cosine') else self.start
+
+    def __call__(self, step: Array | int) -> Array:
+        """The value at a step, a float32 scalar."""
+        value = jnp.float32(self.start)
+        if self.kind == 'step':
+            decays = dict.fromkeys(self.boundaries, self.factor)
+            value = optax.piecewise_constant_schedule(self.start, decays)(step)
+        elif self.kind in ('linear', 'cosine'):
+            passed = jnp.asarray(step, jnp.float32) - self.warmup
+            passed = jnp.clip(passed / max(self.length - self.warmup, 1), 0, 1)
+            if self.kind == 'cosine':
+                passed = (1 - jnp.cos(jnp.pi * passed)) / 2
+            # Exact at both ends.
+            value = (1 - passed) * self.start + passed * self.end
+        if self.warmup:
+            value *= jnp.minimum(1, (jnp.asarray(step, jnp.float32) + 1) / self.warmup)
+        return value
