@@ -26,6 +26,7 @@ from absl.testing import flagsaver
 
 from experiments import flag_help, outcomes
 from osgan_jax.engine.config import REQUIRED, Config, Declaration, declarations, field
+from osgan_jax.io import paths
 
 _HELP = {'help', 'helpshort', 'helpfull', 'h', '?'}
 
@@ -34,7 +35,7 @@ _HELP = {'help', 'helpshort', 'helpfull', 'h', '?'}
 class Workdir(Config):
     """Where a run is."""
 
-    workdir: str = field(REQUIRED, 'directory of the run; created')
+    workdir: str = field(REQUIRED, 'directory of the run; created', path=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,8 +246,15 @@ def _from_flags(config_class: type) -> Any:
                 value = tuple(each.kind(text) for text in value)
             except ValueError as error:
                 raise ValueError(f'{each.name}: {error}') from error
+        if each.path and value is not None:
+            value = tuple(map(_path, value)) if each.many else _path(value)
         values[each.name] = value
     return config_class(**values)
+
+
+def _path(text: str) -> str:
+    # An empty one is not a path, and is refused where it is used.
+    return paths.expand(text) if text else text
 
 
 _DEFINE = {

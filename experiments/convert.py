@@ -44,7 +44,7 @@ _Shared = cli.only(TrainConfig, _SHARED, required=('method', 'dataset'))
 class Weights(Config):
     """The files to read."""
 
-    weights: tuple[str, ...] = field(REQUIRED, 'files of G and D, or one of both')
+    weights: tuple[str, ...] = field(REQUIRED, 'files of G and D, or one of both', path=True)
     generator_only: bool = field(
         False, 'do without the weights of D: nothing can be compressed under it'
     )

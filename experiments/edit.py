@@ -50,8 +50,10 @@ from osgan_jax.engine.config import REQUIRED, Config, field
 class Run(Config):
     """The checkpoint to edit with, and where the sheets go."""
 
-    workdir: str = field(REQUIRED, 'directory of the training run')
-    out: str | None = field(None, 'directory to write to; by default WORKDIR/edits', group='output')
+    workdir: str = field(REQUIRED, 'directory of the training run', path=True)
+    out: str | None = field(
+        None, 'directory to write to; by default WORKDIR/edits', group='output', path=True
+    )
     step: int | None = field(None, "the checkpoint's step; the newest good one by default")
 
 

@@ -80,13 +80,14 @@ _OF_TWO_SETS = ('fake', 'image_size', 'out', 'save_statistics')
 class EvaluateConfig(Config):
     """The checkpoints to score, and by what."""
 
-    workdir: str | None = field(None, 'directory of the training run to score')
+    workdir: str | None = field(None, 'directory of the training run to score', path=True)
     real: str | None = field(
         None,
         'instead of a run, the real images: a folder, zip or .npz of images, an .npz of mu and '
         "sigma, or a dataset's name",
+        path=True,
     )
-    fake: str | None = field(None, 'what to score against --real, likewise')
+    fake: str | None = field(None, 'what to score against --real, likewise', path=True)
     step: int | None = field(None, "the checkpoint's step; the newest good one by default")
     all: bool = field(False, 'score every checkpoint')
     best: bool = field(False, 'score the checkpoint in WORKDIR/best')
@@ -123,7 +124,7 @@ class EvaluateConfig(Config):
         50_000, 'pairs of images for a path length', group='evaluation', at_least=1
     )
     lpips_weights: tuple[str, ...] = field(
-        (), "files of VGG16's and LPIPS's weights, for path lengths", group='evaluation'
+        (), "files of VGG16's and LPIPS's weights, for path lengths", group='evaluation', path=True
     )
     dataset: str | None = field(
         None,
@@ -133,7 +134,7 @@ class EvaluateConfig(Config):
     )
     split: str | None = field(None, "part of the dataset; the run's by default", group='data')
     data_dir: str | None = field(
-        None, "directory or file of the dataset; the run's by default", group='data'
+        None, "directory or file of the dataset; the run's by default", group='data', path=True
     )
     image_size: int | None = field(
         None,
@@ -142,17 +143,19 @@ class EvaluateConfig(Config):
         at_least=1,
     )
     out: str | None = field(
-        None, 'file of JSON for the scores of --fake; none by default', group='output'
+        None, 'file of JSON for the scores of --fake; none by default', group='output', path=True
     )
     save_statistics: str | None = field(
         None,
         ".npz file for mu and sigma of --real's features; none by default",
         group='output',
+        path=True,
     )
     cache_dir: str | None = field(
         None,
         "directory that keeps statistics of datasets; by default in the user's cache",
         group='data',
+        path=True,
     )
 
     def __post_init__(self):

@@ -23,6 +23,7 @@ class CommonConfig(Config):
         'directory that keeps compiled programs for later runs, or off for none; by default '
         "$JAX_COMPILATION_CACHE_DIR, or one in the user's cache",
         group='other',
+        path=True,
     )
 
 

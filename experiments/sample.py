@@ -27,9 +27,9 @@ from osgan_jax.evaluation.label_policies import POLICIES
 class SampleConfig(Config):
     """The images to draw, and of which checkpoint."""
 
-    workdir: str = field(REQUIRED, 'directory of the training run')
+    workdir: str = field(REQUIRED, 'directory of the training run', path=True)
     out: str | None = field(
-        None, 'directory to write to; by default WORKDIR/generated', group='output'
+        None, 'directory to write to; by default WORKDIR/generated', group='output', path=True
     )
     step: int | None = field(None, "the checkpoint's step; the newest good one by default")
     seed: int = field(0, 'seed of the latents', at_least=0, at_most=MAX_SEED)

@@ -106,7 +106,9 @@ class BenchmarkConfig(Config):
 class OtherConfig(Config):
     """The other things to measure, and the file to write."""
 
-    out: str | None = field(None, 'JSON file to write, and a PNG beside it', group='output')
+    out: str | None = field(
+        None, 'JSON file to write, and a PNG beside it', group='output', path=True
+    )
     loop: int = field(
         0,
         'steps to train, to see how much time the loop adds to them; 0 for none, else at least 30',
@@ -120,7 +122,7 @@ class OtherConfig(Config):
         names='osgan_jax.data:names',
     )
     data_dir: str | None = field(
-        None, 'directory or file of that dataset', group='data', decided_by='dataset'
+        None, 'directory or file of that dataset', group='data', decided_by='dataset', path=True
     )
     num_workers: int = field(
         0,

@@ -47,7 +47,9 @@ from osgan_jax.engine.config import Config, field
 class ReportConfig(Config):
     """The report to print instead of training, and where a run would be."""
 
-    workdir: str | None = field(None, 'directory of the run; created (required but with --report)')
+    workdir: str | None = field(
+        None, 'directory of the run; created (required but with --report)', path=True
+    )
     report: bool = field(False, 'print sizes and times of generators instead', group='output')
     report_network: str = field(
         'stylegan2',
@@ -63,7 +65,7 @@ class ReportConfig(Config):
     report_batch: int = field(1, 'images drawn at a time', group='output', at_least=1)
     report_repeats: int = field(5, 'timed draws; 0 for no times', group='output', at_least=0)
     report_out: str | None = field(
-        None, 'JSON file for the report, besides printing it', group='output'
+        None, 'JSON file for the report, besides printing it', group='output', path=True
     )
 
 

@@ -49,7 +49,7 @@ _Shared = cli.without(TrainConfig, _NOT_SHARED)
 class GridConfig(Config):
     """The cells of the grid, and how they are scored."""
 
-    workdir: str = field(REQUIRED, 'directory of the grid; created')
+    workdir: str = field(REQUIRED, 'directory of the grid; created', path=True)
     methods: tuple[str, ...] = field(
         (),
         'rows of the table; by default all that the dataset can have',

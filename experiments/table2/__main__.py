@@ -59,7 +59,7 @@ _OWN = {'teacher_network': 'network', 'teacher_seed': 'seed', 'teacher_steps': '
 class TableConfig(Config):
     """The cells of the table, and how long each is trained."""
 
-    workdir: str = field(REQUIRED, 'directory of the table; created')
+    workdir: str = field(REQUIRED, 'directory of the table; created', path=True)
     algorithms: tuple[str, ...] = field(
         ('kd', 'zskt', 'dfad', 'one_stage'),
         'rows: algorithms of experiments.distill, one_stage_kl and supervised',
@@ -71,6 +71,7 @@ class TableConfig(Config):
         None,
         'workdir of the teacher, a run of experiments.teacher; by default one is trained in '
         'WORKDIR/teacher',
+        path=True,
     )
     student_updates: int | None = field(None, 'updates that every student makes', at_least=1)
     fraction: float | None = field(

@@ -85,6 +85,7 @@ class CompressConfig(TrainConfig):
         None,
         'workdir of the teacher: a run of experiments.train, compress or convert',
         may_change=True,
+        path=True,
     )
     teacher_step: int | None = field(
         None, "step of the teacher's checkpoint; the newest good one by default"

@@ -17,7 +17,7 @@ import numpy as np
 
 from osgan_jax.data import images
 from osgan_jax.data.dataset import MAX_CLASSES
-from osgan_jax.io import checks, messages, npz
+from osgan_jax.io import checks, messages, npz, paths
 
 _ARRAYS = ('images', 'jpeg', 'offset', 'label', 'labels', 'class_names')
 
@@ -130,7 +130,7 @@ def read(path: str | os.PathLike) -> Archive:
       FileNotFoundError: no such file.
       ValueError: not an .npz file, or its arrays are not those this module's docstring names.
     """
-    path = os.path.expanduser(os.fspath(path))
+    path = paths.expand(path)
     name = messages.printable(path) or "''"
     if not os.path.exists(path):
         raise FileNotFoundError(f'no file {name}')

@@ -92,7 +92,7 @@ def scan(root: str | os.PathLike, *, labelled: bool = True) -> ImageFolder:
       FileNotFoundError: no such folder.
       ValueError: a file, or no readable image in it.
     """
-    root = os.path.abspath(os.path.expanduser(os.fspath(root)))
+    root = os.path.abspath(paths.expand(root))
     shown = printable(root)
     if not os.path.exists(root):
         raise FileNotFoundError(f'no folder {shown}')
@@ -107,12 +107,12 @@ def scan(root: str | os.PathLike, *, labelled: bool = True) -> ImageFolder:
     said = report(skipped, listing.ignored, len(sizes) + len(skipped))
     if not sizes:
         raise ValueError(f'no readable image in {shown}' + (f': {said}' if said else ''))
-    paths = tuple(sorted(sizes))
-    labels, class_names = classes(paths) if labelled else unlabelled(paths)
+    found = tuple(sorted(sizes))
+    labels, class_names = classes(found) if labelled else unlabelled(found)
     return ImageFolder(
         root=root,
-        paths=paths,
-        sizes=np.asarray([sizes[path] for path in paths]),
+        paths=found,
+        sizes=np.asarray([sizes[path] for path in found]),
         labels=labels,
         class_names=class_names,
         report=said,

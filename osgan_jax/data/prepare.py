@@ -14,7 +14,7 @@ import os
 import sys
 
 from osgan_jax.data import catalogue, tfds_source
-from osgan_jax.io import messages
+from osgan_jax.io import messages, paths
 
 
 def prepare(name: str, data_dir: str | os.PathLike | None = None) -> str:
@@ -43,7 +43,7 @@ def prepare(name: str, data_dir: str | os.PathLike | None = None) -> str:
             "pip install 'osgan_jax[tensorflow]'"
             + (' tensorflow-io' if 'tensorflow_io' in missing else '')
         )
-    root = os.path.expanduser(os.fspath(data_dir)) if data_dir else None
+    root = paths.expand(data_dir) if data_dir else None
     try:
         tfds_source.check_known(entry.tfds_name)
         import tensorflow_datasets as tfds

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from osgan_jax.data import images
+from osgan_jax.io import paths
 from osgan_jax.io.messages import reason
 
 
@@ -223,7 +224,7 @@ def _import_tfds():
 def _builder(tfds, name: str, dataset: str, data_dir: str | os.PathLike | None):
     from tensorflow_datasets.core import constants, read_only_builder
 
-    root = os.path.expanduser(os.fspath(data_dir or constants.DATA_DIR))
+    root = paths.expand(data_dir) if data_dir else os.path.expanduser(constants.DATA_DIR)
     option = f' --data_dir={root}' if data_dir else ''
     command = (
         f"pip install 'osgan_jax[tensorflow]' && "

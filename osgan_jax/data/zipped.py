@@ -17,7 +17,7 @@ import numpy as np
 
 from osgan_jax.data import folder, images
 from osgan_jax.data.dataset import MAX_CLASSES
-from osgan_jax.io import checks
+from osgan_jax.io import checks, paths
 from osgan_jax.io.messages import printable, reason
 
 _LABELS = 'dataset.json'
@@ -66,7 +66,7 @@ class ZipSource:
 
 def is_zip(path: str | os.PathLike) -> bool:
     """Whether a path names a file that ends in .zip."""
-    path = os.path.expanduser(os.fspath(path))
+    path = paths.expand(path)
     return path.lower().endswith('.zip') and os.path.isfile(path)
 
 
@@ -81,7 +81,7 @@ def scan(path: str | os.PathLike, *, labelled: bool = True) -> folder.ImageFolde
       OSError: it cannot be read.
       ValueError: it is damaged, has no readable image, or labels that are not those of its images.
     """
-    path = os.path.abspath(os.path.expanduser(os.fspath(path)))
+    path = os.path.abspath(paths.expand(path))
     try:
         with zipfile.ZipFile(path) as archive:
             members = checks.members(archive, os.path.getsize(path))
@@ -103,15 +103,15 @@ def scan(path: str | os.PathLike, *, labelled: bool = True) -> folder.ImageFolde
         raise ValueError(
             f'no readable image in {printable(path)}' + (f': {report}' if report else '')
         )
-    paths = tuple(sorted(sizes))
+    found = tuple(sorted(sizes))
     if not labelled or listed is None:
-        labels, class_names = folder.unlabelled(paths)
+        labels, class_names = folder.unlabelled(found)
     elif listed is False:
-        labels, class_names = folder.classes(paths)
+        labels, class_names = folder.classes(found)
     else:
-        labels, class_names = _listed(path, paths, listed)
-    shape = np.asarray([sizes[name] for name in paths])
-    return folder.ImageFolder(path, paths, shape, labels, class_names, report)
+        labels, class_names = _listed(path, found, listed)
+    shape = np.asarray([sizes[name] for name in found])
+    return folder.ImageFolder(path, found, shape, labels, class_names, report)
 
 
 def _is_candidate(name: str) -> bool:

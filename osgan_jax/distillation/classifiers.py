@@ -17,7 +17,7 @@ from osgan_jax.distillation import learners
 from osgan_jax.distillation.config import DistillConfig, TeacherConfig
 from osgan_jax.engine import checkpoints, runs
 from osgan_jax.gan import model
-from osgan_jax.io import checked_npz
+from osgan_jax.io import checked_npz, paths
 
 PyTree = Any
 _ROWS = 256
@@ -67,7 +67,7 @@ def load(workdir: str | os.PathLike[str], step: int | None = None) -> Classifier
       ValueError: if its configuration is damaged, or it is a run of another kind.
       osgan_jax.engine.checkpoints.CheckpointError: if there is no such checkpoint, or none is good.
     """
-    workdir = pathlib.Path(workdir)
+    workdir = pathlib.Path(paths.expand(workdir))
     kind = DistillConfig if runs.kind_of(workdir) == DistillConfig.KIND else TeacherConfig
     run = runs.read(workdir, kind)
     if run is None:

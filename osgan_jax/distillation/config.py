@@ -54,6 +54,7 @@ class _ClassifierConfig(RunConfig):
         None,
         'directory or file of that part, with --test_split=train; --data_dir by default',
         may_change=True,
+        path=True,
     )
     upscale: bool | None = _data(
         None, 'enlarge images that are too small, instead of refusing them', decided_by='dataset'
@@ -143,7 +144,10 @@ class DistillConfig(_ClassifierConfig):
 
     algorithm: str = field('one_stage', 'how the student learns', choices=ALGORITHMS)
     teacher: str | None = field(
-        None, 'workdir of the teacher, a run of experiments.teacher or distill', may_change=True
+        None,
+        'workdir of the teacher, a run of experiments.teacher or distill',
+        may_change=True,
+        path=True,
     )
     student: str | None = field(
         None,

@@ -52,18 +52,24 @@ class EditConfig(Config):
     )
     label_samples: int = _directions(0, 'samples to write for a person to label', at_least=0)
     labels: str | None = _directions(
-        None, 'labels of samples, from which a direction is found: .csv or .npz of index and label'
+        None,
+        'labels of samples, from which a direction is found: .csv or .npz of index and label',
+        path=True,
     )
     classifier: str | None = _directions(
-        None, 'run of experiments.teacher that labels the samples from which a direction is found'
+        None,
+        'run of experiments.teacher that labels the samples from which a direction is found',
+        path=True,
     )
-    direction: str | None = _directions(None, 'file of a direction that was found before')
+    direction: str | None = _directions(
+        None, 'file of a direction that was found before', path=True
+    )
     target_class: int = _directions(1, 'label towards which the direction leads', at_least=0)
     against: int | None = _directions(
         None, 'label from which the direction leads away; by default all others', at_least=0
     )
     orthogonal_to: tuple[str, ...] = _directions(
-        (), 'files of directions along which the direction changes nothing'
+        (), 'files of directions along which the direction changes nothing', path=True
     )
     num_samples: int = _directions(2000, 'samples from which a direction is found', at_least=1)
 

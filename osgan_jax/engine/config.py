@@ -67,6 +67,7 @@ class Declaration:
       older: the value in runs that were made before there was the field; None where it is open.
       may_change: whether a resumed run may have another value.
       flag: whether a person may set it; otherwise it is decided when the run starts.
+      path: whether the text is a path, or each item of a tuple; flags expand `~` and `$VAR` in it.
       repeated: of a tuple of texts that may hold commas: the flag is given once for each of them.
       name: the field's and its flag's name.
       default: the value where none is given, or `REQUIRED`.
@@ -88,6 +89,7 @@ class Declaration:
     older: Any = None
     may_change: bool = False
     flag: bool = True
+    path: bool = False
     repeated: bool = False
     name: str = ''
     default: Any = None
@@ -298,6 +300,7 @@ class RunConfig(Config):
         group='data',
         decided_by='dataset',
         may_change=True,
+        path=True,
     )
     seed: int = field(
         0,

@@ -14,6 +14,7 @@ from osgan_jax.core import collectives
 from osgan_jax.engine import config as configuration
 from osgan_jax.engine import recorder, runs
 from osgan_jax.engine.config import RunConfig
+from osgan_jax.io import paths
 
 PyTree = Any
 # Datasets that say nothing of their images.
@@ -51,7 +52,11 @@ class Job(abc.ABC):
         workdir: str | os.PathLike[str],
         dataset: data.Dataset | None = None,
     ):
-        self.config, self.workdir, self.dataset = config, pathlib.Path(workdir), dataset
+        self.config, self.workdir, self.dataset = (
+            config,
+            pathlib.Path(paths.expand(workdir)),
+            dataset,
+        )
         self.constants: PyTree = None
         self.run: runs.Run
         self.devices: list[jax.Device]

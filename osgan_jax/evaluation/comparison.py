@@ -19,7 +19,7 @@ from osgan_jax.evaluation import halves, per_class
 from osgan_jax.evaluation.evaluators import gather
 from osgan_jax.evaluation.features import cache, extractors, moments_file
 from osgan_jax.evaluation.metrics import registry
-from osgan_jax.io import checked_npz
+from osgan_jax.io import checked_npz, paths
 from osgan_jax.io.messages import printable
 
 Set = data.Dataset | moments_file.MomentsFile
@@ -50,7 +50,7 @@ def open_set(
       FileNotFoundError: there is no such file, folder or dataset.
       ValueError: it cannot be read, or its images differ in size and `image_size` is not given.
     """
-    path = os.path.expanduser(os.fspath(path))
+    path = paths.expand(path)
     if is_name(path):
         return data.load(path, split=split or 'train', data_dir=data_dir, image_size=image_size)
     if not os.path.exists(path):
@@ -69,7 +69,7 @@ def open_set(
 
 def is_name(path: str | os.PathLike[str]) -> bool:
     """Whether a path is a dataset's name, and no file or folder."""
-    path = os.path.expanduser(os.fspath(path))
+    path = paths.expand(path)
     return not os.path.exists(path) and (path in data.names() or path.startswith('tfds:'))
 
 

@@ -335,10 +335,12 @@ class TrainConfig(RunConfig):
         None,
         'file of Inception weights, to evaluate by FID, or fetch to download it; by default '
         'features come from a classifier that is trained on the dataset',
+        path=True,
     )
     dinov2_weights: str | None = _evaluation(
         None,
         "file of DINOv2's weights, dinov2_vitl14_pretrain.pth say, to evaluate by fd_dinov2",
+        path=True,
     )
     convention: str = _evaluation(
         'torch',

@@ -15,6 +15,7 @@ from osgan_jax.evaluation import label_policies
 from osgan_jax.gan import model
 from osgan_jax.gan.config import TrainConfig
 from osgan_jax.gan.model import GAN
+from osgan_jax.io import paths
 from osgan_jax.networks import inference
 
 # Splits the fixed latents of sample grids off the run's seed, away from training's own keys.
@@ -103,7 +104,7 @@ def read(
       FileNotFoundError: if there is no run.
       ValueError: if its configuration is damaged, or it is a run of another kind.
     """
-    run = runs.read(workdir, *kinds)
+    run = runs.read(paths.expand(workdir), *kinds)
     if run is None:
         raise FileNotFoundError(
             f'{workdir} holds no run (no config.json): give the --workdir of a training run'
@@ -140,7 +141,7 @@ def restore(
             f'the configuration in {workdir} describes no networks that can be built: restore its '
             'config.json'
         ) from error
-    with checkpoints.Checkpoints(pathlib.Path(workdir), read_only=True) as saved:
+    with checkpoints.Checkpoints(pathlib.Path(paths.expand(workdir)), read_only=True) as saved:
         # A student's state has more than the networks.
         return run, gan, saved.restore(like, step, whole=False)
 

@@ -1,7 +1,37 @@
-"""The user's cache."""
+"""Paths as people write them, and the user's cache."""
 
 import os
 import pathlib
+import re
+
+_URL = re.compile(r'[A-Za-z][A-Za-z0-9+.-]*:/')
+_VARIABLE = re.compile(r'\$(\w+|\{[^}]*\})')
+
+
+def expand(path: str | os.PathLike[str]) -> str:
+    """Returns a path with `~` and `$VAR` expanded, as shells do, but for `--flag=~/a`.
+
+    Raises:
+      ValueError: the path is a URL, or names a variable or a user that does not exist.
+    """
+    path = os.fspath(path)
+    if _URL.match(path):
+        scheme, _, rest = path.partition(':')
+        if scheme.lower() == 'file':
+            raise ValueError(f'{path} is a URL: write it as a path, /{rest.lstrip("/")}')
+        raise ValueError(
+            f'{path} is a URL, and runs and data live in local or mounted folders alone: mount the '
+            'bucket, or copy it here, and give its path'
+        )
+    # A path that is there as it is written is meant as it is written.
+    if os.path.lexists(path):
+        return path
+    found = os.path.expandvars(os.path.expanduser(path))
+    if missing := _VARIABLE.search(found):
+        raise ValueError(f'{path}: the variable {missing[0]} is not set')
+    if path.startswith('~') and found.startswith('~') and len(path.split('/')[0]) > 1:
+        raise ValueError(f'{path}: there is no user {path.split("/")[0][1:]}')
+    return found
 
 
 def cache_dir() -> pathlib.Path:
@@ -10,6 +40,6 @@ def cache_dir() -> pathlib.Path:
     That is `$OSGAN_JAX_CACHE`, or `osgan_jax` in `$XDG_CACHE_HOME` or `~/.cache`.
     """
     if path := os.environ.get('OSGAN_JAX_CACHE'):
-        return pathlib.Path(path).expanduser()
+        return pathlib.Path(expand(path))
     base = os.environ.get('XDG_CACHE_HOME')
-    return (pathlib.Path(base) if base else pathlib.Path.home() / '.cache') / 'osgan_jax'
+    return pathlib.Path(expand(base or '~/.cache')) / 'osgan_jax'

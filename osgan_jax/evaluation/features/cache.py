@@ -70,7 +70,7 @@ def file_path(
       version: version of the format, so that two versions of the program do not overwrite each
         other's files.
     """
-    folder = paths.cache_dir() if cache_dir is None else pathlib.Path(cache_dir).expanduser()
+    folder = paths.cache_dir() if cache_dir is None else pathlib.Path(paths.expand(cache_dir))
     # Enough for a person to tell what may be deleted; the digest covers the rest.
     words = '-'.join(str(provenance[key]) for key in ('dataset', 'split', 'image_size'))
     words = re.sub(r'[^A-Za-z0-9_.-]+', '_', words)[:80]
