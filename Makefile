@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest -q -n 2 --dist=loadfile --no-loadscope-reorder
 # Only for comparisons in the tests; the CPU's build alone, for the usual one takes gigabytes.
 TORCH := torch==2.13.0+cpu
 
-.PHONY: demo test-core test test-slow coverage lint format requirements clean
+.PHONY: demo test-core test test-slow coverage lint format docs release requirements clean
 
 # Trains LSGAN in one stage on the embedded digits: two to six minutes of training on two cores.
 demo: $(READY)
@@ -32,7 +32,7 @@ test: $(VENV)/.torch
 	$(PYTEST) -m 'not slow'
 
 # ... and everything.
-test-slow: $(VENV)/.torch
+test-slow: $(VENV)/.torch $(VENV)/.docs
 	$(PYTEST)
 
 # The lines that the fast tests reach.
@@ -47,6 +47,16 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The site, in docs/_build/html; a warning is an error. Nothing is fetched.
+docs: $(VENV)/.docs
+	JAX_PLATFORMS=cpu $(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+	@echo "Open docs/_build/html/index.html"
+
+# The wheel and the source distribution, in dist/.
+release: $(VENV)/.docs
+	rm -rf build dist
+	$(BIN)/python -m build --no-isolation
+
 $(READY): requirements.txt setup.cfg pyproject.toml
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11, 3.12 or 3.13 is needed and none was found on the PATH; install one or give PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@"$(PYTHON)" -m venv --clear $(VENV) || { echo "error: $(PYTHON) could not make a virtual environment in $(VENV); install its venv module (Debian: python3-venv)" >&2; exit 1; }
@@ -59,6 +69,11 @@ $(VENV)/.torch: $(READY)
 	@if $(BIN)/python -m pip install -q --disable-pip-version-check '$(TORCH)' 2>/dev/null; then touch $(VENV)/.torch; \
 		else echo "There is no $(TORCH) to be had now: the comparisons with it are skipped."; fi
 
+$(VENV)/.docs: $(READY) docs/requirements.txt
+	@echo "Installing what builds the site into $(VENV), once ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt -r docs/requirements.txt || { echo "error: what builds the site could not be installed; is there a network?" >&2; exit 1; }
+	@touch $@
+
 # Resolves setup.cfg anew and pins what comes out.
 requirements:
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11, 3.12 or 3.13 is needed" >&2; exit 1; }
@@ -66,6 +81,9 @@ requirements:
 	$(BIN)/python -m pip install -q '.[test]'
 	{ sed -n '/^#/p' requirements.txt; $(BIN)/python -m pip freeze --exclude osgan_jax; } > requirements.new
 	mv requirements.new requirements.txt
+	$(BIN)/python -m pip install -q -r requirements.txt '.[docs]'
+	{ sed -n '/^#/p' docs/requirements.txt; $(BIN)/python -m pip freeze --all --exclude osgan_jax --exclude pip | grep -vxFf requirements.txt; } > requirements.new
+	mv requirements.new docs/requirements.txt
 
 clean:
-	rm -rf $(VENV) .cache build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .cache build dist docs/_build docs/generated *.egg-info .pytest_cache .ruff_cache .hypothesis

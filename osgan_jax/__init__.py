@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from osgan_jax.core.regularizers import Penalties
     from osgan_jax.core.samplewise import check_samplewise
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
 
 __all__ = [
     'AdversarialLoss',

@@ -33,7 +33,11 @@ def compress(
       teacher: instead of the configured one.
       dataset: instead of the configured one, already opened.
 
-    Returns, raises: as `osgan_jax.engine.runner.run`, the state a `stages.CompressState`; also
+    Returns:
+      As `osgan_jax.engine.runner.run`, which also says what else is raised; the state is
+      a `stages.CompressState`.
+
+    Raises:
       ValueError: for a configuration that contradicts itself, its teacher or the dataset, or on
         resuming under another teacher.
       FileNotFoundError: for a teacher or a dataset that is not there.

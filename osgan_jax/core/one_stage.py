@@ -77,7 +77,7 @@ def split_cotangent(
     The carrier is the cotangent that D's backward pass takes; gamma times the gradient that arrives
     at the images is G's. The published forms (Eq. 9, S8) divide by c_d or by 1 - gamma, which is
     0 / 0 for a saturated hinge and for any sigmoid loss past a logit of -88. Here the carrier is
-    floored at 2^-40 |c_g| instead: G's gradient stays exact, and D's cotangent is off by at most
+    floored at `2^-40 |c_g|` instead: G's gradient stays exact, and D's cotangent is off by at most
     that.
 
     Args:

@@ -41,7 +41,11 @@ def distill(
       dataset: to train on, for kd, instead of the configured one.
       test: to measure on, likewise.
 
-    Returns, raises: as `osgan_jax.engine.runner.run`, the state a `learners.State`; also
+    Returns:
+      As `osgan_jax.engine.runner.run`, which also says what else is raised; the state is
+      a `learners.State`.
+
+    Raises:
       ValueError: for a network, dataset or option that does not exist or fit, or on resuming with
         another teacher.
       FileNotFoundError: for a teacher or a dataset that is not there.

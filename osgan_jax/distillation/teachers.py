@@ -40,7 +40,11 @@ def train_teacher(
       dataset: to train on, instead of the configured one.
       test: to measure on, likewise.
 
-    Returns, raises: as `osgan_jax.engine.runner.run`, the state a `learners.State`; also
+    Returns:
+      As `osgan_jax.engine.runner.run`, which also says what else is raised; the state is
+      a `learners.State`.
+
+    Raises:
       ValueError: for a network, dataset or option that does not exist or fit.
       FileNotFoundError: for a dataset that is not there.
     """

@@ -102,7 +102,7 @@ def step(
 def gamma_metrics(gamma: Array) -> Metrics:
     """Mean and quantiles of gamma `[n]` over samples whose carrier is above its floor.
 
-    At the floor |gamma| is 2^40 by construction and would be all that a mean shows. `floored` is
+    At the floor `|gamma|` is 2^40 by construction and would be all that a mean shows. `floored` is
     the share of those samples; where there are no others, the rest is 0.
     """
     floored = jnp.abs(gamma) > 0.5 / one_stage.CARRIER_FLOOR

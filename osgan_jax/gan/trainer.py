@@ -42,7 +42,11 @@ def train(
       workdir: the run's directory.
       dataset: instead of the configured one, already opened.
 
-    Returns, raises: as `osgan_jax.engine.runner.run`, the state a `TrainState`; also
+    Returns:
+      As `osgan_jax.engine.runner.run`, which also says what else is raised; the state is
+      a `TrainState`.
+
+    Raises:
       ValueError: for a configuration that contradicts itself, or the dataset.
       FileNotFoundError: for a dataset that is not there.
     """

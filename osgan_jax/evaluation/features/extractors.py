@@ -25,7 +25,7 @@ class Extractor:
     """A fixed function of images; scores made with different ones are not comparable.
 
     Attributes:
-      name: 'inception', 'classifier', 'dinov2', or 'dinov2_' and another size of it.
+      name: `inception`, `classifier`, `dinov2`, or `dinov2_` and another size of it.
       convention: how images are resized and scaled on the way in; recorded beside every number.
       fingerprint: hash of the weights and the convention, hexadecimal.
       apply: `uint8 [N, H, W, C]` in [0, 255] to `Features`, any H and W, C 1 or 3.

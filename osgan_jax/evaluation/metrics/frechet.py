@@ -8,10 +8,10 @@ from osgan_jax.evaluation.metrics.moments import Moments
 def frechet_distance(a: Moments, b: Moments) -> float:
     """The squared 2-Wasserstein distance between Gaussians with these moments.
 
-    |m_a - m_b|^2 + tr S_a + tr S_b - 2 tr (S_a S_b)^(1/2), with unbiased covariances. The trace of
-    the root is that of the symmetric (R S_b R)^(1/2), R the root of S_a: two eigenvalue problems of
-    symmetric matrices, exact also where covariances are singular, as those of fewer samples than
-    features are.
+    `|m_a - m_b|^2 + tr S_a + tr S_b - 2 tr (S_a S_b)^(1/2)`, with unbiased covariances. The trace
+    of the root is that of the symmetric `(R S_b R)^(1/2)`, R the root of S_a: two eigenvalue
+    problems of symmetric matrices, exact also where covariances are singular, as those of fewer
+    samples than features are.
 
     Args:
       a: of one set, at least 2 samples.

@@ -2,7 +2,7 @@
 
 Winograd's minimal filtering F(2x2, 2x2) (Lavin and Gray 2016, "Fast Algorithms for Convolutional
 Neural Networks", https://arxiv.org/abs/1509.09308). In blocks of `stride` x `stride` pixels such a
-convolution has two taps an axis. Two neighbouring outputs of two taps,
+convolution has two taps an axis. Two neighbouring outputs of two taps::
 
     y0 = d0 g0 + d1 g1          m0 = (d0 - d1) g0      y0 = m0 + m1
     y1 = d1 g0 + d2 g1          m1 = d1 (g0 + g1)      y1 = m1 + m2
