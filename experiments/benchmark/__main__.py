@@ -15,7 +15,9 @@ Most flags take lists, and all combinations are timed:
 
 --r1=0,1 --r2=0,1 times the schemes without these penalties of D's, with either, and with both, at
 every step. All schemes need their double backward pass, and one_stage saves as much as without.
---gradient_penalty=10 is WGAN-GP's.
+--gradient_penalty=10 is WGAN-GP's. --d_steps=1,5 times steps of one update of D and of five, four
+of them of D alone: at N, two_stage has 4 Tg + 8 Td + (N - 1) (Tg + 6 Td) by theory, and one_stage
+one Tg and two Td less.
 
 --out writes a JSON file and a bar chart beside it (results/steps.png). With several cases a second
 table shows how time and memory grow. --peer adds the same steps in eager PyTorch, if it is
@@ -66,6 +68,7 @@ def main(config: BenchmarkConfig, other: OtherConfig) -> None:
     cases = [] if distilled else config.cases()
     for case in distilled:
         check_rounds(case, other.algorithms)
+    cases = [steps.complete(case, config.scheme[0]) for case in cases]
     for case in cases:
         steps.check(case, config.scheme, peer=config.peer)
     machine = report.machine()
@@ -173,7 +176,7 @@ def _feeding(other: OtherConfig, rows) -> list[dict[str, Any]]:
                     dataset, batch_size=case.batch_size, num_workers=other.num_workers
                 )
                 entry['pipeline'] = dataclasses.asdict(rate)
-                taken = case.batch_size / timings[0].seconds
+                taken = case.images_per_step / timings[0].seconds
                 later = '' if rate.later is None else f', {rate.later:,.0f} later'
                 print(
                     f'{dataset.name} at {dataset.image_size} pixels: {rate.first_epoch:,.0f} '

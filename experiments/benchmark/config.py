@@ -32,7 +32,7 @@ class BenchmarkConfig(Config):
     width: tuple[int, ...] = field(
         (), 'units of the numbers of channels', group='networks', decided_by='network'
     )
-    batch_size: tuple[int, ...] = field((32,), 'real images per step, over all devices')
+    batch_size: tuple[int, ...] = field((32,), 'real images per update of D, over all devices')
     method: tuple[str, ...] = field(
         ('lsgan',),
         "rows of the paper's Table 1, or wgan_gp, sngan_resnet, stylegan2, biggan or r3gan; set "
@@ -54,6 +54,9 @@ class BenchmarkConfig(Config):
         (1,), 'steps that one call of the compiled program makes', group='devices'
     )
     accumulate: tuple[int, ...] = field((1,), 'parts into which a batch is split')
+    d_steps: tuple[int, ...] = field(
+        (), 'updates of D a step, all but the last of D alone', decided_by='method', at_least=1
+    )
     channels: int = field(3, 'channels of images, 1 or 3', group='data')
     latent_dim: int | None = field(None, 'dimensions of z', group='networks', decided_by='network')
     discriminator_norm: str | None = field(

@@ -14,6 +14,7 @@ import numpy as np
 
 from experiments.benchmark.rounds import RoundCase
 from experiments.benchmark.turns import StepTiming
+from osgan_jax.engine.config import fill, otherwise
 from osgan_jax.gan.config import TrainConfig
 from osgan_jax.reporting import figures, summary
 
@@ -31,6 +32,7 @@ _NAMED = (
     ('num_devices', 'devices'),
     ('steps_per_call', 'steps a call'),
     ('accumulate', 'parts'),
+    ('d_steps', 'D steps'),
     ('r1', 'R1'),
     ('r2', 'R2'),
     ('gradient_penalty', 'gradient penalty'),
@@ -57,7 +59,7 @@ def machine() -> dict[str, Any]:
 
 def name(case: TrainConfig) -> str:
     """A case's name: 'dcgan, 64 px, width 64, batch 32, lsgan'."""
-    usual = TrainConfig()
+    usual = fill(TrainConfig(), otherwise(TrainConfig))
     parts = []
     for field, unit in _NAMED:
         value = getattr(case, field)
@@ -83,7 +85,7 @@ def table(case: TrainConfig, timings: Sequence[StepTiming], peak: float) -> str:
     rows = [
         [
             *_times(timing),
-            f'{case.batch_size / timing.seconds:.0f}',
+            f'{case.images_per_step / timing.seconds:.0f}',
             *_costs(timing, peak),
             f'{timing.first_step_seconds:.1f}',
             f'{timing.seconds / first.seconds:.3f}',
@@ -121,7 +123,7 @@ def growth(rows: Rows) -> str | None:
             flops, excess = f'{a_device:.2f}', f'{time / a_device - 1:+.0%}'
         if timing.bytes and base.bytes:
             memory = f'{timing.bytes / base.bytes:.2f}'
-        images = case.batch_size / base_case.batch_size
+        images = case.images_per_step / base_case.images_per_step
         lines.append(
             f'{name(case):<{width}}{images:>8.2f}{flops:>9}{time:>9.2f}{excess:>9}{memory:>9}'
         )
@@ -133,7 +135,7 @@ def rows_as_json(rows: Rows, peaks: Mapping[str, float]) -> list[dict[str, Any]]
     return [
         {
             'case': {field: getattr(case, field) for field, _ in _NAMED},
-            'images_per_second': case.batch_size / timing.seconds,
+            'images_per_second': case.images_per_step / timing.seconds,
             **_as_json(timing, timings[0], peaks[case.precision]),
         }
         for case, timings in rows

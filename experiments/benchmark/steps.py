@@ -36,6 +36,11 @@ def check(case: TrainConfig, schemes: Sequence[str], *, peer: bool = False) -> N
         _check_peer(case)
 
 
+def complete(case: TrainConfig, scheme: str) -> TrainConfig:
+    """A case with as many updates of D a step as its method has in a scheme."""
+    return dataclasses.replace(case, d_steps=_resolve(case, scheme).d_steps)
+
+
 def measure_steps(
     case: TrainConfig, schemes: Sequence[str], *, repeats: int, peer: bool = False
 ) -> list[StepTiming]:
@@ -85,14 +90,16 @@ def _runner(case: TrainConfig, scheme: str) -> Runner:
         'image': rng.uniform(-1, 1, shape).astype(np.float32),
         'label': rng.integers(0, 2, config.batch_size).astype(np.int32),
     }
-    if config.steps_per_call > 1:
-        batch = [batch] * config.steps_per_call
+    one = batch
+    for count in (config.d_steps, config.steps_per_call):
+        batch = [batch] * count if count > 1 else batch
     runner, compiled = turns.compiled_runner(
         update, state, batch, devices=devices, began=start, steps=config.steps_per_call
     )
-    # Of several parts one is counted.
-    if config.accumulate == 1 and gan.is_counted():
-        runner.flops = parallel.flops(compiled, len(devices))
+    counted = parallel.flops(compiled, len(devices))
+    runner.flops = updates.count_flops(
+        gan, counted, state, one, devices, accumulate=config.accumulate
+    )
     return runner
 
 
@@ -110,6 +117,7 @@ def _check_peer(case: TrainConfig) -> None:
         'num_devices': len(parallel.local_devices(case.num_devices, case.batch_size)) > 1,
         'steps_per_call': config.steps_per_call > 1,
         'accumulate': config.accumulate > 1,
+        'd_steps': config.d_steps > 1,
         'discriminator_norm': config.discriminator_norm != 'group',
         'loss': config.loss not in torch_peer.LOSSES,
         **{name: getattr(config, name) for name in PENALTIES},

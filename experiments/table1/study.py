@@ -206,11 +206,15 @@ def _setting(resolved: Sequence[TrainConfig]) -> str:
     budget = config.max_seconds
     length = f'{config.num_steps:,} steps' if budget is None else f'{budget:g} s of training'
     width = '' if config.width is None else f', width {config.width}'
+    d_steps = {c.d_steps for c in resolved}
+    of_d = '' if d_steps == {1} else ', D steps of each method'
+    if len(d_steps) == 1 and of_d:
+        of_d = f', {config.d_steps} D steps'
     rates = {(c.learning_rate_g, c.learning_rate_d) for c in resolved}
     text = 'rates of each method and scheme'
     if len(rates) == 1:
         text = f'rates G {config.learning_rate_g:g}, D {config.learning_rate_d:g}'
     return (
-        f'Each: {length}, batch {config.batch_size}, {config.network} of {config.image_size} '
+        f'Each: {length}, batch {config.batch_size}{of_d}, {config.network} of {config.image_size} '
         f'pixels{width}, {config.precision}, {text}.'
     )

@@ -44,7 +44,15 @@ _IMITATION_WEIGHT = 0.2
 _DATA = ('data_dir', 'split', 'upscale')
 # Where they are open.
 _INHERITED = (
-    *('batch_size', 'discriminator_norm', 'style_mixing', 'beta1', 'beta2', 'adam_epsilon'),
+    *(
+        'batch_size',
+        'd_steps',
+        'discriminator_norm',
+        'style_mixing',
+        'beta1',
+        'beta2',
+        'adam_epsilon',
+    ),
     *('mapping_layers', 'discriminator_skips', 'hierarchical_z', 'init'),
     *('blocks', 'group_channels', 'full_width'),
     *(
@@ -222,9 +230,10 @@ def resolve(config: CompressConfig, teacher: TrainConfig, digest: str) -> Compre
     values |= {name: getattr(teacher, name) for name in inherited if getattr(config, name) is None}
     given_way = contradictions.superseded(config)
     values |= {name: given_way[name] for name in given_way if name in values}
-    if config.ema_decay is None and config.batch_size:
+    if config.ema_decay is None:
         # Of images, not of steps.
-        values['ema_decay'] = teacher.ema_decay ** (config.batch_size / teacher.batch_size)
+        batch, d_steps = config.batch_size or teacher.batch_size, config.d_steps or teacher.d_steps
+        values['ema_decay'] = teacher.ema_decay ** (batch * d_steps / teacher.images_per_step)
     multiplier = parse_multiplier(teacher.channel_multiplier)
     if config.objective == 'uncompressed':
         if config.channel_multiplier is not None and config.teacher_digest is None:
@@ -253,7 +262,7 @@ def count_steps(config: CompressConfig) -> CompressConfig:
     Raises:
       ValueError: if no step is left, or more than can be counted.
     """
-    step_kimg = config.batch_size / 1000
+    step_kimg = config.images_per_step / 1000
     first = math.ceil(config.stage_one_kimg / step_kimg)
     total = first + math.ceil(config.stage_two_kimg / step_kimg)
     if total > _MOST_STEPS:

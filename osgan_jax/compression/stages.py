@@ -160,13 +160,13 @@ def make_update(
 def _make_fixed(
     config: CompressConfig, gan: GAN, teacher: Teacher, collectives: Collectives
 ) -> Update:
-    """Adv(G, teacher D) alone, and no discriminator that learns (Eq. 5)."""
+    """Adv(G, teacher D) alone, and no discriminator that learns (Eq. 5): no steps of D alone."""
     guidance = objectives.guidance(teacher, 1.0)
 
     def step(state, batch, constants):
         context = StepContext(gan, collectives, parts=config.accumulate, constants=constants)
         key = context.key(state, STAGE_D)
-        inputs = context.draw_inputs(state, batch, STAGE_D)
+        inputs = context.draw_inputs(state, updates.last_batch(gan, batch), STAGE_D)
 
         def differentiate_part(stats_g: PyTree, inputs: Inputs) -> PartResult:
             def loss_g(params_g):
@@ -231,6 +231,7 @@ def _score(
 ) -> CompressState:
     """The state with both discriminators' scores of the same images; Stage II may begin by them."""
     key = context.key(state, STAGE_SCORES)
+    batch = updates.last_batch(context.gan, batch)
     inputs = context.draw_inputs(state, batch, STAGE_SCORES)
 
     def score_part(unused: PyTree, inputs: Inputs) -> PartResult:

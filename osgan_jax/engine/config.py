@@ -359,6 +359,16 @@ class RunConfig(Config):
         may_change=True,
     )
 
+    @property
+    def batches_per_step(self) -> int:
+        """Batches of the dataset that a step takes."""
+        return 1
+
+    @property
+    def images_per_step(self) -> int:
+        """Images of the dataset that a step takes, over all devices."""
+        return self.batch_size * self.batches_per_step
+
     def __post_init__(self):
         super().__post_init__()
         for name in ('log_every', 'sample_every', 'save_every', 'eval_every'):

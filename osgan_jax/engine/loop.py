@@ -246,7 +246,7 @@ class Loop:
 
 
 class _Groups:
-    """Lists of K batches, for K steps a call."""
+    """Lists of K batches, for a step of K batches or K steps a call."""
 
     def __init__(self, batches: data.Batches, count: int):
         self._batches, self._count = batches, count
@@ -261,8 +261,8 @@ class _Groups:
 
 def feed(batches: data.Batches, config: RunConfig, devices: list[jax.Device]) -> data.Prefetch:
     """Moves batches to the devices ahead of the steps that take them."""
-    if config.steps_per_call > 1:
-        batches = _Groups(batches, config.steps_per_call)
+    for count in (config.batches_per_step, config.steps_per_call):
+        batches = _Groups(batches, count) if count > 1 else batches
     return data.prefetch(
         batches,
         _PREFETCHED_BATCHES,

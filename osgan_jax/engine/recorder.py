@@ -137,7 +137,7 @@ class FileRecorder(Recorder):
         self._progress = reporting.Progress(
             config.num_steps,
             start,
-            config.batch_size,
+            config.images_per_step,
             seconds_left=None if limit is None else lambda: limit - self._clock.seconds,
         )
 
@@ -174,7 +174,7 @@ class FileRecorder(Recorder):
         """Appends to both logs and TensorBoard, of a very long run at greater distances."""
         logged = values
         if self.run.num_examples:
-            epoch = step * self.run.config.batch_size / self.run.num_examples
+            epoch = step * self.run.config.images_per_step / self.run.num_examples
             logged = {**values, 'epoch': round(epoch, 3)}
         if self._log.write(step, logged):
             self.tensorboard.scalars(step, values)

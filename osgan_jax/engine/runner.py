@@ -274,8 +274,8 @@ def _compile(job: Job, update: Update, state: Any) -> tuple[Callable[..., Any], 
     if job.constants is not None:
         constants = (parallel.replicate(job.constants, devices),)
     batch = job.example_batch()
-    if config.steps_per_call > 1:
-        batch = [batch] * config.steps_per_call
+    for count in (config.batches_per_step, config.steps_per_call):
+        batch = [batch] * count if count > 1 else batch
     if config.skip_nonfinite:
         update = nonfinite.skipping(update)
     mapped = parallel.compile_update(

@@ -42,9 +42,10 @@ class Run:
     source: Mapping[str, Any] | None = None
 
     @property
-    def steps_per_epoch(self) -> int:
-        """Updates an epoch."""
-        return self.num_examples // self.config.batch_size
+    def steps_per_epoch(self) -> float:
+        """Steps an epoch; whole where a step takes one batch."""
+        batches = self.num_examples // self.config.batch_size
+        return batches / self.config.batches_per_step
 
 
 class _OtherKindError(ValueError):

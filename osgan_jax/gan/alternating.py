@@ -1,4 +1,4 @@
-"""A step that updates D first and G against the new D: two_stage.
+"""A step that updates D first and G against the new D: two_stage; or D alone.
 
 It is the usual alternation at its cheapest, so that a speedup measured against it is an honest one:
 no gradient reaches G while D is updated, D's weights have none while G is, and D's penalties share
@@ -47,6 +47,18 @@ def step(
         metrics['unused'] = unused
     loss_state = context.loss.update(state.loss_state, *logits)
     return state.replace(step=state.step + 1, loss_state=loss_state), metrics
+
+
+def step_discriminator(
+    context: StepContext, terms: Terms, state: TrainState, batch: Batch
+) -> TrainState:
+    """A step of D alone, `context.alone` of them before it; the state's step number stays.
+
+    Returns:
+      The state with a new D.
+    """
+    state, _, logits = _step_discriminator(context, terms, state, batch)
+    return state.replace(loss_state=context.loss.update(state.loss_state, *logits))
 
 
 def _step_discriminator(

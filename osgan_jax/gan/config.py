@@ -107,13 +107,20 @@ class TrainConfig(RunConfig):
     )
     batch_size: int | None = field(
         None,
-        'real images per step, over all devices, and as many fake ones',
+        'real images per update of D, over all devices, and as many fake ones',
         at_least=2,
         decided_by='method',
         otherwise=128,
     )
-    d_steps: int = field(
-        1, "D's updates for each of G; there is only 1 so far, whatever a recipe has", at_least=1
+    d_steps: int | None = field(
+        None,
+        'updates of D a step, for one of G; all but the last are of D alone, each on a batch of '
+        'its own',
+        at_least=1,
+        at_most=1000,
+        decided_by='method',
+        otherwise=1,
+        older=1,
     )
     accumulate: int = field(
         1,
@@ -291,7 +298,7 @@ class TrainConfig(RunConfig):
         "weight of WGAN-GP's penalty on D's gradient between real and fake images", otherwise=0.0
     )
     penalty_every: int | None = _penalty(
-        "steps between D's penalties, whose weights are multiplied by that number",
+        'updates of D between its penalties, whose weights are multiplied by that number',
         at_least=1,
         otherwise=1,
     )
@@ -369,16 +376,16 @@ class TrainConfig(RunConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.d_steps != 1:
-            raise ValueError(
-                f'd_steps={self.d_steps}: D takes one step for each of G in every scheme, and more '
-                'are not there yet; leave it out'
-            )
         if self.channel_multiplier is not None:
             parse_multiplier(self.channel_multiplier)
         if self.channels not in (None, 1, 3):
             raise ValueError(f'channels={self.channels}: expected 1 or 3')
         check_rising('decay_epochs', self.decay_epochs)
+
+    @property
+    def batches_per_step(self) -> int:
+        """Batches of real images that a step takes, one for each update of D."""
+        return self.d_steps or 1
 
     def optimizers(self) -> tuple[str, str]:
         """The names of G's and D's optimisers."""

@@ -206,7 +206,7 @@ def resolve(
     chosen = recipe(config, image_size, dataset)
     usual = otherwise(TrainConfig)
     config = fill(config, _brought(config, method, network, chosen))
-    config = fill(config, {'batch_size': usual['batch_size']})
+    config = fill(config, {name: usual[name] for name in ('batch_size', 'd_steps')})
     if config.batch_size > num_examples:
         raise ValueError(
             f'batch_size={config.batch_size} is more than the {num_examples} images of '
@@ -226,7 +226,7 @@ def resolve(
         'optimizer_g': config.optimizer,
         'optimizer_d': config.optimizer,
         'weight_clip': 0.0,
-        'ema_decay': chosen.ema_decay(config.batch_size),
+        'ema_decay': chosen.ema_decay(config.images_per_step),
         'decay_factor': _DECAY_FACTOR if config.decay_epochs else 1.0,
         'decay_epochs': (),
         **table1.usual_rates(config.scheme),
@@ -254,9 +254,10 @@ def default_steps(config: TrainConfig, chosen: Recipe, num_examples: int, datase
     if 'num_steps' in chosen.fields:
         steps = chosen.fields['num_steps']
     elif chosen.images:
-        steps = chosen.images // config.batch_size
+        steps = chosen.images // config.images_per_step
     else:
-        steps = (chosen.epochs or _DEFAULT_EPOCHS) * (num_examples // config.batch_size)
+        batches = (chosen.epochs or _DEFAULT_EPOCHS) * (num_examples // config.batch_size)
+        steps = -(-batches // config.d_steps)
         if not (chosen.epochs or dataset in _LARGE):
             steps = max(steps, _LEAST_STEPS)
     return -(-steps // config.steps_per_call) * config.steps_per_call

@@ -1,6 +1,7 @@
 """The networks, objective and optimisers of a run (`GAN`), and its state (`TrainState`)."""
 
 import dataclasses
+import math
 from typing import Any
 
 import flax.struct
@@ -40,6 +41,7 @@ class GAN:
       ema_start: step from which G is averaged; until then the average is G itself.
       ema_ramp: bound on the average's half-life, as a share of the steps so far; 0 for none.
       penalties: weights and intervals of the penalties.
+      d_steps: updates of D a step, all but one of them of D alone.
       augment: augmentations of all images that D sees, of `osgan_jax.core.diffaugment.POLICIES`.
     """
 
@@ -57,6 +59,7 @@ class GAN:
     ema_start: int = 0
     ema_ramp: float = 0.0
     penalties: AllPenalties = dataclasses.field(default_factory=AllPenalties)
+    d_steps: int = 1
     augment: tuple[str, ...] = ()
 
     def is_counted(self) -> bool:
@@ -106,13 +109,13 @@ class TrainState:
         return {'params': self.params_g, **self.stats_g}
 
 
-def build(config: TrainConfig, *, num_classes: int, steps_per_epoch: int, axis_name=None) -> GAN:
+def build(config: TrainConfig, *, num_classes: int, steps_per_epoch: float, axis_name=None) -> GAN:
     """Builds the GAN that a resolved configuration describes.
 
     Args:
       config: resolved (`osgan_jax.gan.methods.resolve`).
       num_classes: labels of the dataset, used where the configuration is conditional.
-      steps_per_epoch: steps of an epoch, after some of which learning rates decay.
+      steps_per_epoch: steps of an epoch, maybe not whole; learning rates decay after some epochs.
       axis_name: mapped axis over which BatchNorm shares its statistics; None on one device.
 
     Raises:
@@ -150,6 +153,7 @@ def build(config: TrainConfig, *, num_classes: int, steps_per_epoch: int, axis_n
             config.learning_rate_d,
             steps_per_epoch,
             penalties.discriminator_every,
+            config.d_steps,
         ),
         latent_dim=config.latent_dim,
         image_shape=(config.image_size, config.image_size, config.channels),
@@ -159,6 +163,7 @@ def build(config: TrainConfig, *, num_classes: int, steps_per_epoch: int, axis_n
         ema_start=config.ema_start,
         ema_ramp=config.ema_ramp or 0.0,
         penalties=penalties,
+        d_steps=config.d_steps,
         augment=config.augment,
     )
 
@@ -239,9 +244,16 @@ def split(variables: PyTree) -> tuple[PyTree, PyTree]:
 
 
 def _optimizer(
-    config: TrainConfig, name: str, rate: float, steps_per_epoch: int, every: int
+    config: TrainConfig,
+    name: str,
+    rate: float,
+    steps_per_epoch: float,
+    every: int,
+    updates: int = 1,
 ) -> optax.GradientTransformation:
-    """The optimiser of one network, whose penalty is a step of its own every `every` steps.
+    """The optimiser of a network that makes `updates` of them a step.
+
+    Its penalty is an update of its own every `every` updates.
 
     StyleGAN2 (appendix B) lowers rate and decays by k / (k + 1), so that k + 1 steps move and
     forget as much as k would without the penalty.
@@ -250,7 +262,7 @@ def _optimizer(
     beta1, beta2 = config.beta1**share if config.beta1 else 0.0, config.beta2**share
     boundaries = {}
     for epoch in config.decay_epochs:
-        step = epoch * steps_per_epoch
+        step = math.ceil(epoch * steps_per_epoch) * updates
         # A schedule counts the penalty's steps too: one at step 0, and every k after.
         step += -(-step // every) if every > 1 else 0
         boundaries[step] = config.decay_factor

@@ -81,7 +81,7 @@ def update_discriminator(
     every = gan.penalties.discriminator_every
     grads = context.collectives.sum(grads)
     state = descend(gan.optimizer_d, state, grads).replace(stats_d=stats)
-    state = _every_kth_step(every, descend_penalties, state)
+    state = _every_kth(every, context.count_d(state), descend_penalties, state)
     if gan.weight_clip:
         bound = gan.weight_clip
         clipped = jax.tree.map(lambda p: jnp.clip(p, -bound, bound), state.params_d)
@@ -115,17 +115,17 @@ def update_generator(
         state, of_penalty = penalties.generator_gradients(context, state, inputs)
         grads = optax.tree.add(grads, of_penalty)
     state = descend(gan.optimizer_g, state, grads).replace(stats_g=stats)
-    state = _every_kth_step(every, descend_penalty, state)
+    state = _every_kth(every, state.step, descend_penalty, state)
     return _average(context, state) if gan.ema_decay else state
 
 
-def _every_kth_step(
-    every: int, update: Callable[[TrainState], TrainState], state: TrainState
+def _every_kth(
+    every: int, count: jax.Array, update: Callable[[TrainState], TrainState], state: TrainState
 ) -> TrainState:
-    """Applies `update` at every k-th step, k above 1."""
+    """Applies `update` at every k-th of a network's updates, k above 1; `count` are before it."""
     if every <= 1:
         return state
-    return jax.lax.cond(state.step % every == 0, update, lambda state: state, state)
+    return jax.lax.cond(count % every == 0, update, lambda state: state, state)
 
 
 def _average(context: StepContext, state: TrainState) -> TrainState:

@@ -17,8 +17,9 @@ Batch = dict[str, Array]
 Metrics = dict[str, Array]
 
 # Stages of a step: each draws from a key of its own, `fold_in(step's key, stage)`. A scheme that
-# updates both networks together draws for D's stage alone.
-STAGE_D, STAGE_G, STAGE_PENALTY_D, STAGE_PENALTY_G, STAGE_SCORES = range(5)
+# updates both networks together draws for D's stage alone. The i-th step of D alone has the stages
+# of a step whose key is `fold_in(fold_in(step's key, STAGE_ALONE), i)`.
+STAGE_D, STAGE_G, STAGE_PENALTY_D, STAGE_PENALTY_G, STAGE_SCORES, STAGE_ALONE = range(6)
 # Keys within a stage.
 _STYLE, _AUGMENT = 1, 2
 
@@ -70,6 +71,8 @@ class StepContext:
       concatenate: whether D takes real and fake images as one batch.
       parts: number of parts in which a device takes its batch.
       constants: pytree that added terms read and no step changes, such as a teacher's variables.
+      alone: which of the step's updates of D alone this is, from 0, int32; None for the update that
+        G takes part in.
     """
 
     gan: GAN
@@ -77,6 +80,7 @@ class StepContext:
     concatenate: bool = False
     parts: int = 1
     constants: PyTree = None
+    alone: Array | None = None
 
     @property
     def loss(self) -> losses.AdversarialLoss:
@@ -85,7 +89,17 @@ class StepContext:
 
     def key(self, state: TrainState, stage: int) -> Array:
         """The random key of one stage of a step."""
-        return jax.random.fold_in(jax.random.fold_in(state.key, state.step), stage)
+        key = jax.random.fold_in(state.key, state.step)
+        if self.alone is not None:
+            key = jax.random.fold_in(jax.random.fold_in(key, STAGE_ALONE), self.alone)
+        return jax.random.fold_in(key, stage)
+
+    def count_d(self, state: TrainState) -> Array:
+        """The number of D's updates before this one, over all steps."""
+        count = self.gan.d_steps
+        if count == 1:
+            return state.step
+        return state.step * count + (count - 1 if self.alone is None else self.alone)
 
     def draw_inputs(self, state: TrainState, batch: Batch, stage: int) -> Inputs:
         """This device's rows, with fresh latents and random numbers of the augmentation."""

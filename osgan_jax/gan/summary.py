@@ -15,15 +15,21 @@ Line = tuple[str, str | None]
 
 # What a run has none of unless its recipe says so.
 _NOTHING: dict[str, Any] = {
+    'd_steps': 1,
     **dict.fromkeys(('r1', 'r2', 'gradient_penalty', 'path_length', 'orthogonal'), 0.0),
     'weight_clip': 0.0,
     'decay_epochs': (),
     'augment': (),
 }
 
+# Of a step, in forward passes of D where G's cost alike: two_stage 4 Tg + 8 Td, one_stage
+# 3 Tg + 6 Td, D alone Tg + 6 Td.
+_PASSES = {'two_stage': 12, 'one_stage': 9}
+_PASSES_ALONE = 7
+
 
 def lines(config: TrainConfig, num_examples: int, dataset: str | None = None) -> list[Line]:
-    """Optimisers, penalties, clip and average.
+    """Steps of D, optimisers, penalties, clip and average.
 
     Args:
       config: resolved.
@@ -33,7 +39,8 @@ def lines(config: TrainConfig, num_examples: int, dataset: str | None = None) ->
     recipe = methods.recipe(config, dataset=dataset)
     epoch = max(1, num_examples // config.batch_size)
     return [
-        ('rates', _rates(config, config.num_steps / epoch)),
+        ('D steps', _d_steps(config)),
+        ('rates', _rates(config, config.num_steps * config.d_steps / epoch)),
         ('penalties', _penalties(config)),
         ('clip', _clip(config, recipe)),
         ('D sees', f'images with {", ".join(config.augment)}' if config.augment else None),
@@ -52,7 +59,7 @@ def whose(config: TrainConfig, num_examples: int, dataset: str | None = None) ->
     method = methods.get(config.method)
     alike = ('loss', 'conditional', 'discriminator_norm')
     theirs = {name: getattr(method, name) for name in alike} | _NOTHING | dict(recipe.fields)
-    theirs['ema_decay'] = recipe.ema_decay(config.batch_size)
+    theirs['ema_decay'] = recipe.ema_decay(config.images_per_step)
     ours = {name: getattr(config, name) for name in theirs}
     if 'optimizer' in theirs:
         of_g, of_d = config.optimizers()
@@ -62,15 +69,13 @@ def whose(config: TrainConfig, num_examples: int, dataset: str | None = None) ->
     other = [
         f'{name} {_text(value)} instead of {_text(theirs[name])}'
         for name, value in ours.items()
-        if name != 'd_steps' and value != theirs[name]
+        if value != theirs[name]
     ]
     if config.width not in (None, usual := networks.get(config.network).width):
         other += [] if 'width' in recipe.fields else [f'width {config.width} instead of {usual}']
     whole = methods.default_steps(config, recipe, num_examples, dataset)
     if (recipe.epochs or recipe.images) and config.num_steps != whole:
         other.append(f'num_steps {config.num_steps:,} instead of {whole:,}')
-    if steps := recipe.fields.get('d_steps', 1) - config.d_steps:
-        other.append(f'one D step a step of G instead of {steps + config.d_steps}')
     parts = [f'published: {recipe.source}']
     parts += [f'here {", ".join(other)}'] if other else []
     parts += [f'without {" and ".join(recipe.lacks)}'] if recipe.lacks else []
@@ -87,6 +92,20 @@ def networks_of(config: TrainConfig) -> str:
         f'groups of {config.minibatch_deviation}' if config.minibatch_deviation else 'no groups'
     )
     return f'{text}; {groups} for the minibatch standard deviation in D'
+
+
+def _d_steps(config: TrainConfig) -> str | None:
+    """The updates of D a step, and what they leave of one_stage's advantage."""
+    if config.d_steps == 1:
+        return None
+    # Without penalties, in forward passes of D, which cost as much as G's.
+    alone = (config.d_steps - 1) * _PASSES_ALONE
+    two, one = (alone + _PASSES[scheme] for scheme in ('two_stage', 'one_stage'))
+    return (
+        f'{config.d_steps} a step, all but the last of D alone; where passes of G and D cost '
+        f'alike, two_stage takes {two}/{one} = {two / one:.2f} of the arithmetic of one_stage, '
+        'at one D step 4/3'
+    )
 
 
 def _rates(config: TrainConfig, epochs: float) -> str:
@@ -109,7 +128,7 @@ def _rates(config: TrainConfig, epochs: float) -> str:
 
 
 def _penalties(config: TrainConfig) -> str:
-    lazily = _every(config.penalty_every)
+    lazily = _every(config.penalty_every, 'D steps' if config.d_steps > 1 else 'steps')
     twice = ''
     if config.loss == 'relativistic':
         twice = ' (half as much as in R3GAN, whose loss is half of this)'
@@ -125,13 +144,14 @@ def _penalties(config: TrainConfig) -> str:
     )
 
 
-def _every(steps: int) -> str:
-    return f' every {steps} steps' if steps > 1 else ''
+def _every(steps: int, unit: str = 'steps') -> str:
+    return f' every {steps} {unit}' if steps > 1 else ''
 
 
 def _clip(config: TrainConfig, recipe: Recipe) -> str | None:
     if config.weight_clip:
-        return f"D's weights to +-{config.weight_clip:g} after each step"
+        step = 'D step' if config.d_steps > 1 else 'step'
+        return f"D's weights to +-{config.weight_clip:g} after each {step}"
     if bound := recipe.fields.get('weight_clip'):
         return f"off: what was asked for takes the place of the method's, +-{bound:g}"
     return None
@@ -141,7 +161,7 @@ def _average(config: TrainConfig, recipe: Recipe) -> str:
     """Half-life, start and ramp of the average of G's weights."""
     if not config.ema_decay:
         return 'none'
-    images = math.log(0.5) / math.log(config.ema_decay) * config.batch_size
+    images = math.log(0.5) / math.log(config.ema_decay) * config.images_per_step
     text = f"of G's weights, half-life {images:,.0f} images (decay {config.ema_decay:.6g})"
     if config.ema_ramp:
         text += f', at most {config.ema_ramp:g} of the images so far'

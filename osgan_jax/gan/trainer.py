@@ -162,15 +162,24 @@ class GANJob(Job):
             )
 
     def flops(self, compiled: float | None) -> float | None:
-        """The compiler's count, where it counts every part of a step once."""
-        # Of several parts it counts one.
-        return compiled if self.gan.is_counted() and self.run.config.accumulate == 1 else None
+        """As `updates.count_flops`."""
+        state = jax.eval_shape(lambda: model.create(self.gan, 0))
+        return updates.count_flops(
+            self.gan,
+            compiled,
+            state,
+            self.example_batch(),
+            self.devices,
+            accumulate=self.run.config.accumulate,
+        )
 
     def describe(self, flops: float | None) -> list[tuple[str, str | None]]:
         """What is trained, on what, and how."""
         config, dataset = self.run.config, self.dataset
         size = f'{config.image_size}x{config.image_size}x{config.channels}'
         batch = f'{config.batch_size} real and as many fake images'
+        if config.d_steps > 1:
+            batch = f'{config.d_steps} batches of {batch}'
         return [
             ('method', f'{config.method}: {methods.get(config.method).title}, {config.loss} loss'),
             ('scheme', config.scheme),

@@ -149,24 +149,21 @@ def put_batch(batch: PyTree, devices: Sequence[jax.Device]) -> PyTree:
     """Moves a host batch to the devices, as `compile_update`'s function takes it.
 
     Args:
-      batch: arrays `[N, ...]`, or `[K, N, ...]` as a list of K batches for K steps a call; N are
-        the rows of this process.
+      batch: arrays `[N, ...]`, or `[K, N, ...]` as a list of K batches for K steps a call, or for
+        a step that takes K; lists may be nested. N are the rows of this process.
       devices: as for `compile_update`.
 
     Returns:
       Arrays `[N, ...]` (or `[K, N, ...]`) on one device; `[D, N / D, ...]` (or
       `[D, K, N / D, ...]`) split over the first axis on the D devices of this process.
     """
-    stacked = isinstance(batch, list)
-    if stacked:
-        batch = jax.tree.map(lambda *arrays: np.stack(arrays), *batch)
+    batch, axis = _stack(batch)
     if len(devices) == 1:
         return jax.device_put(batch, devices[0])
     own = _own(devices)
     sharding = _sharding(own, AXIS)
 
     def split(array):
-        axis = 1 if stacked else 0
         rows = array.shape[axis] // len(own)
         shape = (*array.shape[:axis], len(own), rows, *array.shape[axis + 1 :])
         return jax.device_put(np.moveaxis(array.reshape(shape), axis, 0), sharding)
@@ -205,6 +202,14 @@ def _map(
         return jax.jit(function, donate_argnums=donate)
     axes = {'axis_name': AXIS, 'in_axes': in_axes, 'out_axes': out_axes}
     return jax.pmap(function, devices=list(devices), donate_argnums=donate, **axes)
+
+
+def _stack(batch: PyTree) -> tuple[PyTree, int]:
+    """The batches of nested lists as one, and the number of axes before its rows."""
+    if not isinstance(batch, list):
+        return batch, 0
+    parts, axes = zip(*map(_stack, batch), strict=True)
+    return jax.tree.map(lambda *arrays: np.stack(arrays), *parts), 1 + axes[0]
 
 
 def _own(devices: Sequence[jax.Device]) -> list[jax.Device]:

@@ -1,7 +1,8 @@
 """BigGAN (Brock et al. 2019, https://arxiv.org/abs/1809.11096): ImageNet's recipe, CIFAR-10's.
 
-That of CIFAR-10 is its author's in PyTorch (https://github.com/ajbrock/BigGAN-PyTorch), whose
-labels have gains and biases of their own instead of a shared embedding.
+Both are its author's in PyTorch (https://github.com/ajbrock/BigGAN-PyTorch), which on ImageNet has
+one D step a step of G; the paper has two, at half these rates. On CIFAR-10 labels have gains and
+biases of their own there instead of a shared embedding.
 """
 
 from osgan_jax.gan.recipes.recipe import Recipe, Setting
@@ -45,6 +46,6 @@ def recipe(setting: Setting) -> Recipe:
             'adam_epsilon': 1e-6,
             'ema_start': 20_000,
         },
-        origin='rates and average are those of Brock et al. 2019 on ImageNet, whose batch of 2,048 '
-        'and two D steps a step of G are not taken',
+        origin="rates and average are those of BigGAN's author in PyTorch on ImageNet, whose batch "
+        'of 2,048 is not taken',
     )

@@ -41,8 +41,8 @@ def sngan_resnet(setting: Setting) -> Recipe:
     if (setting.dataset, setting.image_size) != ('cifar10', 32):
         return Recipe(
             fields,
-            origin='they are those of Miyato et al. 2018 on CIFAR-10, whose five D steps a step of '
-            'G and falling rates are not taken',
+            origin='they are those of Miyato et al. 2018 on CIFAR-10, whose falling rates are not '
+            'taken',
         )
     return Recipe(
         fields | {'num_steps': 50_000},
