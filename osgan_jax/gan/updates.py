@@ -152,6 +152,12 @@ def _step_alone(
     count = context.gan.d_steps - 1
     if not count:
         return state
+    rows = batches['image'].shape[0]
+    if rows != count + 1:
+        raise ValueError(
+            f'expected the batches of {count + 1} D steps, arrays [{count + 1}, n, ...]: the first '
+            f'axis of the images has {rows}'
+        )
 
     def body(state: TrainState, given: tuple[jax.Array, Batch]) -> tuple[TrainState, None]:
         index, batch = given

@@ -7,41 +7,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
 
 from osgan_jax.core import collectives
 from osgan_jax.gan import config, methods, model, step_context, updates
 from osgan_jax.layers import convolutions
 from osgan_jax.runtime import parallel
+from tests.support import dense as dense_networks
 from tests.support import models
 from tests.support.marks import slow_but
 
-CLASSES, BATCH = 3, 8
+BATCH = 8
 RATE = 1000.0  # so that the gradients make the new parameters
 SGD = {'optimizer': 'sgd', 'beta1': 0.0, 'learning_rate_g': RATE, 'learning_rate_d': RATE}
 ALL = {'r1': 2.0, 'r2': 1.0, 'gradient_penalty': 3.0}
 R1_R2 = {'r1': 1.0, 'r2': 1.0}
-
-
-class Painter(nn.Module):
-    """A generator that compiles in no time, with noise of a step's own."""
-
-    @nn.compact
-    def __call__(self, z, labels=None, *, train):
-        z = jnp.concatenate([z, jax.nn.one_hot(labels, CLASSES)], axis=-1)
-        noise = jax.random.normal(self.make_rng('style'), (16,))
-        return jnp.tanh(nn.Dense(16)(jnp.tanh(nn.Dense(8)(z))) + noise).reshape(-1, 4, 4, 1)
-
-
-class Judge(nn.Module):
-    """A discriminator likewise, with a second derivative everywhere."""
-
-    axis_name: str | None = None
-
-    @nn.compact
-    def __call__(self, images, labels=None, *, train):
-        x = images.reshape(images.shape[0], -1) + nn.Embed(CLASSES, 16)(labels)
-        return nn.Dense(1)(nn.softplus(nn.Dense(8)(x)))[:, 0]
 
 
 def build(scheme='one_stage', num_devices=1, dense=False, **fields):
@@ -51,22 +30,23 @@ def build(scheme='one_stage', num_devices=1, dense=False, **fields):
         config.TrainConfig(scheme=scheme, batch_size=BATCH, num_steps=1, **SGD, **fields),
         image_size=fields['image_size'],
         channels=fields['channels'],
-        num_classes=CLASSES,
+        num_classes=dense_networks.CLASSES,
         num_examples=BATCH,
     )
     devices = jax.local_devices()[:num_devices]
     over = collectives.collectives_over(devices)
-    gan = model.build(resolved, num_classes=CLASSES, steps_per_epoch=1, axis_name=over.axis_name)
+    gan = model.build(
+        resolved, num_classes=dense_networks.CLASSES, steps_per_epoch=1, axis_name=over.axis_name
+    )
     if dense:
-        modules = {'generator': Painter(), 'discriminator': Judge()}
-        gan = dataclasses.replace(gan, image_shape=(4, 4, 1), **modules)
+        gan = dataclasses.replace(gan, **dense_networks.MODULES)
     return gan, devices, over, resolved.accumulate
 
 
 def make_batch(gan):
     rng = np.random.default_rng(0)
     images = rng.uniform(-1, 1, (BATCH, *gan.image_shape)).astype(np.float32)
-    return {'image': images, 'label': (np.arange(BATCH) % CLASSES).astype(np.int32)}
+    return {'image': images, 'label': (np.arange(BATCH) % dense_networks.CLASSES).astype(np.int32)}
 
 
 class Apart:
@@ -166,7 +146,7 @@ def test_a_step_equals_separate_gradients(name):
     update = updates.make_update(gan, scheme, state, over, accumulate=accumulate)
     # One device knows no axis.
     modules = {name: getattr(gan, name) for name in ('generator', 'discriminator')}
-    if over.axis_name and not isinstance(gan.generator, Painter):
+    if over.axis_name and not isinstance(gan.generator, dense_networks.Painter):
         modules = {name: module.clone(axis_name=None) for name, module in modules.items()}
     alone = dataclasses.replace(gan, **modules)
     expected = jax.jit(lambda s, b: Apart(alone, s, b).step())(state, make_batch(gan))

@@ -20,6 +20,13 @@ def test_batches_are_split_and_stacked_in_order():
     stacked = parallel.put_batch([batch, {'image': -batch['image']}], devices)['image']
     assert stacked.shape == (4, 2, 2, 3)
     np.testing.assert_array_equal(np.asarray(stacked)[:, 1].reshape(8, 3), -batch['image'])
+    # Steps of several batches, several a call.
+    steps = [[{'image': (10 * i + j) * batch['image']} for j in range(3)] for i in range(2)]
+    nested = np.asarray(parallel.put_batch(steps, devices)['image'])
+    assert nested.shape == (4, 2, 3, 2, 3)
+    np.testing.assert_array_equal(nested[:, 1, 2].reshape(8, 3), 12 * batch['image'])
+    alone = np.asarray(parallel.put_batch(steps, devices[:1])['image'])
+    np.testing.assert_array_equal(alone[1, 2], 12 * batch['image'])
 
 
 def test_loss_over_devices_gives_the_global_losss_cotangents():

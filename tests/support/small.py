@@ -74,7 +74,14 @@ def build(num_devices: int = 1, **fields):
 
 def run_steps(count: int = 2, num_devices: int = 1, **fields):
     """Returns the state and metrics after `count` updates."""
-    _, state, update, devices = build(num_devices, **fields)
+    gan, state, update, devices = build(num_devices, **fields)
     for index in range(count):
-        state, metrics = update(state, parallel.put_batch(batch(index), devices))
+        state, metrics = update(state, parallel.put_batch(step_batch(gan, index), devices))
     return state, metrics
+
+
+def step_batch(gan, index: int = 0):
+    """The batch of a step, or a list of those of its D steps."""
+    first = index * gan.d_steps
+    found = [batch(first + i) for i in range(gan.d_steps)]
+    return found if gan.d_steps > 1 else found[0]
