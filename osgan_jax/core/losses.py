@@ -46,6 +46,8 @@ class AdversarialLoss:
       symmetric: True where L_G is minus the part of L_D that `s_fake` enters, so that gamma is -1
         for every sample. Such losses accept any discriminator in one stage. It is tried on a few
         logits before it is believed.
+      boundary: the logit at which D is undecided whether an image is real; None where logits mean
+        something only beside each other.
       mean_over_samples: True where both losses are means over samples (or over pairs of one real
         and one fake sample), so that the mean over parts of a batch is the batch's.
       init: `() -> state`, the loss's own state before the first step; None where there is none.
@@ -57,6 +59,7 @@ class AdversarialLoss:
     discriminator: LossFunction
     generator: LossFunction
     symmetric: bool = False
+    boundary: float | None = 0.0
     mean_over_samples: bool = True
     init: Callable[[], Any] = _no_state
     update: Callable[[Any, Array, Array], Any] = _keep_state
@@ -98,6 +101,7 @@ def wasserstein() -> AdversarialLoss:
         discriminator=discriminator,
         generator=_linear_generator,
         symmetric=True,
+        boundary=None,
         source='Arjovsky et al. 2017, Wasserstein GAN (arXiv:1701.07875), Algorithm 1',
     )
 
@@ -139,6 +143,7 @@ def least_squares() -> AdversarialLoss:
         name='least_squares',
         discriminator=discriminator,
         generator=generator,
+        boundary=0.5,
         source='Mao et al. 2017, Least Squares GAN (arXiv:1611.04076), Eq. 9, without its halves',
     )
 
@@ -220,7 +225,11 @@ def _paired(name: str, factor: int, source: str) -> AdversarialLoss:
         return factor * jnp.mean(jax.nn.softplus(s_real - s_fake))
 
     return AdversarialLoss(
-        name=name, discriminator=discriminator, generator=generator, source=source
+        name=name,
+        discriminator=discriminator,
+        generator=generator,
+        boundary=None,
+        source=source,
     )
 
 
@@ -267,6 +276,7 @@ def fisher(*, rho: float = 1e-6) -> AdversarialLoss:
         name='fisher',
         discriminator=discriminator,
         generator=_linear_generator,
+        boundary=None,
         mean_over_samples=False,
         init=init,
         update=update,

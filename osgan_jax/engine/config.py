@@ -29,6 +29,7 @@ GROUPS = (
     'directions',
     'losses',
     'penalties',
+    'augmentation',
     'optimizer',
     'evaluation',
     'output',

@@ -42,6 +42,7 @@ def step(
     """
     state, loss_d, logits = _step_discriminator(context, terms, state, batch)
     state, loss_g, unused = _step_generator(context, terms, state, batch, eager=eager)
+    state = context.adapt(state, logits[0])
     metrics = context.metrics(state, loss_d, loss_g, *logits)
     if eager:
         metrics['unused'] = unused

@@ -16,6 +16,8 @@ from osgan_jax.evaluation.label_policies import POLICIES
 
 SCHEMES = ('one_stage', 'two_stage', 'shared_forward')
 OPTIMIZERS = ('adam', 'optimistic_adam', 'rmsprop', 'sgd')
+ADA_GROUPS = ('blit', 'geom', 'color')
+"""The groups of ADA's augmentations that its paper applies."""
 ADAMS = ('adam', 'optimistic_adam')
 """Optimisers whose steps are Adam's."""
 
@@ -315,10 +317,52 @@ class TrainConfig(RunConfig):
         'gradient is half as great at an equal weight',
         otherwise=0.0,
     )
-    augment: tuple[str, ...] = field(
-        (),
-        'augmentations of the real and fake images that D sees: some of color, translation, cutout',
-        group='penalties',
+    augment: tuple[str, ...] | None = field(
+        None,
+        'augmentations of the real and fake images that D sees: some of color, translation, cutout '
+        "(DiffAugment's, of every image), or ada (ADA's, each with a probability)",
+        group='augmentation',
+        decided_by='method',
+        otherwise=(),
+        older=(),
+    )
+    augment_groups: tuple[str, ...] | None = field(
+        None,
+        'groups of augmentations of --augment=ada: some of blit, geom, color, noise, cutout, with '
+        'a share of the probability where it is not 1, as color:0.5',
+        group='augmentation',
+        decided_by='method',
+        otherwise=ADA_GROUPS,
+        older=ADA_GROUPS,
+    )
+    augment_probability: float | None = field(
+        None,
+        "probability of each of --augment=ada's augmentations; by default it starts at 0 and is "
+        'adapted',
+        group='augmentation',
+        at_least=0,
+        at_most=1,
+        decided_by='method',
+    )
+    ada_target: float | None = field(
+        None,
+        "mean sign of D's logits at real images to which the probability is adapted: above it, D "
+        'overfits',
+        group='augmentation',
+        above=-1,
+        below=1,
+        decided_by='method',
+        otherwise=0.6,
+        older=0.6,
+    )
+    ada_images: float | None = field(
+        None,
+        'real images in which the adapted probability can go from 0 to 1',
+        group='augmentation',
+        above=0,
+        decided_by='method',
+        otherwise=500_000.0,
+        older=500_000.0,
     )
 
     flip: bool | None = field(

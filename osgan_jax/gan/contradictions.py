@@ -7,6 +7,7 @@ no effect (`check_effects`). None of it is decided in silence: the run's summary
 
 from typing import Any
 
+from osgan_jax.gan.augmentation import ADA
 from osgan_jax.gan.config import TrainConfig
 
 # Penalties on D's gradient, which bound it as clipping does.
@@ -61,6 +62,10 @@ def check_effects(asked: TrainConfig, resolved: TrainConfig) -> None:
       ValueError: for a number of something that the run does not have.
     """
     penalised = any(getattr(resolved, name) for name in _GRADIENT)
+    ada = ADA in resolved.augment
+    lacks_ada = 'is no --augment=ada; give it too'
+    adapted = ada and resolved.augment_probability is None
+    fixed = 'is no probability that adapts' if ada else lacks_ada
     missing: list[tuple[str, Any, bool, str]] = [
         ('ema_start', 0, resolved.ema_decay, "is no average of G's weights; give --ema_decay too"),
         ('ema_ramp', 0, resolved.ema_decay, "is no average of G's weights; give --ema_decay too"),
@@ -71,9 +76,14 @@ def check_effects(asked: TrainConfig, resolved: TrainConfig) -> None:
             penalised,
             'is no penalty of D; give --r1, --r2 or --gradient_penalty',
         ),
+        ('augment_groups', (), ada, lacks_ada),
+        ('augment_probability', 0, ada, lacks_ada),
+        ('ada_target', None, adapted, fixed),
+        ('ada_images', None, adapted, fixed),
         ('path_length_every', 1, resolved.path_length, 'is no --path_length; give it too'),
     ]
     for name, nothing, present, lack in missing:
         value = getattr(asked, name)
         if value not in (None, nothing) and not present:
-            raise ValueError(f'{name}={value:g}: there {lack}, or leave this out')
+            shown = ','.join(value) if isinstance(value, tuple) else f'{value:g}'
+            raise ValueError(f'{name}={shown}: there {lack}, or leave this out')

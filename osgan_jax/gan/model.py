@@ -12,8 +12,10 @@ import optax
 from flax import linen as nn
 
 from osgan_jax import networks
-from osgan_jax.core import diffaugment, losses
+from osgan_jax.core import losses
 from osgan_jax.core.regularizers import AllPenalties
+from osgan_jax.gan import augmentation
+from osgan_jax.gan.augmentation import Augmentation
 from osgan_jax.gan.config import ADAMS, TrainConfig, parse_multiplier
 from osgan_jax.io import checked_npz
 from osgan_jax.layers import convolutions
@@ -42,7 +44,7 @@ class GAN:
       ema_ramp: bound on the average's half-life, as a share of the steps so far; 0 for none.
       penalties: weights and intervals of the penalties.
       d_steps: updates of D a step, all but one of them of D alone.
-      augment: augmentations of all images that D sees, of `osgan_jax.core.diffaugment.POLICIES`.
+      augmentation: augmentation of all images that D sees.
     """
 
     network: networks.NetworkSpec
@@ -60,7 +62,7 @@ class GAN:
     ema_ramp: float = 0.0
     penalties: AllPenalties = dataclasses.field(default_factory=AllPenalties)
     d_steps: int = 1
-    augment: tuple[str, ...] = ()
+    augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
 
     def is_counted(self) -> bool:
         """Whether the compiler counts the FLOPs of every part of a step once.
@@ -88,6 +90,8 @@ class TrainState:
       key: PRNG key of the run; step t draws from `fold_in(key, t)`.
       penalties: newest values of lazy penalties by name, `penalty_d`, `penalty_g` and the running
         mean `path_length`; None without any.
+      augmentation: probability of ADA's augmentations and what it is adapted by, see
+        `osgan_jax.gan.augmentation`; None where it is not adapted.
     """
 
     step: Array
@@ -101,6 +105,7 @@ class TrainState:
     ema_g: PyTree
     key: Array
     penalties: Any = None
+    augmentation: Any = None
 
     def sampling_variables(self) -> PyTree:
         """G's variables for sampling: the average where there is one."""
@@ -133,13 +138,13 @@ def build(config: TrainConfig, *, num_classes: int, steps_per_epoch: float, axis
         }
     )
     pair = networks.build(config.network, options)
-    diffaugment.check(config.augment)
+    loss = losses.get(config.loss, **parse_options(config.loss_options))
     penalties = AllPenalties(**_common_fields(config, AllPenalties))
     return GAN(
         network=networks.get(config.network),
         generator=pair.generator,
         discriminator=pair.discriminator,
-        loss=losses.get(config.loss, **parse_options(config.loss_options)),
+        loss=loss,
         optimizer_g=_optimizer(
             config,
             config.optimizers()[0],
@@ -164,7 +169,7 @@ def build(config: TrainConfig, *, num_classes: int, steps_per_epoch: float, axis
         ema_ramp=config.ema_ramp or 0.0,
         penalties=penalties,
         d_steps=config.d_steps,
-        augment=config.augment,
+        augmentation=augmentation.build(config, loss),
     )
 
 
@@ -192,6 +197,7 @@ def create(gan: GAN, seed: int) -> TrainState:
             ema_g=jax.tree.map(jnp.copy, averaged),
             key=key,
             penalties={name: jnp.zeros(()) for name in gan.penalties.names} or None,
+            augmentation=gan.augmentation.init(),
         )
 
     return jax.jit(initialise)(jax.random.key(seed))

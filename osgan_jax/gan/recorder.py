@@ -20,6 +20,8 @@ _SHOWN = {
     'logit_real': 'real',
     'logit_fake': 'fake',
     'accuracy_d': 'accuracy_d',
+    'augment_probability': 'augment',
+    'overfitting': 'r_t',
 }
 # Those it leaves out: gamma jumps where c_d is near 0, and tells a person nothing.
 _UNSHOWN = ('gamma', 'floored')

@@ -92,6 +92,7 @@ def step(
     state = update_generator(context, state, objective_g.grads, stats.g, inputs)
 
     logits = samples.s_real, samples.s_fake
+    state = context.adapt(state, samples.s_real)
     metrics = context.metrics(state, objective_d.loss, objective_g.loss, *logits)
     if not shared_forward:
         metrics |= gamma_metrics(context.collectives.whole(samples.gamma))

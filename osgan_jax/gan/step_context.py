@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from osgan_jax.core import diffaugment, losses
+from osgan_jax.core import losses
 from osgan_jax.core.collectives import Collectives
+from osgan_jax.gan.augmentation import Draws
 from osgan_jax.gan.model import GAN, TrainState
 
 Array = jax.Array
@@ -33,7 +34,7 @@ class Inputs(NamedTuple):
       z: latents `[n, Z]`.
       row: indices `[n]` of the rows in this device's batch, int32.
       augment_real: random numbers of the real images' augmentation, see
-        `osgan_jax.core.diffaugment.draw`.
+        `osgan_jax.gan.augmentation`.
       augment_fake: those of the fake images' augmentation.
       fake: the fake images of the step's pass `[n, H, W, C]`, for lazy penalties; None before it.
     """
@@ -42,8 +43,8 @@ class Inputs(NamedTuple):
     labels: Array | None
     z: Array
     row: Array
-    augment_real: diffaugment.Draws
-    augment_fake: diffaugment.Draws
+    augment_real: Draws
+    augment_fake: Draws
     fake: Array | None = None
 
 
@@ -109,12 +110,11 @@ class StepContext:
         rows = images.shape[0]
         z = jax.random.normal(key, (rows * self.collectives.size, self.gan.latent_dim))
         augment_key = jax.random.fold_in(key, _AUGMENT)
+        augmentation = self.gan.augmentation
+        probability = augmentation.probability_at(state.augmentation, state.step)
         augment_real, augment_fake = (
-            diffaugment.draw(
-                jax.random.fold_in(augment_key, kind),
-                images.shape,
-                self.gan.augment,
-                collectives=self.collectives,
+            augmentation.draw(
+                jax.random.fold_in(augment_key, kind), images.shape, probability, self.collectives
             )
             for kind in range(2)
         )
@@ -148,9 +148,9 @@ class StepContext:
             {'params': params, **stats}, images, labels, train=True, mutable=['batch_stats']
         )
 
-    def augment(self, draws: diffaugment.Draws, images: Array) -> Array:
+    def augment(self, draws: Draws, images: Array) -> Array:
         """Images as D takes them; unchanged where the GAN has no augmentation."""
-        return diffaugment.transform(draws, images, self.gan.augment)
+        return self.gan.augmentation.transform(draws, images)
 
     def augment_both(
         self, inputs: Inputs, fake: Array, real: Array | None = None
@@ -181,6 +181,14 @@ class StepContext:
         # Both from the same statistics, so that spectral norm divides both by the same number.
         stats = jax.tree.map(lambda a, b: (a + b) / 2, after_real, after_fake)
         return (s_real, s_fake), stats
+
+    def adapt(self, state: TrainState, s_real: Array) -> TrainState:
+        """The state with the augmentation adapted to the real logits `[n]` of the step."""
+        augmentation = self.gan.augmentation
+        if not augmentation.adapts:
+            return state
+        sign = self.mean(jnp.sign(s_real.astype(jnp.float32) - augmentation.boundary))
+        return state.replace(augmentation=augmentation.adapt(state.augmentation, state.step, sign))
 
     def mean_share(self, values: Array) -> Array:
         """This device's share of the mean of `[n, ...]` over the samples of all devices."""
@@ -248,4 +256,5 @@ class StepContext:
             'logit_fake': self.mean(s_fake),
             'accuracy_d': self.ranking_accuracy(s_real, s_fake),
             **(state.penalties or {}),
+            **self.gan.augmentation.metrics(state.augmentation, state.step),
         }

@@ -8,6 +8,7 @@ from typing import Any
 
 from osgan_jax import networks
 from osgan_jax.gan import methods
+from osgan_jax.gan.augmentation import ADA
 from osgan_jax.gan.config import ADAMS, TrainConfig
 from osgan_jax.gan.recipes.recipe import Recipe
 
@@ -43,7 +44,7 @@ def lines(config: TrainConfig, num_examples: int, dataset: str | None = None) ->
         ('rates', _rates(config, config.num_steps * config.d_steps / epoch)),
         ('penalties', _penalties(config)),
         ('clip', _clip(config, recipe)),
-        ('D sees', f'images with {", ".join(config.augment)}' if config.augment else None),
+        ('D sees', _augmentation(config)),
         ('average', _average(config, recipe)),
     ]
 
@@ -155,6 +156,20 @@ def _clip(config: TrainConfig, recipe: Recipe) -> str | None:
     if bound := recipe.fields.get('weight_clip'):
         return f"off: what was asked for takes the place of the method's, +-{bound:g}"
     return None
+
+
+def _augmentation(config: TrainConfig) -> str | None:
+    if not config.augment:
+        return None
+    if ADA not in config.augment:
+        return f'images with {", ".join(config.augment)}'
+    text = f'images with {", ".join(config.augment_groups)} of ADA, each with '
+    if config.augment_probability is not None:
+        return f'{text}probability {config.augment_probability:g}'
+    return (
+        f"{text}a probability adapted to a mean sign of {config.ada_target:g} of D's real logits, "
+        f'by 1 in {config.ada_images:,.0f} images'
+    )
 
 
 def _average(config: TrainConfig, recipe: Recipe) -> str:

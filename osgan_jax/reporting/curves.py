@@ -17,7 +17,11 @@ _NAMES = {
     'logit_real': 'real',
     'logit_fake': 'fake',
 }
-_LABELS = {'accuracy_d': 'pairs that D ranks rightly'}
+_LABELS = {
+    'accuracy_d': 'pairs that D ranks rightly',
+    'augment_probability': 'probability of augmentations',
+    'overfitting': "mean sign of D's real logits",
+}
 _QUANTILES = ('gamma_q05', 'gamma_q50', 'gamma_q95')
 _NOT_DRAWN = ('step', 'epoch')
 _MAX_PANELS = 12

@@ -209,6 +209,7 @@ def test_one_stage_leaves_the_deviation_out_and_says_so():
     found = resolve('cifar10', 32, method='stylegan2')
     assert found.minibatch_deviation == 0
     assert 'minibatch_deviation 0 instead of 32' in told(found)['recipe']
+    assert (found.augment, found.augment_probability, found.ada_target) == (('ada',), None, 0.6)
     # Also where nothing was published to compare with.
     text = summary.networks_of(resolve(image_size=32, method='stylegan2'))
     assert text.endswith('; no groups for the minibatch standard deviation in D')

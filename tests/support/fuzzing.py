@@ -71,7 +71,8 @@ TRAINS = ('train', 'teacher', 'distill', 'compress')
 # Words that mean something to one flag or other.
 _WORDS = {
     'algorithms': ('kd', 'zskt', 'dfad', 'one_stage', 'one_stage_kl', 'supervised'),
-    'augment': ('color', 'translation', 'cutout'),
+    'augment': ('color', 'translation', 'cutout', 'ada'),
+    'augment_groups': ('blit', 'geom', 'color:0.5', 'noise', 'cutout', 'color:2'),
     'channel_multiplier': ('1/2', '1/3', '1/4', '0.25', '2', '1'),
     'dataset': (
         'digits',

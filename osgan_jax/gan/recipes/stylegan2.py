@@ -1,9 +1,9 @@
 """StyleGAN2 (Karras et al. 2020, https://arxiv.org/abs/1912.04958), by dataset and size.
 
 FFHQ at 1024 pixels and LSUN church at 256 are its authors' configuration F; CIFAR-10 is the
-configuration `cifar` of ADA (Karras et al. 2020b, https://arxiv.org/abs/2006.06676) without its
+configuration `cifar` of ADA (Karras et al. 2020b, https://arxiv.org/abs/2006.06676), with its
 augmentation. Elsewhere gamma, rate and average follow the rules that ADA's code has for new
-datasets.
+datasets, without augmentation.
 """
 
 from osgan_jax.gan.recipes.recipe import Recipe, Setting
@@ -56,11 +56,11 @@ def recipe(setting: Setting) -> Recipe:
                 'discriminator_skips': False,
                 'minibatch_deviation': 32,
                 'ema_ramp': _RAMP,
+                'augment': ('ada',),
             },
             source='Karras et al. 2020b (ADA), configuration cifar, for CIFAR-10',
             images=100_000 * _KIMG,
             half_life=500 * _KIMG,
-            lacks=('adaptive augmentation',),
         )
     batch = setting.batch_size or _BATCH
     return Recipe(
