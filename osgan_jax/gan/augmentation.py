@@ -158,6 +158,6 @@ def build(config: Any, loss: losses.AdversarialLoss) -> Augmentation:
         groups=tuple(groups.items()),
         probability=config.augment_probability,
         target=config.ada_target,
-        rise=INTERVAL * config.batch_size / config.ada_images,
+        rise=INTERVAL * config.batch_size * config.d_steps / config.ada_images,
         boundary=loss.boundary or 0.0,
     )
