@@ -67,7 +67,7 @@ COPIED = {
     'benchmarks/results/digits_table2/table2.md': 'digits_table2.md',
     'CONTRIBUTING.md': 'contributing.md',
     'CHANGELOG.md': 'changelog.md',
-    **{f'examples/{path.name}': path.name for path in (ROOT / 'examples').glob('*.ipynb')},
+    **{f'examples/{path.name}': f'notebooks/{path.name}' for path in ROOT.glob('examples/*.ipynb')},
 }
 
 
@@ -96,8 +96,9 @@ def generate(app) -> None:
     shutil.rmtree(GENERATED, ignore_errors=True)
     GENERATED.mkdir()
     for name, page in COPIED.items():
-        home = ROOT / name
-        (GENERATED / page).write_text(relink(home.read_text(), home.parent, GENERATED))
+        home, there = ROOT / name, GENERATED / page
+        there.parent.mkdir(exist_ok=True)
+        there.write_text(relink(home.read_text(), home.parent, there.parent))
     for room in pkgutil.iter_modules(osgan_jax.__path__):
         package = f'osgan_jax.{room.name}'
         (GENERATED / f'{package}.rst').write_text(_api(package))
