@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from osgan_jax.core import losses
+    from osgan_jax.core.combining import Balancer, adaptive_weight
     from osgan_jax.core.losses import AdversarialLoss
     from osgan_jax.core.one_stage import (
         Grads,
@@ -25,9 +26,11 @@ __version__ = '0.2.0'
 
 __all__ = [
     'AdversarialLoss',
+    'Balancer',
     'Grads',
     'Info',
     'Penalties',
+    'adaptive_weight',
     'check_samplewise',
     'losses',
     'one_stage_grads',
@@ -37,7 +40,9 @@ __all__ = [
 
 _HOMES = {
     'AdversarialLoss': 'losses',
+    'Balancer': 'combining',
     'Penalties': 'regularizers',
+    'adaptive_weight': 'combining',
     'check_samplewise': 'samplewise',
 }
 

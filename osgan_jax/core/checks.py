@@ -34,7 +34,7 @@ def generating(generate: Callable[..., Any]) -> Callable[..., Any]:
     """`generate`, which raises ValueError unless it returns `(fake, aux)`.
 
     Args:
-      generate: `params_g -> (fake, aux)`, `fake` an array `[N, ...]` of floats.
+      generate: `params_g -> (fake, aux)`, `fake` floats `[N, ...]` or a pytree of that.
     """
 
     def checked(params):
@@ -44,13 +44,20 @@ def generating(generate: Callable[..., Any]) -> Callable[..., Any]:
                 f'generate must return (fake, aux), but returned {values.describe(returned)}: '
                 'end it with `return fake, None` where there is nothing else to hand on'
             )
-        fake = returned[0]
-        if not values.is_array(fake) or not jnp.ndim(fake):
+        named = values.leaves('fake', returned[0])
+        for name, leaf in named or [('fake', returned[0])]:
+            if not values.is_array(leaf) or not jnp.ndim(leaf):
+                raise ValueError(
+                    f'generate must return (fake, aux) with fake a batch `[N, ...]`, but {name} is '
+                    f'{values.describe(leaf)}'
+                )
+            _check_float(name, leaf, 'generate')
+        if len({leaf.shape[0] for _, leaf in named}) > 1:
+            shapes = ', '.join(f'{name} {leaf.shape}' for name, leaf in named)
             raise ValueError(
-                'generate must return (fake, aux) with fake a batch `[N, ...]`, but fake is '
-                f'{values.describe(fake)}'
+                'generate must return a fake whose arrays all lead with the batch, `[N, ...]`, but '
+                f'their shapes are {shapes}'
             )
-        _check_float('fake', fake, 'generate')
         return returned
 
     return checked
@@ -60,7 +67,8 @@ def discriminating(discriminate: Callable[..., Any]) -> Callable[..., Any]:
     """`discriminate`, which raises ValueError unless it returns `((s_real, s_fake), aux)`.
 
     Args:
-      discriminate: `(params_d, fake, ...) -> ((s_real, s_fake), aux)`, logits arrays of floats.
+      discriminate: `(params_d, fake, ...) -> ((s_real, s_fake), aux)`, logits arrays of floats or
+        pytrees of them.
     """
 
     def checked(params, *images):
@@ -74,10 +82,13 @@ def discriminating(discriminate: Callable[..., Any]) -> Callable[..., Any]:
                 f'{values.describe(returned)}: {advice}'
             )
         for name, value in zip(('s_real', 's_fake'), returned[0], strict=True):
-            if not values.is_array(value):
-                kind = values.describe(value)
-                raise ValueError(f'discriminate must return logits as arrays, but {name} is {kind}')
-            _check_float(name, value, 'discriminate')
+            for leaf_name, leaf in values.leaves(name, value) or [(name, value)]:
+                if not values.is_array(leaf):
+                    raise ValueError(
+                        'discriminate must return logits as arrays, but '
+                        f'{leaf_name} is {values.describe(leaf)}'
+                    )
+                _check_float(leaf_name, leaf, 'discriminate')
         return returned
 
     return checked
@@ -98,45 +109,67 @@ def takes_real(discriminate: Callable[..., Any]) -> None:
         ) from error
 
 
-def logits(s_real: Array, s_fake: Array, fake: Array, *, one_a_sample: bool) -> None:
+def batch_size(fake: PyTree) -> int:
+    """N, the number of samples of a fake batch, an array `[N, ...]` or a pytree of them."""
+    return jax.tree.leaves(fake)[0].shape[0]
+
+
+def logits(s_real: PyTree, s_fake: PyTree, fake: PyTree, *, one_a_sample: bool) -> None:
     """Raises ValueError unless logits fit the batches.
 
     Args:
-      s_real: logits of the real batch.
+      s_real: logits of the real batch, an array or a pytree.
       s_fake: logits of the fake batch.
-      fake: the fake batch `[N, ...]`.
+      fake: the fake batch, `[N, ...]` or a pytree of that.
       one_a_sample: whether there must be one logit a sample, `[N]` or `[N, 1]`.
     """
     if one_a_sample:
-        one_logit(s_fake, fake)
-    batch_axis(s_fake, fake)
-    if not s_real.ndim or s_real.shape[1:] != s_fake.shape[1:]:
+        _one_logit(s_fake, fake)
+    _batch_axis(s_fake, fake)
+    if jax.tree.structure(s_real) != jax.tree.structure(s_fake):
         raise ValueError(
             'expected real and fake logits of one kind, '
-            f'got shapes {s_real.shape} and {s_fake.shape}'
+            f'got {values.describe(s_real)} and {values.describe(s_fake)}'
         )
+    real = jax.tree.leaves(s_real)
+    for (name, leaf), of_real in zip(values.leaves('s_fake', s_fake), real, strict=True):
+        if not of_real.ndim or of_real.shape[1:] != leaf.shape[1:]:
+            raise ValueError(
+                'expected real and fake logits of one kind, '
+                f'got shapes {of_real.shape} and {leaf.shape}{_place(name)}'
+            )
 
 
-def batch_axis(s_fake: Array, fake: Array) -> None:
-    """Raises ValueError unless fake logits lead with the batch."""
-    if s_fake.ndim == 0 or s_fake.shape[0] != fake.shape[0]:
-        scalar = ' (do not average over the batch: the loss does)' if s_fake.ndim == 0 else ''
-        raise ValueError(
-            f'expected logits that lead with the batch, `[{fake.shape[0]}, ...]`, '
-            f'got shape {s_fake.shape}{scalar}'
-        )
+def _batch_axis(s_fake: PyTree, fake: PyTree) -> None:
+    size = batch_size(fake)
+    for name, leaf in values.leaves('s_fake', s_fake):
+        if leaf.ndim == 0 or leaf.shape[0] != size:
+            scalar = ' (do not average over the batch: the loss does)' if leaf.ndim == 0 else ''
+            raise ValueError(
+                f'expected logits that lead with the batch, `[{size}, ...]`, '
+                f'got shape {leaf.shape}{_place(name)}{scalar}'
+            )
 
 
-def one_logit(s_fake: Array, fake: Array) -> None:
-    """Raises ValueError unless there is one fake logit a sample."""
-    batch_axis(s_fake, fake)
-    if s_fake.size != fake.shape[0]:
-        raise ValueError(
-            f'one_stage needs one logit a sample, but this discriminator gives {s_fake.shape} for '
-            f'{fake.shape[0]} samples (a patch discriminator?): with several logits the two '
-            'gradients of a sample are not proportional. Use shared_forward, which is exact for '
-            'any discriminator, average the logits of each sample, or choose a symmetric loss.'
-        )
+def _place(name: str) -> str:
+    return '' if name == 's_fake' else f' of {name}'
+
+
+def _one_logit(s_fake: PyTree, fake: PyTree) -> None:
+    size = batch_size(fake)
+    if values.is_array(s_fake):
+        _batch_axis(s_fake, fake)
+        if s_fake.size == size:
+            return
+        given = f'{s_fake.shape} for {size} samples (a patch discriminator?)'
+    else:
+        given = f'{values.describe(s_fake)} (several scales, heads or features?)'
+    raise ValueError(
+        f'one_stage needs one logit a sample, but this discriminator gives {given}: with several '
+        'logits the two gradients of a sample are not proportional. Use shared_forward '
+        '(shared_forward_grads), which is exact for any discriminator, average the logits of each '
+        'sample, or choose a symmetric loss.'
+    )
 
 
 def _check_float(name: str, array: Array, function: str) -> None:

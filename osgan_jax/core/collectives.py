@@ -58,13 +58,14 @@ class Collectives:
         if self.axis_name is None:
             return loss
 
+        def every(logits: PyTree) -> PyTree:
+            return jax.tree.map(self.whole, logits)
+
         def on_whole(function):
-            return lambda s_real, s_fake, state=None: function(
-                self.whole(s_real), self.whole(s_fake), state
-            )
+            return lambda s_real, s_fake, state=None: function(every(s_real), every(s_fake), state)
 
         def update(state, s_real, s_fake):
-            return loss.update(state, self.whole(s_real), self.whole(s_fake))
+            return loss.update(state, every(s_real), every(s_fake))
 
         return dataclasses.replace(
             loss,

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from osgan_jax.core import regularizers
+from osgan_jax.core import regularizers, values
 from osgan_jax.core.regularizers import Penalties
 
 Array = jax.Array
@@ -37,18 +37,18 @@ class Judged(NamedTuple):
 
     aux: Any
     penalties: dict[str, Array]
-    d_fake: Array | None
+    d_fake: PyTree | None
 
 
-Judge = Callable[[PyTree, Array], tuple[tuple[Array, Array, Array], Judged]]
+Judge = Callable[[PyTree, PyTree], tuple[tuple[PyTree, PyTree, Array], Judged]]
 
 
 def judging(
     discriminate: Callable[..., Any],
     penalties: Penalties | None = None,
-    real: Array | None = None,
+    real: PyTree | None = None,
     mixture: Array | None = None,
-    generator_cotangent: Callable[[Array, Array], Array] | None = None,
+    generator_cotangent: Callable[[PyTree, PyTree], PyTree] | None = None,
     *,
     samplewise: bool = False,
 ) -> Judge:
@@ -90,15 +90,21 @@ def judging(
             'mixture, `[N]`, drawn uniformly from [0, 1]'
         )
 
-    def judge(params_d: PyTree, fake: Array) -> tuple[tuple[Array, Array, Array], Judged]:
+    def judge(params_d: PyTree, fake: PyTree) -> tuple[tuple[PyTree, PyTree, Array], Judged]:
         if not weights.of_discriminator:
             (s_real, s_fake), aux = discriminate(params_d, fake, *images)
             return (s_real, s_fake, jnp.zeros(())), Judged(aux, {}, None)
 
-        def apply(*images: Array) -> Any:
+        def apply(*images: PyTree) -> Any:
             return discriminate(params_d, *images)
 
         (s_real, s_fake), pull, aux = jax.vjp(apply, fake, *images, has_aux=True)
+        if not values.is_array(s_fake):
+            raise ValueError(
+                "penalties differentiate D's logits, an array, but this discriminator gives "
+                f'{values.describe(s_fake)}: give several discriminators as a sequence, each with '
+                'an array of logits'
+            )
         one_real, one_fake = jnp.ones_like(s_real), jnp.ones_like(s_fake)
         at_real = at_fake = d_fake = None
         if samplewise and weights.r1 and weights.r2:
@@ -108,27 +114,37 @@ def judging(
                 at_real = pull((one_real, jnp.zeros_like(s_fake)))[1]
             if weights.r2:
                 at_fake = pull((jnp.zeros_like(s_real), one_fake))[0]
-        values = {}
+        found = {}
         if weights.r1:
-            values['r1'] = regularizers.r1(at_real, weights.r1)
+            found['r1'] = regularizers.r1(at_real, weights.r1)
         if weights.r2:
-            values['r2'] = regularizers.r1(at_fake, weights.r2)
+            found['r2'] = regularizers.r1(at_fake, weights.r2)
         if weights.gradient_penalty:
             constant = jax.lax.stop_gradient(fake)
+            if jax.tree.structure(real) != jax.tree.structure(fake):
+                raise ValueError(
+                    'penalties: gradient_penalty mixes real and fake samples, so that real must be '
+                    f'like fake, {values.describe(fake)}, but it is {values.describe(real)}'
+                )
             mixed = regularizers.mix(real, constant, mixture)
             # In the place of the real batch: the mixtures have its augmentation and its labels.
             s_mixed, pull_mixed = jax.vjp(lambda mixed: apply(constant, mixed)[0][0], mixed)
             (at_mixed,) = pull_mixed(jnp.ones_like(s_mixed))
-            values['gradient_penalty'] = regularizers.gradient_penalty(
+            found['gradient_penalty'] = regularizers.gradient_penalty(
                 at_mixed, weights.gradient_penalty
             )
         if generator_cotangent is not None and (weights.r2 or not samplewise):
             c_g = generator_cotangent(s_real, s_fake)
             if samplewise:
-                d_fake = c_g.reshape((-1,) + (1,) * (fake.ndim - 1)) * at_fake
+                d_fake = scale_samples(c_g, at_fake)
             else:
                 d_fake = pull((jnp.zeros_like(s_real), c_g.astype(s_fake.dtype)))[0]
-        means = {name: jnp.mean(value) for name, value in values.items()}
+        means = {name: jnp.mean(value) for name, value in found.items()}
         return (s_real, s_fake, sum(means.values())), Judged(aux, means, d_fake)
 
     return judge
+
+
+def scale_samples(factor: Array, tree: PyTree) -> PyTree:
+    """A pytree of `[N, ...]`, each sample's part times its factor, one of N."""
+    return jax.tree.map(lambda x: factor.reshape((-1,) + (1,) * (x.ndim - 1)) * x, tree)

@@ -26,16 +26,16 @@ def check(loss: Any) -> None:
     """Raises ValueError unless a loss of any number of samples is sound and its flags hold."""
     real, fake = _logits((_SAMPLES,), 1.0), _logits((_SAMPLES,), -1.0)
     check_call(loss, real, fake, loss.init())
-    check_symmetric(loss, real.shape, fake.shape)
+    check_symmetric(loss, real, fake)
     _check_mean_over_samples(loss)
 
 
-def check_call(loss: Any, s_real: Array, s_fake: Array, state: PyTree) -> None:
+def check_call(loss: Any, s_real: PyTree, s_fake: PyTree, state: PyTree) -> None:
     """Raises ValueError unless a loss takes these logits and this state, and returns scalars.
 
     Args:
       loss: the loss.
-      s_real: float32 logits of the real batch.
+      s_real: float32 logits of the real batch, an array or a pytree.
       s_fake: float32 logits of the fake batch.
       state: the loss's state.
     """
@@ -46,6 +46,11 @@ def check_call(loss: Any, s_real: Array, s_fake: Array, state: PyTree) -> None:
         try:
             value = jax.eval_shape(function, s_real, s_fake, state)
         except TypeError as error:
+            if not values.is_array(s_fake):
+                raise ValueError(
+                    f'{name} of the loss {loss.name!r} does not take {values.describe(s_fake)} as '
+                    f'its logits ({error}): pass an AdversarialLoss whose functions do'
+                ) from error
             if s_real.shape == s_fake.shape:
                 raise
             raise ValueError(
@@ -64,9 +69,7 @@ def check_call(loss: Any, s_real: Array, s_fake: Array, state: PyTree) -> None:
             )
 
 
-def check_symmetric(
-    loss: Any, real_shape: tuple[int, ...], fake_shape: tuple[int, ...], state: PyTree = None
-) -> None:
+def check_symmetric(loss: Any, s_real: PyTree, s_fake: PyTree, state: PyTree = None) -> None:
     """Raises unless c_g = -c_d where a loss calls itself symmetric.
 
     Also while jit traces: the logits are numbers of its own, so that it costs nothing at run time.
@@ -74,8 +77,8 @@ def check_symmetric(
 
     Args:
       loss: the loss.
-      real_shape: shape of the real logits.
-      fake_shape: shape of the fake logits.
+      s_real: the real logits, an array or a pytree, of which shapes are used alone.
+      s_fake: the fake logits.
       state: the loss's state, where it is not traced; by default that of its `init`.
 
     Raises:
@@ -88,11 +91,12 @@ def check_symmetric(
     with jax.ensure_compile_time_eval():
         try:
             state = loss.init() if state is None else state
-            real, fake = _logits(real_shape, 1.0), _logits(fake_shape, -1.0)
+            real = jax.tree.map(lambda s: _logits(s.shape, 1.0), s_real)
+            fake = jax.tree.map(lambda s: _logits(s.shape, -1.0), s_fake)
             c_d, c_g = (
                 jax.grad(getattr(loss, name), argnums=1)(real, fake, state) for name in _FUNCTIONS
             )
-            error, scale = jnp.max(jnp.abs(c_d + c_g)), jnp.max(jnp.abs(c_d))
+            error, scale = _largest(jax.tree.map(jnp.add, c_d, c_g)), _largest(c_d)
         except Exception:
             return  # a fault of the loss itself shows in its own words, at the caller's logits
         if isinstance(error, jax.core.Tracer) or error <= _TOLERANCE * scale:
@@ -152,6 +156,10 @@ def _check_arguments(name: str, function: Callable[..., Any]) -> None:
         raise ValueError(
             f'{name} takes {signature}, but must take (s_real, s_fake, state=None)'
         ) from None
+
+
+def _largest(tree: PyTree) -> Array:
+    return jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(tree)]))
 
 
 def _logits(shape: tuple[int, ...], shift: float) -> Array:

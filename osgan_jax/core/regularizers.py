@@ -91,24 +91,26 @@ class AllPenalties(Penalties):
         return self.path_length_every if self.path_length else 0
 
 
-def squared_norm(gradient: Array) -> Array:
+def squared_norm(gradient: PyTree) -> Array:
     """`|J_n|^2` of each sample's gradient.
 
     Args:
-      gradient: `[n, ...]`, n samples' gradients of their logits at their images.
+      gradient: `[n, ...]`, n samples' gradients of their logits at their images, or a pytree of
+        such arrays.
 
     Returns:
       `[n]` float32.
     """
-    square = jnp.square(gradient.astype(jnp.float32))
-    return jnp.sum(square, axis=tuple(range(1, square.ndim)))
+    squares = [jnp.square(leaf.astype(jnp.float32)) for leaf in jax.tree.leaves(gradient)]
+    first, *others = (jnp.sum(square, axis=tuple(range(1, square.ndim))) for square in squares)
+    return sum(others, first)
 
 
-def r1(gradient: Array, gamma: float) -> Array:
+def r1(gradient: PyTree, gamma: float) -> Array:
     """R1 of each sample, `gamma / 2 * |J_n|^2`; R2 where the images are fake.
 
     Args:
-      gradient: D's gradients at the images, `[n, ...]`.
+      gradient: D's gradients at the images, `[n, ...]`, or a pytree of that.
       gamma: weight.
 
     Returns:
@@ -117,26 +119,30 @@ def r1(gradient: Array, gamma: float) -> Array:
     return gamma / 2 * squared_norm(gradient)
 
 
-def mix(real: Array, fake: Array, mixture: Array) -> Array:
+def mix(real: PyTree, fake: PyTree, mixture: Array) -> PyTree:
     """The images at which WGAN-GP's penalty is taken: `mixture * real + (1 - mixture) * fake`.
 
     Args:
-      real: real images `[n, ...]`.
-      fake: fake images `[n, ...]`.
+      real: real images `[n, ...]`, or a pytree of that.
+      fake: fake images, like the real ones.
       mixture: share of the real image `[n]`, uniform in [0, 1].
 
     Returns:
-      `[n, ...]`.
+      Images like both.
     """
-    share = mixture.reshape((-1,) + (1,) * (real.ndim - 1))
-    return share * real + (1 - share) * fake
+
+    def mixed(real: Array, fake: Array) -> Array:
+        share = mixture.reshape((-1,) + (1,) * (real.ndim - 1))
+        return share * real + (1 - share) * fake
+
+    return jax.tree.map(mixed, real, fake)
 
 
-def gradient_penalty(gradient: Array, weight: float) -> Array:
+def gradient_penalty(gradient: PyTree, weight: float) -> Array:
     """WGAN-GP's penalty of each sample, `weight * (|J_n| - 1)^2`.
 
     Args:
-      gradient: D's gradients at mixtures of real and fake images, `[n, ...]`.
+      gradient: D's gradients at mixtures of real and fake images, `[n, ...]`, or a pytree of that.
       weight: weight of the penalty.
 
     Returns:

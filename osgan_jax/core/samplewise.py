@@ -1,23 +1,25 @@
 """Whether a discriminator treats samples one by one, found by gradients."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from osgan_jax.core import checks
+from osgan_jax.core import checks, discriminators
 
 Array = jax.Array
 PyTree = Any
-Discriminate = Callable[[PyTree, Array], tuple[tuple[Array, Array], Any]]
-Pullback = Callable[[tuple[Array, Array]], tuple[PyTree, Array]]
+Discriminate = Callable[[PyTree, PyTree], tuple[tuple[Array, Array], Any]]
+Pullback = Callable[[tuple[Array, Array]], tuple[PyTree, PyTree]]
 
 # Of the root mean square of a parameter's values: enough to open what a zero shuts.
 _PERTURBATION = 0.1
 
 
-def check_samplewise(discriminate: Discriminate, params_d: PyTree, fake: Array) -> None:
+def check_samplewise(
+    discriminate: Discriminate | Sequence[Discriminate], params_d: PyTree, fake: PyTree
+) -> None:
     """Raises unless D treats samples one by one and gives one logit a sample.
 
     The check is of gradients, not of layer names: a one-hot cotangent on a fake logit must reach
@@ -27,18 +29,24 @@ def check_samplewise(discriminate: Discriminate, params_d: PyTree, fake: Array) 
     jit.
 
     Args:
-      discriminate: as for `one_stage_grads`.
-      params_d: D's parameters.
-      fake: any batch `[N, ...]`, N >= 2, in the shape that D takes, such as random values.
+      discriminate: as for `one_stage_grads`; each of a sequence is checked.
+      params_d: D's parameters; of a sequence, one of theirs.
+      fake: any batch `[N, ...]`, N >= 2, in the shape that D takes, such as random values; or a
+        pytree of that.
 
     Raises:
       ValueError: if D gives several logits a sample or mixes samples (BatchNorm, minibatch
         standard deviation), naming the samples that were reached and by how much; or if N < 2.
     """
-    if fake.shape[0] < 2:
+    if checks.batch_size(fake) < 2:
         raise ValueError('check_samplewise: needs a batch of at least 2 samples to tell them apart')
-    checks.parameters('params_d', params_d)
-    discriminate = checks.discriminating(discriminate)
+    given = discriminators.gather(None, discriminate, params_d)
+    for k, one in enumerate(given.each):
+        with given.naming(k):
+            _check_one(one.judge, one.params, fake)
+
+
+def _check_one(discriminate: Discriminate, params_d: PyTree, fake: PyTree) -> None:
     s_real, s_fake = jax.eval_shape(lambda *args: discriminate(*args)[0], params_d, fake)
     checks.logits(s_real, s_fake, fake, one_a_sample=True)
 
@@ -89,9 +97,10 @@ def reach(pull_d: Pullback, s_real: Array, s_fake: Array) -> tuple[Array, Array]
 
     def largest(cotangent):
         _, d_fake = pull_d(cotangent)
-        d_fake = jnp.abs(d_fake.astype(jnp.float32)).reshape(n, -1)
+        leaves = [jnp.abs(x.astype(jnp.float32)).reshape(n, -1) for x in jax.tree.leaves(d_fake)]
+        d_fake = jnp.concatenate(leaves, axis=1)
         # 0 times an infinity shows nothing of who sees whom.
-        return jnp.max(jnp.where(jnp.isfinite(d_fake), d_fake, 0), axis=1)
+        return jnp.max(jnp.where(jnp.isfinite(d_fake), d_fake, 0), axis=1, initial=0)
 
     own = largest((jnp.zeros_like(s_real), one_fake))
     return own, largest((one_real, jnp.zeros_like(s_fake)))
