@@ -71,8 +71,8 @@ def build(teacher, *, num_devices=1, rate=RATE, **fields):
     compiled = parallel.compile_update(update, devices, num_constants=1)
     constants = parallel.replicate(teacher.variables, devices)
 
-    def step(state, index=0):
-        batch = parallel.put_batch(small.batch(index), devices)
+    def step(state, index=0, batch=None):
+        batch = parallel.put_batch(batch or small.step_batch(gan, index), devices)
         return compiled(parallel.replicate(state, devices), batch, constants)
 
     return config, gan, state, step
@@ -527,3 +527,24 @@ def test_objectives_without_a_teacher_have_no_terms(plain_teacher):
     terms = objectives.terms(config, plain_teacher, None)
     assert (terms.images, terms.generator) == (None, None)
     assert terms.discriminator is not None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('objective', ['dgl', 'd_out', 'gdgl', 'single_updated', 'single_fixed'])
+def test_the_teachers_term_is_in_every_d_step(plain_teacher, objective):
+    fields = {'objective': objective, 'rate': 0.02}
+    _, _, state, step = build(plain_teacher, d_steps=2, **fields)
+    expected, (first, last) = copy(state), (small.batch(0), small.batch(1))
+    new, _ = step(state)
+    if objective != 'single_fixed':
+        # D's half of a step of two_stage, under the key of the first step of D alone.
+        key, of_d = expected.key, ('params_d', 'stats_d', 'opt_d', 'guide')
+        alone = jax.random.fold_in(jax.random.fold_in(key, 0), 5)
+        *_, alternate = build(plain_teacher, scheme='two_stage', **fields)
+        after, _ = alternate(copy(expected).replace(key=alone), batch=first)
+        expected = expected.replace(**{name: getattr(after, name) for name in of_d})
+    *_, joint = build(plain_teacher, **fields)
+    expected, _ = joint(expected, batch=last)
+    for name in ('params_g', 'params_d', 'guide'):
+        ours, theirs = getattr(new, name), getattr(expected, name)
+        assert theirs is None or models.relative_error(ours, theirs) < 1e-5

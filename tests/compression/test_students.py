@@ -228,11 +228,24 @@ def test_lengths_of_the_stages(taught):
     )
     config = configs.count_steps(config)
     assert (config.stage_one_steps, config.num_steps) == (4, 8)
+    # A step of two D steps takes twice as many images.
+    config = configs.count_steps(dataclasses.replace(config, d_steps=2))
+    assert (config.stage_one_steps, config.num_steps) == (2, 4)
+
+
+def test_d_steps_are_the_teachers_and_the_average_is_of_images(taught):
+    teacher = dataclasses.replace(teachers.load(taught).run.config, d_steps=3)
+    resolve = lambda **given: configs.resolve(configs.CompressConfig(**given), teacher, 'none')  # noqa: E731
+    found = resolve()
+    assert (found.d_steps, found.ema_decay) == (3, teacher.ema_decay)
+    found = resolve(d_steps=1)
+    assert found.d_steps == 1
+    assert found.ema_decay == pytest.approx(teacher.ema_decay ** (1 / 3))
 
 
 def test_help_says_what_the_teacher_decides():
     declared = declarations(configs.CompressConfig)
-    for name in ('batch_size', 'beta1', 'r1', 'ema_decay', 'weight_clip'):
+    for name in ('batch_size', 'd_steps', 'beta1', 'r1', 'ema_decay', 'weight_clip'):
         assert (declared[name].decided_by, declared[name].otherwise) == (('teacher',), None)
     assert declared['learning_rate_d'].decided_by == ('teacher', 'scheme')
     assert declarations(TrainConfig)['batch_size'].decided_by == ('method',)

@@ -120,6 +120,7 @@ _NO_REAL = ('', '1/3', '1/0', 'a', '1,5', '1e', '∞')
 _FEW = {
     'methods': ('lsgan', 'wgan', 'nosuch', 'lsgan,lsgan', 'lsgan,', ',', 'stylegan3'),
     'num_samples': ('2', '8', '-1', '0', 'a', '1' + 30 * '0'),
+    'd_steps': ('2', '-1', '0', '1' + 30 * '0'),
     'num_steps': ('2', '-1', '0', '1' + 30 * '0'),
     'teacher_steps': ('2', '-1', '0', '1' + 30 * '0'),
     'student_updates': ('2', '-1', '0', '1' + 30 * '0'),

@@ -59,6 +59,28 @@ def test_flops_of_an_accumulated_step_are_not_given():
     assert '%' not in report.table(small.make_config(), [timing], peak=1e9)
 
 
+def test_a_step_of_several_d_steps_says_so():
+    case = small.make_config(d_steps=3, num_devices=None)
+    assert report.name(case).endswith('lsgan, 3 D steps')
+    # Real images, three batches of 8 in half a second.
+    assert ' 48 ' in report.table(case, [_timing()], peak=1e9).splitlines()[-1]
+    # A method's own, the same in all schemes; one is not worth a word.
+    case = small.make_config(method='wgan_gp', num_devices=None)
+    assert report.name(steps.complete(case, 'one_stage')).endswith('wgan_gp, 5 D steps')
+    case = small.make_config(num_devices=None)
+    assert report.name(steps.complete(case, 'one_stage')).endswith('lsgan')
+
+
+@pytest.mark.slow
+def test_steps_of_several_d_steps_are_timed_and_counted():
+    one, three = (
+        steps.measure_steps(small.make_config(d_steps=count), ['one_stage'], repeats=1)[0]
+        for count in (1, 3)
+    )
+    # By theory, and what it says of networks so small: 3 Tg + 6 Td, and twice Tg + 6 Td.
+    assert 2 < three.flops / one.flops < 3
+
+
 def test_devices_share_the_flops():
     one, two = (
         steps.measure_steps(
