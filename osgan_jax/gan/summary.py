@@ -23,10 +23,9 @@ _NOTHING: dict[str, Any] = {
     'augment': (),
 }
 
-# Of a step, in forward passes of D where G's cost alike: two_stage 4 Tg + 8 Td, one_stage
-# 3 Tg + 6 Td, D alone Tg + 6 Td.
-_PASSES = {'two_stage': 12, 'one_stage': 9}
-_PASSES_ALONE = 7
+# Forward passes that D's loss and each of its penalties at every step cost.
+_LOSS_D = 6
+_PENALTIES_D = {'r1': 3, 'r2': 3, 'gradient_penalty': 6}
 
 
 def lines(config: TrainConfig, num_examples: int, dataset: str | None = None) -> list[Line]:
@@ -99,13 +98,20 @@ def _d_steps(config: TrainConfig) -> str | None:
     """The updates of D a step, and what they leave of one_stage's advantage."""
     if config.d_steps == 1:
         return None
-    # Without penalties, in forward passes of D, which cost as much as G's.
-    alone = (config.d_steps - 1) * _PASSES_ALONE
-    two, one = (alone + _PASSES[scheme] for scheme in ('two_stage', 'one_stage'))
+    passes = _LOSS_D
+    if config.penalty_every == 1:
+        passes += sum(cost for name, cost in _PENALTIES_D.items() if getattr(config, name))
+    ratios = []
+    for alone in (config.d_steps - 1, 0):
+        # In forward passes of D, where G's cost as much: D alone Tg + 6 Td, then two_stage
+        # 4 Tg + 8 Td and one_stage 3 Tg + 6 Td.
+        one = alone * (1 + passes) + 3 + passes
+        two = one + 1 + 2
+        ratios.append(f'{two}/{one} = {two / one:.2f}')
     return (
         f'{config.d_steps} a step, all but the last of D alone; where passes of G and D cost '
-        f'alike, two_stage takes {two}/{one} = {two / one:.2f} of the arithmetic of one_stage, '
-        'at one D step 4/3'
+        f'alike, two_stage takes {ratios[0]} of the arithmetic of one_stage, at one D step '
+        f'{ratios[1]}'
     )
 
 

@@ -166,6 +166,7 @@ def test_wrong_flags_end_in_one_sentence(launcher, flags, inputs, module):
         ('train', '--flagfile=folder', 'error: Unable to open flagfile'),
         ('train', '--steps_per_call=1' + 30 * '0', 'at most 2147483647'),
         ('train', '--decay_epochs=1,9999999999', 'at most 2147483647'),
+        ('train', '--d_steps=0', 'd_steps=0: expected a number in [1, 1000]'),
         ('train', '--learning_rate_d=1e308', 'expected a finite number, of float32'),
         ('distill', '--temperature=inf', 'expected a finite number, of float32'),
         ('sample', '--seed=4294967296', 'seed=4294967296: expected a number'),

@@ -282,11 +282,19 @@ def test_who_takes_several():
         ({'method': 'lsgan', 'd_steps': 4}, 4),
     ):
         assert small.resolve(small.make_config(**fields)).d_steps == d_steps
-    told = dict(summary.lines(small.resolve(small.make_config(method='wgan_gp')), 40))
-    # (4 * 7 + 12) / (4 * 7 + 9) where Tg = Td.
-    assert '5 a step, all but the last of D alone' in told['D steps']
-    assert '40/37 = 1.08 of the arithmetic' in told['D steps']
-    assert dict(summary.lines(small.resolve(small.make_config()), 40))['D steps'] is None
+
+
+def test_the_summary_says_what_is_left_of_the_speedup():
+    told = lambda **fields: dict(summary.lines(small.resolve(small.make_config(**fields)), 40))  # noqa: E731
+    assert told()['D steps'] is None
+    # Where Tg = Td: (4 * 7 + 12) / (4 * 7 + 9).
+    line = told(method='wgan', optimizer='rmsprop')['D steps']
+    assert line.startswith('5 a step, all but the last of D alone; where passes of G and D cost')
+    assert '40/37 = 1.08 of the arithmetic of one_stage, at one D step 12/9 = 1.33' in line
+    # Of D's pass with a gradient penalty: Tg + 12 Td; 4 Tg + 14 Td over 3 Tg + 12 Td.
+    assert '70/67 = 1.04 of the' in told(method='wgan_gp')['D steps']
+    assert 'at one D step 18/15 = 1.20' in told(method='wgan_gp')['D steps']
+    assert '40/37' in told(d_steps=5, r1=1.0, penalty_every=16)['D steps']
 
 
 def test_a_run_from_before_goes_on_with_one():
