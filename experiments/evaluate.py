@@ -237,7 +237,7 @@ def main(asked: EvaluateConfig, features: Config) -> None:
 
 def _open_dataset(asked: EvaluateConfig, run, workdir: pathlib.Path):
     """The images to compare with: the run's own, unless others are named."""
-    from osgan_jax.data import identity
+    from osgan_jax.data import classes, identity
     from osgan_jax.engine import messages, runs
     from osgan_jax.gan import trainer
 
@@ -265,6 +265,8 @@ def _open_dataset(asked: EvaluateConfig, run, workdir: pathlib.Path):
     dataset = load()
     if run.source and (other := identity.difference(run.source, identity.identify(dataset))):
         print(f'Compared with other images than those of training: {other}.')
+    if run.config.conditional:
+        dataset = classes.align(dataset, run.class_names, f'the run in {workdir}')
     return dataset
 
 

@@ -5,8 +5,8 @@ r"""Draws images from a checkpoint of a training run.
 writes to `runs/lsgan/generated` (or --out) grid.png, with --count also image_00000.png and so on,
 and with --interpolate interpolations.png, one row per pair of latents. It takes seconds. A run that
 is still training may be sampled; --step chooses an older checkpoint, --label one class of a
-conditional run. StyleGAN2's noise is drawn for each image anew, by --seed; along an interpolation
-it stays the same.
+conditional run, by its name (--label=dog) or number. StyleGAN2's noise is drawn for each image
+anew, by --seed; along an interpolation it stays the same.
 
     python -m experiments.sample --workdir=runs/biggan --grid=0 --count=10000 --label_policy=data
 
@@ -39,7 +39,9 @@ class SampleConfig(Config):
         0, 'rows of interpolations.png; 0 for none', group='output', at_least=0
     )
     steps: int = field(10, 'images in a row of interpolations.png', group='output', at_least=2)
-    label: int | None = field(None, 'class of all images; by default every class in turn')
+    label: str | None = field(
+        None, 'class of all images, by name or number; by default every class in turn'
+    )
     label_policy: str = field(
         'turn',
         "labels of --count's images: every class in turn, drawn as often as in the dataset, or "

@@ -48,6 +48,7 @@ _Shared = cli.without(DistillConfig, _NOT_SHARED)
 # The teacher takes those over that say where and on what it is trained, not how.
 _TEACHERS = (
     *('data_dir', 'split', 'test_split', 'test_data_dir', 'upscale', 'precision'),
+    *('labels', 'fit', 'background', 'white_level', 'frames'),
     *('num_workers', 'num_devices', 'steps_per_call', 'log_every', 'save_every', 'keep'),
     *('flip', 'crop'),
 )

@@ -19,7 +19,7 @@ from osgan_jax.distillation.config import (
     resolve_student,
     resolve_teacher,
 )
-from osgan_jax.engine.config import Declaration, declarations
+from osgan_jax.engine.config import READING, Declaration, declarations
 
 SUPERVISED = 'supervised'
 TEACHER = 'teacher'
@@ -28,7 +28,10 @@ _VARIANTS = {'one_stage_kl': {'algorithm': 'one_stage', 'disagreement': 'kl'}}
 ROWS = (*ALGORITHMS, *_VARIANTS, SUPERVISED)
 """Rows of students: the algorithms, one-stage on ZSKT's divergence, and labels alone."""
 
-DATA_FIELDS = ('dataset', 'data_dir', 'split', 'test_split', 'test_data_dir', 'upscale')
+DATA_FIELDS = (
+    *('dataset', 'data_dir', 'split', 'test_split', 'test_data_dir', 'upscale'),
+    *READING,
+)
 # Fields that all cells share or that tell them apart: a row cannot set them.
 FIXED_FIELDS = (
     *DATA_FIELDS,

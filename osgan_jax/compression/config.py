@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from osgan_jax.engine.config import dataset_field, declarations, field
+from osgan_jax.engine.config import READING, dataset_field, declarations, field
 from osgan_jax.gan import contradictions
 from osgan_jax.gan.config import OPTIMIZERS, TrainConfig, parse_multiplier
 
@@ -225,6 +225,9 @@ def resolve(config: CompressConfig, teacher: TrainConfig, digest: str) -> Compre
         inherited += _OPTIMIZERS
     if config.dataset is None:
         inherited += _DATA
+        fields = declarations(CompressConfig)
+        unset = [name for name in READING if getattr(config, name) == fields[name].default]
+        values |= {name: getattr(teacher, name) for name in unset}
     elif config.split is None:
         values['split'] = 'train'
     values |= {name: getattr(teacher, name) for name in inherited if getattr(config, name) is None}

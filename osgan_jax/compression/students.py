@@ -9,6 +9,7 @@ from osgan_jax.compression import config as configs
 from osgan_jax.compression import stages, teachers
 from osgan_jax.compression.config import CompressConfig
 from osgan_jax.compression.teachers import Teacher
+from osgan_jax.data import classes
 from osgan_jax.engine import messages, runner, runs
 from osgan_jax.engine.job import Update
 from osgan_jax.gan import model, trainer
@@ -76,6 +77,13 @@ class CompressJob(GANJob):
             raise ValueError(
                 f'the teacher knows {teacher.gan.num_classes} classes, but {self.dataset.name} has '
                 f'{run.num_classes}: give the dataset that it was trained on'
+            )
+        if other := run.config.conditional and classes.difference(
+            teacher.run.class_names, run.class_names
+        ):
+            raise ValueError(
+                f'{self.dataset.name} does not fit the teacher: {other}; give the dataset that it '
+                'was trained on'
             )
         return run
 

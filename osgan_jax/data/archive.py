@@ -11,12 +11,16 @@ held against its size before memory is taken for them.
 """
 
 import dataclasses
+import itertools
 import os
+from typing import Any
 
 import numpy as np
 
-from osgan_jax.data import images
+from osgan_jax.data import images, labelling, survey
 from osgan_jax.data.dataset import MAX_CLASSES
+from osgan_jax.data.facts import Facts
+from osgan_jax.data.reading import Note, Reading
 from osgan_jax.io import checks, messages, npz, paths
 
 _ARRAYS = ('images', 'jpeg', 'offset', 'label', 'labels', 'class_names')
@@ -29,13 +33,13 @@ _LONGEST_NAME = 10_000  # bytes of a class's name
 
 
 class ArraySource:
-    """Decoded images `[M, H, W, C]` uint8, resized and cropped when read."""
+    """Decoded images `[M, H, W, C]` uint8, made squares when read."""
 
-    def __init__(self, stored: np.ndarray, labels: np.ndarray, *, image_size: int, channels: int):
+    def __init__(self, stored: np.ndarray, labels: np.ndarray, **options: Any):
+        """Makes a source; options are those of `images.from_array`."""
         self._stored = stored
         self._labels = labels
-        self._image_size = image_size
-        self._channels = channels
+        self._options = options
 
     def __len__(self) -> int:
         return len(self._stored)
@@ -45,14 +49,12 @@ class ArraySource:
         return self._labels
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
-        image = images.from_array(
-            self._stored[index], image_size=self._image_size, channels=self._channels
-        )
+        image = images.from_array(self._stored[index], **self._options)
         return image, int(self._labels[index])
 
 
 class EncodedSource:
-    """Image files end to end, decoded, resized and cropped when read."""
+    """Image files end to end, decoded and made squares when read."""
 
     def __init__(
         self,
@@ -60,16 +62,14 @@ class EncodedSource:
         content: np.ndarray,
         offset: np.ndarray,
         labels: np.ndarray,
-        *,
-        image_size: int,
-        channels: int,
-        upscale: bool = True,
+        **options: Any,
     ):
+        """Makes a source; options are those of `images.load`."""
         self._name = name
         self._content = content
         self._offset = offset
         self._labels = labels
-        self._size = {'image_size': image_size, 'channels': channels, 'upscale': upscale}
+        self._options = options
 
     def __len__(self) -> int:
         return len(self._offset) - 1
@@ -81,7 +81,7 @@ class EncodedSource:
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
         file = self._content[self._offset[index] : self._offset[index + 1]].tobytes()
         try:
-            image = images.load(file, **self._size)
+            image = images.load(file, **self._options)
         except images.UnreadableImageError as error:
             raise images.UnreadableImageError(f'image {index} of {self._name}: {error}') from None
         return image, int(self._labels[index])
@@ -97,7 +97,8 @@ class Archive:
       offset: `[M + 1]`, or None where the images are decoded.
       labels: `[M]` int32, zeros without labels.
       class_names: empty without labels.
-      first_shape: `(H, W, C)` of the first image.
+      survey: facts of the images, of their headers alone where they are files.
+      notes: what was inferred of the labels.
     """
 
     name: str
@@ -105,31 +106,44 @@ class Archive:
     offset: np.ndarray | None
     labels: np.ndarray
     class_names: tuple[str, ...]
-    first_shape: tuple[int, int, int]
+    survey: survey.Survey
+    notes: tuple[Note, ...] = ()
 
     def source(
-        self, *, image_size: int, channels: int, upscale: bool = True
+        self, *, reading: Reading, image_size: int, channels: int, upscale: bool = True
     ) -> ArraySource | EncodedSource:
         """Returns its images at one size.
 
-        Files may be smaller than the first of them: `upscale` says whether these are enlarged, or
-        refused when read.
+        `upscale` says whether smaller ones are enlarged, or refused when read.
         """
         size = {'image_size': image_size, 'channels': channels}
         if self.offset is None:
-            return ArraySource(self.content, self.labels, **size)
+            return ArraySource(self.content, self.labels, **size, **reading.of_arrays())
         return EncodedSource(
-            self.name, self.content, self.offset, self.labels, upscale=upscale, **size
+            self.name,
+            self.content,
+            self.offset,
+            self.labels,
+            upscale=upscale,
+            **size,
+            **reading.of_files(),
         )
 
 
-def read(path: str | os.PathLike) -> Archive:
+def read(path: str | os.PathLike, reading: Reading | None = None) -> Archive:
     """Reads an .npz file.
+
+    Args:
+      path: the file.
+      reading: how its labels are read.
 
     Raises:
       FileNotFoundError: no such file.
       ValueError: not an .npz file, or its arrays are not those this module's docstring names.
     """
+    asked = None if reading is None else reading.labels
+    if asked not in (None, labelling.NONE):
+        raise ValueError(f'--labels={asked} is for images in folders: this file has its own labels')
     path = paths.expand(path)
     name = messages.printable(path) or "''"
     if not os.path.exists(path):
@@ -156,18 +170,25 @@ def read(path: str | os.PathLike) -> Archive:
         ) from None
     if 'images' in arrays:
         content, offset = _images(name, arrays['images']), None
-        count, shape = len(content), content.shape[1:]
+        facts = [_facts(content.shape)] * len(content)
     elif 'jpeg' in arrays and 'offset' in arrays:
         content, offset = arrays['jpeg'], _offset(name, arrays['jpeg'], arrays['offset'])
-        count = len(offset) - 1
-        shape = _first_shape(name, content[offset[0] : offset[1]].tobytes())
+        facts = _glances(name, content, offset)
     else:
         raise ValueError(
             f'{name} holds the arrays {messages.shorten(names) or "(none)"}; expected images, or '
             'jpeg and offset'
         )
-    labels, class_names = _labels(name, arrays, count)
-    return Archive(name, content, offset, labels, class_names, shape)
+    labels, class_names = _labels(name, arrays, len(facts))
+    notes = []
+    if asked == labelling.NONE:
+        labels, class_names = np.zeros(len(facts), np.int32), ()
+        notes = [('labels', 'none, as --labels=none says')]
+    elif class_names and (reading is None or reading.recognises):
+        named = class_names if 'class_names' in arrays else None
+        labels, class_names, notes = labelling.compact(labels, named)
+    found = survey.Survey([f'image {index}' for index in range(len(facts))], facts)
+    return Archive(name, content, offset, labels, class_names, found, tuple(notes))
 
 
 def _images(name: str, array: np.ndarray) -> np.ndarray:
@@ -194,13 +215,22 @@ def _offset(name: str, content: np.ndarray, offset: np.ndarray) -> np.ndarray:
     return offset
 
 
-def _first_shape(name: str, file: bytes) -> tuple[int, int, int]:
-    try:
-        width, height = images.inspect(file)
-        channels = images.stored_channels(file)
-    except images.UnreadableImageError as error:
-        raise ValueError(f'image 0 of {name}: {error}') from None
-    return height, width, channels
+def _facts(shape: tuple[int, ...]) -> Facts:
+    """The facts of decoded images `[M, H, W, C]`."""
+    _, height, width, depth = shape
+    return Facts(width, height, depth == 3, False, 0, 1, 'L' if depth == 1 else 'RGB', False)
+
+
+def _glances(name: str, content: np.ndarray, offset: np.ndarray) -> list[Facts]:
+    """The facts of image files, by their headers."""
+    found = []
+    whole = memoryview(np.ascontiguousarray(content))
+    for index, (start, end) in enumerate(itertools.pairwise(offset.tolist())):
+        try:
+            found.append(images.glance(bytes(whole[start:end])))
+        except images.UnreadableImageError as error:
+            raise ValueError(f'image {index} of {name}: {error}') from None
+    return found
 
 
 def _labels(

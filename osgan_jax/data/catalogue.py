@@ -59,7 +59,7 @@ CATALOGUE = {
     'lsun_church': dataclasses.replace(_LARGE, tfds_name='lsun/church_outdoor', label_path=()),
     # Flickr-Faces-HQ, 70,000 images; its numbered subfolders are not classes.
     'ffhq': Entry('folder', 64, 3, upscale=False, labelled=False),
-    'folder': Entry('folder', 64, 3, upscale=False),
+    'folder': Entry('folder', 64, upscale=False),
     'npz': Entry('npz', in_memory=True),
 }
 

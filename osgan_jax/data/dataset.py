@@ -15,6 +15,7 @@ import numpy as np
 
 # A greater label is taken for a mistake: networks have weights for each class.
 MAX_CLASSES = 1_000_000
+_NAMED_CLASSES = 12  # that a person is shown
 
 
 class Source(Protocol):
@@ -42,6 +43,7 @@ class Dataset:
       flip: whether batches mirror each image left to right with probability 1/2. Reading
         `dataset[i]` never does.
       report: a sentence on files that were skipped, or None.
+      notes: what was inferred, left out or converted: pairs of what it is of and a clause.
       stack_of: the dataset whose images are the channels of this one's, or None. Labels then have
         its labels as digits: in base 10 of ten classes, the first channel's ahead.
     """
@@ -55,6 +57,7 @@ class Dataset:
     source: Source = dataclasses.field(repr=False)
     flip: bool = False
     report: str | None = None
+    notes: tuple[tuple[str, str], ...] = ()
     stack_of: 'Dataset | None' = dataclasses.field(default=None, repr=False)
 
     def __len__(self) -> int:
@@ -77,6 +80,12 @@ class Dataset:
 
     def __iter__(self):
         return (self[index] for index in range(len(self)))
+
+    def remarks(self) -> tuple[tuple[str, str], ...]:
+        """Lines for a person: the classes, the notes, and what was skipped."""
+        classes = (('classes', describe_classes(self.class_names)),) if self.num_classes else ()
+        skipped = (('files', self.report),) if self.report else ()
+        return (*classes, *self.notes, *skipped)
 
     def labels(self) -> np.ndarray:
         """The labels `[M]` of all images, int32; no image is decoded where the source can tell."""
@@ -130,6 +139,19 @@ class MemorySource:
                 self._images[index], self._labels[index] = self._encoded[int(index)]
                 self._present[index] = True
         return self._images[indices], self._labels[indices]
+
+
+def describe_classes(class_names: Sequence[str]) -> str:
+    """How many classes there are, with number and name of the first and the last."""
+    count = len(class_names)
+    numbers = [str(number) for number in range(count)]
+    if list(class_names) == numbers:
+        return f'{count:,}, named by their numbers'
+    if count <= _NAMED_CLASSES:
+        pairs = zip(numbers, class_names, strict=True)
+        return f'{count:,}: ' + ', '.join(f'{number} {name}' for number, name in pairs)
+    first = ', '.join(f'{number} {class_names[number]}' for number in range(_NAMED_CLASSES - 2))
+    return f'{count:,}: {first}, ..., {count - 1} {class_names[-1]}'
 
 
 def labels_of(source: Source) -> np.ndarray:

@@ -1,8 +1,4 @@
-"""A folder of images, read recursively.
-
-Subfolders of the folder are classes, if every image lies in one and there are at least two.
-Order is by path. Files are images by their ending (`ENDINGS`) and are then opened by their
-content. Hidden files and folders are passed over; symbolic links are followed, each folder once.
+"""Images in folders: where each lies, and which files could not be used.
 
 Every image is decoded once when the folder is first opened, so that a damaged file is known,
 named and left out before training begins, and the order of images is the same on every run.
@@ -11,7 +7,6 @@ only list the folder.
 """
 
 import concurrent.futures
-import dataclasses
 import hashlib
 import json
 import logging
@@ -19,48 +14,31 @@ import os
 import pathlib
 import stat
 from collections import Counter
+from typing import Any
 
 import numpy as np
 
-from osgan_jax.data import images
+from osgan_jax.data import collection, facts, formats, images
+from osgan_jax.data.collection import ImageFolder
+from osgan_jax.data.facts import Facts
+from osgan_jax.data.reading import Reading
 from osgan_jax.io import atomic, paths
 from osgan_jax.io.messages import printable
 
-ENDINGS = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.tif', '.tiff', '.ppm', '.pgm', '.gif')
-
-_NAMED = 10  # skipped files that a report names
-
-
-@dataclasses.dataclass(frozen=True)
-class ImageFolder:
-    """The readable images of a folder.
-
-    Attributes:
-      root: the folder.
-      paths: of the images, relative to it, sorted.
-      sizes: `[M, 2]` width and height in pixels.
-      labels: `[M]` int32, zeros without classes.
-      class_names: the subfolders, sorted; empty without classes.
-      report: a sentence on skipped files, or None.
-    """
-
-    root: str
-    paths: tuple[str, ...]
-    sizes: np.ndarray
-    labels: np.ndarray
-    class_names: tuple[str, ...]
-    report: str | None
+_VERSION = 2
+_MOST_LIST = 2**30  # bytes of StyleGAN's list
 
 
 class FolderSource:
-    """The images of a folder, decoded, resized and cropped when read."""
+    """The images of a folder, decoded and made squares when read."""
 
-    def __init__(self, found: ImageFolder, *, image_size: int, channels: int):
+    def __init__(self, found: ImageFolder, **options: Any):
+        """Makes a source; options are those of `images.load`."""
         self._root = found.root
         self._paths = found.paths
+        self._frames = found.frames
         self._labels = found.labels
-        self._image_size = image_size
-        self._channels = channels
+        self._options = options
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -72,7 +50,7 @@ class FolderSource:
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
         path = os.path.join(self._root, self._paths[index])
         try:
-            image = images.load(path, image_size=self._image_size, channels=self._channels)
+            image = images.load(path, frame=int(self._frames[index]), **self._options)
         except images.UnreadableImageError as error:
             raise images.UnreadableImageError(
                 f'{printable(path)} was readable when the folder was opened and is not '
@@ -81,70 +59,54 @@ class FolderSource:
         return image, int(self._labels[index])
 
 
-def scan(root: str | os.PathLike, *, labelled: bool = True) -> ImageFolder:
+def scan(
+    root: str | os.PathLike, reading: Reading | None = None, split: str = 'train'
+) -> ImageFolder:
     """Finds the images of a folder and decodes each once, unless that was done before.
 
     Args:
       root: the folder.
-      labelled: whether subfolders may be classes.
+      reading: how images and labels are read.
+      split: the part that is wanted.
 
     Raises:
       FileNotFoundError: no such folder.
-      ValueError: a file, or no readable image in it.
+      ValueError: a file, no readable image in it, or as `collection.collect`.
     """
+    reading = reading or Reading()
     root = os.path.abspath(paths.expand(root))
     shown = printable(root)
     if not os.path.exists(root):
         raise FileNotFoundError(f'no folder {shown}')
     if not os.path.isdir(root):
         raise ValueError(f'{shown} is a file; give the folder that holds the images')
-    listing = _Listing(root)
+    listing = _Listing(root, by_content=reading.recognises)
     verdicts = _verdicts(root, listing.files)
-    skipped = listing.skipped + [
-        (path, verdict) for path, verdict in verdicts.items() if isinstance(verdict, str)
-    ]
-    sizes = {path: verdict for path, verdict in verdicts.items() if not isinstance(verdict, str)}
-    said = report(skipped, listing.ignored, len(sizes) + len(skipped))
-    if not sizes:
-        raise ValueError(f'no readable image in {shown}' + (f': {said}' if said else ''))
-    found = tuple(sorted(sizes))
-    labels, class_names = classes(found) if labelled else unlabelled(found)
-    return ImageFolder(
-        root=root,
-        paths=found,
-        sizes=np.asarray([sizes[path] for path in found]),
-        labels=labels,
-        class_names=class_names,
-        report=said,
+    place, listed = collection.place_of_list(listing.lists, verdicts, reading), None
+    if reading.recognises and place in listing.lists:
+        listed = (pathlib.Path(root) / place).read_bytes()
+        listing.ignored -= Counter({'.json': 1})
+    found = collection.Found(
+        verdicts,
+        listing.skipped,
+        listing.ignored,
+        tuple(listing.folders),
+        listed,
+        place.rpartition('/')[0],
     )
-
-
-def check_sizes(found: ImageFolder, image_size: int) -> None:
-    """Refuses images whose shorter side is below `image_size` pixels.
-
-    Raises:
-      ValueError: says how many, and names the smallest.
-    """
-    short = found.sizes.min(axis=1)
-    small = int(np.sum(short < image_size))
-    if small:
-        smallest = int(np.argmin(short))
-        width, height = found.sizes[smallest]
-        raise ValueError(
-            f'{small:,} of {len(short):,} images in {printable(found.root)} are smaller '
-            f'than {image_size}x{image_size}, the smallest is '
-            f'{printable(found.paths[smallest])} with {width}x{height} pixels: ask for '
-            f'--image_size={min(width, height)} or less, remove them, or allow upscaling'
-        )
+    return collection.collect(root, found, reading, split)
 
 
 class _Listing:
     """The files below a folder: candidates with their status, and those left out."""
 
-    def __init__(self, root: str):
+    def __init__(self, root: str, *, by_content: bool):
         self.files: dict[str, os.stat_result] = {}
         self.skipped: list[tuple[str, str]] = []
         self.ignored: Counter[str] = Counter()
+        self.folders: list[str] = []
+        self.lists: set[str] = set()
+        self._by_content = by_content
         self._seen: set[tuple[int, int]] = set()
         self._walk(root)
 
@@ -168,6 +130,7 @@ class _Listing:
                 if not name.startswith('.') and self._sort(root, os.path.join(folder, name)):
                     folders.append(os.path.join(folder, name))
             pending.extend(reversed(folders))
+            self.folders += folders
 
     def _sort(self, root: str, path: str) -> bool:
         """Adds a path to the files, the skipped or the ignored; returns whether it is a folder."""
@@ -175,13 +138,15 @@ class _Listing:
         try:
             status = os.stat(os.path.join(root, path))
         except OSError as error:
-            if ending in ENDINGS:
+            if ending in formats.ENDINGS:
                 self.skipped.append((path, error.strerror or str(error)))
             return False
         if stat.S_ISDIR(status.st_mode):
             return True
-        if ending not in ENDINGS:
+        if ending not in formats.ENDINGS and not self._is_image(root, path, ending, status):
             self.ignored[printable(ending) or '(no ending)'] += 1
+            if os.path.basename(path) == collection.STYLEGAN and _is_list(status):
+                self.lists.add(path)
         # Opening a pipe would wait for ever.
         elif not stat.S_ISREG(status.st_mode):
             self.skipped.append((path, 'not a regular file'))
@@ -191,13 +156,33 @@ class _Listing:
             self.files[path] = status
         return False
 
+    def _is_image(self, root: str, path: str, ending: str, status: os.stat_result) -> bool:
+        """Whether a file whose name does not say so is an image; foreign ones are skipped."""
+        if not self._by_content or not stat.S_ISREG(status.st_mode) or not status.st_size:
+            return False
+        try:
+            with open(os.path.join(root, path), 'rb') as file:
+                head = file.read(formats.HEAD)
+        except OSError:
+            return False
+        return formats.is_image(ending, head) or formats.foreign(head) is not None
 
-def _verdicts(root: str, files: dict[str, os.stat_result]) -> dict[str, str | tuple[int, int]]:
-    """Returns, per file, its width and height, or why it cannot be read."""
+
+def _is_list(status: os.stat_result) -> bool:
+    return stat.S_ISREG(status.st_mode) and status.st_size <= _MOST_LIST
+
+
+def _verdicts(root: str, files: dict[str, os.stat_result]) -> dict[str, Facts | str]:
+    """Returns, per file, its facts, or why it cannot be read."""
     import PIL
 
     # The verdicts depend on these too.
-    header = {'version': 1, 'root': root, 'pillow': PIL.__version__, 'max': images.MAX_PIXELS}
+    header = {
+        'version': _VERSION,
+        'root': root,
+        'pillow': [PIL.__version__, *formats.readable()],
+        'max': images.MAX_PIXELS,
+    }
     digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:32]
     index = paths.cache_dir() / 'folders' / f'{digest}.json'
     known = _read_index(index, header)
@@ -206,7 +191,7 @@ def _verdicts(root: str, files: dict[str, os.stat_result]) -> dict[str, str | tu
     for path, status in files.items():
         row = known.get(path)
         if row and row[:2] == [status.st_size, status.st_mtime_ns]:
-            verdicts[path] = row[2] if isinstance(row[2], str) else (row[2][0], row[2][1])
+            verdicts[path] = row[2] if isinstance(row[2], str) else Facts(*row[2])
         else:
             todo.append(path)
     try:
@@ -224,7 +209,7 @@ def _verdicts(root: str, files: dict[str, os.stat_result]) -> dict[str, str | tu
 
 
 def _check(
-    root: str, todo: list[str], verdicts: dict[str, str | tuple[int, int]], transient: set[str]
+    root: str, todo: list[str], verdicts: dict[str, Facts | str], transient: set[str]
 ) -> None:
     """Decodes files and adds their verdicts.
 
@@ -240,7 +225,7 @@ def _check(
         for path, verdict in zip(todo, results, strict=True):
             if isinstance(verdict, images.InaccessibleImageError):
                 transient.add(path)
-            verdicts[path] = verdict if isinstance(verdict, tuple) else str(verdict)
+            verdicts[path] = verdict if isinstance(verdict, Facts) else str(verdict)
 
 
 def say_long(count: int, root: str) -> None:
@@ -251,7 +236,7 @@ def say_long(count: int, root: str) -> None:
         )
 
 
-def _verdict(path: str) -> images.UnreadableImageError | tuple[int, int]:
+def _verdict(path: str) -> images.UnreadableImageError | Facts:
     try:
         return images.inspect(path)
     except images.UnreadableImageError as error:
@@ -269,9 +254,9 @@ def _read_index(index: pathlib.Path, header: dict) -> dict[str, list]:
     return rows if saved == header else {}
 
 
-def _is_row(size: int, time: int, verdict: str | list[int]) -> bool:
+def _is_row(size: int, time: int, verdict: str | list) -> bool:
     del size, time  # compared with the file's
-    return isinstance(verdict, str) or [type(side) for side in verdict] == [int, int]
+    return isinstance(verdict, str) or facts.is_like(verdict)
 
 
 def _write_index(index: pathlib.Path, content: dict) -> None:
@@ -285,35 +270,3 @@ def _write_index(index: pathlib.Path, content: dict) -> None:
             index,
             error,
         )
-
-
-def classes(paths: tuple[str, ...]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The label `[M]` of each path, by its first folder, and the names of the classes."""
-    tops = [path.split(os.sep, 1)[0] if os.sep in path else '' for path in paths]
-    class_names = sorted(set(tops))
-    if '' in class_names or len(class_names) < 2:
-        return unlabelled(paths)
-    number = {name: value for value, name in enumerate(class_names)}
-    labels = np.asarray([number[top] for top in tops], np.int32)
-    return labels, tuple(printable(name) for name in class_names)
-
-
-def unlabelled(paths: tuple[str, ...]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """As `classes`, of images that have none."""
-    return np.zeros(len(paths), np.int32), ()
-
-
-def report(skipped: list[tuple[str, str]], ignored: Counter[str], total: int) -> str | None:
-    """A sentence on files that were skipped, each with its reason, or passed over; or None."""
-    parts = []
-    if skipped:
-        shown = [
-            f'{printable(path or ".")} ({reason})' for path, reason in sorted(skipped)[:_NAMED]
-        ]
-        if len(skipped) > _NAMED:
-            shown.append(f'and {len(skipped) - _NAMED:,} more')
-        parts.append(f'skipped {len(skipped):,} of {total:,}: ' + ', '.join(shown))
-    if ignored:
-        endings = ', '.join(f'{ending} {count:,}' for ending, count in ignored.most_common(5))
-        parts.append(f'passed over {ignored.total():,} files that are not images: {endings}')
-    return '; '.join(parts) or None

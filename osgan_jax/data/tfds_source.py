@@ -86,21 +86,16 @@ class TfdsSource:
         self,
         prepared: Prepared,
         split: str,
-        *,
-        image_size: int,
-        channels: int,
-        upscale: bool = True,
+        **options: Any,
     ):
-        """Makes a source; `upscale` says whether smaller images are enlarged or refused.
+        """Makes a source; options are those of `images.load`.
 
         Raises:
           ValueError: the dataset has no such split.
         """
         self._prepared = prepared
         self._split = split
-        self._image_size = image_size
-        self._channels = channels
-        self._upscale = upscale
+        self._options = options
         self._records: Any = None
         self._features: Any = None
         self._decoders: Any = None
@@ -119,12 +114,7 @@ class TfdsSource:
         if not isinstance(example[self._prepared.image_key], bytes):
             raise self._damaged(f'image {index} of split {self._split} is empty')
         try:
-            image = images.load(
-                example[self._prepared.image_key],
-                image_size=self._image_size,
-                channels=self._channels,
-                upscale=self._upscale,
-            )
+            image = images.load(example[self._prepared.image_key], **self._options)
         except images.UnreadableImageError as error:
             raise images.UnreadableImageError(
                 f'image {index} of split {self._split} in {self._prepared.directory}: {error}'

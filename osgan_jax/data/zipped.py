@@ -1,13 +1,10 @@
 """A zip archive of images, read as a folder of them is.
 
-Subfolders are classes as in a folder, unless the archive has StyleGAN's `dataset.json` at its top:
-then its labels count, whole numbers by name of image, or its images have none, and subfolders are
-blocks of numbers. Every image is decoded once when the archive is opened, so that damaged ones are
-named and left out; archives change too seldom for verdicts to be kept.
+Every image is decoded once when the archive is opened, so that damaged ones are named and left out;
+archives change too seldom for verdicts to be kept.
 """
 
 import concurrent.futures
-import json
 import os
 import zipfile
 from collections import Counter
@@ -15,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from osgan_jax.data import folder, images
-from osgan_jax.data.dataset import MAX_CLASSES
+from osgan_jax.data import collection, folder, formats, images
+from osgan_jax.data.collection import ImageFolder
+from osgan_jax.data.facts import Facts
+from osgan_jax.data.reading import Reading
 from osgan_jax.io import checks, paths
 from osgan_jax.io.messages import printable, reason
-
-_LABELS = 'dataset.json'
 
 # The most that a member may unpack to, times its size in the archive: images are compressed
 # already, but for those of one colour. Up to _SMALL bytes any member may unpack to.
@@ -29,13 +26,15 @@ _SMALL = 2**24
 
 
 class ZipSource:
-    """The images of an archive, decoded, resized and cropped when read."""
+    """The images of an archive, decoded and made squares when read."""
 
-    def __init__(self, found: folder.ImageFolder, *, image_size: int, channels: int):
+    def __init__(self, found: ImageFolder, **options: Any):
+        """Makes a source; options are those of `images.load`."""
         self._root = found.root
         self._paths = found.paths
+        self._frames = found.frames
         self._labels = found.labels
-        self._size = {'image_size': image_size, 'channels': channels}
+        self._options = options
         self._archive: zipfile.ZipFile | None = None
 
     def __len__(self) -> int:
@@ -48,7 +47,8 @@ class ZipSource:
                 opened = zipfile.ZipFile(self._root)
                 checks.members(opened, os.path.getsize(self._root))
                 self._archive = opened
-            image = images.load(_read(self._archive, self._archive.getinfo(path)), **self._size)
+            content = _read(self._archive, self._archive.getinfo(path))
+            image = images.load(content, frame=int(self._frames[index]), **self._options)
         except checks.DAMAGE as error:
             raise images.UnreadableImageError(
                 f'{printable(path)} of {printable(self._root)} was readable when the archive was '
@@ -70,54 +70,67 @@ def is_zip(path: str | os.PathLike) -> bool:
     return path.lower().endswith('.zip') and os.path.isfile(path)
 
 
-def scan(path: str | os.PathLike, *, labelled: bool = True) -> folder.ImageFolder:
+def scan(
+    path: str | os.PathLike, reading: Reading | None = None, split: str = 'train'
+) -> ImageFolder:
     """Finds the images of an archive and decodes each once.
 
     Args:
       path: the archive.
-      labelled: whether its images may have labels.
+      reading: how images and labels are read.
+      split: the part that is wanted.
 
     Raises:
       OSError: it cannot be read.
-      ValueError: it is damaged, has no readable image, or labels that are not those of its images.
+      ValueError: it is damaged, has no readable image, or as `collection.collect`.
     """
+    reading = reading or Reading()
     path = os.path.abspath(paths.expand(path))
     try:
         with zipfile.ZipFile(path) as archive:
             members = checks.members(archive, os.path.getsize(path))
-            names = [name for name in members if _is_candidate(name)]
-            endings = [os.path.splitext(name)[1].lower() for name in members]
-            verdicts = _verdicts(archive, [members[name] for name in names])
-            listed = _read_labels(archive, members[_LABELS]) if _LABELS in members else False
+            files = {n: info for n, info in members.items() if not n.endswith('/')}
+            names = [n for n in files if _is_candidate(archive, files[n], reading.recognises)]
+            verdicts = _verdicts(archive, [files[name] for name in names])
+            place = collection.place_of_list(files, names, reading)
+            listed = _read(archive, files[place]) if place in files else None
     except checks.DAMAGE as error:
         raise ValueError(f'cannot read images from {printable(path)}: {reason(error)}') from None
-    sizes = {name: verdict for name, verdict in verdicts.items() if isinstance(verdict, tuple)}
-    skipped = [(name, verdict) for name, verdict in verdicts.items() if isinstance(verdict, str)]
     ignored = Counter(
-        printable(ending) or '(no ending)'
-        for name, ending in zip(members, endings, strict=True)
-        if name not in verdicts and name != _LABELS and not name.endswith('/')
+        printable(os.path.splitext(name)[1].lower()) or '(no ending)'
+        for name in files
+        if name not in verdicts and name != place
     )
-    report = folder.report(skipped, ignored, len(verdicts))
-    if not sizes:
-        raise ValueError(
-            f'no readable image in {printable(path)}' + (f': {report}' if report else '')
-        )
-    found = tuple(sorted(sizes))
-    if not labelled or listed is None:
-        labels, class_names = folder.unlabelled(found)
-    elif listed is False:
-        labels, class_names = folder.classes(found)
-    else:
-        labels, class_names = _listed(path, found, listed)
-    shape = np.asarray([sizes[name] for name in found])
-    return folder.ImageFolder(path, found, shape, labels, class_names, report)
+    folders = {name.rpartition('/')[0] for name in members if '/' in name}
+    found = collection.Found(
+        verdicts,
+        skipped=[],
+        ignored=ignored,
+        folders=tuple(sorted(each for each in folders if not _is_hidden(each))),
+        listed=listed,
+        list_folder=place.rpartition('/')[0],
+        archived=True,
+    )
+    return collection.collect(path, found, reading, split)
 
 
-def _is_candidate(name: str) -> bool:
+def _is_hidden(name: str) -> bool:
     parts = name.split('/')
-    hidden = any(part.startswith('.') for part in parts) or parts[0] == '__MACOSX'
-    return not hidden and name.lower().endswith(folder.ENDINGS)
+    return any(part.startswith('.') for part in parts) or parts[0] == '__MACOSX'
+
+
+def _is_candidate(archive: zipfile.ZipFile, info: zipfile.ZipInfo, by_content: bool) -> bool:
+    name = info.filename
+    if _is_hidden(name):
+        return False
+    ending = os.path.splitext(name)[1].lower()
+    if ending in formats.ENDINGS:
+        return True
+    if not by_content or not info.file_size:
+        return False
+    with archive.open(info) as file:
+        head = file.read(formats.HEAD)
+    return formats.is_image(ending, head) or formats.foreign(head) is not None
 
 
 def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
@@ -127,12 +140,10 @@ def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     return archive.read(info)
 
 
-def _verdicts(
-    archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo]
-) -> dict[str, str | tuple[int, int]]:
-    """By name an image's width and height, or why it cannot be read."""
+def _verdicts(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo]) -> dict[str, Facts | str]:
+    """By name an image's facts, or why it cannot be read."""
 
-    def verdict(info: zipfile.ZipInfo) -> str | tuple[int, int]:
+    def verdict(info: zipfile.ZipInfo) -> Facts | str:
         try:
             return images.inspect(_read(archive, info))
         except checks.DAMAGE as error:
@@ -141,24 +152,3 @@ def _verdicts(
     folder.say_long(len(infos), archive.filename)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         return dict(zip([info.filename for info in infos], pool.map(verdict, infos), strict=True))
-
-
-def _read_labels(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> dict[str, Any] | None:
-    """The labels of StyleGAN's list, by name; None where it says that there are none."""
-    rows = json.loads(_read(archive, info))['labels']
-    return None if rows is None else dict(rows)
-
-
-def _listed(
-    path: str, paths: tuple[str, ...], listed: dict[str, Any]
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    where = f'{_LABELS} of {printable(path)}'
-    if missing := [name for name in paths if name not in listed]:
-        raise ValueError(f'{where} has no label for {len(missing):,} images, {missing[0]} for one')
-    values = [listed[name] for name in paths]
-    if odd := [v for v in values if type(v) is not int or not 0 <= v < MAX_CLASSES]:
-        raise ValueError(
-            f'{where}: expected whole numbers from 0 as labels, got {printable(str(odd[0]))[:40]}'
-        )
-    class_names = tuple(str(value) for value in range(max(values) + 1))
-    return np.asarray(values, np.int32), class_names

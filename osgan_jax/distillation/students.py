@@ -9,11 +9,12 @@ import jax
 import numpy as np
 
 from osgan_jax import data
-from osgan_jax.data import identity
+from osgan_jax.data import classes, identity
 from osgan_jax.distillation import classifiers, learners, rounds, teachers
 from osgan_jax.distillation.classifiers import Classifier
 from osgan_jax.distillation.config import DistillConfig, TeacherConfig, resolve_student
 from osgan_jax.engine import messages, runner, runs, summary
+from osgan_jax.engine.config import READING
 from osgan_jax.engine.job import Update
 from osgan_jax.gan import model
 from osgan_jax.reporting.summary import human
@@ -83,6 +84,7 @@ class DistillJob(teachers.ClassifierJob):
         inherits = config.dataset is None
         if inherits:
             names = ('dataset', 'data_dir', 'split', 'test_split', 'test_data_dir', 'upscale')
+            names += READING
             values = {name: getattr(teacher_run.config, name) for name in names}
             config = dataclasses.replace(config, **values)
         self._open_data(config, inherits)
@@ -174,9 +176,12 @@ class DistillJob(teachers.ClassifierJob):
                 runs.reopen(self.teacher.run, 'the teacher', lambda: self.dataset, _GIVE_DATA)
         if self.test is None and has_data:
             self.test = teachers.open_part(config, test=True)
-        for part in (self.dataset, self.test):
+        for name in ('dataset', 'test'):
+            part = getattr(self, name)
             if part is not None:
+                part = classes.align(part, self.teacher.run.class_names, 'the teacher')
                 _check_fits(self.teacher, part)
+                setattr(self, name, part)
 
 
 def count_flops(config: DistillConfig, teacher: Classifier) -> float | None:

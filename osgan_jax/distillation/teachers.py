@@ -8,7 +8,7 @@ import numpy as np
 
 from osgan_jax import data
 from osgan_jax.core.collectives import ONE_DEVICE
-from osgan_jax.data import identity
+from osgan_jax.data import classes, identity
 from osgan_jax.distillation import learners, rounds
 from osgan_jax.distillation.classifiers import Accuracy
 from osgan_jax.distillation.config import DistillConfig, TeacherConfig, resolve_teacher
@@ -117,6 +117,7 @@ class TeacherJob(ClassifierJob):
         )
         if self.test is None:
             self.test = open_part(config, test=True)
+        self.test = classes.align(self.test, dataset.class_names, 'those trained on')
         check_alike(dataset, self.test)
         source = identity.identify(dataset)
         return runs.Run(config, dataset.num_classes, dataset.class_names, len(dataset), source)
@@ -138,7 +139,7 @@ class TeacherJob(ClassifierJob):
         return [
             ('network', f'{config.network}, {self._size} parameters, {config.precision}'),
             ('dataset', describe(self.dataset)),
-            ('', self.dataset.report),
+            *self.dataset.remarks(),
             ('measured on', describe(self.test)),
             ('images', f'shifted by up to {config.crop} pixels{", mirrored" * config.flip}'),
             ('a step', f'{config.batch_size} images{summary.count_flops(flops)}'),
@@ -182,6 +183,7 @@ def open_part(config: TeacherConfig | DistillConfig, *, test: bool = False) -> d
             image_size=config.image_size,
             channels=config.channels,
             upscale=config.upscale,
+            **config.reading(),
         ),
     )
 

@@ -23,7 +23,9 @@ class EditConfig(Config):
 
     sheet: tuple[str, ...] = field((), 'sheets to draw', choices=SHEETS)
     seed: int = field(0, 'seed of the latents', at_least=0, at_most=MAX_SEED)
-    label: int | None = field(None, 'class of all samples; by default every class in turn')
+    label: str | None = field(
+        None, 'class of all samples, by name or number; by default every class in turn'
+    )
     rows: int = field(6, 'rows of a sheet', group='output', at_least=1)
     columns: int = field(
         8, 'columns of mixing and of the sheets that show paths', group='output', at_least=2
@@ -36,8 +38,10 @@ class EditConfig(Config):
         'default those of the first three that the network has',
         group='mixing and paths',
     )
-    classes: tuple[int, ...] = field(
-        (0, 1), 'the two ends of interpolate_classes', group='mixing and paths'
+    classes: tuple[str, ...] = field(
+        ('0', '1'),
+        'the two ends of interpolate_classes, by name or number',
+        group='mixing and paths',
     )
     truncations: tuple[float, ...] = field(
         (),
@@ -64,9 +68,11 @@ class EditConfig(Config):
     direction: str | None = _directions(
         None, 'file of a direction that was found before', path=True
     )
-    target_class: int = _directions(1, 'label towards which the direction leads', at_least=0)
-    against: int | None = _directions(
-        None, 'label from which the direction leads away; by default all others', at_least=0
+    target_class: str = _directions(
+        '1', 'label towards which the direction leads, by name or number'
+    )
+    against: str | None = _directions(
+        None, 'label from which the direction leads away, likewise; by default all others'
     )
     orthogonal_to: tuple[str, ...] = _directions(
         (), 'files of directions along which the direction changes nothing', path=True

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from osgan_jax import reporting
+from osgan_jax.data import classes as data_classes
 from osgan_jax.editing import animation, directions, labels, paths, sheets
 from osgan_jax.editing.config import EditConfig
 from osgan_jax.editing.generators import EditableGenerator
@@ -62,7 +63,8 @@ class _SheetRenderer:
     def __init__(
         self, sampler: Sampler, config: EditConfig, out: pathlib.Path, say: Callable[[str], None]
     ):
-        self.sampler, self.config, self.out, self.say = sampler, config, out, say
+        self.sampler, self.out, self.say = sampler, out, say
+        self.config = _by_number(config, sampler)
         self.generator = EditableGenerator(sampler.gan, sampler.variables)
         self.scale = reporting.visible_scale(sampler.gan.image_shape[0])
         self.written: list[str] = []
@@ -142,11 +144,11 @@ class _SheetRenderer:
             direction = directions.load(config.direction, space, size)
             codes = self.generator.codes(*self._samples(config.num_samples)) if others else None
         else:
-            name = f'direction_{config.target_class}'
-            if config.against is not None:
-                name += f'_against_{config.against}'
-            codes, shown = self._labelled()
-            kept, positive = labels.split(shown, config.target_class, config.against)
+            codes, shown, (target, against) = self._labelled()
+            name = f'direction_{target}'
+            if against is not None:
+                name += f'_against_{against}'
+            kept, positive = labels.split(shown, target, against)
             codes = codes[kept]
             direction = directions.fit(codes, positive, space, seed=config.seed)
             about = direction.about
@@ -157,8 +159,8 @@ class _SheetRenderer:
             )
             origin = {
                 'network': self.generator.name,
-                'target': config.target_class,
-                'against': config.against,
+                'target': target,
+                'against': against,
                 **self._about_samples(),
             }
             direction = dataclasses.replace(direction, about={**about, **origin})
@@ -169,24 +171,25 @@ class _SheetRenderer:
             self.say(f'Made orthogonal, it has a cosine of {cosine:.3f} with what it was.')
         return direction, name
 
-    def _labelled(self) -> tuple[np.ndarray, np.ndarray]:
-        """Points of the space, and the labels of their images."""
+    def _labelled(self) -> tuple[np.ndarray, np.ndarray, tuple[int, int | None]]:
+        """Points of the space, the labels of their images, and those at both ends."""
         config, generator = self.config, self.generator
+        own = self.sampler.run.class_names, self.sampler.gan.num_classes
         if config.labels is not None:
             indices, shown = labels.read(config.labels)
             labels.check_samples(config.labels, self._about_samples())
             z, classes = self._samples(int(indices.max()) + 1)
             classes = None if classes is None else classes[indices]
-            return generator.codes(z[indices], classes), shown
+            return generator.codes(z[indices], classes), shown, self._ends(*own)
         if config.classifier is not None:
             from osgan_jax import distillation
 
             classifier = distillation.load(config.classifier)
             self.say(f'Labelling {config.num_samples:,} samples with {classifier.architecture}.')
             z, classes = self._samples(config.num_samples)
-            return generator.codes(z, classes), labels.by_classifier(
-                generator, classifier, z, classes
-            )
+            ends = self._ends(classifier.run.class_names, classifier.run.num_classes)
+            shown = labels.by_classifier(generator, classifier, z, classes)
+            return generator.codes(z, classes), shown, ends
         count = self.sampler.gan.num_classes
         if not count or generator.space == 'z':
             reason = 'z does not depend on them' if count else 'it was trained without any'
@@ -194,9 +197,23 @@ class _SheetRenderer:
                 f"this run's own labels say nothing of its latents, {reason}: give --labels (see "
                 '--label_samples), --classifier or --direction'
             )
-        shown = labels.balanced(config.num_samples, count, config.target_class, config.against)
+        ends = self._ends(*own)
+        shown = labels.balanced(config.num_samples, count, *ends)
         z = self.sampler.latents(config.num_samples, config.seed)
-        return generator.codes(z, shown), shown
+        return generator.codes(z, shown), shown, ends
+
+    def _ends(self, class_names: tuple[str, ...], num_classes: int) -> tuple[int, int | None]:
+        """The numbers of the labels that a direction leads to, and away from."""
+        asked = (self.config.target_class, self.config.against)
+
+        def number(label: str) -> int:
+            # Labels by hand are any numbers.
+            if self.config.labels is not None and str(label).isdecimal():
+                return int(label)
+            return data_classes.find(str(label), class_names, num_classes)
+
+        target, against = (None if each is None else number(each) for each in asked)
+        return target, against
 
     def _samples(self, count: int) -> tuple[Array, Array | None]:
         """Latents and labels of the first samples, those of `experiments.sample`."""
@@ -232,3 +249,14 @@ class _SheetRenderer:
         shown = sheets.spread(cells.shape[1], self.config.columns)
         self._save_sheet(name, cells[:, shown])
         self._save_animation(name, cells)
+
+
+def _by_number(config: EditConfig, sampler: Sampler) -> EditConfig:
+    """A configuration whose classes of the generator are numbers."""
+    if not sampler.gan.num_classes:
+        return config
+    ends = config.classes
+    if 'interpolate_classes' in config.sheet:
+        ends = tuple(map(sampler.class_number, ends))
+    label = None if config.label is None else sampler.class_number(config.label)
+    return dataclasses.replace(config, label=label, classes=ends)

@@ -283,6 +283,9 @@ def dataset_field(default: str | None, **known: Any) -> Any:
     return field(default, help, group='data', names='osgan_jax.data:names', **known)
 
 
+READING = ('labels', 'fit', 'background', 'white_level', 'frames', 'layout')
+"""Fields that say how images and labels are read from files."""
+
 _devices = functools.partial(field, group='devices')
 
 
@@ -302,6 +305,49 @@ class RunConfig(Config):
         decided_by='dataset',
         may_change=True,
         path=True,
+    )
+    labels: str | None = field(
+        None,
+        'file of names and labels, CSV or JSON; or folders, to leave out what lies beside class '
+        "folders; or none; by default StyleGAN's dataset.json, or class folders",
+        group='data',
+        path=True,
+        may_change=True,
+    )
+    fit: str = field(
+        'crop',
+        'how an image that is not a square becomes one: its centre, with borders, or distorted',
+        group='data',
+        choices=('crop', 'pad', 'stretch'),
+    )
+    background: str = field(
+        'white',
+        'colour behind transparent pixels and of the borders of --fit=pad: white, black, grey or '
+        '#RRGGBB',
+        group='data',
+    )
+    white_level: int = field(
+        65535,
+        'value that is white in grey images of 16 bits: 4095 where a camera has 12',
+        group='data',
+        at_least=1,
+        at_most=65535,
+    )
+    frames: str = field(
+        'first',
+        'pages or frames to take of a file that has several',
+        group='data',
+        choices=('first', 'all'),
+    )
+    # Older runs neither sorted classes naturally nor recognised splits, strays and contents.
+    layout: str | None = field(
+        None,
+        'how folders are understood',
+        group='data',
+        decided_by='dataset',
+        otherwise='recognised',
+        older='top_folders',
+        flag=False,
     )
     seed: int = field(
         0,
@@ -369,6 +415,11 @@ class RunConfig(Config):
     def images_per_step(self) -> int:
         """Images of the dataset that a step takes, over all devices."""
         return self.batch_size * self.batches_per_step
+
+    def reading(self) -> dict[str, Any]:
+        """Arguments of `osgan_jax.data.load`: how images and labels are read."""
+        values = {name: getattr(self, name) for name in READING}
+        return {name: value for name, value in values.items() if value is not None}
 
     def __post_init__(self):
         super().__post_init__()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from osgan_jax import reporting
-from osgan_jax.data import identity
+from osgan_jax.data import classes, identity
 from osgan_jax.data.dataset import Dataset
 from osgan_jax.engine import config as configuration
 from osgan_jax.io import atomic, messages
@@ -189,6 +189,8 @@ def check_same(workdir: str | os.PathLike[str], saved: Run, asked: Run) -> None:
         )
     elif saved.source and asked.source and saved.source['content'] != asked.source['content']:
         found.append('the dataset had other images or labels there')
+    if other := classes.difference(saved.class_names, asked.class_names):
+        found.append(f'the dataset: {other}')
     if found:
         raise ValueError(
             f'{workdir} holds checkpoints of another configuration: {"; ".join(found)}. Give the '
@@ -223,7 +225,8 @@ def reopen(run: Run, whose: str, load: Callable[[], Dataset], advice: str) -> Da
     """
     check_reopens(run, whose, advice)
     source, dataset = run.source, load()
-    if source and (changed := identity.difference(source, identity.identify(dataset))):
+    changed = source and identity.difference(source, identity.identify(dataset))
+    if changed := changed or classes.difference(run.class_names, dataset.class_names):
         raise ValueError(
             f'{whose} was trained on other images than {dataset.name} ({dataset.split}) has now: '
             f'{changed}; {advice}'

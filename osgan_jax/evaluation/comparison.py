@@ -63,7 +63,8 @@ def open_set(
     kind = 'folder' if os.path.isdir(path) or zipped.is_zip(path) else 'npz'
     if kind == 'folder' and image_size is None:
         image_size = _own_size(path)
-    opened = data.load(kind, data_dir=path, image_size=image_size)
+    channels = 3 if kind == 'folder' else None
+    opened = data.load(kind, data_dir=path, image_size=image_size, channels=channels)
     return dataclasses.replace(opened, name=printable(pathlib.Path(path).resolve().name))
 
 

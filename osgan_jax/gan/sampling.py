@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from osgan_jax.data import classes
 from osgan_jax.engine import checkpoints, runs
 from osgan_jax.evaluation import label_policies
 from osgan_jax.gan import model
@@ -172,14 +173,18 @@ class Sampler:
         """Latents `[count, Z]` from a seed."""
         return jax.random.normal(jax.random.key(seed), (count, self.gan.latent_dim))
 
-    def labels(self, count: int, label: int | None = None) -> jax.Array | None:
+    def labels(self, count: int, label: int | str | None = None) -> jax.Array | None:
         """Labels `[count]`: all `label`, or every class in turn; None if unconditional.
+
+        Args:
+          count: labels.
+          label: a class by name, or by number as a number or text.
 
         Raises:
           ValueError: for a label asked of an unconditional run, or out of range.
         """
-        classes = self.gan.num_classes
-        if not classes:
+        num_classes = self.gan.num_classes
+        if not num_classes:
             if label is not None:
                 raise ValueError(
                     f'label={label}: this run was not trained with labels (method '
@@ -187,10 +192,12 @@ class Sampler:
                 )
             return None
         if label is None:
-            return jnp.arange(count) % classes
-        if not 0 <= label < classes:
-            raise ValueError(f'label={label}: expected 0 to {classes - 1}')
-        return jnp.full(count, label)
+            return jnp.arange(count) % num_classes
+        return jnp.full(count, self.class_number(label))
+
+    def class_number(self, label: int | str) -> int:
+        """The number of a class given by name or number; raises ValueError for no such class."""
+        return classes.find(str(label), self.run.class_names, self.gan.num_classes)
 
     def drawn_labels(
         self, count: int, seed: int, policy: str, class_counts: Iterable[int] = ()
@@ -206,10 +213,10 @@ class Sampler:
         Raises:
           ValueError: for data without the generator's classes.
         """
-        classes = self.gan.num_classes
-        frequencies = label_policies.frequencies(policy, classes, class_counts)
+        num_classes = self.gan.num_classes
+        frequencies = label_policies.frequencies(policy, num_classes, class_counts)
         key = jax.random.fold_in(jax.random.key(seed), _LABEL_STREAM)
-        return inference.draw_labels(key, count, classes, frequencies)
+        return inference.draw_labels(key, count, num_classes, frequencies)
 
     def images(
         self, z: jax.Array, labels: jax.Array | None = None, noise_seed: int | None = 0

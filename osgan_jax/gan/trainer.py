@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from osgan_jax import data
+from osgan_jax import data, networks
 from osgan_jax.data import identity
 from osgan_jax.engine import messages, runner, runs
 from osgan_jax.engine.config import fill
@@ -64,6 +64,8 @@ def open_dataset(config: TrainConfig) -> data.Dataset:
         channels=config.channels,
         flip=config.flip,
         upscale=config.upscale,
+        sizes=networks.get(config.network or methods.get(config.method).network).image_sizes,
+        **config.reading(),
     )
 
 
@@ -185,7 +187,7 @@ class GANJob(Job):
             ('scheme', config.scheme),
             *self.describe_teacher(),
             ('dataset', f'{self.dataset_name}, {len(dataset):,} images an epoch, {size}'),
-            ('', dataset.report),
+            *dataset.remarks(),
             ('networks', summary.networks_of(config)),
             ('parameters', f'G {self._sizes[0]}, D {self._sizes[1]}'),
             ('a step', batch + count_flops(flops)),

@@ -30,7 +30,7 @@ def test_order_is_by_path_and_endings_in_any_case(tmp_path):
     assert dataset.num_classes == 0
     assert dataset.class_names == ()
     assert dataset.report is None
-    assert dataset[0]['image'].shape == (32, 32, 3)
+    assert dataset[0]['image'].shape == (32, 32, 1)
     assert dataset[0]['label'] == 0
 
 
@@ -139,6 +139,7 @@ def test_nothing_to_read(tmp_path):
         load(tmp_path / 'a.png')
     with pytest.raises(ValueError, match='folder is a folder of images: pass its path'):
         data.load('folder')
+    save(tmp_path / 'b.png')
     with pytest.raises(ValueError, match="one split, 'train', got 'test'"):
         load(tmp_path, split='test')
 
@@ -149,11 +150,11 @@ def test_images_smaller_than_asked(tmp_path):
     with pytest.raises(
         ValueError,
         match=r'1 of 2 images in .* are smaller than 32x32, the smallest is small.png with '
-        '200x31 pixels: ask for --image_size=31 or less',
+        '200x31 pixels: --upscale enlarges them to 32x32, --image_size=31 makes all of them 31x31',
     ):
         load(tmp_path)
-    assert load(tmp_path, upscale=True)[1]['image'].shape == (32, 32, 3)
-    assert load(tmp_path, image_size=31)[1]['image'].shape == (31, 31, 3)
+    assert load(tmp_path, upscale=True)[1]['image'].shape == (32, 32, 1)
+    assert load(tmp_path, image_size=31, channels=3)[1]['image'].shape == (31, 31, 3)
 
 
 def test_verdicts_are_remembered_until_a_file_changes(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from osgan_jax import data
-from osgan_jax.data import folder, images
+from osgan_jax.data import collection, folder, images
 from osgan_jax.io import messages
 from tests.support import hostile
 
@@ -74,7 +74,7 @@ def folder_of_all(tmp_path_factory):
 
 
 def test_the_whole_folder_is_counted_and_named(folder_of_all, monkeypatch):
-    monkeypatch.setattr(folder, '_NAMED', 1000)
+    monkeypatch.setattr(collection, '_NAMED', 1000)
     dataset = load(folder_of_all)
     read = {file.name for file in GOOD} | {os.path.join('folder.png', 'inside.png')}
     assert folder.scan(folder_of_all).paths == tuple(sorted(read))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from osgan_jax.data import images
+from osgan_jax.data import fitting, images
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -101,7 +101,7 @@ def test_16_bit_grey_is_scaled_not_clipped():
     for form in ('PNG', 'TIFF', 'PPM'):
         file = encode(Image.fromarray(wide), form)
         np.testing.assert_array_equal(pixels(file, channels=1), expected)
-        assert images.inspect(file) == (5, 1)
+        assert images.inspect(file)[:2] == (5, 1)
 
 
 def test_16_bit_colour_png():
@@ -129,7 +129,7 @@ def test_exif_orientation(orientation):
     exif[0x0112] = orientation
     file = encode(Image.fromarray(np.ascontiguousarray(stored)), exif=exif)
     np.testing.assert_array_equal(pixels(file), upright)
-    assert images.inspect(file) == (10, 6)
+    assert images.inspect(file)[:2] == (10, 6)
 
 
 def test_damaged_exif_does_not_lose_the_image():
@@ -198,7 +198,7 @@ def test_resize_and_crop_is_the_papers_recipe(width, height):
     resized = np.asarray(image.resize(size, Image.Resampling.BILINEAR))
     start = round((longer - 64) / 2)
     expected = resized[start : start + 64] if width <= height else resized[:, start : start + 64]
-    np.testing.assert_array_equal(images.resize_and_crop(image, 64), expected)
+    np.testing.assert_array_equal(fitting.resize_and_crop(image, 64), expected)
 
 
 def test_an_image_of_the_size_is_untouched():

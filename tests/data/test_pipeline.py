@@ -222,7 +222,7 @@ def test_worker_processes_change_nothing_and_a_state_moves_between_their_numbers
 def test_an_unreadable_image_is_an_error_of_its_own_kind_and_can_be_retried(tmp_path, num_workers):
     for name in 'abcd':
         Image.new('RGB', (8, 8)).save(tmp_path / f'{name}.png')
-    dataset = data.load('folder', data_dir=tmp_path, image_size=8)
+    dataset = data.load('folder', data_dir=tmp_path, image_size=8, channels=3)
     content = (tmp_path / 'c.png').read_bytes()
     (tmp_path / 'c.png').write_bytes(content[:30])
     with data.batches(dataset, 4, seed=0, num_workers=num_workers) as iterator:

@@ -44,7 +44,7 @@ class HandMade(sampling.Sampler):
             image_shape=(size, size, 1),
             num_classes=classes,
         )
-        self.run = types.SimpleNamespace(config=types.SimpleNamespace(method=name))
+        self.run = types.SimpleNamespace(class_names=(), config=types.SimpleNamespace(method=name))
         self.step = 7
         shapes = jax.eval_shape(
             lambda: module.init(

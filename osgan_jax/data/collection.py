@@ -1,0 +1,241 @@
+"""Images that lie in folders, on disk or in an archive: which ones, with which labels."""
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Collection
+
+import numpy as np
+
+from osgan_jax.data import label_file, labelling, survey
+from osgan_jax.data.facts import Facts
+from osgan_jax.data.reading import Note, Reading
+from osgan_jax.io.messages import printable
+
+STYLEGAN = 'dataset.json'
+"""StyleGAN's list of labels, beside the folders."""
+
+_NAMED = 10  # skipped files that a report names
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What a folder or an archive holds.
+
+    Attributes:
+      verdicts: facts of each image, or why it cannot be read, by path with '/'.
+      skipped: further files that cannot be read, and why.
+      ignored: other files, by their endings.
+      folders: all folders.
+      listed: the content of StyleGAN's list; None where there is none.
+      list_folder: the folder that the list lies in, to which its names are relative.
+      archived: whether it is an archive.
+    """
+
+    verdicts: dict[str, Facts | str]
+    skipped: list[tuple[str, str]]
+    ignored: Counter[str]
+    folders: tuple[str, ...] = ()
+    listed: bytes | None = None
+    list_folder: str = ''
+    archived: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageFolder:
+    """The readable images of a folder or an archive.
+
+    Attributes:
+      root: the folder or the archive.
+      paths: of the images, relative to it, sorted; of files with frames that are all taken, as
+        often as there are.
+      frames: `[M]`, which frame of its file each is.
+      survey: facts of each.
+      labels: `[M]` int32, zeros without classes.
+      class_names: in label order; empty without classes.
+      notes: what was inferred.
+      report: a sentence on skipped files, or None.
+    """
+
+    root: str
+    paths: tuple[str, ...]
+    frames: np.ndarray
+    survey: survey.Survey
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    notes: tuple[Note, ...]
+    report: str | None
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Width and height of each, `[M, 2]`."""
+        return self.survey.sizes
+
+
+def place_of_list(files: Collection[str], images: Collection[str], reading: Reading) -> str:
+    """Where StyleGAN's list of labels is: at the top, or in the one folder of all images.
+
+    Args:
+      files: paths of all files.
+      images: of images.
+      reading: how they are read.
+    """
+    tops = {path.partition('/')[0] for path in images}
+    below = f'{next(iter(tops))}/{STYLEGAN}' if len(tops) == 1 else STYLEGAN
+    if reading.recognises and STYLEGAN not in files and below in files:
+        return below
+    return STYLEGAN
+
+
+def collect(root: str, found: Found, reading: Reading, split: str) -> ImageFolder:
+    """Chooses images and labels among what a folder or an archive holds.
+
+    Args:
+      root: its path.
+      found: its content.
+      reading: how it is read.
+      split: the part that is wanted.
+
+    Raises:
+      FileNotFoundError: there is no file of labels.
+      ValueError: no image can be read, labels do not fit the images, or there is no such part.
+    """
+    facts = {path: each for path, each in found.verdicts.items() if not isinstance(each, str)}
+    skipped = found.skipped + [
+        (path, each) for path, each in found.verdicts.items() if isinstance(each, str)
+    ]
+    said = report(skipped, found.ignored, len(facts) + len(skipped))
+    if not facts:
+        raise ValueError(f'no readable image in {printable(root)}' + (f': {said}' if said else ''))
+    labelled = _label(root, sorted(facts), found, reading, split)
+    paths, frames, labels = (
+        list(labelled.paths),
+        np.zeros(len(labelled.paths), int),
+        labelled.labels,
+    )
+    if reading.frames == 'all':
+        repeats = [facts[path].frames for path in paths]
+        frames = np.concatenate([np.arange(count) for count in repeats])
+        paths, labels = np.repeat(paths, repeats).tolist(), np.repeat(labels, repeats)
+    return ImageFolder(
+        root=root,
+        paths=tuple(paths),
+        frames=frames,
+        survey=survey.Survey(paths, [facts[path] for path in paths]),
+        labels=labels,
+        class_names=labelled.class_names,
+        notes=labelled.notes,
+        report=said,
+    )
+
+
+def _label(
+    root: str, paths: list[str], found: Found, reading: Reading, split: str
+) -> labelling.Labelled:
+    asked, notes = reading.labels, []
+    if not reading.recognises:
+        return _label_as_before(root, paths, found, split, asked)
+    plain = {path: path for path in paths}
+    rows = None
+    use_list = found.listed is not None and asked is None
+    if use_list:
+        rows = _rows(found, root)
+        if rows is False:
+            use_list = False
+            notes.append(('passed over', f'{_where(root)} is not a list of labels as StyleGAN has'))
+    if not use_list:
+        beside, kept, plain, said = labelling.split_of(paths, split)
+        if kept is None:
+            check_whole(split, 'a folder without parts train, val or test')
+            plain = {path: path for path in paths}
+        else:
+            paths = kept
+            notes.append(said)
+            if beside:
+                notes.append(('left out', f'{labelling.files(beside)} beside the parts'))
+    else:
+        check_whole(split, f'a dataset with {STYLEGAN}')
+    if use_list:
+        labelled = labelling.listed(paths, rows, _where(root))
+    elif asked == labelling.NONE:
+        labelled = labelling.unlabelled(paths, ('labels', 'none, as --labels=none says'))
+    elif asked not in (None, labelling.FOLDERS):
+        labelled = labelling.from_rows(paths, label_file.read(asked), printable(asked))
+    else:
+        back = {plain[path]: path for path in paths}
+        if len(back) < len(paths):  # both parts, of --split=all, have images of one name
+            back = {
+                '/'.join([*plain[path].split('/')[:-1], path.replace('/', ' ')]): path
+                for path in paths
+            }
+        labelled = labelling.by_folder(
+            sorted(back),
+            found.folders if plain[paths[0]] == paths[0] else (),
+            strays=asked == labelling.FOLDERS,
+        )
+        order = sorted(range(len(labelled.paths)), key=lambda i: back[labelled.paths[i]])
+        labelled = dataclasses.replace(
+            labelled,
+            paths=tuple(back[labelled.paths[i]] for i in order),
+            labels=labelled.labels[order],
+        )
+    return dataclasses.replace(labelled, notes=(*notes, *labelled.notes))
+
+
+def _label_as_before(
+    root: str, paths: list[str], found: Found, split: str, asked: str | None
+) -> labelling.Labelled:
+    check_whole(split, 'a folder')
+    if asked == labelling.NONE:
+        return labelling.unlabelled(paths)
+    if not found.archived or found.listed is None:
+        return labelling.by_top_folder(paths)
+    labelled = labelling.listed(paths, _rows(found, root), _where(root))
+    if not labelled.class_names:
+        return labelled
+    labels = np.asarray([int(name) for name in labelled.class_names], np.int32)[labelled.labels]
+    names = tuple(map(str, range(int(labels.max()) + 1)))
+    return dataclasses.replace(labelled, labels=labels, class_names=names)
+
+
+def _where(root: str) -> str:
+    return f'{STYLEGAN} of {printable(root)}'
+
+
+def _rows(found: Found, root: str):
+    """The labels of StyleGAN's list; False where it is another's file of that name."""
+    try:
+        body = json.loads(found.listed)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f'{_where(root)} is not JSON: {str(error)[:200]}') from None
+    if not isinstance(body, dict) or 'labels' not in body:
+        return False
+    rows = body['labels']
+    if not found.list_folder or not isinstance(rows, list):
+        return rows
+    try:
+        return [(f'{found.list_folder}/{name}', label) for name, label in rows]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f'{_where(root)} is not a list of names and labels: {error}') from None
+
+
+def check_whole(split: str, what: str) -> None:
+    """Raises ValueError for a part of what has none."""
+    if split not in ('train', 'all'):
+        raise ValueError(f"{what} has one split, 'train', got {split!r}")
+
+
+def report(skipped: list[tuple[str, str]], ignored: Counter[str], total: int) -> str | None:
+    """A sentence on files that were skipped, each with its reason, or passed over; or None."""
+    parts = []
+    if skipped:
+        shown = [
+            f'{printable(path or ".")} ({reason})' for path, reason in sorted(skipped)[:_NAMED]
+        ]
+        if len(skipped) > _NAMED:
+            shown.append(f'and {len(skipped) - _NAMED:,} more')
+        parts.append(f'skipped {len(skipped):,} of {total:,}: ' + ', '.join(shown))
+    if ignored:
+        endings = ', '.join(f'{ending} {count:,}' for ending, count in ignored.most_common(5))
+        parts.append(f'passed over {ignored.total():,} files that are not images: {endings}')
+    return '; '.join(parts) or None

@@ -1,0 +1,96 @@
+"""What an image file holds, told when it is decoded once."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+ORIENTATION_TAG = 0x0112
+
+# Modes of Pillow that hold no colour whatever their pixels are.
+_GREY = ('1', 'L', 'LA', 'La', 'I')
+_MOST_FRAMES = 100_000
+
+
+class Facts(NamedTuple):
+    """Facts of an image file.
+
+    Attributes:
+      width: upright, in pixels.
+      height: upright, in pixels.
+      colour: whether any pixel shows a colour; of a header alone, whether any may.
+      transparent: whether any pixel is less than opaque; of a header alone, whether any may be.
+      peak: the greatest value of 16 bits a channel; 0 for an image of 8 bits, or a header alone.
+      frames: pages or frames of the file.
+      mode: Pillow's name for the kind of its pixels.
+      turned: whether EXIF turns or mirrors it.
+    """
+
+    width: int
+    height: int
+    colour: bool
+    transparent: bool
+    peak: int
+    frames: int
+    mode: str
+    turned: bool
+
+
+def is_like(values: list) -> bool:
+    """Whether values, of a file, are those of `Facts`."""
+    kinds = [int, int, bool, bool, int, int, str, bool]
+    return [type(value) for value in values] == kinds
+
+
+def measure(image, size: tuple[int, int], *, decoded: bool = True) -> Facts:
+    """The facts of an opened `PIL.Image.Image`.
+
+    Args:
+      image: opened, and decoded if `decoded`. A JPEG may be decoded at an eighth of its size.
+      size: its stored width and height, in pixels.
+      decoded: whether its pixels may be looked at.
+    """
+    place = orientation(image)
+    colour = not (image.mode in _GREY or image.mode.startswith('I;16'))
+    transparent = _has_alpha(image)
+    peak = 0
+    if decoded:
+        colour = colour and _shows_colour(image)
+        transparent = transparent and _shows_through(image)
+        if image.mode.startswith('I'):
+            peak = int(image.getextrema()[1])
+    width, height = size[::-1] if place >= 5 else size
+    # The second picture of a phone's JPEG is a map of depth, or a small copy.
+    frames = 1 if image.format == 'MPO' else min(getattr(image, 'n_frames', 1), _MOST_FRAMES)
+    return Facts(width, height, colour, transparent, peak, frames, image.mode, place != 1)
+
+
+def orientation(image) -> int:
+    """The orientation in EXIF, 1 to 8; 1 is upright."""
+    try:
+        found = int(image.getexif().get(ORIENTATION_TAG, 1))
+    # Damaged metadata around intact pixels: viewers show such a file unrotated.
+    except Exception:
+        return 1
+    return found if 1 <= found <= 8 else 1
+
+
+def _has_alpha(image) -> bool:
+    return image.mode in ('LA', 'La', 'PA', 'RGBA', 'RGBa') or 'transparency' in image.info
+
+
+def _shows_colour(image) -> bool:
+    if image.mode in ('P', 'PA', 'CMYK', 'YCbCr', 'RGBa', 'RGBX'):
+        image = image.convert('RGB')
+    pixels = np.asarray(image)[..., :3]
+    return not (
+        np.array_equal(pixels[..., 0], pixels[..., 1])
+        and np.array_equal(pixels[..., 0], pixels[..., 2])
+    )
+
+
+def _shows_through(image) -> bool:
+    if image.mode in ('LA', 'RGBA'):
+        return image.getchannel('A').getextrema()[0] < 255
+    if image.mode == 'La':
+        image = image.convert('LA')
+    return image.convert('RGBA').getchannel('A').getextrema()[0] < 255

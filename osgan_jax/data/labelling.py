@@ -1,0 +1,328 @@
+"""The labels of images that lie in folders: by folder, by StyleGAN's list or by a file."""
+
+import dataclasses
+import itertools
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from osgan_jax.data.dataset import MAX_CLASSES
+from osgan_jax.data.reading import Note
+from osgan_jax.io.messages import printable, shorten
+
+SPLITS = {
+    'train': 'train', 'training': 'train', 'val': 'val', 'valid': 'val', 'validation': 'val',
+    'test': 'test', 'testing': 'test',
+}  # fmt: skip
+"""Names of folders that are parts of a dataset, and one name for each part."""
+
+FOLDERS, NONE = 'folders', 'none'
+"""Values of --labels that are not files."""
+
+_DEEPEST_SPLIT = 4  # folders above a split's
+
+
+@dataclasses.dataclass(frozen=True)
+class Labelled:
+    """Images with their labels.
+
+    Attributes:
+      paths: of the images that are kept, parts joined by '/', sorted.
+      labels: `[M]` int32, zeros without classes.
+      class_names: in label order; empty without classes.
+      notes: what was inferred.
+    """
+
+    paths: tuple[str, ...]
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    notes: tuple[Note, ...] = ()
+
+
+def natural(name: str) -> tuple:
+    """The key of natural order: class2 before class10."""
+    parts = re.split(r'([0-9]+)', name)
+    return tuple(int(p) if i % 2 else p for i, p in enumerate(parts)), name
+
+
+def unlabelled(paths: Sequence[str], *notes: Note) -> Labelled:
+    """Images that have no labels."""
+    return Labelled(tuple(paths), np.zeros(len(paths), np.int32), (), notes)
+
+
+def by_name(
+    paths: Sequence[str], names: Sequence[str], notes: Sequence[Note] = (), *, key=natural
+) -> Labelled:
+    """Images labelled by names of classes, which are numbered in their natural order."""
+    class_names = sorted(set(names), key=key)
+    if len(class_names) > MAX_CLASSES:
+        raise ValueError(f'{len(class_names):,} classes, more than {MAX_CLASSES:,}')
+    number = {name: value for value, name in enumerate(class_names)}
+    labels = np.asarray([number[name] for name in names], np.int32)
+    shown = tuple(printable(name) for name in class_names)
+    return Labelled(tuple(paths), labels, shown, tuple(notes))
+
+
+def by_top_folder(paths: Sequence[str]) -> Labelled:
+    """Labels as older runs had them: by the first folder, in the order of text."""
+    tops = [path.partition('/')[0] if '/' in path else '' for path in paths]
+    if '' in tops or len(set(tops)) < 2:
+        return unlabelled(paths)
+    return by_name(paths, tops, key=lambda name: name)
+
+
+def by_folder(
+    paths: Sequence[str], folders: Sequence[str] = (), *, strays: bool = False
+) -> Labelled:
+    """Labels by the first folder, in natural order.
+
+    Args:
+      paths: of the images.
+      folders: all folders, to name those without images.
+      strays: whether images beside the folders are left out, so that the others have labels.
+    """
+    beside = [path for path in paths if '/' not in path]
+    within = [path for path in paths if '/' in path]
+    tops = [path.partition('/')[0] for path in within]
+    names = sorted(set(tops), key=natural)
+    notes = []
+    empty = sorted({f.partition('/')[0] for f in folders} - set(tops) - {''}, key=natural)
+    if empty and len(names) > 1:
+        notes.append(('empty', f'{_folders(empty)} no image that can be read, and no class'))
+    if len(names) < 2 and not (strays and names):
+        return unlabelled(paths, *_why_none(within, names))
+    if beside and not strays:
+        return unlabelled(
+            paths,
+            (
+                'labels',
+                f'none: {files(beside)} beside the folders {shorten(_shown(names))}; '
+                '--labels=folders leaves what lies there out and takes the folders for classes',
+            ),
+        )
+    if beside:
+        notes.append(('left out', f'{files(beside)} beside the class folders'))
+    notes.insert(0, ('labels', 'by folder, in natural order'))
+    if mixed := [name for name in names if name.lower() in SPLITS]:
+        others = [name for name in names if name not in mixed]
+        if others:
+            notes.append(
+                (
+                    'split',
+                    f'none: {shorten(_shown(mixed))} lies beside {shorten(_shown(others))}, and '
+                    'all of them are classes',
+                )
+            )
+    return by_name(within, tops, notes)
+
+
+def listed(paths: Sequence[str], rows: Any, where: str) -> Labelled:
+    """Labels of StyleGAN's list.
+
+    Args:
+      paths: of the images.
+      rows: the content of `labels`: pairs of name and label, or None.
+      where: the file, for messages.
+
+    Raises:
+      ValueError: it is not such a list, lacks images, or has labels that are not whole numbers.
+    """
+    if rows is None:
+        return unlabelled(paths, ('labels', f'none: {where} says null'))
+    try:
+        known = dict(rows)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f'{where} is not a list of names and labels: {error}') from None
+    if missing := [name for name in paths if name not in known]:
+        raise ValueError(
+            f'{where} has no label for {len(missing):,} images, {printable(missing[0])} for one; '
+            '--labels=none or --labels=folders leaves it out'
+        )
+    notes = [('labels', f'those of {where}; folders are blocks, not classes')]
+    values = [known[name] for name in paths]
+    if all(isinstance(value, list) for value in values) and _are_one_hot(values):
+        values = [value.index(1) for value in values]
+        notes[0] = ('labels', f'one-hot vectors of {where}, as numbers')
+    if odd := [v for v in values if type(v) is not int or not 0 <= v < MAX_CLASSES]:
+        what = {type(None): 'null for some images', list: 'vectors'}.get(type(odd[0]), 'others')
+        raise ValueError(
+            f'{where}: expected whole numbers from 0 as labels, got {printable(str(odd[0]))[:40]} '
+            f'({what}); --labels=none ignores them'
+        )
+    if absent := len(set(known) - set(paths)):
+        notes.append(('absent', f'{absent:,} images that {where} lists are not here'))
+    return by_name(paths, [str(value) for value in values], [*notes, *_gaps(values)])
+
+
+def from_rows(paths: Sequence[str], rows: Mapping[str, str], where: str) -> Labelled:
+    """Labels of a file of names and labels; images that it does not name are left out.
+
+    Args:
+      paths: of the images.
+      rows: labels by path, by file name, or by file name without its ending.
+      where: the file, for messages.
+
+    Raises:
+      ValueError: it names none of the images, or a name stands for several.
+    """
+    found: dict[str, str] = {}
+    for names in (
+        {path: path for path in paths},
+        _unique(paths, lambda path: path.rpartition('/')[2]),
+        _unique(paths, lambda path: path.rpartition('/')[2].rpartition('.')[0]),
+    ):
+        found = {names[name]: label for name, label in rows.items() if name in names}
+        if found:
+            break
+    if not found:
+        raise ValueError(
+            f'{where} names none of the {len(paths):,} images: it has '
+            f'{printable(next(iter(rows), "no rows"))!r}, the images are {printable(paths[0])!r} '
+            'and so on'
+        )
+    kept = [path for path in paths if path in found]
+    notes = [('labels', f'those of {where}')]
+    if without := [path for path in paths if path not in found]:
+        notes.append(('left out', f'{files(without)} without a label in {where}'))
+    if absent := len(rows) - len(found):
+        notes.append(('absent', f'{absent:,} rows of {where} name no image that can be read'))
+    names = [found[path] for path in kept]
+    if all(name.isdecimal() for name in set(names)):
+        notes += _gaps([int(name) for name in names])
+    return by_name(kept, names, notes)
+
+
+def compact(
+    labels: np.ndarray, class_names: Sequence[str] | None
+) -> tuple[np.ndarray, tuple[str, ...], list[Note]]:
+    """Makes classes of the labels that there are: networks would learn nothing of the others.
+
+    Args:
+      labels: `[M]`, from 0.
+      class_names: by label; None for classes named by their numbers.
+
+    Returns:
+      `(labels, class_names, notes)`, the labels int32 and without gaps.
+    """
+    present, numbers = np.unique(labels, return_inverse=True)
+    notes = []
+    if class_names is None:
+        shown = tuple(str(value) for value in present)
+        if present[-1] + 1 > len(present):
+            notes.append(('empty', gaps(present.tolist())))
+    else:
+        shown = tuple(class_names[value] for value in present)
+        if without := [n for v, n in enumerate(class_names) if v not in set(present.tolist())]:
+            notes.append(('empty', f'{shorten(list(without))}: no images, and no class'))
+    return numbers.astype(np.int32), shown, notes
+
+
+def split_of(
+    paths: Sequence[str], split: str
+) -> tuple[list[str], list[str] | None, dict[str, str], Note]:
+    """Finds folders that are parts of a dataset, and the images of one part.
+
+    Such folders lie at one level, below one folder, or below each class's, and hold all images but
+    those that lie at the top.
+
+    Args:
+      paths: of the images.
+      split: 'train', 'val', 'test' or one of their other names, or 'all'.
+
+    Returns:
+      `(beside, kept, plain, note)`: the images beside all parts, those of the part, the path of
+      each of these without the part's folder, and which parts there are; `kept` is None where there
+      are no parts.
+
+    Raises:
+      ValueError: there are parts, but not this one.
+    """
+    beside = [path for path in paths if '/' not in path]
+    within = [path for path in paths if '/' in path]
+    pieces = [path.split('/') for path in within]
+    for level in range(min(min(map(len, pieces), default=1) - 1, _DEEPEST_SPLIT)):
+        parts = [each[level].lower() for each in pieces]
+        if set(parts) <= set(SPLITS):
+            break
+    else:
+        return [], None, {}, ('split', '')
+    counts = Counter(SPLITS[part] for part in parts)
+    folders = {SPLITS[part]: each[level] for part, each in zip(parts, pieces, strict=True)}
+    wanted = SPLITS.get(split.lower(), split)
+    if wanted != 'all' and wanted not in counts:
+        raise ValueError(
+            f'there is no part {split!r}, only the folders '
+            f'{", ".join(map(printable, folders.values()))}: choose one by --split, or all'
+        )
+    kept, plain = [], {}
+    # What all images share above the parts is not a class.
+    start = level if len({tuple(each[:level]) for each in pieces}) == 1 else 0
+    for path, part, each in zip(within, parts, pieces, strict=True):
+        if wanted in ('all', SPLITS[part]):
+            kept.append(path)
+            plain[path] = '/'.join(each[start:level] + each[level + 1 :])
+    others = ', '.join(f'{name} ({count:,})' for name, count in counts.items() if name != wanted)
+    text = f'{wanted}: {len(kept):,} of {len(within):,} images'
+    return beside, kept, plain, ('split', text + (f'; also {others}, by --split' * bool(others)))
+
+
+def _why_none(within: Sequence[str], names: Sequence[str]) -> list[Note]:
+    """Why images in no or one folder have no labels, where somebody may have expected some."""
+    if not names:
+        return []
+    below = {path.split('/')[1] for path in within if path.count('/') > 1}
+    text = f'none: only the folder {printable(names[0])} holds images'
+    if len(below) > 1:
+        inside = shorten(_shown(sorted(below, key=natural)))
+        text += f'; were it given as --data_dir, {inside} below it would be classes'
+    return [('labels', text)]
+
+
+def _are_one_hot(values: Sequence[list]) -> bool:
+    widths = {len(value) for value in values}
+    return len(widths) == 1 and all(
+        value.count(1) == 1 and value.count(0) == len(value) - 1 for value in values
+    )
+
+
+def _gaps(values: Sequence[int]) -> list[Note]:
+    """Says which numbers no image has, where classes are numbers."""
+    found = sorted(set(values))
+    if found == list(range(len(found))):
+        return []
+    return [('empty', gaps(found))]
+
+
+def gaps(found: Sequence[int]) -> str:
+    """A clause on labels `found`, rising, which are not 0, 1 and so on."""
+    high = found[-1]
+    missing = high + 1 - len(found)
+    first = list(itertools.islice((v for v in range(high) if v not in set(found)), 3))
+    shown = ', '.join(map(str, first)) + (' and so on' if missing > len(first) else '')
+    return (
+        f'no image has the label {shown}: the {len(found):,} labels that there are, up to '
+        f'{high:,}, are the classes, by these names'
+    )
+
+
+def _unique(paths: Sequence[str], name) -> dict[str, str]:
+    """Paths by a shorter name, but for names that several have."""
+    count = Counter(map(name, paths))
+    return {name(path): path for path in paths if count[name(path)] == 1}
+
+
+def _shown(names: Sequence[str]) -> list[str]:
+    return [printable(name) for name in names]
+
+
+def files(paths: Sequence[str]) -> str:
+    """How many images lie somewhere, and the first names: the beginning of a clause."""
+    verb = 'image lies' if len(paths) == 1 else 'images lie'
+    return f'{len(paths):,} {verb} ({shorten(_shown(paths))})'
+
+
+def _folders(names: Sequence[str]) -> str:
+    return f'{shorten(_shown(names))} {"holds" if len(names) == 1 else "hold"}'

@@ -1,0 +1,215 @@
+"""What many images have in common, what is decided of them by that, and in which words it is said.
+
+Nothing is decided from the first image: all of them are looked at.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from osgan_jax.data import fitting
+from osgan_jax.data.facts import Facts
+from osgan_jax.data.images import FULL_SCALE
+from osgan_jax.data.reading import Note, Reading
+from osgan_jax.io.messages import printable
+
+# Of 16 bits whose greatest value is below this share of white, images are nearly black.
+_DARK = 0.5
+_CONVERTED = {
+    'CMYK': 'CMYK', 'YCbCr': 'YCbCr', 'P': 'of a palette', 'PA': 'of a palette',
+    '1': 'of two levels',
+}  # fmt: skip
+
+
+class Survey(NamedTuple):
+    """Facts of many images.
+
+    Attributes:
+      names: of the images, for messages.
+      facts: of each.
+    """
+
+    names: Sequence[str]
+    facts: Sequence[Facts]
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Width and height of each, `[M, 2]`."""
+        return np.asarray([each[:2] for each in self.facts])
+
+    def channels(self) -> int:
+        """1 where no image shows colour, else 3, which loses nothing of the grey ones."""
+        return 3 if any(each.colour for each in self.facts) else 1
+
+    def size(self) -> int:
+        """The shorter side that most images have, in pixels; of two as frequent the greater."""
+        counts = Counter(min(each[:2]) for each in self.facts)
+        return max(counts, key=lambda side: (counts[side], side))
+
+    def which(self, chosen: Sequence[bool]) -> str:
+        """How many images are chosen, and the name of the first."""
+        indices = np.flatnonzero(chosen)
+        verb = f'{len(indices):,} of {len(self.facts):,} images'
+        return f'{verb} ({printable(self.names[indices[0]])})'
+
+
+def check_sizes(root: str, found: Survey, image_size: int, sizes: Sequence[int] = ()) -> None:
+    """Refuses images whose shorter side is below `image_size` pixels.
+
+    Args:
+      root: the folder or file that holds them.
+      found: the images.
+      image_size: as asked for.
+      sizes: those that a network has, to advise one of.
+
+    Raises:
+      ValueError: says how many, names the smallest, and what to do.
+    """
+    short = found.sizes.min(axis=1)
+    small = int(np.sum(short < image_size))
+    if small:
+        smallest = int(np.argmin(short))
+        width, height = found.sizes[smallest]
+        raise ValueError(
+            f'{small:,} of {len(short):,} images in {printable(root)} are smaller '
+            f'than {image_size}x{image_size}, the smallest is '
+            f'{printable(found.names[smallest])} with {width}x{height} pixels: '
+            + advise(int(min(width, height)), image_size, sizes)
+        )
+
+
+def advise(short: int, image_size: int, sizes: Sequence[int] = ()) -> str:
+    """What to do where images are smaller than asked for: only what works."""
+    text = f'--upscale enlarges them to {image_size}x{image_size}'
+    possible = [size for size in sizes or (short,) if size <= short]
+    if possible:
+        text += f', --image_size={max(possible)} makes all of them {max(possible)}x{max(possible)}'
+    return text
+
+
+def notes(
+    found: Survey, reading: Reading, *, image_size: int, channels: int, decoded: bool = True
+) -> list[Note]:
+    """What becomes of the images, as notes: only what somebody may not expect.
+
+    Args:
+      found: the images.
+      reading: how they are read.
+      image_size: height and width that they get, in pixels.
+      channels: that they get.
+      decoded: whether facts are of pixels, and not of headers alone.
+    """
+    said = [
+        *_colour(found, channels, decoded),
+        *_shape(found, reading.fit, image_size),
+        *_depth(found, reading.white_level),
+        *_frames(found, reading.frames),
+    ]
+    through = [each.transparent for each in found.facts]
+    if any(through):
+        may = 'are' if decoded else 'may be'
+        said.append(
+            (
+                'background',
+                f'{found.which(through)} {may} transparent: {reading.background} is put behind '
+                'them; --background sets another colour',
+            )
+        )
+    modes = Counter(_CONVERTED[each.mode] for each in found.facts if each.mode in _CONVERTED)
+    if modes:
+        kinds = ', '.join(f'{count:,} {mode}' for mode, count in modes.most_common())
+        said.append(('converted', f'{kinds}, to {"grey" if channels == 1 else "RGB"}'))
+    if turned := sum(each.turned for each in found.facts):
+        said.append(('turned', f'{turned:,} images, as their EXIF says'))
+    return said
+
+
+def _colour(found: Survey, channels: int, decoded: bool) -> list[Note]:
+    colour = [each.colour for each in found.facts]
+    grey = [not each for each in colour]
+    if channels == 1 and any(colour):
+        lost = 'colours that become' if decoded else 'what may be colours, made'
+        return [('channels', f'1: {found.which(colour)} hold {lost} grey; --channels=3 keeps them')]
+    if channels == 1:
+        return [('channels', '1: no image shows a colour; --channels=3 repeats them in three')]
+    if all(grey):
+        return [('channels', '3: all images are grey, repeated in three; --channels=1 has one')]
+    if any(grey):
+        return [('channels', f'3: {found.which(grey)} show no colour, and are repeated in three')]
+    return []
+
+
+def _shape(found: Survey, fit: str, image_size: int) -> list[Note]:
+    sizes = found.sizes
+    said = []
+    oblong = sizes[:, 0] != sizes[:, 1]
+    if oblong.any():
+        which = found.which(oblong)
+        if fit == 'crop':
+            lost = np.asarray([fitting.share_cropped(*size) for size in sizes])
+            most = int(lost.argmax())
+            width, height = sizes[most]
+            others = '--fit=pad or --fit=stretch keeps all'
+            if len(sizes) == 1:
+                text = f'crop: the centre is kept, {lost[0]:.0%} of the pixels go; {others}'
+            else:
+                text = (
+                    f'crop: of {which} only the centre is kept; {_share(lost.mean())} of all '
+                    f'pixels go, at most {_share(lost[most])} ({printable(found.names[most])}, '
+                    f'{width}x{height}); {others}'
+                )
+        elif fit == 'pad':
+            text = f'pad: {which} get borders; --background sets their colour'
+        else:
+            long, short = sizes.max(1), sizes.min(1)
+            text = f'stretch: {which} are distorted, at most {(long / short).max():.2g} times'
+        said.append(('fit', text))
+    small = sizes.min(axis=1) < image_size
+    if small.any():
+        least = int(sizes.min(axis=1).argmin())
+        width, height = sizes[least]
+        said.append(
+            (
+                'enlarged',
+                f'{found.which(small)}, the smallest from {width}x{height} to '
+                f'{image_size}x{image_size}',
+            )
+        )
+    return said
+
+
+def _share(share: float) -> str:
+    return f'{share:.0%}' if share >= 0.01 else 'less than 1%'
+
+
+def _depth(found: Survey, white_level: int) -> list[Note]:
+    deep = [each.peak > 0 for each in found.facts]
+    if not any(deep):
+        return []
+    peak = max(each.peak for each in found.facts)
+    text = f'{found.which(deep)} have 16 bits, up to {peak:,}, with {white_level:,} as white'
+    if peak < _DARK * white_level:
+        level = 2 ** int(peak).bit_length() - 1
+        text += f', and will be dark; --white_level={level} makes them bright'
+    elif peak > white_level:
+        text += f', so that greater values are cut off; --white_level={FULL_SCALE} keeps them'
+    return [('white level', text)]
+
+
+def _frames(found: Survey, frames: str) -> list[Note]:
+    many = [each.frames > 1 for each in found.facts]
+    if not any(many):
+        return []
+    # Frames of one file stand side by side where all are taken.
+    if frames == 'all':
+        return [('frames', f'all are taken: {found.which(many)} are of files with several')]
+    count = sum(each.frames - 1 for each in found.facts)
+    return [
+        (
+            'frames',
+            f'{found.which(many)} hold further pages or frames, {count:,} in all, which are not '
+            'read; --frames=all takes each as an image',
+        )
+    ]
