@@ -7,7 +7,14 @@ from typing import Any, ClassVar
 
 from osgan_jax.engine.config import READING, dataset_field, declarations, field
 from osgan_jax.gan import contradictions
-from osgan_jax.gan.config import OPTIMIZERS, TrainConfig, parse_multiplier
+from osgan_jax.gan.config import (
+    BETAS,
+    FALLING,
+    OPTIMIZERS,
+    SCHEDULED,
+    TrainConfig,
+    parse_multiplier,
+)
 
 OBJECTIVES = (
     'dgl',
@@ -69,6 +76,7 @@ _INHERITED = (
 )
 _RATES = ('learning_rate_g', 'learning_rate_d', 'decay_factor')
 _OPTIMIZERS = ('optimizer_g', 'optimizer_d')
+_FINALS = tuple(f'{name}_final' for name in SCHEDULED)
 
 
 def _teachers(default: Any = None, **bounds: Any) -> Any:
@@ -87,6 +95,13 @@ class CompressConfig(TrainConfig):
         **{name: {'decided_by': ('teacher', 'scheme')} for name in _RATES},
         # Those of --optimizer, where it is given.
         **{name: {'decided_by': ('teacher', 'optimizer')} for name in _OPTIMIZERS},
+        **{
+            f'{name}_{whose}': {'decided_by': ('teacher', 'optimizer')}
+            for name in BETAS
+            for whose in 'gd'
+        },
+        # The method's, beside another schedule or first value than the teacher's.
+        **{name: {'decided_by': ('teacher', 'method')} for name in ('schedule', *_FINALS)},
     }
 
     teacher: str | None = field(
@@ -223,6 +238,10 @@ def resolve(config: CompressConfig, teacher: TrainConfig, digest: str) -> Compre
         inherited += _RATES
     if config.optimizer is None:
         inherited += _OPTIMIZERS
+    for name in BETAS:
+        if getattr(config, name) is None:
+            inherited += [f'{name}_g', f'{name}_d']
+    inherited += _schedule(config, teacher, inherited)
     if config.dataset is None:
         inherited += _DATA
         fields = declarations(CompressConfig)
@@ -233,10 +252,13 @@ def resolve(config: CompressConfig, teacher: TrainConfig, digest: str) -> Compre
     values |= {name: getattr(teacher, name) for name in inherited if getattr(config, name) is None}
     given_way = contradictions.superseded(config)
     values |= {name: given_way[name] for name in given_way if name in values}
-    if config.ema_decay is None:
-        # Of images, not of steps.
-        batch, d_steps = config.batch_size or teacher.batch_size, config.d_steps or teacher.d_steps
-        values['ema_decay'] = teacher.ema_decay ** (batch * d_steps / teacher.images_per_step)
+    if 'ema_decay' in values and 'ema_decay_final' not in values:
+        values['ema_decay'] = max(teacher.span('ema_decay'))
+    batch, d_steps = config.batch_size or teacher.batch_size, config.d_steps or teacher.d_steps
+    for name in ('ema_decay', 'ema_decay_final'):
+        if name in values:
+            # Of images, not of steps.
+            values[name] **= batch * d_steps / teacher.images_per_step
     multiplier = parse_multiplier(teacher.channel_multiplier)
     if config.objective == 'uncompressed':
         if config.channel_multiplier is not None and config.teacher_digest is None:
@@ -257,6 +279,14 @@ def resolve(config: CompressConfig, teacher: TrainConfig, digest: str) -> Compre
     return dataclasses.replace(
         config, stage_one_kimg=first, stage_two_kimg=second, teacher_digest=digest, **values
     )
+
+
+def _schedule(config: CompressConfig, teacher: TrainConfig, inherited: list[str]) -> list[str]:
+    """What a student has of its teacher's schedule: beside first values that are the teacher's."""
+    if config.schedule is not None or teacher.schedule not in FALLING:
+        return []
+    first = [name for name in SCHEDULED if name in inherited and getattr(config, name) is None]
+    return ['schedule', *(f'{name}_final' for name in first)]
 
 
 def count_steps(config: CompressConfig) -> CompressConfig:

@@ -53,7 +53,7 @@ class CompressState(TrainState):
       adapters: 1x1 kernels from the student's features to the teacher's, `{}` without.
       opt_adapters: their optimiser's state.
       guide: single_updated's discriminator, which starts as the teacher's: `{'params', 'stats',
-        'opt'}`; None otherwise.
+        'opt'}`, with Lookahead also its `slow` weights; None otherwise.
       stage_two_at: the step at which Stage II begins or began, int32.
       scores: newest mean logits, `teacher_real` and `teacher_fake`, and averaged margins `margin`
         (the student's) and `teacher_margin`.
@@ -78,6 +78,8 @@ def create(config: CompressConfig, gan: GAN, teacher: Teacher) -> CompressState:
         copied = jax.tree.map(jnp.copy, teacher.variables['discriminator'])
         stats, params = model.split(copied)
         guide = {'params': params, 'stats': stats, 'opt': gan.optimizer_d.init(params)}
+        if gan.lookahead:
+            guide['slow'] = jax.tree.map(jnp.copy, params)
     starts = _NEVER if config.objective == 'baseline' else config.stage_one_steps
     names = ('teacher_real', 'teacher_fake', 'margin', 'teacher_margin')
     return CompressState(
@@ -204,9 +206,15 @@ def _make_updated(
     discriminator = teacher.gan.discriminator.clone(axis_name=collectives.axis_name)
     guided = dataclasses.replace(gan, discriminator=discriminator)
 
+    def with_slow(state, slow_d):
+        if state.slow is None:
+            return state
+        return state.replace(slow={**state.slow, 'params_d': slow_d})
+
     def swap(state):
         guide = state.guide
-        return state.replace(params_d=guide['params'], stats_d=guide['stats'], opt_d=guide['opt'])
+        state = state.replace(params_d=guide['params'], stats_d=guide['stats'], opt_d=guide['opt'])
+        return with_slow(state, guide.get('slow'))
 
     step_guided = updates.make_update(
         guided, config.scheme, swap(state), collectives, accumulate=config.accumulate
@@ -217,6 +225,10 @@ def _make_updated(
         new, metrics = step_guided(swap(state), batch)
         guide = {'params': new.params_d, 'stats': new.stats_d, 'opt': new.opt_d}
         own = {'params_d': state.params_d, 'stats_d': state.stats_d, 'opt_d': state.opt_d}
+        if new.slow is None:
+            return new.replace(guide=guide, **own), metrics
+        guide['slow'] = new.slow['params_d']
+        new = with_slow(new, state.slow['params_d'])
         return new.replace(guide=guide, **own), metrics
 
     return step

@@ -79,12 +79,12 @@ def judging(
     """
     weights = penalties or Penalties()
     images = () if real is None else (real,)
-    if (weights.r1 or weights.gradient_penalty) and real is None:
+    if weights.has('r1', 'gradient_penalty') and real is None:
         raise ValueError(
             'penalties: r1 and gradient_penalty differentiate D at real images: pass the batch as '
             'real=, and let discriminate take it as its third argument'
         )
-    if weights.gradient_penalty and mixture is None:
+    if weights.has('gradient_penalty') and mixture is None:
         raise ValueError(
             'penalties: gradient_penalty needs mixture=, the share of the real image in each '
             'mixture, `[N]`, drawn uniformly from [0, 1]'
@@ -107,19 +107,19 @@ def judging(
             )
         one_real, one_fake = jnp.ones_like(s_real), jnp.ones_like(s_fake)
         at_real = at_fake = d_fake = None
-        if samplewise and weights.r1 and weights.r2:
+        if samplewise and weights.has('r1') and weights.has('r2'):
             at_fake, at_real = pull((one_real, one_fake))
         else:
-            if weights.r1:
+            if weights.has('r1'):
                 at_real = pull((one_real, jnp.zeros_like(s_fake)))[1]
-            if weights.r2:
+            if weights.has('r2'):
                 at_fake = pull((jnp.zeros_like(s_real), one_fake))[0]
         found = {}
-        if weights.r1:
+        if weights.has('r1'):
             found['r1'] = regularizers.r1(at_real, weights.r1)
-        if weights.r2:
+        if weights.has('r2'):
             found['r2'] = regularizers.r1(at_fake, weights.r2)
-        if weights.gradient_penalty:
+        if weights.has('gradient_penalty'):
             constant = jax.lax.stop_gradient(fake)
             if jax.tree.structure(real) != jax.tree.structure(fake):
                 raise ValueError(
@@ -133,7 +133,7 @@ def judging(
             found['gradient_penalty'] = regularizers.gradient_penalty(
                 at_mixed, weights.gradient_penalty
             )
-        if generator_cotangent is not None and (weights.r2 or not samplewise):
+        if generator_cotangent is not None and (weights.has('r2') or not samplewise):
             c_g = generator_cotangent(s_real, s_fake)
             if samplewise:
                 d_fake = scale_samples(c_g, at_fake)

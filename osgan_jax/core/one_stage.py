@@ -319,7 +319,7 @@ def _one_pullback(
     d: Discriminator, fake: PyTree, real: PyTree | None, mixture: Array | None
 ) -> _Part:
     """One discriminator's part by one pullback, and one ratio for each sample."""
-    one_a_sample = not d.loss.symmetric or bool(d.penalties and d.penalties.r2)
+    one_a_sample = not d.loss.symmetric or bool(d.penalties and d.penalties.has('r2'))
 
     def generator_cotangent(s_real, s_fake):
         checks.logits(s_real, s_fake, fake, one_a_sample=True)

@@ -30,7 +30,8 @@ class Penalties:
     """Weights of the penalties on D's gradients J = ds/dx at its images, 0 for none.
 
     They join L_D as means over samples: R1 and R2 keep D flat at the data and at G's images,
-    WGAN-GP's keeps its slope at 1 between the two.
+    WGAN-GP's keeps its slope at 1 between the two. A weight may be an array, such as a schedule's
+    value inside jit; its penalty is then computed whatever the value.
 
     Attributes:
       r1: gamma of R1, `gamma / 2 * |J|^2` at real images.
@@ -39,14 +40,19 @@ class Penalties:
         the authors' is 10.
     """
 
-    r1: float = 0.0
-    r2: float = 0.0
-    gradient_penalty: float = 0.0
+    r1: float | Array = 0.0
+    r2: float | Array = 0.0
+    gradient_penalty: float | Array = 0.0
+
+    def has(self, *names: str) -> bool:
+        """Whether one of the penalties is there: its weight is an array, or not 0."""
+        weights = [getattr(self, name) for name in names]
+        return any(isinstance(weight, jax.Array) or weight for weight in weights)
 
     @property
     def of_discriminator(self) -> bool:
         """Whether D has penalties."""
-        return bool(self.r1 or self.r2 or self.gradient_penalty)
+        return self.has('r1', 'r2', 'gradient_penalty')
 
     def of_device(self, count: int) -> 'Penalties':
         """D's weights on one of `count` devices, whose penalties of own samples are summed."""

@@ -20,6 +20,17 @@ ADA_GROUPS = ('blit', 'geom', 'color')
 """The groups of ADA's augmentations that its paper applies."""
 ADAMS = ('adam', 'optimistic_adam')
 """Optimisers whose steps are Adam's."""
+SCHEDULES = ('constant', 'step', 'linear', 'cosine')
+FALLING = ('linear', 'cosine')
+"""Schedules that lead from a field's value to that of the field with `_final` after its name."""
+GRADIENT_PENALTIES = ('gradient_penalty', 'r1', 'r2')
+"""Penalties on D's gradient."""
+SCHEDULED = (
+    *('learning_rate_g', 'learning_rate_d', 'beta2', 'ema_decay'),
+    *GRADIENT_PENALTIES,
+)
+"""The fields that follow --schedule."""
+BETAS = ('beta1', 'beta2')
 
 _evaluation = functools.partial(field, group='evaluation', may_change=True)
 
@@ -43,6 +54,23 @@ def _of_network(whose: str) -> Any:
         choices=OPTIMIZERS,
         decided_by='optimizer',
     )
+
+
+def _beta(whose: str, name: str) -> Any:
+    """An open field of one network's beta, in older runs that of both."""
+    return field(
+        None,
+        f'--{name} of {whose}; by default --{name}',
+        group='optimizer',
+        at_least=0,
+        below=1,
+        decided_by='optimizer',
+    )
+
+
+def _final(help: str, group: str = 'optimizer', **bounds: Any) -> Any:
+    """An open field: the value with which --schedule ends."""
+    return field(None, help, group=group, at_least=0, decided_by='method', **bounds)
 
 
 def _penalty(help: str, at_least: float = 0, otherwise: float | None = None) -> Any:
@@ -252,6 +280,10 @@ class TrainConfig(RunConfig):
         below=1,
         otherwise=0.999,
     )
+    beta1_g: float | None = _beta('G', 'beta1')
+    beta1_d: float | None = _beta('D', 'beta1')
+    beta2_g: float | None = _beta('G', 'beta2')
+    beta2_d: float | None = _beta('D', 'beta2')
     adam_epsilon: float | None = _optimizer(
         "term added to Adam's or RMSProp's denominator", otherwise=1e-8
     )
@@ -262,6 +294,39 @@ class TrainConfig(RunConfig):
         decided_by='optimizer',
         otherwise=False,
         flag=False,
+    )
+    schedule: str | None = field(
+        None,
+        'how rates, gammas, beta2 and the average change: not at all; rates in steps, by '
+        '--decay_epochs; or all of them, linearly or along half a cosine, from their values to '
+        'those of the flags that end in _final',
+        group='optimizer',
+        choices=SCHEDULES,
+        decided_by=('method', 'scheme', 'dataset'),
+    )
+    schedule_steps: int | None = field(
+        None,
+        'steps of a linear or cosine schedule, after which its final values stay; by default as '
+        'published, or the length that the run has when it begins',
+        group='optimizer',
+        at_least=1,
+        decided_by=('method', 'dataset'),
+    )
+    warmup_steps: int = field(
+        0,
+        'steps over which both rates first rise linearly from 0; a linear or cosine schedule of '
+        'the rates begins after them',
+        group='optimizer',
+        at_least=0,
+    )
+    learning_rate_g_final: float | None = _final(
+        "G's learning rate at the end of the schedule; by default as published, or 0"
+    )
+    learning_rate_d_final: float | None = _final(
+        "D's learning rate at the end of the schedule; by default as published, or 0"
+    )
+    beta2_final: float | None = _final(
+        'beta2 of both networks at the end of the schedule; by default it stays', below=1
     )
     decay_epochs: tuple[int, ...] | None = field(
         None,
@@ -289,6 +354,25 @@ class TrainConfig(RunConfig):
         otherwise=0.0,
         older=0.0,
     )
+    ema_decay_final: float | None = _final(
+        "the average's decay at the end of the schedule, which leads from half-life to half-life "
+        '(that of a decay of 0 is 0); by default it stays',
+        below=1,
+    )
+    lookahead: int = field(
+        0,
+        'steps after which both networks go back to a point between the last such one and where '
+        'they are, from which images are drawn and averaged (Lookahead-Minmax); 0 for never',
+        group='optimizer',
+        at_least=0,
+    )
+    lookahead_alpha: float = field(
+        0.5,
+        'where that point is: at 0 the last one, at 1 where they are',
+        group='optimizer',
+        above=0,
+        at_most=1,
+    )
 
     r1: float | None = _penalty(
         "R1's gamma: D's squared gradient at real images is weighted by gamma / 2; beside the "
@@ -298,6 +382,15 @@ class TrainConfig(RunConfig):
     r2: float | None = _penalty("R2's gamma: as R1, at fake images", otherwise=0.0)
     gradient_penalty: float | None = _penalty(
         "weight of WGAN-GP's penalty on D's gradient between real and fake images", otherwise=0.0
+    )
+    r1_final: float | None = _final(
+        "R1's gamma at the end of the schedule; by default it stays", 'penalties'
+    )
+    r2_final: float | None = _final(
+        "R2's gamma at the end of the schedule; by default it stays", 'penalties'
+    )
+    gradient_penalty_final: float | None = _final(
+        '--gradient_penalty at the end of the schedule; by default it stays', 'penalties'
     )
     penalty_every: int | None = _penalty(
         'updates of D between its penalties, whose weights are multiplied by that number',
@@ -435,11 +528,27 @@ class TrainConfig(RunConfig):
         """The names of G's and D's optimisers."""
         return self.optimizer_g or self.optimizer, self.optimizer_d or self.optimizer
 
+    def betas(self, name: str) -> tuple[float, float]:
+        """The values of G's and D's own `beta1` or `beta2`."""
+        return getattr(self, f'{name}_g'), getattr(self, f'{name}_d')
+
+    def span(self, name: str) -> tuple[float, float]:
+        """The first and the last value of a field of `SCHEDULED`, or of one network's beta2.
+
+        The configuration is resolved.
+        """
+        of_both = 'beta2' if name in ('beta2_g', 'beta2_d') else name
+        start, end = getattr(self, name), getattr(self, f'{of_both}_final')
+        falls = self.schedule in FALLING and end is not None
+        return start, end if falls else start
+
     def complete(self) -> Self:
         """As `Config.complete`; options that its network was given later have their defaults."""
         later = {
             'root_epsilon': self.optimizer == 'rmsprop',
+            'schedule': 'step' if self.decay_epochs else 'constant',
             **dict.fromkeys(('optimizer_g', 'optimizer_d'), self.optimizer),
+            **{f'{name}_{whose}': getattr(self, name) for name in BETAS for whose in 'gd'},
         }
         complete = fill(super().complete(), later)
         try:

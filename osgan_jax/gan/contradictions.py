@@ -8,10 +8,14 @@ no effect (`check_effects`). None of it is decided in silence: the run's summary
 from typing import Any
 
 from osgan_jax.gan.augmentation import ADA
-from osgan_jax.gan.config import TrainConfig
+from osgan_jax.gan.config import (
+    BETAS,
+    FALLING,
+    GRADIENT_PENALTIES,
+    SCHEDULED,
+    TrainConfig,
+)
 
-# Penalties on D's gradient, which bound it as clipping does.
-_GRADIENT = ('gradient_penalty', 'r1', 'r2')
 _USUAL = TrainConfig().optimizer
 # Flags that an optimiser does not read.
 _UNREAD = {'sgd': ('beta2', 'adam_epsilon'), 'rmsprop': ('beta1',)}
@@ -19,10 +23,15 @@ _UNREAD = {'sgd': ('beta2', 'adam_epsilon'), 'rmsprop': ('beta1',)}
 
 def superseded(asked: TrainConfig) -> dict[str, float]:
     """Values of the fields of a method that give way to what was asked for, by name."""
-    bounds = any(getattr(asked, name) for name in _GRADIENT)
-    if bounds or asked.discriminator_norm == 'spectral':
+    if _penalties(asked) or asked.discriminator_norm == 'spectral':
         return {'weight_clip': 0.0}
-    return dict.fromkeys(_GRADIENT, 0.0) if asked.weight_clip else {}
+    return dict.fromkeys(GRADIENT_PENALTIES, 0.0) if asked.weight_clip else {}
+
+
+def _penalties(config: TrainConfig) -> dict[str, float]:
+    """The penalties on D's gradient, which bound it as clipping does, now or at the end."""
+    names = [name + end for name in GRADIENT_PENALTIES for end in ('', '_final')]
+    return {name: value for name in names if (value := getattr(config, name))}
 
 
 def check(asked: TrainConfig) -> None:
@@ -32,7 +41,7 @@ def check(asked: TrainConfig) -> None:
       ValueError: for two ways to bound D, or a number that the optimiser does not read.
     """
     if asked.weight_clip:
-        others = [f'{n}={getattr(asked, n):g}' for n in _GRADIENT if getattr(asked, n)]
+        others = [f'{name}={value:g}' for name, value in _penalties(asked).items()]
         if asked.discriminator_norm == 'spectral':
             others.append('discriminator_norm=spectral')
         if others:
@@ -47,12 +56,28 @@ def check(asked: TrainConfig) -> None:
             f'optimizer={asked.optimizer}: --optimizer_g={own[0]} and --optimizer_d={own[1]} leave '
             'no network to it; leave it out'
         )
-    for name in _UNREAD.get(pair[0], ()):
-        if name in _UNREAD.get(pair[1], ()) and getattr(asked, name) is not None:
+    for name in BETAS:
+        of_g, of_d = asked.betas(name)
+        if None not in (of_g, of_d) and getattr(asked, name) not in (None, of_g, of_d):
             raise ValueError(
-                f'{name}={getattr(asked, name):g}: --optimizer={pair[0]} has no use for '
-                'it; leave it out, or choose --optimizer=adam'
+                f'{name}={getattr(asked, name):g}: --{name}_g={of_g:g} and --{name}_d={of_d:g} '
+                'leave no network to it; leave it out'
             )
+    for name in (*BETAS, 'adam_epsilon'):
+        readers = [name not in _UNREAD.get(each, ()) for each in pair]
+        flags = {name: any(readers), f'{name}_final': any(readers)}
+        flags |= dict(zip((f'{name}_g', f'{name}_d'), readers, strict=True))
+        for flag, is_read in flags.items():
+            if not is_read and (value := getattr(asked, flag, None)) is not None:
+                raise ValueError(
+                    f'{flag}={value:g}: --optimizer={pair[flag.endswith("_d")]} has no use for '
+                    'it; leave it out, or choose --optimizer=adam'
+                )
+    if asked.decay_epochs and asked.schedule not in (None, 'step'):
+        raise ValueError(
+            f'schedule={asked.schedule} and decay_epochs: the latter are those of --schedule=step; '
+            'give one of them'
+        )
 
 
 def check_effects(asked: TrainConfig, resolved: TrainConfig) -> None:
@@ -61,14 +86,16 @@ def check_effects(asked: TrainConfig, resolved: TrainConfig) -> None:
     Raises:
       ValueError: for a number of something that the run does not have.
     """
-    penalised = any(getattr(resolved, name) for name in _GRADIENT)
     ada = ADA in resolved.augment
     lacks_ada = 'is no --augment=ada; give it too'
     adapted = ada and resolved.augment_probability is None
     fixed = 'is no probability that adapts' if ada else lacks_ada
+    penalised = any(_penalties(resolved))
+    averaged = resolved.ema_decay or resolved.ema_decay_final
+    falls = resolved.schedule in FALLING
     missing: list[tuple[str, Any, bool, str]] = [
-        ('ema_start', 0, resolved.ema_decay, "is no average of G's weights; give --ema_decay too"),
-        ('ema_ramp', 0, resolved.ema_decay, "is no average of G's weights; give --ema_decay too"),
+        ('ema_start', 0, averaged, "is no average of G's weights; give --ema_decay too"),
+        ('ema_ramp', 0, averaged, "is no average of G's weights; give --ema_decay too"),
         ('decay_factor', 1, resolved.decay_epochs, 'are no --decay_epochs; give them too'),
         (
             'penalty_every',
@@ -81,9 +108,21 @@ def check_effects(asked: TrainConfig, resolved: TrainConfig) -> None:
         ('ada_target', None, adapted, fixed),
         ('ada_images', None, adapted, fixed),
         ('path_length_every', 1, resolved.path_length, 'is no --path_length; give it too'),
+        ('lookahead_alpha', 0.5, resolved.lookahead, 'is no --lookahead; give it too'),
+        *(
+            (name, None, falls, 'is no schedule to end; give --schedule=linear or cosine too')
+            for name in ('schedule_steps', *(f'{name}_final' for name in SCHEDULED))
+        ),
     ]
     for name, nothing, present, lack in missing:
         value = getattr(asked, name)
         if value not in (None, nothing) and not present:
             shown = ','.join(value) if isinstance(value, tuple) else f'{value:g}'
             raise ValueError(f'{name}={shown}: there {lack}, or leave this out')
+    if resolved.schedule == 'step' and not resolved.decay_epochs:
+        raise ValueError('schedule=step: there are no --decay_epochs; give them too')
+    if falls and asked.warmup_steps >= resolved.schedule_steps:
+        raise ValueError(
+            f'warmup_steps={asked.warmup_steps}: the schedule, which begins after them, ends at '
+            f'step {resolved.schedule_steps} (--schedule_steps)'
+        )

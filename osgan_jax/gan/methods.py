@@ -13,7 +13,14 @@ from typing import Any, NamedTuple
 from osgan_jax import networks
 from osgan_jax.engine.config import declarations, fill, otherwise
 from osgan_jax.gan import contradictions
-from osgan_jax.gan.config import ADAMS, TrainConfig
+from osgan_jax.gan.config import (
+    ADAMS,
+    BETAS,
+    FALLING,
+    GRADIENT_PENALTIES,
+    SCHEDULED,
+    TrainConfig,
+)
 from osgan_jax.gan.recipes import biggan, lipschitz, r3gan, stylegan2, table1
 from osgan_jax.gan.recipes.recipe import Choose, Recipe, Setting
 
@@ -104,6 +111,9 @@ _OF_NETWORK = ('width', 'latent_dim', 'discriminator_norm')
 # A recipe's average that starts after the run's middle starts here instead.
 _EARLY_SHARE = 10
 _EARLY_RAMP = 0.05
+# A recipe's fall of these is one by a factor, whatever they fall from.
+_BY_FACTOR = ('learning_rate_g', 'learning_rate_d', *GRADIENT_PENALTIES)
+_DECAYS = ('decay_epochs', 'decay_factor')
 
 
 def register(name: str, method: Method) -> None:
@@ -192,7 +202,8 @@ def resolve(
 
     Returns:
       A configuration in which None is left in `data_dir`, `width` and `num_devices`, where it
-      stands for the library's or the machine's own, and in options that the network does not take.
+      stands for the library's or the machine's own, in options that the network does not take, and
+      in what a schedule has where there is none.
 
     Raises:
       ValueError: for an unknown method, flags that contradict each other, a conditional method on a
@@ -226,7 +237,7 @@ def resolve(
         'optimizer_g': config.optimizer,
         'optimizer_d': config.optimizer,
         'weight_clip': 0.0,
-        'ema_decay': chosen.ema_decay(config.images_per_step),
+        **_average_decay(config, chosen),
         'decay_factor': _DECAY_FACTOR if config.decay_epochs else 1.0,
         'decay_epochs': (),
         **table1.usual_rates(config.scheme),
@@ -235,6 +246,8 @@ def resolve(
     config = fill(config, _average(config, chosen))
     latent_dim = network.latent_dim(config.image_size)
     config = fill(config, {**usual, 'latent_dim': latent_dim, **network.options})
+    config = fill(config, {f'{name}_{g}': getattr(config, name) for name in BETAS for g in 'gd'})
+    config = fill(config, _schedule(config, chosen))
     if config.conditional and num_classes < 2:
         raise ValueError(
             f'{config.method} is conditional but {dataset} has no labels: choose a labelled '
@@ -253,8 +266,8 @@ def default_steps(config: TrainConfig, chosen: Recipe, num_examples: int, datase
     """The length of a run for which nobody asked, in whole calls."""
     if 'num_steps' in chosen.fields:
         steps = chosen.fields['num_steps']
-    elif chosen.images:
-        steps = chosen.images // config.images_per_step
+    elif images := chosen.images or chosen.schedule_images:
+        steps = images // config.images_per_step
     else:
         batches = (chosen.epochs or _DEFAULT_EPOCHS) * (num_examples // config.batch_size)
         steps = -(-batches // config.d_steps)
@@ -290,18 +303,64 @@ def _brought(
         fields['minibatch_deviation'] = 0
     late = ('num_steps', 'ema_start', 'ema_ramp')
     fields = {name: value for name, value in fields.items() if name not in late}
-    return fields | contradictions.superseded(config)
+    fields |= contradictions.superseded(config)
+    fields['schedule'] = config.schedule or chosen.schedule(config.decay_epochs)
+    if fields['schedule'] != 'step':
+        fields = {name: value for name, value in fields.items() if name not in _DECAYS}
+    return _scaled_finals(config, fields, chosen.fields)
+
+
+def _scaled_finals(
+    config: TrainConfig, fields: dict[str, Any], published: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The fields of a recipe, whose final values suit the first ones that were asked for."""
+    fields = dict(fields)
+    for name in SCHEDULED:
+        end = fields.pop(f'{name}_final', None)
+        if end is None or fields['schedule'] not in FALLING:
+            continue
+        given, began = getattr(config, name), published.get(name)
+        start = fields.get(name) if given is None else given
+        if began and name in _BY_FACTOR:
+            fields[f'{name}_final'] = end * (start / began)
+        elif start == began and (name != 'beta2' or config.betas(name) == (None, None)):
+            fields[f'{name}_final'] = end
+    return fields
+
+
+def _average_decay(config: TrainConfig, chosen: Recipe) -> dict[str, float]:
+    """The average's decay by the recipe, and its final one where it rises."""
+    decay = chosen.ema_decay(config.images_per_step)
+    if not (chosen.rising and config.ema_decay is None and config.schedule in FALLING):
+        return {'ema_decay': decay}
+    return {'ema_decay': 0.0, 'ema_decay_final': decay}
+
+
+def _schedule(config: TrainConfig, chosen: Recipe) -> dict[str, Any]:
+    """The length and the final values of the schedule of an otherwise resolved configuration."""
+    if config.schedule not in FALLING:
+        return {}
+    steps = chosen.schedule_images // config.images_per_step or config.num_steps
+    rates = dict.fromkeys(('learning_rate_g_final', 'learning_rate_d_final'), 0.0)
+    values = {f'{name}_final': getattr(config, name) for name in SCHEDULED}
+    of_g, of_d = config.betas('beta2')
+    values['beta2_final'] = of_g if of_g == of_d else None  # each network's stays
+    return {'schedule_steps': steps, **values, **rates}
 
 
 def _average(config: TrainConfig, chosen: Recipe) -> dict[str, Any]:
     """The start and the ramp of the average of G in a run of `num_steps`."""
     start, ramp = (chosen.fields.get(name, 0) for name in ('ema_start', 'ema_ramp'))
-    if not config.ema_decay:
+    if chosen.rising:
+        # Where it does not follow its schedule it follows that one's mean slope.
+        ramp = chosen.half_life / chosen.schedule_images
+    rises = config.ema_decay_final not in (None, config.ema_decay)
+    if not (rises or config.ema_decay):
         return {'ema_start': 0, 'ema_ramp': 0.0}
     if start > config.num_steps // 2:
         # It would start too late, or never, and remember its first state too long.
         return {'ema_start': config.num_steps // _EARLY_SHARE, 'ema_ramp': _EARLY_RAMP}
-    return {'ema_start': start, 'ema_ramp': ramp}
+    return {'ema_start': start, 'ema_ramp': 0.0 if rises else ramp}
 
 
 def _check_fields(name: str, fields: Mapping[str, Any]) -> None:

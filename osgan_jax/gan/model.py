@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.struct
@@ -16,7 +17,14 @@ from osgan_jax.core import losses
 from osgan_jax.core.regularizers import AllPenalties
 from osgan_jax.gan import augmentation
 from osgan_jax.gan.augmentation import Augmentation
-from osgan_jax.gan.config import ADAMS, TrainConfig, parse_multiplier
+from osgan_jax.gan.config import (
+    ADAMS,
+    FALLING,
+    GRADIENT_PENALTIES,
+    TrainConfig,
+    parse_multiplier,
+)
+from osgan_jax.gan.schedules import Schedule
 from osgan_jax.io import checked_npz
 from osgan_jax.layers import convolutions
 
@@ -33,16 +41,22 @@ class GAN:
       generator: linen module `(z [N, Z], labels, train) -> images [N, H, W, C]` in [-1, 1].
       discriminator: linen module `(images, labels, train) -> logits [N]`.
       loss: the objective.
-      optimizer_g: G's optax transformation.
-      optimizer_d: D's optax transformation.
+      optimizer_g: G's optax transformation; it is given the training state's step as `step=`.
+      optimizer_d: D's optax transformation, likewise.
       latent_dim: Z.
       image_shape: `(H, W, C)`.
       num_classes: number of labels, 0 for unconditional networks.
       weight_clip: bound on the absolute values of D's weights after each step, 0 for none.
-      ema_decay: decay per step of the average of G, 0 for no average.
+      ema_decay: decay per step of the average of G, 0 for no average; the greatest one where the
+        half-life is scheduled.
       ema_start: step from which G is averaged; until then the average is G itself.
       ema_ramp: bound on the average's half-life, as a share of the steps so far; 0 for none.
-      penalties: weights and intervals of the penalties.
+      ema_half_life: half-life of the average in steps, where it is scheduled; else None.
+      lookahead: steps after which both networks go back to between their slow weights and
+        themselves; 0 for never.
+      lookahead_alpha: share of the way from the slow weights that is kept.
+      penalties: weights and intervals of the penalties; the greatest ones of scheduled weights.
+      penalty_schedules: schedules of weights that change, by the penalty's name.
       d_steps: updates of D a step, all but one of them of D alone.
       augmentation: augmentation of all images that D sees.
     """
@@ -60,9 +74,18 @@ class GAN:
     ema_decay: float = 0.0
     ema_start: int = 0
     ema_ramp: float = 0.0
+    ema_half_life: Schedule | None = None
+    lookahead: int = 0
+    lookahead_alpha: float = 0.5
     penalties: AllPenalties = dataclasses.field(default_factory=AllPenalties)
+    penalty_schedules: Mapping[str, Schedule] = dataclasses.field(default_factory=dict)
     d_steps: int = 1
     augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
+
+    def penalties_at(self, step: Array) -> AllPenalties:
+        """The penalties with the weights of a step; what is constant is a Python number."""
+        values = {name: schedule(step) for name, schedule in self.penalty_schedules.items()}
+        return dataclasses.replace(self.penalties, **values)
 
     def is_counted(self) -> bool:
         """Whether the compiler counts the FLOPs of every part of a step once.
@@ -92,6 +115,7 @@ class TrainState:
         mean `path_length`; None without any.
       augmentation: probability of ADA's augmentations and what it is adapted by, see
         `osgan_jax.gan.augmentation`; None where it is not adapted.
+      slow: Lookahead's slow weights, `{'params_g': ..., 'params_d': ...}`; None without it.
     """
 
     step: Array
@@ -106,12 +130,16 @@ class TrainState:
     key: Array
     penalties: Any = None
     augmentation: Any = None
+    slow: PyTree = None
 
     def sampling_variables(self) -> PyTree:
-        """G's variables for sampling: the average where there is one."""
-        if self.ema_g is not None:
-            return self.ema_g
-        return {'params': self.params_g, **self.stats_g}
+        """G's variables for sampling: the average where there is one, else the slow weights."""
+        return self.settled_variables() if self.ema_g is None else self.ema_g
+
+    def settled_variables(self) -> PyTree:
+        """G's variables, with its slow weights where there are such."""
+        params = self.params_g if self.slow is None else self.slow['params_g']
+        return {'params': params, **self.stats_g}
 
 
 def build(config: TrainConfig, *, num_classes: int, steps_per_epoch: float, axis_name=None) -> GAN:
@@ -139,35 +167,33 @@ def build(config: TrainConfig, *, num_classes: int, steps_per_epoch: float, axis
     )
     pair = networks.build(config.network, options)
     loss = losses.get(config.loss, **parse_options(config.loss_options))
-    penalties = AllPenalties(**_common_fields(config, AllPenalties))
+    spans = {name: _schedule(config, *config.span(name)) for name in GRADIENT_PENALTIES}
+    penalties = AllPenalties(
+        **{
+            **_common_fields(config, AllPenalties),
+            **{name: schedule.greatest for name, schedule in spans.items()},
+        }
+    )
+    half_life = _schedule(config, *map(_half_life, config.span('ema_decay')))
     return GAN(
         network=networks.get(config.network),
         generator=pair.generator,
         discriminator=pair.discriminator,
         loss=loss,
-        optimizer_g=_optimizer(
-            config,
-            config.optimizers()[0],
-            config.learning_rate_g,
-            steps_per_epoch,
-            penalties.generator_every,
-        ),
-        optimizer_d=_optimizer(
-            config,
-            config.optimizers()[1],
-            config.learning_rate_d,
-            steps_per_epoch,
-            penalties.discriminator_every,
-            config.d_steps,
-        ),
+        optimizer_g=_optimizer(config, 'g', steps_per_epoch, penalties.generator_every),
+        optimizer_d=_optimizer(config, 'd', steps_per_epoch, penalties.discriminator_every),
         latent_dim=config.latent_dim,
         image_shape=(config.image_size, config.image_size, config.channels),
         num_classes=num_classes,
         weight_clip=config.weight_clip,
-        ema_decay=config.ema_decay,
+        ema_decay=max(config.span('ema_decay')),
         ema_start=config.ema_start,
         ema_ramp=config.ema_ramp or 0.0,
+        ema_half_life=None if half_life.is_constant else half_life,
+        lookahead=config.lookahead,
+        lookahead_alpha=config.lookahead_alpha,
         penalties=penalties,
+        penalty_schedules={name: each for name, each in spans.items() if not each.is_constant},
         d_steps=config.d_steps,
         augmentation=augmentation.build(config, loss),
     )
@@ -184,6 +210,7 @@ def create(gan: GAN, seed: int) -> TrainState:
         stats_g, params_g = split(gan.generator.init(key_g, z, labels, train=False))
         stats_d, params_d = split(gan.discriminator.init(key_d, images, labels, train=False))
         averaged = {'params': params_g, **stats_g} if gan.ema_decay else None
+        slow = {'params_g': params_g, 'params_d': params_d} if gan.lookahead else None
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params_g=params_g,
@@ -193,11 +220,12 @@ def create(gan: GAN, seed: int) -> TrainState:
             opt_g=gan.optimizer_g.init(params_g),
             opt_d=gan.optimizer_d.init(params_d),
             loss_state=gan.loss.init(),
-            # A copy: donation must not meet one buffer twice.
+            # Copies: donation must not meet one buffer twice.
             ema_g=jax.tree.map(jnp.copy, averaged),
             key=key,
             penalties={name: jnp.zeros(()) for name in gan.penalties.names} or None,
             augmentation=gan.augmentation.init(),
+            slow=jax.tree.map(jnp.copy, slow),
         )
 
     return jax.jit(initialise)(jax.random.key(seed))
@@ -249,40 +277,82 @@ def split(variables: PyTree) -> tuple[PyTree, PyTree]:
     return stats, params
 
 
-def _optimizer(
-    config: TrainConfig,
-    name: str,
-    rate: float,
-    steps_per_epoch: float,
-    every: int,
-    updates: int = 1,
-) -> optax.GradientTransformation:
-    """The optimiser of a network that makes `updates` of them a step.
+def _half_life(decay: float) -> float:
+    """The half-life of an average in steps, from its decay per step."""
+    return math.log(0.5) / math.log(decay) if decay else 0.0
 
-    Its penalty is an update of its own every `every` updates.
+
+def _schedule(config: TrainConfig, start: float, end: float) -> Schedule:
+    """The schedule of a number that a configuration leads from one value to another."""
+    kind = config.schedule if config.schedule in FALLING else 'constant'
+    return Schedule(kind, start, end, config.schedule_steps or 1)
+
+
+def _rates(config: TrainConfig, whose: str, share: float, steps_per_epoch: float) -> Schedule:
+    """The learning rates of one network, each times `share`."""
+    start, end = (value * share for value in config.span(f'learning_rate_{whose}'))
+    schedule = dataclasses.replace(_schedule(config, start, end), warmup=config.warmup_steps)
+    if not config.decay_epochs:
+        return schedule
+    boundaries = tuple(math.ceil(epoch * steps_per_epoch) for epoch in config.decay_epochs)
+    return dataclasses.replace(
+        schedule, kind='step', boundaries=boundaries, factor=config.decay_factor
+    )
+
+
+def _optimizer(
+    config: TrainConfig, whose: str, steps_per_epoch: float, every: int
+) -> optax.GradientTransformation:
+    """The optimiser of one network, whose penalty is an update of its own every `every` updates.
 
     StyleGAN2 (appendix B) lowers rate and decays by k / (k + 1), so that k + 1 steps move and
     forget as much as k would without the penalty.
     """
     share = every / (every + 1) if every > 1 else 1.0
-    beta1, beta2 = config.beta1**share if config.beta1 else 0.0, config.beta2**share
-    boundaries = {}
-    for epoch in config.decay_epochs:
-        step = math.ceil(epoch * steps_per_epoch) * updates
-        # A schedule counts the penalty's steps too: one at step 0, and every k after.
-        step += -(-step // every) if every > 1 else 0
-        boundaries[step] = config.decay_factor
-    rate = rate * share
-    schedule = optax.piecewise_constant_schedule(rate, boundaries) if boundaries else rate
-    if name in ADAMS:
-        numbers = {'b1': beta1, 'b2': beta2, 'eps': config.adam_epsilon}
-        if name == 'adam':
-            return optax.adam(schedule, **numbers)
-        # Daskalakis et al. 2018, Algorithm 1, https://arxiv.org/abs/1711.00141.
-        return optax.optimistic_adam_v2(schedule, **numbers, nesterov=False)
-    if name == 'rmsprop':
-        # As published and in PyTorch: the epsilon is added to the root.
-        return optax.rmsprop(
-            schedule, decay=beta2, eps=config.adam_epsilon, eps_in_sqrt=bool(config.root_epsilon)
-        )
-    return optax.sgd(schedule, momentum=beta1 or None)
+    name = config.optimizers()['gd'.index(whose)]
+    beta1 = getattr(config, f'beta1_{whose}')
+    beta1 = beta1**share if beta1 else 0.0
+    rates = _rates(config, whose, share, steps_per_epoch)
+    betas = _schedule(config, *config.span(f'beta2_{whose}'))
+
+    def make(rate: Any, beta2: Any) -> optax.GradientTransformation:
+        if name in ADAMS:
+            numbers = {'b1': beta1, 'b2': beta2, 'eps': config.adam_epsilon}
+            if name == 'adam':
+                return optax.adam(rate, **numbers)
+            # Daskalakis et al. 2018, Algorithm 1, https://arxiv.org/abs/1711.00141.
+            return optax.optimistic_adam_v2(rate, **numbers, nesterov=False)
+        if name == 'rmsprop':
+            # As published and in PyTorch: the epsilon is added to the root.
+            return optax.rmsprop(
+                rate, decay=beta2, eps=config.adam_epsilon, eps_in_sqrt=bool(config.root_epsilon)
+            )
+        return optax.sgd(rate, momentum=beta1 or None)
+
+    if rates.is_constant and betas.is_constant:
+        return make(rates.start, betas.start**share)
+
+    def at(step: Array) -> optax.GradientTransformation:
+        rate = rates(step)
+        beta2 = betas.start if betas.is_constant else betas(step)
+        # A function of optax's own count, in whose place the step is, leaves that count in the
+        # state: there it is in runs with --decay_epochs, also in those of older versions.
+        return make((lambda _: rate) if config.decay_epochs else rate, beta2**share)
+
+    return _of_step(at)
+
+
+def _of_step(
+    at: Callable[[Array], optax.GradientTransformation],
+) -> optax.GradientTransformationExtraArgs:
+    """An optimiser whose numbers are those of the step that `update` is given as `step=`."""
+
+    def init(params: PyTree) -> PyTree:
+        return at(jnp.zeros((), jnp.int32)).init(params)
+
+    def update(
+        grads: PyTree, state: PyTree, params: PyTree = None, *, step: Array, **_: Any
+    ) -> tuple[PyTree, PyTree]:
+        return at(step).update(grads, state, params)
+
+    return optax.GradientTransformationExtraArgs(init, update)

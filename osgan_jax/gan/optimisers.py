@@ -17,17 +17,22 @@ import optax
 
 from osgan_jax.core import regularizers
 from osgan_jax.gan import penalties
-from osgan_jax.gan.model import TrainState
+from osgan_jax.gan.model import GAN, TrainState
 from osgan_jax.gan.step_context import Inputs, StepContext
 
 PyTree = Any
 
 
 def apply_gradients(
-    optimizer: optax.GradientTransformation, grads: PyTree, opt_state: PyTree, params: PyTree
+    optimizer: optax.GradientTransformation,
+    grads: PyTree,
+    opt_state: PyTree,
+    params: PyTree,
+    step: jax.Array,
 ) -> tuple[PyTree, PyTree]:
-    """Returns parameters and the optimiser's state after a step."""
-    updates, opt_state = optimizer.update(grads, opt_state, params)
+    """Returns parameters and the optimiser's state after its update in a training step."""
+    optimizer = optax.with_extra_args_support(optimizer)
+    updates, opt_state = optimizer.update(grads, opt_state, params, step=step)
     return optax.apply_updates(params, updates), opt_state
 
 
@@ -37,18 +42,21 @@ def without_optimism(optimizer: optax.GradientTransformation) -> optax.GradientT
     Of `optax.optimistic_adam_v2` it makes Adam with the same moments, and leaves the step that the
     next one is extrapolated from. Other optimisers stay as they are.
     """
+    optimizer = optax.with_extra_args_support(optimizer)
 
-    def update(grads: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, PyTree]:
+    def update(
+        grads: PyTree, state: PyTree, params: PyTree = None, **extra: Any
+    ) -> tuple[PyTree, PyTree]:
         names = ('is_initial_step', 'previous_gradient')
         memory = {name: optax.tree.get(state, name) for name in names}
         if memory['previous_gradient'] is None:
-            return optimizer.update(grads, state, params)
+            return optimizer.update(grads, state, params, **extra)
         # The first step has none before it.
         state = optax.tree.set(state, is_initial_step=jnp.array(True))
-        updates, state = optimizer.update(grads, state, params)
+        updates, state = optimizer.update(grads, state, params, **extra)
         return updates, optax.tree.set(state, **memory)
 
-    return optax.GradientTransformation(optimizer.init, update)
+    return optax.GradientTransformationExtraArgs(optimizer.init, update)
 
 
 def update_discriminator(
@@ -71,7 +79,7 @@ def update_discriminator(
     gan = context.gan
 
     def descend(optimizer, state: TrainState, grads: PyTree) -> TrainState:
-        params, opt = apply_gradients(optimizer, grads, state.opt_d, state.params_d)
+        params, opt = apply_gradients(optimizer, grads, state.opt_d, state.params_d, state.step)
         return state.replace(params_d=params, opt_d=opt)
 
     def descend_penalties(state: TrainState) -> TrainState:
@@ -99,7 +107,7 @@ def update_generator(
     gan = context.gan
 
     def descend(optimizer, state: TrainState, grads: PyTree) -> TrainState:
-        params, opt = apply_gradients(optimizer, grads, state.opt_g, state.params_g)
+        params, opt = apply_gradients(optimizer, grads, state.opt_g, state.params_g, state.step)
         return state.replace(params_g=params, opt_g=opt)
 
     def descend_penalty(state: TrainState) -> TrainState:
@@ -116,7 +124,31 @@ def update_generator(
         grads = optax.tree.add(grads, of_penalty)
     state = descend(gan.optimizer_g, state, grads).replace(stats_g=stats)
     state = _every_kth(every, state.step, descend_penalty, state)
+    # Both networks are where this step takes them.
+    if gan.lookahead:
+        state = look_ahead(gan, state)
     return _average(context, state) if gan.ema_decay else state
+
+
+def look_ahead(gan: GAN, state: TrainState) -> TrainState:
+    """Takes both networks back to between their slow weights and themselves, at every k-th step.
+
+    Lookahead-Minmax (Chavdarova et al. 2021, https://arxiv.org/abs/2006.14567, Algorithm 1): both
+    go back at the same step, along a line of the space that they span together, which is what
+    damps their rotation. The slow weights are then there too. Optimisers keep their states.
+
+    Args:
+      gan: what is trained, with its k and alpha.
+      state: after the updates of a step of both networks, that step not yet counted.
+    """
+
+    def go_back(state: TrainState) -> TrainState:
+        fast = {name: getattr(state, name) for name in state.slow}
+        slow = optax.incremental_update(fast, state.slow, gan.lookahead_alpha)
+        return state.replace(slow=slow, **slow)
+
+    at_kth = (state.step + 1) % gan.lookahead == 0
+    return jax.lax.cond(at_kth, go_back, lambda state: state, state)
 
 
 def _every_kth(
@@ -129,19 +161,20 @@ def _every_kth(
 
 
 def _average(context: StepContext, state: TrainState) -> TrainState:
-    """Moves the average of G towards G."""
+    """Moves the average of G towards G, or towards its slow weights where there are such."""
     gan, t = context.gan, state.step.astype(jnp.float32)
     decay = jnp.float32(gan.ema_decay)
+    if gan.ema_half_life:
+        decay = 0.5 ** (1 / jnp.maximum(gan.ema_half_life(state.step), 1e-8))
     if gan.ema_ramp:
         # Karras et al. 2020b: a half-life of at most a share of the steps so far.
         decay = jnp.minimum(decay, 0.5 ** (1 / jnp.maximum(gan.ema_ramp * t, 1e-8)))
-    elif not gan.ema_start:
+    elif not (gan.ema_start or gan.ema_half_life):
         # The usual warm-up: early averages follow, later ones remember.
         decay = jnp.minimum(decay, (1 + t) / (10 + t))
     if gan.ema_start:
         decay = jnp.where(state.step < gan.ema_start, 0.0, decay)
-    now = {'params': state.params_g, **state.stats_g}
-    averaged = optax.incremental_update(now, state.ema_g, 1 - decay)
+    averaged = optax.incremental_update(state.settled_variables(), state.ema_g, 1 - decay)
     if gan.network.has_styles:
         # It is an average already, and its authors copy it.
         averaged = _with_w_average(averaged, state.stats_g['batch_stats']['w_average'])

@@ -31,9 +31,9 @@ def of_every_step(context: StepContext, state: TrainState, inputs: Inputs) -> di
 
 def _of_discriminator(context: StepContext, state: TrainState, inputs: Inputs) -> dict[str, Any]:
     """This device's share of D's penalties, and what they are taken at."""
-    weights = context.gan.penalties
+    weights = context.gan.penalties_at(state.step)
     mixture = None
-    if weights.gradient_penalty:
+    if weights.has('gradient_penalty'):
         # Drawn for all devices on each, as everything at random.
         rows = inputs.row.shape[0] * context.collectives.size
         key = jax.random.fold_in(context.key(state, STAGE_PENALTY_D), inputs.row[0])

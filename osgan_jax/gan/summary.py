@@ -9,7 +9,7 @@ from typing import Any
 from osgan_jax import networks
 from osgan_jax.gan import methods
 from osgan_jax.gan.augmentation import ADA
-from osgan_jax.gan.config import ADAMS, TrainConfig
+from osgan_jax.gan.config import ADAMS, BETAS, FALLING, SCHEDULED, TrainConfig
 from osgan_jax.gan.recipes.recipe import Recipe
 
 Line = tuple[str, str | None]
@@ -21,7 +21,11 @@ _NOTHING: dict[str, Any] = {
     'weight_clip': 0.0,
     'decay_epochs': (),
     'augment': (),
+    'warmup_steps': 0,
+    'lookahead': 0,
 }
+# Told by the kind of schedule where that differs.
+_OF_SCHEDULE = ('decay_epochs', 'decay_factor', *(f'{name}_final' for name in SCHEDULED))
 
 # Forward passes that D's loss and each of its penalties at every step cost.
 _LOSS_D = 6
@@ -41,6 +45,8 @@ def lines(config: TrainConfig, num_examples: int, dataset: str | None = None) ->
     return [
         ('D steps', _d_steps(config)),
         ('rates', _rates(config, config.num_steps * config.d_steps / epoch)),
+        ('schedule', _schedule(config)),
+        ('lookahead', _lookahead(config)),
         ('penalties', _penalties(config)),
         ('clip', _clip(config, recipe)),
         ('D sees', _augmentation(config)),
@@ -57,19 +63,30 @@ def whose(config: TrainConfig, num_examples: int, dataset: str | None = None) ->
         origin = f'; {recipe.origin}' if recipe.origin else ''
         return f'rates {ours}{origin}' if recipe.origin.startswith('they') else f'{ours}{origin}'
     method = methods.get(config.method)
-    alike = ('loss', 'conditional', 'discriminator_norm')
-    theirs = {name: getattr(method, name) for name in alike} | _NOTHING | dict(recipe.fields)
-    theirs['ema_decay'] = recipe.ema_decay(config.images_per_step)
+    own = ('loss', 'conditional', 'discriminator_norm')
+    theirs = {name: getattr(method, name) for name in own} | _NOTHING | dict(recipe.fields)
+    theirs['schedule'] = recipe.schedule()
+    alike = config.schedule == theirs['schedule']
+    theirs['ema_decay'] = decay = recipe.ema_decay(config.images_per_step)
+    if recipe.rising and alike:
+        theirs |= {'ema_decay': 0.0, 'ema_decay_final': decay}
     ours = {name: getattr(config, name) for name in theirs}
-    if 'optimizer' in theirs:
-        of_g, of_d = config.optimizers()
-        del ours['optimizer']
-        ours |= {'optimizer': of_g} if of_g == of_d else {'optimizer_g': of_g, 'optimizer_d': of_d}
-        theirs |= dict.fromkeys(('optimizer_g', 'optimizer_d'), theirs['optimizer'])
+    both = {name: config.betas(name) for name in BETAS} | {'optimizer': config.optimizers()}
+    for name, (of_g, of_d) in both.items():
+        if name not in theirs:
+            continue
+        del ours[name]
+        ours |= {name: of_g} if of_g == of_d else {f'{name}_g': of_g, f'{name}_d': of_d}
+        theirs |= dict.fromkeys((f'{name}_g', f'{name}_d'), theirs[name])
+    if not alike:
+        ours = {name: value for name, value in ours.items() if name not in _OF_SCHEDULE}
+    elif recipe.schedule_images:
+        ours['schedule_steps'] = config.schedule_steps
+        theirs['schedule_steps'] = recipe.schedule_images // config.images_per_step
     other = [
         f'{name} {_text(value)} instead of {_text(theirs[name])}'
         for name, value in ours.items()
-        if value != theirs[name]
+        if value != theirs[name] and not (value is None and name in _OF_SCHEDULE)
     ]
     if config.width not in (None, usual := networks.get(config.network).width):
         other += [] if 'width' in recipe.fields else [f'width {config.width} instead of {usual}']
@@ -117,21 +134,63 @@ def _d_steps(config: TrainConfig) -> str | None:
 
 def _rates(config: TrainConfig, epochs: float) -> str:
     """The optimisers, their numbers, and the schedule."""
-    numbers = {
-        **{name: f'{name} ({config.beta1:g}, {config.beta2:g})' for name in ADAMS},
-        'rmsprop': f'rmsprop (decay {config.beta2:g})',
-        'sgd': f'sgd (momentum {config.beta1:g})',
-    }
-    of_g, of_d = (numbers[name] for name in config.optimizers())
+    of_g, of_d = (_optimizer(config, whose) for whose in 'gd')
     both, of_g, of_d = (f'{of_g}, ', '', '') if of_g == of_d else ('', f'{of_g} ', f'{of_d} ')
-    text = f'{both}G {of_g}{config.learning_rate_g:g}, D {of_d}{config.learning_rate_d:g}, '
+    rate_g, rate_d = (_span(config, f'learning_rate_{whose}') for whose in 'gd')
+    text = f'{both}G {of_g}{rate_g}, D {of_d}{rate_d}'
     if not config.decay_epochs:
-        return f'{text}constant'
+        return text if config.schedule in FALLING else f'{text}, constant'
     text += (
-        f'times {config.decay_factor:g} after epoch {" and ".join(map(str, config.decay_epochs))}'
+        f', times {config.decay_factor:g} after epoch {" and ".join(map(str, config.decay_epochs))}'
     )
     late = [epoch for epoch in config.decay_epochs if epoch >= epochs]
     return text + (f" (of the run's {epochs:.2g} epochs)" if late else '')
+
+
+def _optimizer(config: TrainConfig, whose: str) -> str:
+    """The optimiser of a network, g or d, and its numbers."""
+    name = config.optimizers()['gd'.index(whose)]
+    beta1, beta2 = f'{getattr(config, f"beta1_{whose}"):g}', _span(config, f'beta2_{whose}')
+    numbers = {
+        **dict.fromkeys(ADAMS, f'{beta1}, {beta2}'),
+        'rmsprop': f'decay {beta2}',
+        'sgd': f'momentum {beta1}',
+    }
+    return f'{name} ({numbers[name]})'
+
+
+def _span(config: TrainConfig, name: str) -> str:
+    """A number that may be scheduled: what it is, or what it begins and ends with."""
+    return ' to '.join(f'{value:.4g}' for value in dict.fromkeys(config.span(name)))
+
+
+def _schedule(config: TrainConfig) -> str | None:
+    """Kind and length of the schedule, how much of it the run has, and the warm-up."""
+    parts = []
+    if config.schedule in FALLING:
+        steps, run = config.schedule_steps, config.num_steps
+        parts = [
+            f'{config.schedule} over {steps:,} steps ({steps * config.images_per_step:,} images)'
+        ]
+        if run > steps:
+            parts[0] += ', then constant'
+        if run < steps:
+            parts.append(
+                f"the run's {run:,} are {100 * run / steps:.2g}% of it, and "
+                f'--schedule_steps={run} fits it to the run'
+            )
+    if config.warmup_steps:
+        parts.append(f'rates rise over the first {config.warmup_steps:,} steps')
+    return '; '.join(parts) or None
+
+
+def _lookahead(config: TrainConfig) -> str | None:
+    if not config.lookahead:
+        return None
+    return (
+        f'every {config.lookahead:,} steps both networks go back to {config.lookahead_alpha:g} of '
+        'the way from their slow weights, from which images come'
+    )
 
 
 def _penalties(config: TrainConfig) -> str:
@@ -140,15 +199,18 @@ def _penalties(config: TrainConfig) -> str:
     if config.loss == 'relativistic':
         twice = ' (half as much as in R3GAN, whose loss is half of this)'
     weights = [
-        ('R1', config.r1, lazily + twice),
-        ('R2', config.r2, lazily + twice),
-        ('gradient penalty', config.gradient_penalty, lazily),
-        ('path length', config.path_length, _every(config.path_length_every)),
-        ('orthogonal', config.orthogonal, " (Eq. 3; BigGAN-PyTorch's gradient is half as great)"),
+        ('R1', _span(config, 'r1'), lazily + twice),
+        ('R2', _span(config, 'r2'), lazily + twice),
+        ('gradient penalty', _span(config, 'gradient_penalty'), lazily),
+        ('path length', f'{config.path_length:.4g}', _every(config.path_length_every)),
+        (
+            'orthogonal',
+            f'{config.orthogonal:.4g}',
+            " (Eq. 3; BigGAN-PyTorch's gradient is half as great)",
+        ),
     ]
-    return (
-        ', '.join(f'{name} {weight:.4g}{how}' for name, weight, how in weights if weight) or 'none'
-    )
+    found = [f'{name} {weight}{how}' for name, weight, how in weights if weight != '0']
+    return ', '.join(found) or 'none'
 
 
 def _every(steps: int, unit: str = 'steps') -> str:
@@ -180,10 +242,16 @@ def _augmentation(config: TrainConfig) -> str | None:
 
 def _average(config: TrainConfig, recipe: Recipe) -> str:
     """Half-life, start and ramp of the average of G's weights."""
-    if not config.ema_decay:
+    decays = dict.fromkeys(config.span('ema_decay'))
+    if not any(decays):
         return 'none'
-    images = math.log(0.5) / math.log(config.ema_decay) * config.images_per_step
-    text = f"of G's weights, half-life {images:,.0f} images (decay {config.ema_decay:.6g})"
+    images = (
+        math.log(0.5) / math.log(decay) * config.images_per_step if decay else 0 for decay in decays
+    )
+    text = (
+        f"of G's weights, half-life {' to '.join(f'{each:,.0f}' for each in images)} images "
+        f'(decay {" to ".join(f"{decay:.6g}" for decay in decays)})'
+    )
     if config.ema_ramp:
         text += f', at most {config.ema_ramp:g} of the images so far'
     if not config.ema_start:

@@ -98,7 +98,7 @@ class Terms:
         if jax.tree.leaves(state.adapters):
             grads = context.collectives.sum(term.adapter_grads)
             adapters, opt = apply_gradients(
-                self.optimizer, grads, state.opt_adapters, state.adapters
+                self.optimizer, grads, state.opt_adapters, state.adapters, state.step
             )
             state = state.replace(adapters=adapters, opt_adapters=opt)
         loss = objective.loss + context.collectives.sum(term.value)

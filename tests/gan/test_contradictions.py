@@ -53,6 +53,35 @@ def test_a_clip_takes_the_place_of_the_methods_penalty():
         ({'decay_factor': 0.1}, 'decay_factor=0.1: there are no --decay_epochs'),
         ({'penalty_every': 4}, 'penalty_every=4: there is no penalty of D'),
         ({'path_length_every': 4}, 'path_length_every=4: there is no --path_length'),
+        ({'lookahead_alpha': 0.8}, 'lookahead_alpha=0.8: there is no --lookahead'),
+        ({'r1_final': 1.0}, 'r1_final=1: there is no schedule to end; give --schedule=linear or'),
+        ({'beta2_final': 0.9, 'decay_epochs': (2,)}, 'beta2_final=0.9: there is no schedule'),
+        ({'schedule_steps': 9, 'schedule': 'constant'}, 'schedule_steps=9: there is no schedule'),
+        ({'schedule': 'step'}, 'schedule=step: there are no --decay_epochs; give them too'),
+        (
+            {'schedule': 'cosine', 'decay_epochs': (2,)},
+            'schedule=cosine and decay_epochs: the latter are those of --schedule=step; give one',
+        ),
+        (
+            {'schedule': 'cosine', 'warmup_steps': 4},
+            r'warmup_steps=4: the schedule, which begins after them, ends at step 4 \(--schedule_',
+        ),
+        (
+            {'schedule': 'linear', 'weight_clip': 0.1, 'r1_final': 1.0},
+            'weight_clip=0.1 and r1_final=1: both bound',
+        ),
+        (
+            {'optimizer': 'sgd', 'schedule': 'linear', 'beta2_final': 0.9},
+            'beta2_final=0.9: --optimizer=sgd has no use for it',
+        ),
+        (
+            {'optimizer_d': 'rmsprop', 'beta1_d': 0.9},
+            'beta1_d=0.9: --optimizer=rmsprop has no use for it',
+        ),
+        (
+            {'beta1': 0.5, 'beta1_g': 0.0, 'beta1_d': 0.9},
+            'beta1=0.5: --beta1_g=0 and --beta1_d=0.9 leave no network to it',
+        ),
     ],
 )
 def test_what_excludes_each_other_or_has_no_effect_is_refused(fields, message):

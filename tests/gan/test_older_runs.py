@@ -7,7 +7,7 @@ import pytest
 
 from osgan_jax.engine import config as configuration
 from osgan_jax.gan import methods, trainer
-from osgan_jax.gan.config import TrainConfig
+from osgan_jax.gan.config import SCHEDULED, TrainConfig
 from tests.support import small
 
 # Fields that came after the first runs that people have.
@@ -16,6 +16,8 @@ LATER = (
     *('mapping_layers', 'discriminator_skips', 'hierarchical_z', 'init'),
     *('blocks', 'group_channels', 'full_width'),
     *('augment_groups', 'augment_probability', 'ada_target', 'ada_images'),
+    *('schedule', 'schedule_steps', 'warmup_steps', 'lookahead', 'lookahead_alpha'),
+    *('beta1_g', 'beta1_d', 'beta2_g', 'beta2_d', *(f'{name}_final' for name in SCHEDULED)),
 )
 
 
@@ -37,6 +39,7 @@ def test_a_run_goes_on_with_the_values_it_began_with(tmp_path, capsys):
     assert {name: found[name] for name in began} == began
     assert (found['root_epsilon'], found['ema_ramp'], found['mapping_layers']) == (True, 0.0, None)
     assert (found['optimizer_g'], found['optimizer_d']) == ('rmsprop', 'rmsprop')
+    assert (found['beta2_g'], found['schedule'], found['r1_final']) == (0.999, 'constant', None)
     assert 'rmsprop (decay 0.999), G 0.0002, D 0, constant' in capsys.readouterr().out
 
 

@@ -35,8 +35,9 @@ def moves(optimizers, gradients):
     """The changes of a scalar, each by the next optimiser, all on one state."""
     params = {'w': jnp.zeros(())}
     state, taken = optimizers[0].init(params), []
-    for optimizer, gradient in zip(optimizers, gradients, strict=True):
-        change, state = optimizer.update({'w': jnp.float32(gradient)}, state, params)
+    for step, (optimizer, gradient) in enumerate(zip(optimizers, gradients, strict=True)):
+        update = optax.with_extra_args_support(optimizer).update
+        change, state = update({'w': jnp.float32(gradient)}, state, params, step=jnp.int32(step))
         taken.append(float(change['w']) / RATE)
     return taken
 

@@ -82,7 +82,7 @@ R3GAN = {
 
 
 @pytest.mark.parametrize(('dataset', 'size'), R3GAN)
-def test_r3gan_as_published_says_that_its_schedules_are_constant(dataset, size):
+def test_r3gan_as_published(dataset, size):
     found = resolve(dataset, size, method='r3gan', num_examples=50_000)
     gamma, batch, width, group, conditional, images = R3GAN[dataset, size]
     assert (found.r1, found.r2, found.penalty_every) == (gamma, gamma, 1)
@@ -90,22 +90,58 @@ def test_r3gan_as_published_says_that_its_schedules_are_constant(dataset, size):
     assert (found.conditional, found.flip, found.latent_dim) == (conditional, True, 64)
     assert (found.learning_rate_g, found.learning_rate_d) == (2e-4, 2e-4)
     assert (found.beta1, found.beta2, found.loss) == (0.0, 0.9, 'relativistic_pairing')
-    assert found.ema_decay == pytest.approx(0.5 ** (batch / images))
-    # 5 of 20 M images, 0.5 of 20, 50 of 200.
-    assert found.ema_ramp == images / (2e8 if batch == 4096 else 2e7)
+    # FACTS 10: cosines over 20 M images, of ImageNet over 200 M; the half-life rises from 0.
+    length = 2e8 if batch == 4096 else 2e7
+    assert (found.schedule, found.schedule_steps) == ('cosine', length // batch)
+    assert found.span('learning_rate_g') == found.span('learning_rate_d') == (2e-4, 5e-5)
+    assert found.span('beta2_g') == found.span('beta2_d') == (0.9, 0.99)
+    assert found.span('r1') == found.span('r2') == (gamma, pytest.approx(gamma / 10))
+    assert found.span('ema_decay') == (0.0, pytest.approx(0.5 ** (batch / images)))
+    assert (found.ema_ramp, found.num_steps) == (0.0, found.schedule_steps)
     lines = told(found)
     assert lines['recipe'] == (
-        f'published: Huang et al. 2024, for {dataset} at {size} pixels; without '
-        'augmentation and cosine schedules (rate, beta2 and gamma stay what they begin with)'
+        f'published: Huang et al. 2024, for {dataset} at {size} pixels; without augmentation'
     )
+    assert lines['rates'] == 'adam (0, 0.9 to 0.99), G 0.0002 to 5e-05, D 0.0002 to 5e-05'
+    assert lines['schedule'].startswith(f'cosine over {found.schedule_steps:,} steps')
+    assert lines['average'].startswith(f"of G's weights, half-life 0 to {images:,.0f} images")
+
+
+def test_r3gan_without_its_schedules():
+    found = resolve('cifar10', 32, method='r3gan', schedule='constant')
+    assert (found.span('r1'), found.span('beta2_g'), found.schedule_steps) == (
+        *((0.05, 0.05), (0.9, 0.9)),
+        None,
+    )
+    # The half-life grows with the images so far, at the mean slope of its cosine: 5 M of 20 M.
+    assert (found.ema_decay, found.ema_ramp) == (pytest.approx(0.5 ** (512 / 5e6)), 0.25)
+    lines = told(found)
+    assert 'here schedule constant instead of cosine; without' in lines['recipe']
     assert lines['rates'].endswith('constant')
+    assert lines['schedule'] is None
+
+
+def test_r3gans_schedules_from_other_values():
+    # Rates and gammas fall by the published factors, other numbers that are asked for stay.
+    found = resolve('cifar10', 32, method='r3gan', r1=1.0, learning_rate_g=4e-4, beta2=0.5)
+    assert found.span('r1') == (1.0, pytest.approx(0.1))
+    assert found.span('learning_rate_g') == (4e-4, pytest.approx(1e-4))
+    assert (found.span('beta2_g'), found.span('r2')) == ((0.5, 0.5), (0.05, 0.005))
+    found = resolve('cifar10', 32, method='r3gan', ema_decay=0.0, weight_clip=0.1)
+    assert (found.span('ema_decay'), found.span('r1')) == ((0.0, 0.0), (0.0, 0.0))
+    found = resolve('cifar10', 32, method='r3gan', num_steps=1000, schedule_steps=1000)
+    assert 'schedule_steps 1000 instead of 39062' in told(found)['recipe']
+    found = resolve('cifar10', 32, method='r3gan', decay_epochs=(3,))
+    assert (found.schedule, found.span('r1')) == ('step', (0.05, 0.05))
 
 
 def test_r3gan_elsewhere_is_called_ours():
     found = resolve(image_size=32, method='r3gan', width=64)
     assert (found.r1, found.r2, found.batch_size, found.conditional) == (0.05, 0.05, 64, False)
     assert 'ours: nothing was published for r3gan on digits' in told(found)['recipe']
-    assert 'constant' in told(found)['recipe']
+    # Its cosines are over the run, however short.
+    assert (found.schedule, found.schedule_steps) == ('cosine', found.num_steps)
+    assert 'over this run instead of 20 M images' in told(found)['recipe']
 
 
 def test_a_published_norm_that_mixes_samples_trains_in_one_stage():
@@ -267,6 +303,10 @@ def test_biggan_on_cifar10():
                 'beta1': 0.0,
                 'beta2': 0.9,
                 'num_steps': 50_000,
+                'schedule': 'linear',
+                'schedule_steps': 50_000,
+                'learning_rate_g_final': 0.0,
+                'learning_rate_d_final': 0.0,
             },
         ),
     ],
@@ -339,7 +379,7 @@ def test_the_summary_shows_penalties_clip_average_and_schedule():
 def test_weights_that_others_scale_otherwise_say_so():
     lines = told(resolve(method='relgan', r1=1.0))
     assert lines['penalties'] == 'R1 1 (half as much as in R3GAN, whose loss is half of this)'
-    assert told(resolve(method='r3gan', r1=1.0, r2=0.0))['penalties'] == 'R1 1'
+    assert told(resolve(method='r3gan', r1=1.0, r2=0.0))['penalties'] == 'R1 1 to 0.1'
     lines = told(resolve(method='sngan', orthogonal=1e-4))
     assert lines['penalties'] == (
         "orthogonal 0.0001 (Eq. 3; BigGAN-PyTorch's gradient is half as great)"

@@ -64,6 +64,10 @@ def test_a_run_writes_everything_a_person_looks_for(tmp_path, capsys):
         {},
         {'method': 'fishergan', 'ema_decay': 0.9},
         {'optimizer': 'optimistic_adam', 'r1': 1.0, 'penalty_every': 2, 'decay_epochs': (1,)},
+        {
+            **{'schedule': 'cosine', 'schedule_steps': 8, 'warmup_steps': 2, 'lookahead': 2},
+            **{'beta2_final': 0.9, 'ema_decay_final': 0.9, 'r1_final': 1.0, 'penalty_every': 2},
+        },
     ],
 )
 def test_resuming_is_bit_identical(tmp_path, fields):

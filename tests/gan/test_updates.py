@@ -219,8 +219,10 @@ def test_rates_fall_after_the_epochs_asked_for():
     params = {'w': jnp.zeros(())}
     opt_state = gan.optimizer_g.init(params)
     taken = []
-    for _ in range(8):
-        change, opt_state = gan.optimizer_g.update({'w': jnp.ones(())}, opt_state, params)
+    for step in range(8):
+        change, opt_state = gan.optimizer_g.update(
+            {'w': jnp.ones(())}, opt_state, params, step=jnp.int32(step)
+        )
         taken.append(float(change['w']))
     np.testing.assert_allclose(taken, [-1] * 3 + [-0.1] * 3 + [-0.01] * 2, rtol=1e-6)
 

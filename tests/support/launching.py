@@ -32,6 +32,8 @@ FIELDS = {
     'width': 4,
     'latent_dim': 6,
     'optimizer_d': 'optimistic_adam',  # the state of both kinds of Adam
+    # Numbers of the step, and slow weights.
+    **{'schedule': 'cosine', 'schedule_steps': 1000, 'beta2_final': 0.9, 'lookahead': 3},
     'batch_size': small.BATCH,
     'num_samples': 4,
     'num_devices': 1,

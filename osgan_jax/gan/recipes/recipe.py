@@ -1,6 +1,6 @@
 """What a recipe is: values of a configuration's fields, and who published them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 
@@ -33,6 +33,9 @@ class Recipe(NamedTuple):
       images: length of the run in images, 0 for `epochs`.
       half_life: images after which a state counts half in the average of G, where the fields have
         no `ema_decay`; 0 for no average.
+      rising: whether the schedule leads the half-life there from 0.
+      schedule_images: length of a linear or cosine schedule in images, and by default of the run;
+        0 for a schedule as long as the run.
       lacks: parts of what was published that this library does not have.
     """
 
@@ -42,7 +45,18 @@ class Recipe(NamedTuple):
     epochs: int = 0
     images: int = 0
     half_life: float = 0.0
+    rising: bool = False
+    schedule_images: int = 0
     lacks: tuple[str, ...] = ()
+
+    def schedule(self, decay_epochs: Sequence[int] | None = None) -> str:
+        """The kind of schedule, beside such --decay_epochs."""
+        decays = self.fields.get('decay_epochs') if decay_epochs is None else decay_epochs
+        return (
+            'step'
+            if decay_epochs
+            else self.fields.get('schedule', 'step' if decays else 'constant')
+        )
 
     def ema_decay(self, batch_size: int) -> float:
         """The decay of the average in a step of so many images, 0 for no average."""

@@ -73,7 +73,8 @@ def recipe(method: str) -> Choose:
             rates = PUBLISHED[near]
             return Recipe(
                 {**_rates(rates), **clip, **on_mnist},
-                origin=f'they are those of {near[0]} in {near[1]} on {near[2]}, constant',
+                origin=f'they are those of {near[0]} in {near[1]} on {near[2]}'
+                + (', whose decay is not taken' if rates.decay != 1 else ''),
                 epochs=epochs,
             )
         schedule = {}
