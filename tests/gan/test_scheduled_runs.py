@@ -155,6 +155,7 @@ EVERYTHING = {
 }
 
 
+@pytest.mark.slow  # as every step: a schedule's values are of the state's step
 def test_on_several_devices():
     one, _ = small.run_steps(3, **EVERYTHING)
     two, _ = small.run_steps(3, num_devices=2, **EVERYTHING)
@@ -162,6 +163,7 @@ def test_on_several_devices():
     assert models.relative_error(trained(two), trained(one)) < 1e-5
 
 
+@pytest.mark.slow
 def test_schedules_cost_no_flops():
     def flops(**fields):
         gan = build(r1=1.0, **fields)
@@ -222,7 +224,7 @@ def test_the_summary_shows_schedule_betas_and_warm_up():
     lines = dict(summary.lines(found, 40))
     assert lines['rates'] == 'adam (0, 0.9), G 0.0001 to 0, D 0.0001 to 0'
     assert lines['schedule'] == (
-        "linear over 400 steps (3,200 images); the run's 4 are 1% of it, and --schedule_steps=4 "
+        "linear over 400 steps (16,000 images); the run's 4 are 1% of it, and --schedule_steps=4 "
         'fits it to the run; rates rise over the first 10 steps'
     )
     assert 'schedule linear instead of constant, warmup_steps' not in summary.whose(found, 40)
