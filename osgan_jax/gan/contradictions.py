@@ -7,6 +7,7 @@ no effect (`check_effects`). None of it is decided in silence: the run's summary
 
 from typing import Any
 
+from osgan_jax.engine.config import otherwise
 from osgan_jax.gan.augmentation import ADA
 from osgan_jax.gan.config import (
     BETAS,
@@ -114,9 +115,11 @@ def check_effects(asked: TrainConfig, resolved: TrainConfig) -> None:
             for name in ('schedule_steps', *(f'{name}_final' for name in SCHEDULED))
         ),
     ]
+    # A resolved configuration may be resolved again.
+    usual = otherwise(TrainConfig)
     for name, nothing, present, lack in missing:
         value = getattr(asked, name)
-        if value not in (None, nothing) and not present:
+        if value not in (None, nothing, usual.get(name)) and not present:
             shown = ','.join(value) if isinstance(value, tuple) else f'{value:g}'
             raise ValueError(f'{name}={shown}: there {lack}, or leave this out')
     if resolved.schedule == 'step' and not resolved.decay_epochs:

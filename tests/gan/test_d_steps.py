@@ -222,8 +222,9 @@ def test_the_length_the_average_and_the_rates_follow_images():
     params = {'w': jnp.zeros(())}
     for optimizer, updates_a_step in ((gan.optimizer_g, 1), (gan.optimizer_d, 2)):
         state, taken = optimizer.init(params), []
-        for _ in range(6 * updates_a_step):
-            change, state = optimizer.update({'w': jnp.ones(())}, state, params)
+        for count in range(6 * updates_a_step):
+            step = jnp.int32(count // updates_a_step)
+            change, state = optimizer.update({'w': jnp.ones(())}, state, params, step=step)
             taken.append(float(change['w']) / -RATE)
         by_step = np.repeat([1.0] * 3 + [0.1] * 2 + [0.01], updates_a_step)
         np.testing.assert_allclose(taken, by_step, rtol=1e-6)
