@@ -9,7 +9,8 @@ DEMO := runs/demo
 # Two processes: the tests are many small compilations, and two cores are common. A file stays in one
 # of them, so that what its tests share is made once; files come in their own order, for those of few
 # tests are long, and the last of them would run alone.
-PYTEST := $(BIN)/python -m pytest -q -n 2 --dist=loadfile --no-loadscope-reorder
+# Bytecode is kept, whatever the environment says: the processes that tests start read it, too.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n 2 --dist=loadfile --no-loadscope-reorder
 # Only for comparisons in the tests; the CPU's build alone, for the usual one takes gigabytes.
 TORCH := torch==2.13.0+cpu
 

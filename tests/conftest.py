@@ -3,8 +3,10 @@
 import ctypes
 import gc
 import importlib.metadata
+import math
 import os
 import pathlib
+import resource
 import tempfile
 
 import pytest
@@ -13,6 +15,8 @@ KEPT = pathlib.Path(__file__).parents[1] / '.cache'
 """Compiled programs and matplotlib's fonts, kept between runs and shared by all processes."""
 
 MOST_BYTES = 2 * 2**30  # of compiled programs
+MOST_MEMORY = 1.2 * 2**30
+"""Bytes of a worker's memory at which what a module has traced and compiled is released."""
 
 _trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
 
@@ -42,6 +46,11 @@ import jax  # noqa: E402 (reads what was set above)
 jax.config.update('jax_num_cpu_devices', 4)
 
 
+# Tracing makes millions of small objects and hardly a cycle: the collector's default thresholds
+# took a twelfth of the tests' time.
+gc.set_threshold(20_000, 20, 20)
+
+
 def pytest_configure(config):
     # In the first process only, before its workers read and write there.
     if not hasattr(config, 'workerinput'):
@@ -59,11 +68,27 @@ def _bound(folder: pathlib.Path, most: int) -> None:
         excess -= stat.st_size
 
 
+def pytest_collection_finish():
+    """What was imported stays: collections need not go through it."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True, scope='module')
 def _release_compiled():
     """Bounds a worker's memory: no module needs what another has traced and compiled."""
     yield
-    jax.clear_caches()
-    gc.collect()
-    if _trim is not None:
-        _trim(0)  # glibc keeps what was freed
+    if _memory() > MOST_MEMORY:
+        jax.clear_caches()
+        gc.collect()
+        if _trim is not None:
+            _trim(0)  # glibc keeps what was freed
+
+
+def _memory() -> float:
+    """Bytes of this process in memory; infinite where the system does not say."""
+    try:
+        pages = int(pathlib.Path('/proc/self/statm').read_text().split()[1])
+    except OSError:
+        return math.inf
+    return pages * resource.getpagesize()

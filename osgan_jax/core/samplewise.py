@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from osgan_jax.core import checks, discriminators
 
@@ -47,17 +48,16 @@ def check_samplewise(
 
 
 def _check_one(discriminate: Discriminate, params_d: PyTree, fake: PyTree) -> None:
-    s_real, s_fake = jax.eval_shape(lambda *args: discriminate(*args)[0], params_d, fake)
-    checks.logits(s_real, s_fake, fake, one_a_sample=True)
-
-    # Compiled, because a large network takes minutes layer by layer.
+    # Compiled, because a large network takes minutes layer by layer; and as few programs as can be,
+    # because every launch of one_stage waits for them.
     @jax.jit
     def reach_from_one(params_d, fake):
         (s_real, s_fake), pull_d, _ = jax.vjp(discriminate, params_d, fake, has_aux=True)
+        checks.logits(s_real, s_fake, fake, one_a_sample=True)
         return reach(pull_d, s_real, s_fake)
 
     check_reach(*reach_from_one(params_d, fake))
-    check_reach(*reach_from_one(perturb(params_d), fake), perturbed=True)
+    check_reach(*reach_from_one(jax.jit(perturb)(params_d), fake), perturbed=True)
 
 
 def perturb(params: PyTree) -> PyTree:
@@ -66,21 +66,20 @@ def perturb(params: PyTree) -> PyTree:
     Each array moves by a tenth of its root mean square. One of zeros becomes normal with a
     variance of 1 / fan-in, as kernels and vectors are drawn that start otherwise.
     """
-    leaves, structure = jax.tree.flatten(params)
-    key = jax.random.key(0)
-    return structure.unflatten(
-        _perturb(jax.random.fold_in(key, i), leaf) for i, leaf in enumerate(leaves)
-    )
+    # One draw for all, of which each takes as many as it has: draws of every shape take a launch
+    # longer than the check.
+    sizes = [leaf.size for leaf in map(jnp.asarray, jax.tree.leaves(params))]
+    noise = jax.random.normal(jax.random.key(0), (max(sizes, default=0),))
+    return jax.tree.map(lambda leaf: _perturb(jnp.asarray(leaf), noise), params)
 
 
-def _perturb(key: Array, leaf: Any) -> Any:
-    if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+def _perturb(leaf: Array, noise: Array) -> Array:
+    if not jnp.issubdtype(leaf.dtype, jnp.floating):
         return leaf
-    leaf = jnp.asarray(leaf)
     size = jnp.sqrt(jnp.mean(jnp.square(leaf.astype(jnp.float32))))
     fan_in = max(leaf.size // leaf.shape[-1], 1) if leaf.ndim and leaf.size else 1
     size = jnp.where(size > 0, _PERTURBATION * size, fan_in**-0.5)
-    return (leaf + size * jax.random.normal(key, leaf.shape)).astype(leaf.dtype)
+    return (leaf + size * noise[: leaf.size].reshape(leaf.shape)).astype(leaf.dtype)
 
 
 def reach(pull_d: Pullback, s_real: Array, s_fake: Array) -> tuple[Array, Array]:
@@ -114,10 +113,11 @@ def check_reach(own: Array, from_real: Array, *, perturbed: bool = False) -> Non
       from_real: the second.
       perturbed: whether the parameters were not D's own.
     """
-    scale = jnp.where(jnp.max(own) > 0, jnp.max(own), 1.0)
+    own, from_real = np.asarray(own), np.asarray(from_real)
+    scale = own.max() if own.max() > 0 else 1.0
     mixed = {
-        'another fake sample': float(jnp.max(own[1:], initial=0.0) / scale),
-        'a real sample': float(jnp.max(from_real) / scale),
+        'another fake sample': float(own[1:].max(initial=0.0) / scale),
+        'a real sample': float(from_real.max() / scale),
     }
     worst = max(mixed, key=mixed.get)
     # Rows that no cotangent enters stay exactly zero through every layer that keeps samples apart,

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from osgan_jax.core import samplewise
 from osgan_jax.core.collectives import ONE_DEVICE, Collectives, collectives_over
@@ -203,8 +204,8 @@ def _check_discriminator(gan: GAN, scheme: str, state: TrainState) -> bool:
 def _check_samplewise(gan: GAN, state: TrainState) -> None:
     """Raises ValueError, saying why, unless D treats samples one by one."""
     n = 4
-    images = jax.random.normal(jax.random.key(0), (2 * n, *gan.image_shape))
-    labels = jnp.arange(2 * n) % gan.num_classes if gan.num_classes else None
+    images = np.random.default_rng(0).normal(size=(2 * n, *gan.image_shape)).astype(np.float32)
+    labels = np.arange(2 * n, dtype=np.int32) % gan.num_classes if gan.num_classes else None
     # The axis of shared statistics exists only inside the mapped update; one device suffices here.
     discriminator = gan.discriminator.clone(axis_name=None)
 

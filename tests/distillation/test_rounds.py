@@ -1,5 +1,7 @@
 """Every algorithm's round against the same round written out with separate gradients."""
 
+import copy
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -42,7 +44,7 @@ class ByHand:
         self.student, self.generator, self.teacher, self.variables = parts
         # Copies: the round donates its state.
         self.s, self.g = jax.tree.map(jnp.copy, (state.student, state.generator))
-        self.key, self.step = jax.random.clone(state.key), state.step + 0
+        self.key, self.step = jax.random.clone(state.key), 0
 
     def z(self, index):
         key = jax.random.fold_in(jax.random.fold_in(self.key, self.step), index)
@@ -93,6 +95,19 @@ class ByHand:
         self.s = self.s.replace(stats=stats_s)
 
 
+def compiled(hand, by_hand):
+    """`(student, generator, step) -> (student, generator)`: a round by hand, as one program."""
+
+    @jax.jit
+    def call(student, generator, step):
+        own = copy.copy(hand)
+        own.s, own.g, own.step = student, generator, step
+        by_hand(own)
+        return own.s, own.g
+
+    return call
+
+
 def one_stage(hand):
     z = hand.z(0)
     images, stats_g = hand.images(hand.g.params, z)
@@ -133,13 +148,14 @@ def test_rounds_equal_separate_gradients(by_hand, fields):
     config = tiny.resolve(**fields)
     call, state, parts = make(config)
     hand = ByHand(config, parts, state)
+    once = compiled(hand, by_hand)
+    student, generator = hand.s, hand.g
     before = jax.tree.map(np.array, parts[3])
-    for _ in range(2):
+    for step in range(2):
         state, metrics = call(state, tiny.batch(config.algorithm))
-        by_hand(hand)
-        hand.step += 1
-    chex.assert_trees_all_close(state.student, hand.s, rtol=1e-5, atol=1e-5)
-    chex.assert_trees_all_close(state.generator, hand.g, rtol=1e-5, atol=1e-5)
+        student, generator = once(student, generator, step)
+    chex.assert_trees_all_close(state.student, student, rtol=1e-5, atol=1e-5)
+    chex.assert_trees_all_close(state.generator, generator, rtol=1e-5, atol=1e-5)
     # The teacher is read and nothing else.
     chex.assert_trees_all_equal(before, jax.device_get(parts[3]))
     assert set(metrics) == {'loss_student', 'loss_generator', 'agreement'}
@@ -153,10 +169,11 @@ def test_one_stage_gradients_equal_separate_ones():
     hand = ByHand(config, parts, state)
     before = jax.device_get(state.student.params)
     z = hand.z(0)
-    images, _ = hand.images(hand.g.params, z)
+    images, _ = jax.jit(hand.images)(hand.g.params, z)
     after, metrics = call(state, tiny.batch('one_stage'))
     gradient = jax.tree.map(lambda a, b: a - b, before, jax.device_get(after.student.params))
-    chex.assert_trees_all_close(gradient, hand.student_gradient(images), rtol=1e-5, atol=1e-5)
+    expected = jax.jit(hand.student_gradient)(images)
+    chex.assert_trees_all_close(gradient, expected, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(metrics['loss_generator'], -metrics['loss_student'], rtol=1e-6)
 
 
@@ -170,9 +187,9 @@ def test_kd_learns_from_augmented_images_and_labels():
         jax.random.fold_in(key, 0), batch['image'], reach=1, flip=True
     )
     images = classifier_inputs.standardise(images, config.mean, config.std)
-    targets = teacher.apply(variables, images, train=False).logits
 
     def loss(params):
+        targets = teacher.apply(variables, images, train=False).logits
         outputs, stats = student.module.apply(
             {'params': params, **before.stats}, images, train=True, mutable=['batch_stats']
         )
@@ -181,7 +198,7 @@ def test_kd_learns_from_augmented_images_and_labels():
         )
         return each.mean(), stats
 
-    (value, stats), gradient = jax.value_and_grad(loss, has_aux=True)(before.params)
+    (value, stats), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(before.params)
     updates, _ = student.optimizer.update(gradient, before.opt, before.params)
     expected = optax.apply_updates(before.params, updates)
     chex.assert_trees_all_close(state.student.params, expected, rtol=1e-5, atol=1e-6)
@@ -216,9 +233,11 @@ def test_a_supervised_step_is_softmax_regression_on_its_features():
     state = learners.create(config, student, None)
     batch = tiny.batch('kd')
     images = classifier_inputs.standardise(batch['image'], config.mean, config.std)
-    outputs, _ = student.module.apply(
-        state.student.variables, images, train=True, mutable=['batch_stats']
-    )
+    outputs, _ = jax.jit(
+        lambda variables: student.module.apply(
+            variables, images, train=True, mutable=['batch_stats']
+        )
+    )(state.student.variables)
     update = rounds.make_supervised(config, student, ONE_DEVICE)
     after, metrics = jax.jit(update)(state, batch)
     # d loss / d bias of a softmax: probabilities minus labels, averaged.

@@ -62,7 +62,9 @@ def make_learners(config, axis_name=None):
         module = learners.generator(config, axis_name).module
         generator = learners.Learner(module, optax.sgd(0.1, momentum=0.5))
     teacher = Tiny(8)
-    variables = teacher.init(jax.random.key(7), jnp.zeros((2, SIZE, SIZE, 1)), train=False)
+    variables = jax.jit(teacher.init, static_argnames='train')(
+        jax.random.key(7), jnp.zeros((2, SIZE, SIZE, 1)), train=False
+    )
     # Statistics that a teacher in training mode would not keep.
     variables = {
         **variables,
