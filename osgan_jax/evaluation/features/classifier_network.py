@@ -1,7 +1,9 @@
 """The network of a dataset's classifier, and the extractor made of it."""
 
 import dataclasses
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import flax
@@ -125,17 +127,12 @@ def extractor(
     Raises:
       ValueError: an argument out of range.
     """
-    network, size, channels = classifier.network, classifier.image_size, classifier.channels
-
-    def extract(variables, images):
-        images = _to_channels(jnp.asarray(images, jnp.float32), channels)
-        if images.shape[1:3] != (size, size):
-            shape = (images.shape[0], size, size, channels)
-            images = jax.image.resize(images, shape, 'bilinear', antialias=True)
-        return network.apply(variables, images / 127.5 - 1, train=False)
-
+    size, channels = classifier.image_size, classifier.channels
     extract_all = parallel.map_rows(
-        extract, classifier.variables, batch_size=batch_size, num_devices=num_devices
+        _extract(classifier.network, channels),
+        classifier.variables,
+        batch_size=batch_size,
+        num_devices=num_devices,
     )
 
     def apply(images: np.ndarray) -> extractors.Features:
@@ -151,6 +148,21 @@ def extractor(
     parts = [part for name in sorted(arrays) for part in (name, arrays[name])]
     fingerprint = checked_npz.digest(convention, list(classifier_architecture), *parts)
     return extractors.Extractor(name, convention, fingerprint, apply, image_size=size)
+
+
+@functools.lru_cache(maxsize=4)
+def _extract(network: Network, channels: int) -> Callable[[Any, jax.Array], extractors.Features]:
+    """A function of variables and images; the same for the same network, so compiled once."""
+    size = network.image_size
+
+    def extract(variables, images):
+        images = _to_channels(jnp.asarray(images, jnp.float32), channels)
+        if images.shape[1:3] != (size, size):
+            shape = (images.shape[0], size, size, channels)
+            images = jax.image.resize(images, shape, 'bilinear', antialias=True)
+        return network.apply(variables, images / 127.5 - 1, train=False)
+
+    return extract
 
 
 def _to_channels(images: jax.Array, channels: int) -> jax.Array:

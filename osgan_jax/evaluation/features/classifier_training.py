@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -73,44 +74,13 @@ def train(
 
     network = classifier_network.Network(dataset.image_size, dataset.num_classes, size)
     key = jax.random.key(seed)
-    shape = (1, dataset.image_size, dataset.image_size, dataset.channels)
-    variables = network.init(key, jnp.zeros(shape), train=False)
-    params, batch_stats = variables['params'], variables['batch_stats']
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, _LEARNING_RATE, max(1, num_steps // 5), max(2, num_steps)
-    )
-    optimizer = optax.adamw(schedule, weight_decay=_WEIGHT_DECAY)
-    opt_state = optimizer.init(params)
+    create, update = _programs(network, num_steps, flip, _LEARNING_RATE)
     # Where batches are put. Otherwise the first step's results lie elsewhere than its arguments, as
     # jax sees it, and the step is compiled a second time.
     place = jax.local_devices()[0]
-    params, batch_stats, opt_state = jax.device_put((params, batch_stats, opt_state), place)
-
-    @functools.partial(jax.jit, donate_argnums=(0, 1, 2))
-    def update(params, batch_stats, opt_state, step, batch):
-        images = classifier_inputs.shift_and_flip(
-            jax.random.fold_in(key, step),
-            batch['image'],
-            reach=dataset.image_size // 8,
-            flip=flip,
-            edge=True,
-        )
-
-        def loss(params):
-            features, mutated = network.apply(
-                {'params': params, 'batch_stats': batch_stats},
-                images,
-                train=True,
-                mutable=['batch_stats'],
-            )
-            losses = optax.softmax_cross_entropy_with_integer_labels(
-                features.logits, batch['label']
-            )
-            return losses.mean(), mutated['batch_stats']
-
-        grads, batch_stats = jax.grad(loss, has_aux=True)(params)
-        updates, opt_state = optimizer.update(grads, opt_state, params)
-        return optax.apply_updates(params, updates), batch_stats, opt_state
+    key, params, batch_stats, opt_state = jax.device_put(
+        (key, *create(key, dataset.channels)), place
+    )
 
     # Images are mirrored here alone, so that it cannot happen twice.
     rows = _MemoryRows if isinstance(dataset.source, datasets.MemorySource) else _Rows
@@ -120,7 +90,9 @@ def train(
         progress(0, num_steps)
     with data.prefetch(batches, 2, lambda batch: data.to_float(jax.device_put(batch))) as ahead:
         for step, batch in enumerate(ahead):
-            params, batch_stats, opt_state = update(params, batch_stats, opt_state, step, batch)
+            params, batch_stats, opt_state = update(
+                params, batch_stats, opt_state, key, step, batch
+            )
             if step % _WAIT_EVERY == 0:
                 # Each batch that is dispatched and not computed holds memory.
                 jax.block_until_ready(params)
@@ -143,6 +115,51 @@ def train(
         size,
     )
     return dataclasses.replace(trained, accuracy=_accuracy(trained, dataset, held_out))
+
+
+@functools.lru_cache(maxsize=4)
+def _programs(
+    network: classifier_network.Network, num_steps: int, flip: bool, rate: float
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """What makes a fresh state and what makes a step; the same for the same, so compiled once."""
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, rate, max(1, num_steps // 5), max(2, num_steps)
+    )
+    optimizer = optax.adamw(schedule, weight_decay=_WEIGHT_DECAY)
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def create(key, channels):
+        shape = (1, network.image_size, network.image_size, channels)
+        variables = network.init(key, jnp.zeros(shape), train=False)
+        return variables['params'], variables['batch_stats'], optimizer.init(variables['params'])
+
+    @functools.partial(jax.jit, donate_argnums=(0, 1, 2))
+    def update(params, batch_stats, opt_state, key, step, batch):
+        images = classifier_inputs.shift_and_flip(
+            jax.random.fold_in(key, step),
+            batch['image'],
+            reach=network.image_size // 8,
+            flip=flip,
+            edge=True,
+        )
+
+        def loss(params):
+            features, mutated = network.apply(
+                {'params': params, 'batch_stats': batch_stats},
+                images,
+                train=True,
+                mutable=['batch_stats'],
+            )
+            losses = optax.softmax_cross_entropy_with_integer_labels(
+                features.logits, batch['label']
+            )
+            return losses.mean(), mutated['batch_stats']
+
+        grads, batch_stats = jax.grad(loss, has_aux=True)(params)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), batch_stats, opt_state
+
+    return create, update
 
 
 def check(dataset: datasets.Dataset) -> None:

@@ -58,6 +58,7 @@ def refuse(*message):
 
 def test_the_small_classifier_is_another_and_says_so(trained, tmp_path, caplog):
     """Half the channels; its name is part of scores, record and file."""
+    classifier_training._programs.cache_clear()
     with jax.log_compiles():
         fewer = classifier.trained_for(small(), tmp_path, size='small')
     # Once, although batches and fresh parameters come to the device in different ways.
@@ -204,6 +205,7 @@ def test_the_extractor_is_compiled_once_for_each_size(trained, monkeypatch):
         return to_channels(images, channels)
 
     monkeypatch.setattr(classifier_network, '_to_channels', spy)
+    classifier_network._extract.cache_clear()
     see = classifier.extractor(trained, batch_size=8, num_devices=1).apply
     for count, size in ((3, 8), (8, 8), (30, 8), (5, 20), (9, 20)):
         assert see(np.zeros((count, size, size, 1), np.uint8)).pooled.shape == (count, 128)
