@@ -46,8 +46,8 @@ import jax  # noqa: E402 (reads what was set above)
 jax.config.update('jax_num_cpu_devices', 4)
 
 
-# Tracing makes millions of small objects and hardly a cycle: the collector's default thresholds
-# took a twelfth of the tests' time.
+# Tracing makes millions of small objects and hardly a cycle: by its default thresholds the
+# collector takes a twelfth of the tests' time.
 gc.set_threshold(20_000, 20, 20)
 
 

@@ -126,6 +126,7 @@ class FileRecorder(Recorder):
         config = run.config
         self.run, self.workdir = run, workdir
         self._title, self._dispatched = title, start
+        self._drawn = False  # whether the curves show all that is logged
         for name in _FILES + (_SCORES if config.eval_every else ()):
             atomic.remove_unfinished(workdir / name)
         every = config.log_every
@@ -176,6 +177,7 @@ class FileRecorder(Recorder):
         if self.run.num_examples:
             epoch = step * self.run.config.images_per_step / self.run.num_examples
             logged = {**values, 'epoch': round(epoch, 3)}
+        self._drawn = False
         if self._log.write(step, logged):
             self.tensorboard.scalars(step, values)
         # The metrics of a step are read after the next one was dispatched.
@@ -215,8 +217,10 @@ class FileRecorder(Recorder):
             self.curves()
 
     def curves(self) -> None:
-        """Writes curves.png."""
-        reporting.save_curves(self.workdir, title=self._title)
+        """Writes curves.png, where something was logged since it was written last."""
+        if not self._drawn:
+            reporting.save_curves(self.workdir, title=self._title)
+            self._drawn = True
 
     def close(self) -> None:
         """Closes the files."""

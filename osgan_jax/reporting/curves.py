@@ -59,10 +59,17 @@ def save_curves(
     if not panels:
         return None
     path = workdir / filename
-    _save(path, panels, columns, title or workdir.absolute().name)
     # A figure is a knot of references of some MB. Python looks for such only when there are a
-    # quarter more objects than before, in a process of a million objects after many figures.
-    gc.collect()
+    # quarter more objects than before, in a process of a million objects after many figures. Not
+    # to search a million for it, nothing grows old while it is drawn: its knot is among the young.
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        _save(path, panels, columns, title or workdir.absolute().name)
+    finally:
+        if collects:
+            gc.enable()
+    gc.collect(0)
     return path
 
 

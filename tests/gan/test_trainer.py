@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from unittest import mock
 
 import chex
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from osgan_jax import data
+from osgan_jax import data, reporting
 from osgan_jax.data import identity
 from osgan_jax.engine import checkpoints
 from osgan_jax.gan import trainer
@@ -29,7 +30,9 @@ def arrays_of(state):
     return jax.device_get(dataclasses.replace(state, key=jax.random.key_data(state.key)))
 
 
-def test_a_run_writes_everything_a_person_looks_for(tmp_path, capsys):
+def test_a_run_writes_everything_a_person_looks_for(tmp_path, capsys, monkeypatch):
+    draw = mock.Mock(wraps=reporting.save_curves)
+    monkeypatch.setattr(reporting, 'save_curves', draw)
     config = small.make_config(num_steps=4, log_every=1, sample_every=2, save_every=2)
     result = trainer.train(config, tmp_path, dataset=small.dataset())
     assert int(result.state.step) == 4
@@ -48,6 +51,7 @@ def test_a_run_writes_everything_a_person_looks_for(tmp_path, capsys):
     assert saved['dataset']['num_examples'] == small.EXAMPLES
     assert saved['dataset']['source'] == identity.identify(small.dataset())
     assert (tmp_path / 'curves.png').stat().st_size > 0
+    assert draw.call_count == 2  # after each sample; nothing is new at the end
     assert list((tmp_path / 'tensorboard').iterdir())
     assert (tmp_path / 'timing.jsonl').read_text()
     with checkpoints.Checkpoints(tmp_path, read_only=True) as written:

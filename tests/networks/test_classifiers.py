@@ -7,6 +7,7 @@ import pytest
 
 from osgan_jax.layers import pooling
 from osgan_jax.networks import classifier_registry, classifiers, data_free
+from tests.support import modules
 from tests.support.marks import slow_but
 
 PUBLISHED = {  # parameters with 10 and 100 classes
@@ -163,13 +164,12 @@ def test_logits_are_torchs(name, train):
     module = classifiers.build(name, image_size=size, channels=channels)
     rng = np.random.default_rng(0)
     images = rng.normal(size=(4, size, size, channels)).astype(np.float32)
-    variables = jax.jit(lambda x: module.init(jax.random.key(0), x, train=False))(images)
+    variables = modules.init(module, jax.random.key(0), images, train=False)
     # Other than at the start, where scale is 1 and bias and mean are 0.
     variables = jax.tree.map(
         lambda x: x + 0.1 * rng.uniform(size=x.shape).astype(np.float32) * (x.ndim == 1), variables
     )
-    apply = jax.jit(lambda v, x: module.apply(v, x, train=train, mutable=['batch_stats']))
-    judged, _ = apply(variables, images)
+    judged, _ = modules.apply(module, variables, images, train=train, mutable='batch_stats')
     layers = TorchLayers(variables, train)
     x = torch.tensor(images).permute(0, 3, 1, 2)
     with torch.no_grad():
@@ -187,8 +187,8 @@ def test_generated_images_are_torchs(name):
     torch = pytest.importorskip('torch')
     module = data_free.build(name, image_size=16, channels=3, latent_dim=6, width=8)
     z = np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
-    variables = module.init(jax.random.key(0), z, train=False)
-    images, _ = module.apply(variables, z, train=True, mutable=['batch_stats'])
+    variables = modules.init(module, jax.random.key(0), z, train=False)
+    images, _ = modules.apply(module, variables, z, train=True, mutable='batch_stats')
     layers = TorchLayers(variables, True)
     enlarge = torch.nn.Upsample(scale_factor=2)
     x = layers.dense(torch.tensor(z)).reshape(5, 4, 4, 8).permute(0, 3, 1, 2)
@@ -210,7 +210,8 @@ def test_max_pool_and_its_gradient():
     # Few values, so that many windows hold equal ones.
     x = np.random.default_rng(0).integers(0, 3, (3, 6, 4, 5)).astype(np.float32)
     weights = np.random.default_rng(1).normal(size=(3, 3, 2, 5)).astype(np.float32)
-    value, gradient = jax.value_and_grad(lambda x: (pooling.max_pool(x) * weights).sum())(x)
+    value_and_grad = jax.value_and_grad(lambda x: (pooling.max_pool(x) * weights).sum())
+    value, gradient = jax.jit(value_and_grad)(x)
     t = torch.tensor(x, requires_grad=True)
     pooled = torch.nn.functional.max_pool2d(t.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
     total = (pooled * torch.tensor(weights)).sum()

@@ -9,6 +9,7 @@ import pytest
 from osgan_jax import networks
 from osgan_jax.layers import norms
 from osgan_jax.networks import dcgan
+from tests.support import modules
 
 BATCH, LATENT, CLASSES = 3, 6, 4
 # biggan, stylegan2 and r3gan, each with one normalisation, have tests of their own.
@@ -32,28 +33,25 @@ def _build(name, image_size, channels=1, num_classes=0, norm='group', width=4, *
 
 
 def _inputs(image_size, channels, num_classes):
-    z = jax.random.normal(KEY, (BATCH, LATENT))
-    images = jnp.tanh(jax.random.normal(KEY, (BATCH, image_size, image_size, channels)))
-    labels = jnp.arange(BATCH) % CLASSES if num_classes else None
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(BATCH, LATENT)).astype(np.float32)
+    images = rng.uniform(-1, 1, (BATCH, image_size, image_size, channels)).astype(np.float32)
+    labels = np.arange(BATCH, dtype=np.int32) % CLASSES if num_classes else None
     return z, images, labels
 
 
 def _init(module, *args):
-    return jax.jit(lambda key: module.init(key, *args, train=False))(KEY)
+    return modules.init(module, KEY, *args, train=False)
 
 
 def _train(module, variables, *args):
     """Returns the output, and the variables with their new statistics."""
-
-    def apply(variables):
-        return module.apply(variables, *args, train=True, mutable=['batch_stats'])
-
-    out, state = jax.jit(apply)(variables)
+    out, state = modules.apply(module, variables, *args, train=True, mutable='batch_stats')
     return out, {**variables, **state}
 
 
 def _evaluate(module, variables, *args):
-    return jax.jit(lambda variables: module.apply(variables, *args, train=False))(variables)
+    return modules.apply(module, variables, *args, train=False)
 
 
 def _count(module, *args):
@@ -256,7 +254,9 @@ def test_labels_matter(name):
     assert not np.allclose(*logits)
     variables = _init(pair.generator, z, labels)
     # A fresh conditional BatchNorm is the same for all labels; other gains tell them apart.
-    params = jax.tree.map(lambda v: v + 0.1 * jax.random.normal(KEY, v.shape), variables['params'])
+    rng = np.random.default_rng(0)
+    shift = lambda v: v + 0.1 * rng.normal(size=v.shape).astype(np.float32)  # noqa: E731
+    params = jax.tree.map(shift, variables['params'])
     variables = {**variables, 'params': params}
     fakes = [_evaluate(pair.generator, variables, z, y) for y in (labels, other)]
     assert not np.allclose(*fakes)

@@ -12,6 +12,7 @@ import osgan_jax
 from osgan_jax import networks
 from osgan_jax.layers import style as style_layers
 from osgan_jax.networks import inference, style_blocks, stylegan2
+from tests.support import modules
 from tests.support.marks import slow_but
 
 # Of multipliers 1, 1/2, 1/4, 1/8.
@@ -54,7 +55,7 @@ def test_published_sizes(size):
 def small():
     module = stylegan2.Generator(32, mapping_layers=2, **SMALL)
     z = jax.random.normal(jax.random.key(1), (4, 12))
-    variables = jax.jit(lambda: module.init(jax.random.key(0), z, train=False))()
+    variables = modules.init(module, jax.random.key(0), z, train=False)
     # Noise that is seen, an average that is none of the w.
     params = jax.tree.map(lambda x: x + 0.3 if x.shape == () else x, variables['params'])
     stats = {'w_average': 0.1 * jnp.arange(12.0)}
@@ -64,17 +65,21 @@ def small():
 @pytest.mark.slow
 def test_inference_is_the_same_every_time(small):
     module, variables, z = small
-    first = module.apply(variables, z, train=False)
+    first = modules.apply(module, variables, z, train=False)
     assert first.shape == (4, 32, 32, 3)
     assert first.dtype == jnp.float32
-    np.testing.assert_array_equal(first, module.apply(variables, z, train=False))
+    np.testing.assert_array_equal(first, modules.apply(module, variables, z, train=False))
     # No image depends on its neighbours.
-    np.testing.assert_allclose(module.apply(variables, z[2:3], train=False), first[2:3], atol=1e-5)
-    w = module.apply(variables, z, method='mapping')
-    ws = module.apply(variables, w, method='styles')
+    np.testing.assert_allclose(
+        modules.apply(module, variables, z[2:3], train=False), first[2:3], atol=1e-5
+    )
+    w = modules.apply(module, variables, z, method='mapping')
+    ws = modules.apply(module, variables, w, method='styles')
     assert ws.shape == (4, stylegan2.num_styles(32), 12)
-    np.testing.assert_allclose(module.apply(variables, ws, method='synthesis'), first, atol=1e-5)
-    other = module.apply(variables, ws, jax.random.key(5), method='synthesis')
+    np.testing.assert_allclose(
+        modules.apply(module, variables, ws, method='synthesis'), first, atol=1e-5
+    )
+    other = modules.apply(module, variables, ws, jax.random.key(5), method='synthesis')
     assert np.abs(other - first).max() > 1e-2
 
 
@@ -82,7 +87,7 @@ def test_noise_is_drawn_for_each_image_where_a_key_is_given():
     """As its authors' metrics do; a sheet of one path keeps it."""
     module = stylegan2.Generator(8, mapping_layers=1, **SMALL)
     z = jax.random.normal(jax.random.key(1), (4, 12))
-    variables = jax.jit(lambda: module.init(jax.random.key(0), z, train=False))()
+    variables = modules.init(module, jax.random.key(0), z, train=False)
     params = jax.tree.map(lambda x: x + 0.3 if x.shape == () else x, variables['params'])
     variables = {**variables, 'params': params}
     draw = inference.compile_generator(module)
@@ -101,7 +106,7 @@ def test_noise_is_drawn_for_each_image_where_a_key_is_given():
 
 def test_truncation_moves_towards_the_average(small):
     module, variables, z = small
-    w = module.apply(variables, z, method='mapping')
+    w = modules.apply(module, variables, z, method='mapping')
     average = variables['batch_stats']['w_average']
     styles = lambda *arguments: module.apply(variables, w, *arguments, method='styles')  # noqa: E731
     np.testing.assert_allclose(styles(1.0)[:, 3], w, atol=1e-6)
@@ -115,11 +120,11 @@ def test_training_averages_w_and_mixes_styles(small):
     module, variables, z = small
 
     def train(**rngs):
-        return module.apply(variables, z, train=True, mutable=['batch_stats'], rngs=rngs)
+        return modules.apply(module, variables, z, train=True, mutable='batch_stats', rngs=rngs)
 
     images, mutated = train()
-    np.testing.assert_allclose(images, module.apply(variables, z, train=False), atol=1e-5)
-    mean = module.apply(variables, z, method='mapping').mean(0)
+    np.testing.assert_allclose(images, modules.apply(module, variables, z, train=False), atol=1e-5)
+    mean = modules.apply(module, variables, z, method='mapping').mean(0)
     expected = 0.995 * variables['batch_stats']['w_average'] + 0.005 * mean
     np.testing.assert_allclose(mutated['batch_stats']['w_average'], expected, rtol=1e-5)
     mixed, again = train(style=jax.random.key(0)), train(style=jax.random.key(0))
@@ -133,7 +138,7 @@ def test_a_second_style_from_a_random_layer_on(small):
     module = module.clone(style_mixing=0.75)
     n, count = 4000, stylegan2.num_styles(32)
     ws = jnp.zeros((n, count, 12))
-    mixed = module.apply(variables, ws, jnp.ones((n, 12)), jax.random.key(0), method='mix')
+    mixed = modules.apply(module, variables, ws, jnp.ones((n, 12)), jax.random.key(0), method='mix')
     assert not mixed[:, 0].any()
     assert set(np.unique(mixed)) == {0.0, 1.0}
     np.testing.assert_array_equal(mixed.min(-1), mixed.max(-1))
@@ -150,14 +155,14 @@ def test_without_mixing_training_draws_noise_alone(small):
     module, variables, z = small
     module = module.clone(style_mixing=0.0)
     rngs = {'style': jax.random.key(3)}
-    images, _ = module.apply(variables, z, train=True, mutable=['batch_stats'], rngs=rngs)
+    images, _ = modules.apply(module, variables, z, train=True, mutable='batch_stats', rngs=rngs)
     np.testing.assert_allclose(
-        images, module.apply(variables, z, train=False, rngs=rngs), rtol=1e-5, atol=1e-5
+        images, modules.apply(module, variables, z, train=False, rngs=rngs), rtol=1e-5, atol=1e-5
     )
     silent = jax.tree.map(lambda x: 0 * x if x.shape == () else x, variables['params'])
     silent = {**variables, 'params': silent}
-    images, _ = module.apply(silent, z, train=True, mutable=['batch_stats'], rngs=rngs)
-    np.testing.assert_allclose(images, module.apply(silent, z, train=False), atol=1e-5)
+    images, _ = modules.apply(module, silent, z, train=True, mutable='batch_stats', rngs=rngs)
+    np.testing.assert_allclose(images, modules.apply(module, silent, z, train=False), atol=1e-5)
 
 
 def test_average_is_shared_over_devices(small):
@@ -177,12 +182,19 @@ def test_average_is_shared_over_devices(small):
 
 def test_a_later_style_leaves_earlier_grids_alone(small):
     module, variables, z = small
-    ws = module.apply(variables, module.apply(variables, z, method='mapping'), method='styles')
+    ws = modules.apply(
+        module, variables, modules.apply(module, variables, z, method='mapping'), method='styles'
+    )
     changed = ws.at[:, -1].add(1.0)
 
     def features(ws):
-        _, state = module.apply(
-            variables, ws, method='synthesis', capture_intermediates=True, mutable=['intermediates']
+        _, state = modules.apply(
+            module,
+            variables,
+            ws,
+            method='synthesis',
+            capture_intermediates=True,
+            mutable='intermediates',
         )
         return state['intermediates']['synthesis_network']
 
@@ -229,7 +241,7 @@ def test_who_sees_whom(group, classes):
     )
     images = jax.random.normal(jax.random.key(0), (4, 8, 8, 3))
     labels = jnp.array([0, 1, 2, 0]) if classes else None
-    variables = jax.jit(lambda: module.init(jax.random.key(1), images, labels, train=False))()
+    variables = modules.init(module, jax.random.key(1), images, labels, train=False)
 
     @jax.jit
     def discriminate(params, fake):
@@ -246,7 +258,7 @@ def test_who_sees_whom(group, classes):
 def test_parts_of_a_batch_are_judged_apart():
     module = stylegan2.Discriminator(8, base_channels=16, max_channels=8, stddev_splits=2)
     images = jax.random.normal(jax.random.key(0), (8, 8, 8, 3))
-    variables = jax.jit(lambda: module.init(jax.random.key(1), images, train=False))()
+    variables = modules.init(module, jax.random.key(1), images, train=False)
     judge = jax.jit(
         lambda x, splits: module.clone(stddev_splits=splits).apply(variables, x, train=True),
         static_argnums=1,
@@ -406,7 +418,7 @@ def test_generator_is_torchs():
     labels = np.array([2, 0, 1])
     grids = [4, 8, 8, 16, 16, 32, 32]
     noise = [rng.normal(size=(grid, grid)).astype(np.float32) for grid in grids]
-    variables = jax.jit(lambda: module.init(jax.random.key(0), z, labels, train=False))()
+    variables = modules.init(module, jax.random.key(0), z, labels, train=False)
     variables = randomised(variables)
 
     def draw(module):
@@ -424,7 +436,7 @@ def test_discriminator_is_torchs():
     )
     images = np.random.default_rng(1).normal(size=(8, 32, 32, 3)).astype(np.float32)
     labels = np.arange(8) % 3
-    variables = jax.jit(lambda: module.init(jax.random.key(0), images, labels, train=False))()
+    variables = modules.init(module, jax.random.key(0), images, labels, train=False)
     variables = randomised(variables)
     found = jax.jit(lambda: module.apply(variables, images, labels, train=False))()
     expected = Torch(variables).discriminator(images, labels, 4)
@@ -434,9 +446,9 @@ def test_discriminator_is_torchs():
 def test_labels_reach_the_images():
     module = stylegan2.Generator(8, mapping_layers=2, num_classes=3, **SMALL)
     z = jnp.ones((2, 12))
-    variables = module.init(jax.random.key(0), z, jnp.array([0, 1]), train=False)
-    images = module.apply(variables, z, jnp.array([0, 2]), train=False)
-    w = module.apply(variables, z, jnp.array([0, 2]), method='mapping')
+    variables = modules.init(module, jax.random.key(0), z, jnp.array([0, 1]), train=False)
+    images = modules.apply(module, variables, z, jnp.array([0, 2]), train=False)
+    w = modules.apply(module, variables, z, jnp.array([0, 2]), method='mapping')
     assert np.abs(w[0] - w[1]).max() > 1e-3
     assert np.abs(images[0] - images[1]).max() > 1e-4
     with pytest.raises(ValueError, match='class-conditional'):
@@ -478,11 +490,11 @@ def test_a_block_without_a_residual_connection_is_its_two_convolutions():
     # ADA's architecture 'orig': no shortcut, and no division by the root of two.
     x = jax.random.normal(jax.random.key(0), (2, 8, 8, 4))
     block = style_blocks.DiscriminatorBlock(4, 6)
-    params = jax.jit(block.init)(jax.random.key(1), x)
+    params = modules.init(block, jax.random.key(1), x)
     params = {'params': dict(params['params'])}
-    whole = block.apply(params, x)
+    whole = modules.apply(block, params, x)
     kernel = params['params'].pop('shortcut')
-    plain = block.clone(skip=False).apply(params, x)
+    plain = modules.apply(block.clone(skip=False), params, x)
     conv = style_layers.Conv(6, 1, halve=True, use_bias=False)
-    shortcut = conv.apply({'params': kernel}, x)
+    shortcut = modules.apply(conv, {'params': kernel}, x)
     np.testing.assert_allclose(whole * np.sqrt(2) - shortcut, plain, rtol=1e-4, atol=1e-5)

@@ -4,6 +4,7 @@
 `osgan_jax.core.one_stage` takes; `scale` and `shift` stretch D's logits to the extremes under test.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from flax import nnx
+
+from tests.support import modules
 
 N, Z, SIZE, CHANNELS = 6, 5, 8, 3
 
@@ -39,12 +42,16 @@ class Models(NamedTuple):
         return jnp.asarray(self.scale, dtype)
 
 
+@functools.cache
 def latents(dtype=jnp.float32):
-    return jax.random.normal(jax.random.key(1), (N, Z), dtype)
+    with jax.ensure_compile_time_eval():
+        return jax.random.normal(jax.random.key(1), (N, Z), dtype)
 
 
+@functools.cache
 def real_batch(dtype=jnp.float32):
-    return jnp.tanh(jax.random.normal(jax.random.key(2), (N, SIZE, SIZE, CHANNELS), dtype))
+    with jax.ensure_compile_time_eval():
+        return jnp.tanh(jax.random.normal(jax.random.key(2), (N, SIZE, SIZE, CHANNELS), dtype))
 
 
 def _conv(x, w, stride):
@@ -123,8 +130,8 @@ class _LinenD(nn.Module):
 
 def _linen_models(mixing, dtype):
     g, d = _LinenG(dtype), _LinenD(dtype, mixing)
-    params_g = g.init(jax.random.key(0), latents())['params']
-    variables_d = d.init(jax.random.key(3), real_batch())
+    params_g = modules.init(g, jax.random.key(0), latents())['params']
+    variables_d = modules.init(d, jax.random.key(3), real_batch())
     stats = {k: v for k, v in variables_d.items() if k != 'params'}
 
     def discriminator(params, x):
@@ -183,7 +190,12 @@ def build(kind, *, mixing=None, scale=1.0, shift=0.0, dtype=jnp.float32) -> Mode
       shift: added to the logits after that.
       dtype: compute dtype; parameters stay float32.
     """
-    return Models(*_KINDS[kind](mixing, dtype), dtype=dtype, scale=scale, shift=shift)
+    return Models(*_made(kind, mixing, dtype), dtype=dtype, scale=scale, shift=shift)
+
+
+@functools.cache
+def _made(kind, mixing, dtype):
+    return _KINDS[kind](mixing, dtype)
 
 
 def extreme_scale(amplitude):
