@@ -129,6 +129,7 @@ def test_a_figure_is_gone_when_it_is_written(tmp_path):
 
     with metrics_log.MetricsLog(tmp_path) as log:
         log.write(1, {'loss_d': 1.0})
+    gc.collect()  # those of other tests
     gc.disable()  # as if there were so many other objects that Python never looked
     try:
         curves.save_curves(tmp_path)
