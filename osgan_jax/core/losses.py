@@ -9,6 +9,8 @@ Writing the losses on batches rather than on samples covers paired (relativistic
 The objectives are R3GAN's and the nine of Table S1 in the supplement of Shen et al., "Training
 Generative Adversarial Networks in One Stage" (CVPR 2021), in forms that neither overflow nor take
 the logarithm of a rounded probability: -log(sigmoid(s)) is softplus(-s), and so on.
+
+`with_lecam`, `with_label_smoothing` and `with_top_k` make another objective of one.
 """
 
 import dataclasses
@@ -20,6 +22,9 @@ import jax
 import jax.numpy as jnp
 
 from osgan_jax.core import loss_checks, loss_names
+from osgan_jax.core.loss_wrappers import with_label_smoothing as with_label_smoothing
+from osgan_jax.core.loss_wrappers import with_lecam as with_lecam
+from osgan_jax.core.loss_wrappers import with_top_k as with_top_k
 
 Array = jax.Array
 LossFunction = Callable[..., Array]

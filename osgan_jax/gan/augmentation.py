@@ -9,20 +9,17 @@ and near 1 where it knows its training set by heart.
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from osgan_jax.core import ada, diffaugment, losses
 from osgan_jax.core.collectives import ONE_DEVICE, Collectives
+from osgan_jax.gan.config import ADA, TrainConfig
 
 Array = jax.Array
 Draws = dict[str, Array]
 State = dict[str, Array] | None
-
-ADA = 'ada'
-"""The name of ADA's augmentations among the policies."""
 
 INTERVAL = 4
 """Steps over which r_t is a mean, and after which the probability moves."""
@@ -123,8 +120,8 @@ class Augmentation:
         return found | ({'overfitting': state['overfitting']} if self.adapts else {})
 
 
-def build(config: Any, loss: losses.AdversarialLoss) -> Augmentation:
-    """The augmentation of a resolved `osgan_jax.gan.config.TrainConfig`.
+def build(config: TrainConfig, loss: losses.AdversarialLoss) -> Augmentation:
+    """The augmentation of a resolved configuration.
 
     Raises:
       ValueError: for unknown names, ADA beside others, or a probability that is to be adapted with

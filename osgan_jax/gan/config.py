@@ -16,6 +16,8 @@ from osgan_jax.evaluation.label_policies import POLICIES
 
 SCHEMES = ('one_stage', 'two_stage', 'shared_forward')
 OPTIMIZERS = ('adam', 'optimistic_adam', 'rmsprop', 'sgd')
+ADA = 'ada'
+"""The name of ADA's augmentations among those of `--augment`."""
 ADA_GROUPS = ('blit', 'geom', 'color')
 """The groups of ADA's augmentations that its paper applies."""
 ADAMS = ('adam', 'optimistic_adam')
@@ -172,6 +174,39 @@ class TrainConfig(RunConfig):
         "the objective's hyperparameters: slope=0.0 and linear_generator=false of geometric, "
         'rho=1e-06 of fisher (these are the defaults)',
         group='losses',
+    )
+    lecam: float = field(
+        0.0,
+        "weight of LeCam regularisation, which keeps D's logits near running means of those of the "
+        'other kind; 0 for none',
+        group='losses',
+        at_least=0,
+    )
+    lecam_decay: float = field(
+        0.99, "decay of LeCam's running means per update", group='losses', at_least=0, below=1
+    )
+    label_smoothing: float = field(
+        0.0,
+        "what D's target at real images is less than 1 by, of minimax, non_saturating, "
+        'boundary_seeking and least_squares',
+        group='losses',
+        at_least=0,
+        below=0.5,
+    )
+    top_k: float = field(
+        1.0,
+        'share of the fake images, those with the highest logits, that G learns from in the end; 1 '
+        'for all',
+        group='losses',
+        above=0,
+        at_most=1,
+    )
+    top_k_decay: float = field(
+        0.99,
+        'what the share of --top_k, 1 at first, is multiplied by after each epoch',
+        group='losses',
+        above=0,
+        at_most=1,
     )
     network: str | None = _network(
         'architecture of G and D', names='osgan_jax.networks:names', decided_by='method'

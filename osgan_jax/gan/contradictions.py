@@ -8,8 +8,8 @@ no effect (`check_effects`). None of it is decided in silence: the run's summary
 from typing import Any
 
 from osgan_jax.engine.config import otherwise
-from osgan_jax.gan.augmentation import ADA
 from osgan_jax.gan.config import (
+    ADA,
     BETAS,
     FALLING,
     GRADIENT_PENALTIES,
@@ -17,7 +17,8 @@ from osgan_jax.gan.config import (
     TrainConfig,
 )
 
-_USUAL = TrainConfig().optimizer
+_DEFAULTS = TrainConfig()
+_USUAL = _DEFAULTS.optimizer
 # Flags that an optimiser does not read.
 _UNREAD = {'sgd': ('beta2', 'adam_epsilon'), 'rmsprop': ('beta1',)}
 
@@ -108,6 +109,13 @@ def check_effects(asked: TrainConfig, resolved: TrainConfig) -> None:
         ('augment_probability', 0, ada, lacks_ada),
         ('ada_target', None, adapted, fixed),
         ('ada_images', None, adapted, fixed),
+        ('lecam_decay', _DEFAULTS.lecam_decay, resolved.lecam, 'is no --lecam; give it too'),
+        (
+            'top_k_decay',
+            _DEFAULTS.top_k_decay,
+            resolved.top_k < 1,
+            'is no --top_k below 1; give it too',
+        ),
         ('path_length_every', 1, resolved.path_length, 'is no --path_length; give it too'),
         ('lookahead_alpha', 0.5, resolved.lookahead, 'is no --lookahead; give it too'),
         *(

@@ -166,7 +166,7 @@ def build(config: TrainConfig, *, num_classes: int, steps_per_epoch: float, axis
         }
     )
     pair = networks.build(config.network, options)
-    loss = losses.get(config.loss, **parse_options(config.loss_options))
+    loss = objective(config, steps_per_epoch)
     spans = {name: _schedule(config, *config.span(name)) for name in GRADIENT_PENALTIES}
     penalties = AllPenalties(
         **{
@@ -229,6 +229,20 @@ def create(gan: GAN, seed: int) -> TrainState:
         )
 
     return jax.jit(initialise)(jax.random.key(seed))
+
+
+def objective(config: TrainConfig, steps_per_epoch: float) -> losses.AdversarialLoss:
+    """The objective of a resolved configuration; as `build`."""
+    loss = losses.get(config.loss, **parse_options(config.loss_options))
+    if config.label_smoothing:
+        loss = losses.with_label_smoothing(loss, config.label_smoothing)
+    if config.lecam:
+        loss = losses.with_lecam(loss, config.lecam, decay=config.lecam_decay)
+    if config.top_k < 1:
+        # The objective's state counts the updates of D.
+        epoch = max(1, round(steps_per_epoch * config.d_steps))
+        loss = losses.with_top_k(loss, config.top_k, decay=config.top_k_decay, every=epoch)
+    return loss
 
 
 def num_parameters(params: PyTree) -> int:

@@ -7,9 +7,9 @@ import math
 from typing import Any
 
 from osgan_jax import networks
+from osgan_jax.core import losses
 from osgan_jax.gan import methods
-from osgan_jax.gan.augmentation import ADA
-from osgan_jax.gan.config import ADAMS, BETAS, FALLING, SCHEDULED, TrainConfig
+from osgan_jax.gan.config import ADA, ADAMS, BETAS, FALLING, SCHEDULED, TrainConfig
 from osgan_jax.gan.recipes.recipe import Recipe
 
 Line = tuple[str, str | None]
@@ -23,6 +23,8 @@ _NOTHING: dict[str, Any] = {
     'augment': (),
     'warmup_steps': 0,
     'lookahead': 0,
+    **dict.fromkeys(('lecam', 'label_smoothing'), 0.0),
+    'top_k': 1.0,
 }
 # Told by the kind of schedule where that differs.
 _OF_SCHEDULE = ('decay_epochs', 'decay_factor', *(f'{name}_final' for name in SCHEDULED))
@@ -47,6 +49,7 @@ def lines(config: TrainConfig, num_examples: int, dataset: str | None = None) ->
         ('rates', _rates(config, config.num_steps * config.d_steps / epoch)),
         ('schedule', _schedule(config)),
         ('lookahead', _lookahead(config)),
+        ('loss', _loss(config)),
         ('penalties', _penalties(config)),
         ('clip', _clip(config, recipe)),
         ('D sees', _augmentation(config)),
@@ -191,6 +194,25 @@ def _lookahead(config: TrainConfig) -> str | None:
         f'every {config.lookahead:,} steps both networks go back to {config.lookahead_alpha:g} of '
         'the way from their slow weights, from which images come'
     )
+
+
+def _loss(config: TrainConfig) -> str | None:
+    """What is added to the loss, and whether it stays symmetric."""
+    parts = []
+    if config.label_smoothing:
+        parts.append(f"D's target at real images {1 - config.label_smoothing:g}")
+    if config.lecam:
+        parts.append(f'LeCam {config.lecam:g} (running means with decay {config.lecam_decay:g})')
+    if config.top_k < 1:
+        parts.append(
+            'G learns from the images with the highest logits: all at first, '
+            f'{config.top_k_decay:g} times as many after each epoch, at least {config.top_k:g} of '
+            'the batch'
+        )
+    text = ', '.join(parts)
+    if (config.lecam or config.top_k < 1) and losses.get(config.loss).symmetric:
+        text += f'; {config.loss} is not symmetric any more, and one_stage needs a samplewise D'
+    return text or None
 
 
 def _penalties(config: TrainConfig) -> str:

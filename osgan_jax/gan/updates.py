@@ -80,12 +80,12 @@ def make_update(
     Raises:
       ValueError: for an unknown scheme; for one_stage with an asymmetric loss, or R2 at every step,
         and a D that mixes samples, saying why and what to choose; for accumulation with a loss that
-        is not a mean over samples (fisher).
+        is not a mean over samples (fisher, top-k).
     """
     if accumulate > 1 and not gan.loss.mean_over_samples:
         raise ValueError(
-            f'accumulate={accumulate}: the {gan.loss.name} loss constrains the whole batch at '
-            'once and is not a mean over its parts; use --accumulate=1 or another loss'
+            f'accumulate={accumulate}: the {gan.loss.name} loss, or --top_k of it, is of the whole '
+            'batch at once and is not a mean over its parts; use --accumulate=1 or another loss'
         )
     if scheme not in STEPS:
         raise ValueError(f'unknown scheme {scheme!r}: expected one of {", ".join(STEPS)}')

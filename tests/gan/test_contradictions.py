@@ -82,6 +82,8 @@ def test_a_clip_takes_the_place_of_the_methods_penalty():
             {'beta1': 0.5, 'beta1_g': 0.0, 'beta1_d': 0.9},
             'beta1=0.5: --beta1_g=0 and --beta1_d=0.9 leave no network to it',
         ),
+        ({'lecam_decay': 0.9}, 'lecam_decay=0.9: there is no --lecam; give it too'),
+        ({'top_k_decay': 0.9}, 'top_k_decay=0.9: there is no --top_k below 1'),
     ],
 )
 def test_what_excludes_each_other_or_has_no_effect_is_refused(fields, message):

@@ -15,6 +15,7 @@ LATER = (
     *('d_steps', 'ema_ramp', 'root_epsilon', 'optimizer_g', 'optimizer_d'),
     *('mapping_layers', 'discriminator_skips', 'hierarchical_z', 'init'),
     *('blocks', 'group_channels', 'full_width'),
+    *('lecam', 'lecam_decay', 'label_smoothing', 'top_k', 'top_k_decay'),
     *('augment_groups', 'augment_probability', 'ada_target', 'ada_images'),
     *('schedule', 'schedule_steps', 'warmup_steps', 'lookahead', 'lookahead_alpha'),
     *('beta1_g', 'beta1_d', 'beta2_g', 'beta2_d', *(f'{name}_final' for name in SCHEDULED)),

@@ -241,6 +241,19 @@ def test_stylegan2s_rules_follow_the_batch():
     assert "rules of ADA's authors" in told(found)['recipe']
 
 
+def test_what_is_added_to_the_loss_is_said():
+    assert told(resolve(method='lsgan'))['loss'] is None
+    found = resolve(method='dcgan_sym', label_smoothing=0.1, lecam=0.3, top_k=0.5)
+    assert told(found)['loss'] == (
+        "D's target at real images 0.9, LeCam 0.3 (running means with decay 0.99), G learns from "
+        'the images with the highest logits: all at first, 0.99 times as many after each epoch, at '
+        'least 0.5 of the batch; minimax is not symmetric any more, and one_stage needs a '
+        'samplewise D'
+    )
+    recipe = told(resolve('celeb_a', 64, method='dcgan', top_k=0.5))['recipe']
+    assert 'top_k 0.5 instead of 1' in recipe
+
+
 def test_one_stage_leaves_the_deviation_out_and_says_so():
     found = resolve('cifar10', 32, method='stylegan2')
     assert found.minibatch_deviation == 0

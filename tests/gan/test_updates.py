@@ -85,12 +85,12 @@ def reference_step(gan, state, batch, scheme):
 
     def loss_d(params):
         fake = generate(state.params_g, z[0])
-        return gan.loss.discriminator(judge(params, batch['image']), judge(params, fake))
+        logits = judge(params, batch['image']), judge(params, fake)
+        return gan.loss.discriminator(*logits, state.loss_state)
 
     def loss_g(params, params_d, z):
-        return gan.loss.generator(
-            judge(params_d, batch['image']), judge(params_d, generate(params, z))
-        )
+        logits = judge(params_d, batch['image']), judge(params_d, generate(params, z))
+        return gan.loss.generator(*logits, state.loss_state)
 
     descend = lambda p, g: jax.tree.map(lambda a, b: a - rate * b, p, g)  # noqa: E731
     params_d = descend(state.params_d, jax.grad(loss_d)(state.params_d))
@@ -123,6 +123,41 @@ def test_update_equals_the_textbook_step(scheme, method):
     if scheme == 'one_stage':
         expected |= {'gamma', 'gamma_q05', 'gamma_q50', 'gamma_q95', 'floored'}
     assert set(metrics) == expected
+
+
+# Of 8 samples, 8 in each of the 5 steps of the first epoch, then 4.
+WRAPPED = {'lecam': 0.3, 'top_k': 0.5, 'top_k_decay': 0.5, **SGD}
+
+
+@pytest.mark.parametrize(
+    ('scheme', 'method'),
+    slow_but(
+        [(scheme, method) for scheme in config.SCHEMES for method in ('dcgan_sym', 'fishergan')],
+        ('one_stage', 'dcgan_sym'),
+    ),
+)
+def test_lecam_smoothing_and_top_k_are_of_the_textbook_step(scheme, method):
+    smoothing = 0.1 if method == 'dcgan_sym' else 0.0
+    gan, state, update, devices = small.build(
+        method=method, scheme=scheme, label_smoothing=smoothing, **WRAPPED
+    )
+    loss_state = gan.loss.init()
+    for _ in range(5):
+        loss_state = gan.loss.update(loss_state, jnp.ones(8), -jnp.ones(8))
+    state = state.replace(loss_state=parallel.replicate(loss_state, devices))
+    batch = parallel.put_batch(small.batch(), devices)
+    params_g, params_d = jax.jit(lambda s, b: reference_step(gan, s, b, scheme))(state, batch)
+    new, _ = update(state, batch)
+    assert models.relative_error(new.params_g, params_g) < 1e-6
+    assert models.relative_error(new.params_d, params_d) < 1e-6
+    assert int(new.loss_state.step) == 6
+
+
+@pytest.mark.parametrize('scheme', slow_but(config.SCHEMES, 'one_stage'))
+def test_lecam_and_top_k_are_of_the_batch_of_all_devices(scheme):
+    one, _ = small.run_steps(6, method='dcgan_sym', scheme=scheme, **WRAPPED)
+    four, _ = small.run_steps(6, method='dcgan_sym', scheme=scheme, num_devices=4, **WRAPPED)
+    assert models.relative_error(trained(four), trained(one)) < 1e-5
 
 
 @pytest.mark.parametrize('scheme', slow_but(config.SCHEMES, 'one_stage'))
@@ -304,8 +339,9 @@ def test_accumulation_is_exact_for_means_over_samples(scheme, num_devices):
 def test_accumulation_trains_the_presets_and_refuses_constrained_losses():
     state, metrics = small.run_steps(2, method='cgan', accumulate=2)
     chex.assert_tree_all_finite((trained(state), metrics))
-    with pytest.raises(ValueError, match='constrains the whole batch'):
-        small.build(method='fishergan', accumulate=2)
+    for fields in ({'method': 'fishergan'}, {'top_k': 0.5}):
+        with pytest.raises(ValueError, match='is of the whole batch at once'):
+            small.build(accumulate=2, **fields)
     with pytest.raises(ValueError, match='multiple of accumulate=3'):
         small.build(accumulate=3)
 
