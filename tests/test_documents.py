@@ -13,7 +13,6 @@ import pytest
 from PIL import Image
 
 from experiments import cli
-from osgan_jax.data import prepare
 from tests.support import ROOT, commands
 
 PAGES = {
@@ -84,3 +83,94 @@ def test_every_command_is_understood(page, capsys):
         # Flags and their values are checked as they would be; nothing is done.
         checked = cli.Command(lambda *configs: None, command._config_classes)
         assert checked(flags) == 0, f'{shlex.join(words)}\n{capsys.readouterr().err}'
+
+
+# What a command would take hours for, made small; the flags of the page stand otherwise.
+SMALL = {
+    'train': '--num_steps=2 --width=8 --batch_size=8 --num_samples=4 --num_devices=1',
+    'teacher': '--num_steps=2 --batch_size=8 --num_devices=1',
+    'distill': '--num_steps=2 --batch_size=8 --generator_width=8 --num_devices=1',
+    'compress': (
+        '--stage_one_kimg=0.008 --stage_two_kimg=0.008 --num_samples=4 --num_devices=1 '
+        '--report_size=32 --report_repeats=1'
+    ),
+    'evaluate': '--num_samples=64 --classifier=small',
+    'table1': (
+        '--methods=lsgan --seeds=0 --width=8 --batch_size=8 --num_samples=64 --num_devices=1 '
+        '--classifier=small --eval_every=0'
+    ),
+    'table2': (
+        '--teacher_steps=2 --student_updates=2 --batch_size=8 --generator_width=8 --seeds=0 '
+        '--algorithms=one_stage --num_devices=1'
+    ),
+    'benchmark': (
+        '--image_size=16 --width=8 --batch_size=8 --repeats=1 --precision=float32 --num_devices=1'
+    ),
+    'edit': '--frames=2 --rows=2 --columns=2',
+}
+# What cannot be had without the network, or an accelerator's time.
+ABSENT = re.compile(
+    r'--dataset=(mnist|cifar10|celeb_a|tfds)|_weights=|--student=resnet|--distill=resnet|=FILE'
+)
+# Commands of these are among others' tests, or need what other pages make.
+ELSEWHERE = {'convert', 'osgan_jax.data.prepare'}
+
+
+def images(folder):
+    for label in ('cats', 'dogs'):
+        (folder / label).mkdir(parents=True)
+        for i in range(40):
+            noise = np.random.default_rng(i).integers(0, 256, (32, 32, 3), np.uint8)
+            Image.fromarray(noise).save(folder / label / f'{i}.png')
+
+
+@pytest.fixture(scope='module')
+def desk(tmp_path_factory):
+    """A directory with the files that pages speak of."""
+    there = tmp_path_factory.mktemp('desk')
+    images(there / 'photos')
+    with zipfile.ZipFile(there / 'generated.zip', 'w') as archive:
+        for path in sorted((there / 'photos').rglob('*.png')):
+            archive.write(path, path.relative_to(there / 'photos'))
+    random = np.random.default_rng(0)
+    np.savez(
+        there / 'cifar10_train.npz',
+        images=random.integers(0, 256, (200, 32, 32, 3), np.uint8),
+        labels=np.arange(200) % 10,
+    )
+    return there
+
+
+def small(module, flags):
+    extra = shlex.split(SMALL.get(module, ''))
+    given = {flag.partition('=')[0] for flag in flags}
+    if module == 'table1' and '--budget' in given:
+        return [*flags, *extra, '--budget=1']
+    if module == 'table1':
+        extra.append('--num_steps=2')
+    if module == 'compress' and '--report' not in given:
+        extra = [each for each in extra if not each.startswith('--report')]
+    return [*flags, *extra]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('page', COMMANDS)
+def test_commands_run_in_the_order_of_the_page(page, desk, monkeypatch, capsys):
+    monkeypatch.chdir(desk)
+    for words in COMMANDS[page]:
+        module, flags = ours(words) or (None, [])
+        if module is None or module in ELSEWHERE or ABSENT.search(shlex.join(words)):
+            continue
+        code = commands.find(module)(small(module, flags))
+        assert code == 0, f'{shlex.join(words)}\n{capsys.readouterr().err[-2000:]}'
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('page', blocks('python'))
+def test_python_blocks_of_a_page_run_one_after_another(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    # The example of a ring learns in a test of its own.
+    code = '\n'.join(blocks('python')[page]).replace('range(4000)', 'range(20)')
+    pathlib.Path('page.py').write_text(code)
+    with contextlib.suppress(SystemExit):
+        runpy.run_path('page.py', run_name='__main__')
