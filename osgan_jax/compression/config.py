@@ -76,7 +76,7 @@ _INHERITED = (
 )
 _RATES = ('learning_rate_g', 'learning_rate_d', 'decay_factor')
 _OPTIMIZERS = ('optimizer_g', 'optimizer_d')
-_FINALS = tuple(f'{name}_final' for name in SCHEDULED)
+_FINALS = tuple(f'{name}_final' for name in SCHEDULED if name in (*_INHERITED, *_RATES))
 
 
 def _teachers(default: Any = None, **bounds: Any) -> Any:

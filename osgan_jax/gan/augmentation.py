@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from osgan_jax.core import ada, diffaugment, losses
 from osgan_jax.core.collectives import ONE_DEVICE, Collectives
+from osgan_jax.gan import schedules
 from osgan_jax.gan.config import ADA, TrainConfig
 
 Array = jax.Array
@@ -151,9 +152,13 @@ def build(config: TrainConfig, loss: losses.AdversarialLoss) -> Augmentation:
             'takes an image for real, so that there is no overfitting to adapt to; give '
             '--augment_probability, or --augment= for none'
         )
+    probability = None
+    if config.augment_probability is not None:
+        schedule = schedules.of_field(config, 'augment_probability')
+        probability = schedule.start if schedule.is_constant else schedule
     return Augmentation(
         groups=tuple(groups.items()),
-        probability=config.augment_probability,
+        probability=probability,
         target=config.ada_target,
         rise=INTERVAL * config.batch_size * config.d_steps / config.ada_images,
         boundary=loss.boundary or 0.0,

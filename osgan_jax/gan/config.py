@@ -28,7 +28,7 @@ FALLING = ('linear', 'cosine')
 GRADIENT_PENALTIES = ('gradient_penalty', 'r1', 'r2')
 """Penalties on D's gradient."""
 SCHEDULED = (
-    *('learning_rate_g', 'learning_rate_d', 'beta2', 'ema_decay'),
+    *('learning_rate_g', 'learning_rate_d', 'beta2', 'ema_decay', 'augment_probability'),
     *GRADIENT_PENALTIES,
 )
 """The fields that follow --schedule."""
@@ -471,6 +471,11 @@ class TrainConfig(RunConfig):
         at_least=0,
         at_most=1,
         decided_by='method',
+    )
+    augment_probability_final: float | None = _final(
+        'that probability at the end of the schedule; by default it stays, or is adapted',
+        'augmentation',
+        at_most=1,
     )
     ada_target: float | None = field(
         None,

@@ -107,6 +107,7 @@ def check_effects(asked: TrainConfig, resolved: TrainConfig) -> None:
         ),
         ('augment_groups', (), ada, lacks_ada),
         ('augment_probability', 0, ada, lacks_ada),
+        ('augment_probability_final', 0, ada, lacks_ada),
         ('ada_target', None, adapted, fixed),
         ('ada_images', None, adapted, fixed),
         ('lecam_decay', _DEFAULTS.lecam_decay, resolved.lecam, 'is no --lecam; give it too'),

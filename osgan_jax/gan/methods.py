@@ -237,6 +237,8 @@ def resolve(
         'optimizer_g': config.optimizer,
         'optimizer_d': config.optimizer,
         'weight_clip': 0.0,
+        # None where it is adapted.
+        'augment_probability': None if config.augment_probability_final is None else 0.0,
         **_average_decay(config, chosen),
         'decay_factor': _DECAY_FACTOR if config.decay_epochs else 1.0,
         'decay_epochs': (),
@@ -315,6 +317,9 @@ def _scaled_finals(
 ) -> dict[str, Any]:
     """The fields of a recipe, whose final values suit the first ones that were asked for."""
     fields = dict(fields)
+    if fields['schedule'] not in FALLING and fields.get('augment_probability') == 0:
+        # Without the schedule that raises it there is none of it.
+        fields = {name: value for name, value in fields.items() if not name.startswith('augment')}
     for name in SCHEDULED:
         end = fields.pop(f'{name}_final', None)
         if end is None or fields['schedule'] not in FALLING:

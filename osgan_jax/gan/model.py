@@ -15,11 +15,10 @@ from flax import linen as nn
 from osgan_jax import networks
 from osgan_jax.core import losses
 from osgan_jax.core.regularizers import AllPenalties
-from osgan_jax.gan import augmentation
+from osgan_jax.gan import augmentation, schedules
 from osgan_jax.gan.augmentation import Augmentation
 from osgan_jax.gan.config import (
     ADAMS,
-    FALLING,
     GRADIENT_PENALTIES,
     TrainConfig,
     parse_multiplier,
@@ -167,14 +166,14 @@ def build(config: TrainConfig, *, num_classes: int, steps_per_epoch: float, axis
     )
     pair = networks.build(config.network, options)
     loss = objective(config, steps_per_epoch)
-    spans = {name: _schedule(config, *config.span(name)) for name in GRADIENT_PENALTIES}
+    spans = {name: schedules.of_field(config, name) for name in GRADIENT_PENALTIES}
     penalties = AllPenalties(
         **{
             **_common_fields(config, AllPenalties),
             **{name: schedule.greatest for name, schedule in spans.items()},
         }
     )
-    half_life = _schedule(config, *map(_half_life, config.span('ema_decay')))
+    half_life = schedules.of_field(config, 'ema_decay', _half_life)
     return GAN(
         network=networks.get(config.network),
         generator=pair.generator,
@@ -296,16 +295,10 @@ def _half_life(decay: float) -> float:
     return math.log(0.5) / math.log(decay) if decay else 0.0
 
 
-def _schedule(config: TrainConfig, start: float, end: float) -> Schedule:
-    """The schedule of a number that a configuration leads from one value to another."""
-    kind = config.schedule if config.schedule in FALLING else 'constant'
-    return Schedule(kind, start, end, config.schedule_steps or 1)
-
-
 def _rates(config: TrainConfig, whose: str, share: float, steps_per_epoch: float) -> Schedule:
     """The learning rates of one network, each times `share`."""
-    start, end = (value * share for value in config.span(f'learning_rate_{whose}'))
-    schedule = dataclasses.replace(_schedule(config, start, end), warmup=config.warmup_steps)
+    schedule = schedules.of_field(config, f'learning_rate_{whose}', lambda rate: rate * share)
+    schedule = dataclasses.replace(schedule, warmup=config.warmup_steps)
     if not config.decay_epochs:
         return schedule
     boundaries = tuple(math.ceil(epoch * steps_per_epoch) for epoch in config.decay_epochs)
@@ -327,7 +320,7 @@ def _optimizer(
     beta1 = getattr(config, f'beta1_{whose}')
     beta1 = beta1**share if beta1 else 0.0
     rates = _rates(config, whose, share, steps_per_epoch)
-    betas = _schedule(config, *config.span(f'beta2_{whose}'))
+    betas = schedules.of_field(config, f'beta2_{whose}')
 
     def make(rate: Any, beta2: Any) -> optax.GradientTransformation:
         if name in ADAMS:

@@ -5,10 +5,13 @@ the steps of lazy penalties. Published lengths in images are divided by the batc
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import optax
+
+from osgan_jax.gan.config import FALLING, TrainConfig
 
 Array = jax.Array
 
@@ -64,3 +67,18 @@ class Schedule:
         if self.warmup:
             value *= jnp.minimum(1, (jnp.asarray(step, jnp.float32) + 1) / self.warmup)
         return value
+
+
+def of_field(
+    config: TrainConfig, name: str, convert: Callable[[float], float] = lambda value: value
+) -> Schedule:
+    """The schedule of a field, or of what it is converted to.
+
+    Args:
+      config: resolved.
+      name: see `TrainConfig.span`.
+      convert: of its first and its last value.
+    """
+    start, end = map(convert, config.span(name))
+    kind = config.schedule if config.schedule in FALLING else 'constant'
+    return Schedule(kind, start, end, config.schedule_steps or 1)

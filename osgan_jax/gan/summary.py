@@ -81,6 +81,8 @@ def whose(config: TrainConfig, num_examples: int, dataset: str | None = None) ->
         del ours[name]
         ours |= {name: of_g} if of_g == of_d else {f'{name}_g': of_g, f'{name}_d': of_d}
         theirs |= dict.fromkeys((f'{name}_g', f'{name}_d'), theirs[name])
+    if ADA not in config.augment:
+        ours = {name: value for name, value in ours.items() if not name.startswith('augment_')}
     if not alike:
         ours = {name: value for name, value in ours.items() if name not in _OF_SCHEDULE}
     elif recipe.schedule_images:
@@ -255,7 +257,7 @@ def _augmentation(config: TrainConfig) -> str | None:
         return f'images with {", ".join(config.augment)}'
     text = f'images with {", ".join(config.augment_groups)} of ADA, each with '
     if config.augment_probability is not None:
-        return f'{text}probability {config.augment_probability:g}'
+        return f'{text}probability {_span(config, "augment_probability")}'
     return (
         f"{text}a probability adapted to a mean sign of {config.ada_target:g} of D's real logits, "
         f'by 1 in {config.ada_images:,.0f} images'

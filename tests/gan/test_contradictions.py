@@ -57,6 +57,7 @@ def test_a_clip_takes_the_place_of_the_methods_penalty():
         ({'r1_final': 1.0}, 'r1_final=1: there is no schedule to end; give --schedule=linear or'),
         ({'beta2_final': 0.9, 'decay_epochs': (2,)}, 'beta2_final=0.9: there is no schedule'),
         ({'schedule_steps': 9, 'schedule': 'constant'}, 'schedule_steps=9: there is no schedule'),
+        ({'augment_probability_final': 0.5, 'schedule': 'linear'}, 'there is no --augment=ada'),
         ({'schedule': 'step'}, 'schedule=step: there are no --decay_epochs; give them too'),
         (
             {'schedule': 'cosine', 'decay_epochs': (2,)},

@@ -70,21 +70,21 @@ def test_the_twelve_published_configurations(
         assert 'instead of' not in text
 
 
-# Gamma, batch, width, channels a group, whether conditional, and images of the average's half-life,
-# of R3GAN's authors' configurations.
+# Gamma, batch, width, channels a group, whether conditional, images of the average's half-life and
+# probability of augmentation at the end, of R3GAN's authors' configurations.
 R3GAN = {
-    ('cifar10', 32): (0.05, 512, None, 16, True, 5e6),
-    ('ffhq', 64): (2.0, 256, None, 16, False, 5e5),
-    ('ffhq', 256): (150.0, 256, None, 16, False, 5e5),
-    ('tfds:imagenet_resized/32x32', 32): (0.5, 4096, 1536, 32, True, 5e7),
-    ('tfds:imagenet_resized/64x64', 64): (1.0, 4096, 1536, 32, True, 5e7),
+    ('cifar10', 32): (0.05, 512, None, 16, True, 5e6, 0.55),
+    ('ffhq', 64): (2.0, 256, None, 16, False, 5e5, 0.3),
+    ('ffhq', 256): (150.0, 256, None, 16, False, 5e5, 0.3),
+    ('tfds:imagenet_resized/32x32', 32): (0.5, 4096, 1536, 32, True, 5e7, 0.5),
+    ('tfds:imagenet_resized/64x64', 64): (1.0, 4096, 1536, 32, True, 5e7, 0.4),
 }
 
 
 @pytest.mark.parametrize(('dataset', 'size'), R3GAN)
 def test_r3gan_as_published(dataset, size):
     found = resolve(dataset, size, method='r3gan', num_examples=50_000)
-    gamma, batch, width, group, conditional, images = R3GAN[dataset, size]
+    gamma, batch, width, group, conditional, images, augment = R3GAN[dataset, size]
     assert (found.r1, found.r2, found.penalty_every) == (gamma, gamma, 1)
     assert (found.batch_size, found.width, found.group_channels) == (batch, width, group)
     assert (found.conditional, found.flip, found.latent_dim) == (conditional, True, 64)
@@ -99,9 +99,9 @@ def test_r3gan_as_published(dataset, size):
     assert found.span('ema_decay') == (0.0, pytest.approx(0.5 ** (batch / images)))
     assert (found.ema_ramp, found.num_steps) == (0.0, found.schedule_steps)
     lines = told(found)
-    assert lines['recipe'] == (
-        f'published: Huang et al. 2024, for {dataset} at {size} pixels; without augmentation'
-    )
+    assert lines['recipe'] == (f'published: Huang et al. 2024, for {dataset} at {size} pixels')
+    assert (found.augment, found.span('augment_probability')) == (('ada',), (0.0, augment))
+    assert lines['D sees'].endswith(f'of ADA, each with probability 0 to {augment}')
     assert lines['rates'] == 'adam (0, 0.9 to 0.99), G 0.0002 to 5e-05, D 0.0002 to 5e-05'
     assert lines['schedule'].startswith(f'cosine over {found.schedule_steps:,} steps')
     assert lines['average'].startswith(f"of G's weights, half-life 0 to {images:,.0f} images")
@@ -116,7 +116,8 @@ def test_r3gan_without_its_schedules():
     # The half-life grows with the images so far, at the mean slope of its cosine: 5 M of 20 M.
     assert (found.ema_decay, found.ema_ramp) == (pytest.approx(0.5 ** (512 / 5e6)), 0.25)
     lines = told(found)
-    assert 'here schedule constant instead of cosine; without' in lines['recipe']
+    assert 'here augment none instead of ada, schedule constant instead' in lines['recipe']
+    assert (found.augment, found.augment_probability, lines['D sees']) == ((), None, None)
     assert lines['rates'].endswith('constant')
     assert lines['schedule'] is None
 

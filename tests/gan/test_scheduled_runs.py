@@ -142,6 +142,21 @@ def test_gamma_and_the_averages_half_life_are_those_of_the_step():
     np.testing.assert_allclose(np.array(penalties) / penalties[0], np.array(gammas) / 2, rtol=1e-5)
 
 
+def test_the_probability_of_augmentation_rises():
+    fields = {'augment': ('ada',), 'augment_probability_final': 0.4, **COSINE}
+    found = resolve(**fields)
+    assert found.span('augment_probability') == (0.0, 0.4)
+    augmentation = build(**fields).augmentation
+    assert augmentation.init() is None
+    taken = [float(augmentation.probability_at(None, jnp.int32(step))) for step in range(6)]
+    np.testing.assert_allclose(taken, [cosine(0.0, 0.4, step) for step in range(6)], atol=1e-7)
+    # Without a final value it is adapted, or stays.
+    assert resolve(augment=('ada',), **COSINE).augment_probability is None
+    assert (
+        build(augment=('ada',), augment_probability=0.2, **COSINE).augmentation.probability == 0.2
+    )
+
+
 def test_a_gamma_that_begins_with_nothing_is_there():
     gan = build(r1_final=1.0, method='wgan', **COSINE)
     assert (gan.penalties.discriminator_every, gan.weight_clip) == (1, 0.0)

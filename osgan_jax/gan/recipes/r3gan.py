@@ -1,15 +1,15 @@
 """R3GAN (Huang et al. 2024, https://arxiv.org/abs/2501.05441), by dataset and size.
 
 Published runs follow cosines over 20 M images (ImageNet 200 M), then constants: rate 2e-4 to 5e-5,
-beta2 0.9 to 0.99, gamma to a tenth, the average's half-life from 0, and the probability of
-augmentation from 0, which is not here: images are not augmented.
+beta2 0.9 to 0.99, gamma to a tenth, and the average's half-life and the probability of ADA's
+augmentations from 0. Colours are augmented half as often as the rest.
 """
 
 from typing import NamedTuple
 
 from osgan_jax.gan.recipes.recipe import Recipe, Setting
 
-_LACKS = ('augmentation',)
+_AUGMENT_GROUPS = ('blit', 'geom', 'color:0.5', 'cutout')
 _MILLION = 1_000_000
 
 
@@ -21,6 +21,7 @@ class Published(NamedTuple):
       batch_size: images a step.
       half_life: the average's at the end of its schedule, images.
       schedule: length of the schedules, images.
+      augment: probability of augmentation at their end.
       fields: of its own.
     """
 
@@ -28,20 +29,23 @@ class Published(NamedTuple):
     batch_size: int
     half_life: float
     schedule: int
+    augment: float
     fields: tuple[tuple[str, object], ...] = ()
 
 
 _IMAGENET = (('conditional', True), ('width', 1536), ('group_channels', 32), ('full_width', 64))
 
 PUBLISHED: dict[tuple[str, int], Published] = {
-    ('cifar10', 32): Published(0.05, 512, 5 * _MILLION, 20 * _MILLION, (('conditional', True),)),
-    ('ffhq', 64): Published(2.0, 256, 0.5 * _MILLION, 20 * _MILLION),
-    ('ffhq', 256): Published(150.0, 256, 0.5 * _MILLION, 20 * _MILLION),
+    ('cifar10', 32): Published(
+        0.05, 512, 5 * _MILLION, 20 * _MILLION, 0.55, (('conditional', True),)
+    ),
+    ('ffhq', 64): Published(2.0, 256, 0.5 * _MILLION, 20 * _MILLION, 0.3),
+    ('ffhq', 256): Published(150.0, 256, 0.5 * _MILLION, 20 * _MILLION, 0.3),
     ('tfds:imagenet_resized/32x32', 32): Published(
-        0.5, 4096, 50 * _MILLION, 200 * _MILLION, _IMAGENET
+        0.5, 4096, 50 * _MILLION, 200 * _MILLION, 0.5, _IMAGENET
     ),
     ('tfds:imagenet_resized/64x64', 64): Published(
-        1.0, 4096, 50 * _MILLION, 200 * _MILLION, _IMAGENET
+        1.0, 4096, 50 * _MILLION, 200 * _MILLION, 0.4, _IMAGENET
     ),
 }
 """The authors' configurations, by dataset and size."""
@@ -71,13 +75,16 @@ def recipe(setting: Setting) -> Recipe:
             'network': 'r3gan',
             'flip': True,
             'batch_size': found.batch_size,
+            'augment': ('ada',),
+            'augment_groups': _AUGMENT_GROUPS,
+            'augment_probability': 0.0,
+            'augment_probability_final': found.augment,
             **dict(found.fields),
         },
         source=f'Huang et al. 2024, for {setting.dataset} at {setting.image_size} pixels',
         half_life=found.half_life,
         rising=True,
         schedule_images=found.schedule,
-        lacks=_LACKS,
     )
 
 
