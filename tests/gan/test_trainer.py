@@ -66,7 +66,7 @@ def test_a_run_writes_everything_a_person_looks_for(tmp_path, capsys, monkeypatc
     'fields',
     [
         {},
-        {'method': 'fishergan', 'ema_decay': 0.9},
+        {'method': 'fishergan', 'ema_decay': 0.9, 'd_steps': 2},
         {'optimizer': 'optimistic_adam', 'r1': 1.0, 'penalty_every': 2, 'decay_epochs': (1,)},
         {
             **{'schedule': 'cosine', 'schedule_steps': 8, 'warmup_steps': 2, 'lookahead': 2},
