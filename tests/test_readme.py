@@ -18,14 +18,21 @@ from tests.support import ROOT, commands
 from tests.support.marks import slow_but
 
 README = (ROOT / 'README.md').read_text()
+GUIDES = ROOT / 'docs' / 'guides'
 
 # Import names that differ from their distributions'.
-DISTRIBUTIONS = {'PIL': 'Pillow', 'sklearn': 'scikit-learn', 'orbax': 'orbax-checkpoint'}
+DISTRIBUTIONS = {
+    'PIL': 'Pillow',
+    'sklearn': 'scikit-learn',
+    'orbax': 'orbax-checkpoint',
+    'pillow_heif': 'pillow-heif',
+}
 
 
 @pytest.mark.parametrize(('steps', 'least'), slow_but([(4000, 90), (100, 0)], (100, 0)))
 def test_example_is_the_file_and_learns_the_ring(capsys, tmp_path, steps, least):
-    code = re.search(r'```python\n(.*?)```', README, re.DOTALL).group(1)
+    page = (GUIDES / 'models.md').read_text()
+    code = re.search(r'```python\n(.*?)```', page, re.DOTALL).group(1)
     assert code == (ROOT / 'examples' / 'own_models.py').read_text()
     assert 'range(4000)' in code
     path = tmp_path / 'own_models.py'
@@ -37,7 +44,8 @@ def test_example_is_the_file_and_learns_the_ring(capsys, tmp_path, steps, least)
 
 
 def test_method_table_is_the_presets():
-    rows = re.findall(r'^\| (\w+) \| ([^|]+) \| (\w+) \| ([^|]+) \|$', README, re.MULTILINE)
+    page = (GUIDES / 'training.md').read_text()
+    rows = re.findall(r'^\| (\w+) \| ([^|]+) \| (\w+) \| ([^|]+) \|$', page, re.MULTILINE)
     assert [(flag, title, loss) for flag, title, loss, _ in rows] == [
         (name, method.title, method.loss) for name, method in methods.TABLE1.items()
     ]
@@ -45,12 +53,28 @@ def test_method_table_is_the_presets():
         assert (gamma == '-1') == losses.get(loss).symmetric
 
 
-def test_flags_and_datasets_exist():
+PAGES = [
+    *ROOT.glob('*.md'),
+    *(ROOT / 'benchmarks').glob('*.md'),
+    *(p for p in (ROOT / 'docs').rglob('*.md') if not {'generated', '_build'} & {*p.parts}),
+]
+
+
+# Of other programs, in pages that speak of them.
+THEIR_FLAGS = {'xla_backend_optimization_level', 'durations'}
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_flag_exists(page):
     flags = {name for module in commands.MODULES for name in commands.find(module).fields}
-    flags |= {'help'}
-    for flag in re.findall(r'--(\w+)', README):
+    flags |= {'help', 'debug', *THEIR_FLAGS}
+    for flag in re.findall(r'(?<![\w-])--(\w+)', page.read_text()):
         assert flag in flags, flag
-    table = README[README.index('| `--dataset`') : README.index('CelebA')]
+
+
+def test_every_dataset_is_in_the_guide():
+    guide = (GUIDES / 'data.md').read_text()
+    table = guide[guide.index('| `--dataset`') : guide.index('CelebA')]
     for name in data.names():
         assert re.search(rf'\b{name}\b', table), name
 
@@ -60,11 +84,9 @@ def test_pictures_exist():
         assert (ROOT / path).stat().st_size > 0
 
 
-PAGES = [
-    *ROOT.glob('*.md'),
-    *(ROOT / 'benchmarks').glob('*.md'),
-    *(p for p in (ROOT / 'docs').rglob('*.md') if not {'generated', '_build'} & {*p.parts}),
-]
+def test_readme_is_a_front_page():
+    assert README.count('\n') <= 150
+    assert max(map(len, README.splitlines())) <= 140
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -81,8 +103,11 @@ def test_every_file_and_name_of_the_code_exists(page):
         assert importlib.util.find_spec(name), name
 
 
-# Optional libraries, and the one module that may import them when it is imported itself.
-OPTIONAL = {'torch': ('peer', ROOT / 'experiments' / 'benchmark' / 'torch_peer.py')}
+# Optional libraries, and the one module that may import them.
+OPTIONAL = {
+    'torch': ('peer', ROOT / 'experiments' / 'benchmark' / 'torch_peer.py'),
+    'pillow_heif': ('heif', ROOT / 'osgan_jax' / 'data' / 'formats.py'),
+}
 
 
 def declared(extra=None):
@@ -108,7 +133,7 @@ def test_every_import_is_declared():
                     found.setdefault(module.split('.')[0], set()).add(path)
     for module, (extra, path) in OPTIONAL.items():
         assert found.pop(module) == {path}
-        assert module in declared(extra)
+        assert DISTRIBUTIONS.get(module, module) in declared(extra)
     third_party = set(found) - set(sys.stdlib_module_names) - {'osgan_jax', 'experiments'}
     names = {re.sub('[-_]', '', name).lower() for name in declared()}
     for module in third_party - {'absl'}:
