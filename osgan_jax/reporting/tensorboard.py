@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pathlib
+import sys
+import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -33,7 +35,7 @@ class TensorBoard:
     ):
         self._writer = None
         try:
-            import tensorboardX
+            tensorboardX = _import()
         except ImportError:
             global _warned
             if not _warned:
@@ -69,3 +71,16 @@ class TensorBoard:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def _import() -> types.ModuleType:
+    """Imports tensorboardX without torch, which takes seconds, and of which it wants a type."""
+    hides = 'torch' not in sys.modules
+    if hides:
+        sys.modules['torch'] = None
+    try:
+        import tensorboardX
+    finally:
+        if hides:
+            del sys.modules['torch']
+    return tensorboardX

@@ -16,7 +16,7 @@ from osgan_jax.engine import checkpoints, runs
 from osgan_jax.engine.config import declarations
 from osgan_jax.gan import sampling, trainer
 from osgan_jax.gan.config import TrainConfig
-from tests.support import small
+from tests.support import modules, small
 
 KIMG = 2 * small.BATCH / 1000  # two steps
 
@@ -77,7 +77,7 @@ def test_a_student_is_half_as_wide_and_trains_in_two_stages(taught, student, cap
     assert sampler.gan.generator.width == 4
     z, labels = sampler.latents(3, 0), sampler.labels(3)
     assert run.config.ema_decay == 0.9  # the teacher's
-    expected = sampler.gan.generator.apply(result.state.ema_g, z, labels, train=False)
+    expected = modules.apply(sampler.gan.generator, result.state.ema_g, z, labels, train=False)
     np.testing.assert_allclose(sampler.images(z, labels), expected, atol=1e-6)
     # The same command has nothing left to do.
     again = compress(taught, workdir)

@@ -8,7 +8,7 @@ import pytest
 
 from osgan_jax.engine import checkpoints
 from osgan_jax.gan import sampling, trainer
-from tests.support import small
+from tests.support import modules, small
 
 
 @pytest.fixture(scope='module')
@@ -24,7 +24,7 @@ def test_samples_are_the_averaged_generators(conditional_run):
     sampler = sampling.Sampler(workdir)
     assert sampler.step == 4
     z, labels = sampler.latents(5, seed=3), sampler.labels(5)
-    expected = sampler.gan.generator.apply(state.ema_g, z, labels, train=False)
+    expected = modules.apply(sampler.gan.generator, state.ema_g, z, labels, train=False)
     np.testing.assert_allclose(sampler.images(z, labels), expected, atol=1e-6)
     assert sampler.images(z, labels).shape == (5, small.SIZE, small.SIZE, 1)
 

@@ -60,12 +60,10 @@ def test_groups_are_convolutions_of_their_own():
             lambda x, k: (apply(x, k), gradients(x, k), jax.grad(penalty, (0, 1))(x, k))
         )(x, kernel)
 
-    parts = [
-        convolutions.conv(x[..., 4 * g : 4 * g + 4], kernel[..., 2 * g : 2 * g + 2])
-        for g in range(3)
-    ]
     found = everything('adjoint')
-    assert _relative(found[0], jnp.concatenate(parts, -1)) < 1e-6
+    for g in range(3):
+        part = convolutions.conv(x[..., 4 * g : 4 * g + 4], kernel[..., 2 * g : 2 * g + 2])
+        assert _relative(found[0][..., 2 * g : 2 * g + 2], part) < 1e-6
     for mine, plain in zip(
         jax.tree.leaves(found), jax.tree.leaves(everything('plain')), strict=True
     ):
@@ -126,24 +124,35 @@ def test_every_formulation_equals_plain(case):
     stride = case[3]
     x, kernel = _arrays('conv', case)
     padding = convolutions.resolve_padding(case[4], kernel.shape[:2], stride)
-    y = formulations.plain_down(x, kernel, stride, padding)
-    assert _relative(formulations.product_down(x, kernel, stride, padding), y) < 1e-5
-    expected = formulations.plain_up(y, kernel, stride, padding, x.shape[1:3])
     ups = [formulations.product_up, formulations.depth_to_space_up]
+    correlates = [formulations.transposed_correlate]
     if stride == 1:
         ups.append(lambda y, k, _, padding, size: formulations.stride_one_up(y, k, padding))
-    for up in ups:
-        assert _relative(up(y, kernel, stride, padding, x.shape[1:3]), expected) < 1e-5
+        correlates.append(formulations.exchanged_correlate)
+
+    @jax.jit
+    def everything(x, kernel):
+        y = formulations.plain_down(x, kernel, stride, padding)
+        up = y, kernel, stride, padding, x.shape[1:3]
+        correlate = x, y, stride, padding, kernel.shape[:2]
+        return (
+            [y, formulations.product_down(x, kernel, stride, padding)],
+            [formulations.plain_up(*up), *(function(*up) for function in ups)],
+            [
+                formulations.plain_correlate(*correlate),
+                *(function(*correlate) for function in correlates),
+            ],
+        )
+
+    found = everything(x, kernel)
+    for plain, *others in found:
+        for other in others:
+            assert _relative(other, plain) < 1e-5
+    (y, _), (up, *_), (correlated, *_) = jax.tree.map(np.asarray, found)
     # Adjoint: <up(y), x> = <y, down(x)> = <kernel, correlate(x, y)>.
     product = (y**2).sum()
-    assert _relative((expected * x).sum(), product) < 1e-5
-    correlated = formulations.plain_correlate(x, y, stride, padding, kernel.shape[:2])
+    assert _relative((up * x).sum(), product) < 1e-5
     assert _relative((correlated * kernel).sum(), product) < 1e-5
-    others = [formulations.transposed_correlate]
-    if stride == 1:
-        others.append(formulations.exchanged_correlate)
-    for other in others:
-        assert _relative(other(x, y, stride, padding, kernel.shape[:2]), correlated) < 1e-5
 
 
 def test_kernel_gradient_over_slices_of_the_batch():

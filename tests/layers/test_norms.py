@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from osgan_jax.layers import modules, norms
+from tests.support.modules import apply, init
 
 
 class _Norm(nn.Module):
@@ -47,15 +48,15 @@ def test_sample_wise_norms(kind, channels):
 def test_batch_norm_and_its_running_statistics():
     x = _x()
     module = _Norm('batch')
-    variables = module.init(jax.random.key(1), x, train=False)
-    out, state = module.apply(variables, x, train=True, mutable=['batch_stats'])
+    variables = init(module, jax.random.key(1), x, train=False)
+    out, state = apply(module, variables, x, train=True, mutable='batch_stats')
     x64 = np.asarray(x, np.float64)
     np.testing.assert_allclose(out, _standardise(x64, (0, 1, 2)), rtol=1e-4, atol=1e-4)
     (stats,) = state['batch_stats'].values()
     # Momentum 0.9 from mean 0 and variance 1.
     np.testing.assert_allclose(stats['mean'], 0.1 * x64.mean((0, 1, 2)), rtol=1e-4)
     np.testing.assert_allclose(stats['var'], 0.9 + 0.1 * x64.var((0, 1, 2)), rtol=1e-4)
-    used = module.apply({**variables, **state}, x, train=False)
+    used = apply(module, {**variables, **state}, x, train=False)
     np.testing.assert_allclose(
         used, (x64 - stats['mean']) / np.sqrt(stats['var'] + 1e-5), rtol=1e-4, atol=1e-4
     )
@@ -97,8 +98,8 @@ def test_identities(kind):
 def test_bfloat16_keeps_float32_parameters_and_statistics(kind):
     x = _x().astype(jnp.bfloat16)
     module = _Norm(kind, jnp.bfloat16)
-    variables = module.init(jax.random.key(1), x, train=False)
-    out, _ = module.apply(variables, x, train=True, mutable=['batch_stats'])
+    variables = init(module, jax.random.key(1), x, train=False)
+    out, _ = apply(module, variables, x, train=True, mutable='batch_stats')
     chex.assert_type(out, jnp.bfloat16)
     chex.assert_type(jax.tree.leaves(variables), jnp.float32)
 
@@ -117,12 +118,11 @@ def test_spectral_norm_reaches_one():
             return norms.wrap_spectral(layer, x, 'spectral', train=train)
 
     module, x = Layer(), _x(3)
-    variables = module.init(jax.random.key(1), x, train=False)
+    variables = init(module, jax.random.key(1), x, train=False)
     kernel = 7.0 * variables['params']['conv']['kernel']
     variables = {**variables, 'params': {'conv': {**variables['params']['conv'], 'kernel': kernel}}}
-    step = jax.jit(lambda v: module.apply(v, x, train=True, mutable=['batch_stats']))
     for _ in range(60):
-        out, state = step(variables)
+        out, state = apply(module, variables, x, train=True, mutable='batch_stats')
         variables = {**variables, **state}
     largest = np.linalg.svd(np.asarray(kernel).reshape(-1, 12), compute_uv=False)[0]
     expected = modules.Conv(12, (4, 4), stride=2).apply(
@@ -132,7 +132,7 @@ def test_spectral_norm_reaches_one():
     sigma = next(v for k, v in state['batch_stats']['SpectralNorm_0'].items() if 'sigma' in k)
     np.testing.assert_allclose(sigma, largest, rtol=1e-3)
     # train=False moves nothing, and gives the same again.
-    chex.assert_trees_all_close(module.apply(variables, x, train=False), out, rtol=1e-3, atol=1e-5)
+    chex.assert_trees_all_close(apply(module, variables, x, train=False), out, rtol=1e-3, atol=1e-5)
 
 
 def test_unknown_name():

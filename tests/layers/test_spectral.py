@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from osgan_jax.layers import attention, spectral
+from tests.support import modules
 
 LAYERS = {
     'conv': (spectral.Conv(5, (3, 3)), np.ones((2, 4, 4, 3), np.float32), 'kernel'),
@@ -16,7 +17,7 @@ LAYERS = {
 
 def start(name):
     layer, x, weights = LAYERS[name]
-    variables = layer.init(jax.random.key(0), x, train=False)
+    variables = modules.init(layer, jax.random.key(0), x, train=False)
     rng = np.random.default_rng(0)
     # Orthogonal weights have one singular value: nothing to find.
     kernel = rng.normal(size=variables['params'][weights].shape).astype(np.float32)
@@ -27,7 +28,7 @@ def start(name):
 def test_weights_are_divided_by_their_largest_singular_value(name):
     layer, x, weights, variables = start(name)
     for _ in range(60):
-        out, mutated = layer.apply(variables, x, train=True, mutable=['batch_stats'])
+        out, mutated = modules.apply(layer, variables, x, train=True, mutable='batch_stats')
         variables = {**variables, **mutated}
     kernel = variables['params'][weights]
     sigma = np.linalg.svd(kernel.reshape(-1, 5), compute_uv=False)[0]
@@ -47,17 +48,17 @@ def test_the_vector_moves_in_training_alone():
     layer, x, _, variables = start('dense')
     before = variables['batch_stats']['u']
     np.testing.assert_allclose(np.linalg.norm(before), 1, rtol=1e-5)
-    _, kept = layer.apply(variables, x, train=False, mutable=['batch_stats'])
+    _, kept = modules.apply(layer, variables, x, train=False, mutable='batch_stats')
     np.testing.assert_array_equal(kept['batch_stats']['u'], before)
-    _, moved = layer.apply(variables, x, train=True, mutable=['batch_stats'])
+    _, moved = modules.apply(layer, variables, x, train=True, mutable='batch_stats')
     assert np.abs(moved['batch_stats']['u'] - before).max() > 1e-3
     np.testing.assert_allclose(np.linalg.norm(moved['batch_stats']['u']), 1, rtol=1e-5)
 
 
 def test_parameters_are_kept_as_they_were_drawn():
     layer, x, _ = LAYERS['dense']
-    variables = layer.init(jax.random.key(3), x, train=True)
-    again = layer.init(jax.random.key(3), x, train=False)
+    variables = modules.init(layer, jax.random.key(3), x, train=True)
+    again = modules.init(layer, jax.random.key(3), x, train=False)
     np.testing.assert_array_equal(variables['params']['kernel'], again['params']['kernel'])
     kernel = variables['params']['kernel']
     np.testing.assert_allclose(kernel.T @ kernel, np.eye(5), atol=1e-5)
@@ -74,7 +75,7 @@ def test_gradient_holds_the_vectors_fixed():
     weights = np.random.default_rng(1).normal(size=(2, 5))
 
     def loss(params):
-        out = layer.apply({**variables, 'params': params}, x, train=False)
+        out = modules.apply(layer, {**variables, 'params': params}, x, train=False)
         return (out * weights).sum()
 
     # d(W / sigma) with sigma = v W u (Miyato et al. 2018, Eq. 12).
@@ -88,8 +89,8 @@ def test_gradient_holds_the_vectors_fixed():
 def test_weights_of_zeros_stay_finite():
     layer, x, _, variables = start('dense')
     zeros = jax.tree.map(jnp.zeros_like, variables['params'])
-    out, mutated = layer.apply(
-        {**variables, 'params': zeros}, x, train=True, mutable=['batch_stats']
+    out, mutated = modules.apply(
+        layer, {**variables, 'params': zeros}, x, train=True, mutable='batch_stats'
     )
     assert not np.any(out)
     assert np.isfinite(mutated['batch_stats']['u']).all()
@@ -98,9 +99,9 @@ def test_weights_of_zeros_stay_finite():
 def test_attention_by_loops():
     x = np.random.default_rng(0).normal(size=(2, 4, 4, 16)).astype(np.float32)
     layer = attention.SelfAttention()
-    variables = layer.init(jax.random.key(0), x, train=False)
+    variables = modules.init(layer, jax.random.key(0), x, train=False)
     # It starts as the identity.
-    np.testing.assert_array_equal(layer.apply(variables, x, train=False), x)
+    np.testing.assert_array_equal(modules.apply(layer, variables, x, train=False), x)
     variables = {**variables, 'params': {**variables['params'], 'gain': jnp.float32(0.7)}}
 
     def weights(name):
@@ -127,5 +128,5 @@ def test_attention_by_loops():
                 share = np.exp(scores - scores.max())
                 seen = (share / share.sum()) @ values
                 expected[n, i, j] = image[i, j] + 0.7 * seen @ weights('out')
-    found = layer.apply(variables, x, train=False)
+    found = modules.apply(layer, variables, x, train=False)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)

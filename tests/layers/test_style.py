@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from osgan_jax.layers import resampling, style
+from tests.support import modules
 
 FILTER = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
 RNG = np.random.default_rng(0)
@@ -44,8 +45,8 @@ def test_modulation_is_a_kernel_for_each_sample(double, demodulate):
     layer = style.ModulatedConv(5, double=double, demodulate=demodulate)
     x = RNG.normal(size=(3, 4, 4, 6)).astype(np.float32)
     w = RNG.normal(size=(3, 7)).astype(np.float32)
-    params = layer.init(jax.random.key(0), x, w)['params']
-    found = layer.apply({'params': params}, x, w)
+    params = modules.init(layer, jax.random.key(0), x, w)['params']
+    found = modules.apply(layer, {'params': params}, x, w)
     scales = w @ np.asarray(params['style']['kernel']) / np.sqrt(7) + 1
     expected = []
     for image, scale in zip(x.astype(np.float64), scales, strict=True):
@@ -76,18 +77,18 @@ def test_demodulated_outputs_have_the_inputs_variance():
     layer = style.ModulatedConv(64)
     x = RNG.normal(size=(2, 16, 16, 64)).astype(np.float32)
     w = 3 * RNG.normal(size=(2, 8)).astype(np.float32)
-    out = layer.apply(layer.init(jax.random.key(0), x, w), x, w)
+    out = modules.apply(layer, modules.init(layer, jax.random.key(0), x, w), x, w)
     np.testing.assert_allclose(np.std(out[:, 1:-1, 1:-1]), 1, atol=0.05)
 
 
 def test_learning_rates_are_equalised():
     layer = style.Dense(400, bias=1.0, multiplier=0.01)
     x = RNG.normal(size=(50, 300)).astype(np.float32)
-    variables = layer.init(jax.random.key(0), x)
+    variables = modules.init(layer, jax.random.key(0), x)
     params = variables['params']
     np.testing.assert_allclose(np.std(params['kernel']), 100, rtol=0.02)
     np.testing.assert_allclose(params['bias'], 100)
-    out = layer.apply(variables, x)
+    out = modules.apply(layer, variables, x)
     np.testing.assert_allclose(out, x @ params['kernel'] * 0.01 / np.sqrt(300) + 1, atol=1e-4)
     np.testing.assert_allclose(np.std(out), 1, atol=0.05)
 
@@ -96,7 +97,7 @@ def test_learning_rates_are_equalised():
 def test_halving_convolution_blurs_first(size):
     layer = style.Conv(5, size, halve=True)
     x = RNG.normal(size=(2, 6, 6, 3)).astype(np.float32)
-    variables = layer.init(jax.random.key(0), x)
+    variables = modules.init(layer, jax.random.key(0), x)
     pad = (1, 1) if size == 1 else (2, 2)
     blurred = upfirdn(x, 1, 1, pad, 1)
     kernel = np.asarray(variables['params']['kernel']) / np.sqrt(size * size * 3)
@@ -105,7 +106,7 @@ def test_halving_convolution_blurs_first(size):
         for j in range(3):
             window = blurred[:, 2 * i : 2 * i + size, 2 * j : 2 * j + size]
             expected[:, i, j] = np.einsum('nabi,abio->no', window, kernel)
-    np.testing.assert_allclose(layer.apply(variables, x), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(modules.apply(layer, variables, x), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_minibatch_deviation_by_loops():
@@ -139,7 +140,7 @@ def test_doubling_is_a_mirrored_convolution_of_an_image_spread_by_zeros():
     layer = style.ModulatedConv(4, double=True, demodulate=False)
     x = RNG.normal(size=(2, 5, 3, 6)).astype(np.float32)
     w = np.zeros((2, 7), np.float32)  # styles of 1
-    variables = layer.init(jax.random.key(0), x, w)
+    variables = modules.init(layer, jax.random.key(0), x, w)
     kernel = np.asarray(variables['params']['kernel'])[::-1, ::-1] / np.sqrt(9 * 6)
     spread = np.zeros((2, 9 + 4, 5 + 4, 6))
     spread[:, 2:-2:2, 2:-2:2] = x
@@ -148,7 +149,9 @@ def test_doubling_is_a_mirrored_convolution_of_an_image_spread_by_zeros():
         for j in range(7):
             out[:, i, j] = np.einsum('nabi,abio->no', spread[:, i : i + 3, j : j + 3], kernel)
     expected = upfirdn(out, 1, 1, (1, 1), 4)
-    np.testing.assert_allclose(layer.apply(variables, x, w), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        modules.apply(layer, variables, x, w), expected, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_pixel_norm_and_activation():

@@ -9,6 +9,7 @@ import osgan_jax
 from osgan_jax import networks
 from osgan_jax.networks import biggan
 from tests.support import modules
+from tests.support.marks import slow_but
 
 PUBLISHED = {  # FACTS of BigGAN-128 on ImageNet: parameters of G and D, MACs of G in 10^9
     96: (70_433_988, 87_982_370, 21.12),
@@ -26,7 +27,7 @@ def count(variables):
     return sum(x.size for x in jax.tree.leaves(variables['params']))
 
 
-@pytest.mark.parametrize('width', PUBLISHED)
+@pytest.mark.parametrize('width', slow_but(PUBLISHED, 96))
 def test_published_sizes(width):
     generator, discriminator, gmacs = PUBLISHED[width]
     labels = jnp.zeros(2, jnp.int32)
@@ -40,8 +41,8 @@ def test_published_sizes(width):
     assert biggan.macs(options, 'true') < biggan.macs(options, 'paper')
 
 
-@pytest.mark.parametrize('size', biggan.IMAGE_SIZES)
-@pytest.mark.parametrize('classes', [0, 5])
+@pytest.mark.parametrize('size', slow_but(biggan.IMAGE_SIZES, 32, 64))
+@pytest.mark.parametrize('classes', slow_but([0, 5], 5))
 def test_all_sizes(size, classes):
     latent_dim = 140 if size == 256 else 120
     labels = jnp.zeros(2, jnp.int32) if classes else None

@@ -10,6 +10,7 @@ from osgan_jax import networks
 from osgan_jax.layers import norms
 from osgan_jax.networks import dcgan
 from tests.support import modules
+from tests.support.marks import slow_but
 
 BATCH, LATENT, CLASSES = 3, 6, 4
 # biggan, stylegan2 and r3gan, each with one normalisation, have tests of their own.
@@ -60,7 +61,7 @@ def _count(module, *args):
 
 
 @pytest.mark.parametrize('num_classes', [0, CLASSES])
-@pytest.mark.parametrize('channels', [1, 3])
+@pytest.mark.parametrize('channels', slow_but([1, 3], 3))
 @pytest.mark.parametrize(
     ('name', 'image_size'),
     [('dcgan', 32), ('dcgan', 64), ('dcgan', 128), ('resnet_gan', 32), ('resnet_gan', 64)],

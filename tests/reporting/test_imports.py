@@ -1,19 +1,33 @@
 """What a library user who needs no reports does not pay for."""
 
+import os
 import subprocess
 import sys
+
+from tests.support import ROOT
 
 CODE = """
 import sys
 import osgan_jax.engine.checkpoints, osgan_jax.reporting
 heavy = {'orbax', 'matplotlib', 'PIL', 'tensorboardX', 'rich', 'absl', 'tensorstore', 'flax'}
 print(sorted(heavy & set(sys.modules)))
+osgan_jax.reporting.TensorBoard(sys.argv[1]).close()
+print('tensorboardX' in sys.modules)
+import torch
 """
 
 
-def test_heavy_libraries_are_imported_where_they_are_used():
-    done = subprocess.run([sys.executable, '-c', CODE], capture_output=True, text=True, check=True)
-    assert done.stdout == '[]\n'
+def test_heavy_libraries_are_imported_where_they_are_used(tmp_path):
+    # Whoever imports this torch is interrupted; for tensorboardX there is none.
+    (tmp_path / 'torch.py').write_text('print("torch"); raise SystemExit')
+    done = subprocess.run(
+        [sys.executable, '-c', CODE, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join(map(str, (tmp_path, ROOT)))},
+    )
+    assert done.stdout == '[]\nTrue\ntorch\n'
 
 
 NAMES = """

@@ -178,10 +178,11 @@ def _describe(module: str) -> list[dict[str, Any]]:
 def _import_everything() -> None:
     """What the modules import once they run; jax computes nothing yet, and has no threads."""
     import matplotlib.pyplot  # noqa: F401
-    import tensorboardX  # noqa: F401
 
     import osgan_jax
+    from osgan_jax.reporting import tensorboard
 
+    tensorboard._import()
     for module in pkgutil.walk_packages(osgan_jax.__path__, 'osgan_jax.'):
         importlib.import_module(module.name)
 

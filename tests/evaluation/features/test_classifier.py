@@ -19,6 +19,7 @@ from osgan_jax.evaluation.features import (
     classifier_training,
 )
 from osgan_jax.io import checked_npz
+from tests.support import modules
 
 
 def small(count=80, size=8, channels=1, classes=4, name='small'):
@@ -56,8 +57,9 @@ def refuse(*message):
     raise AssertionError(message)
 
 
-def test_the_small_classifier_is_another_and_says_so(trained, tmp_path, caplog):
+def test_the_small_classifier_is_another_and_says_so(trained, tmp_path, caplog, monkeypatch):
     """Half the channels; its name is part of scores, record and file."""
+    monkeypatch.setattr(classifier_training, '_IMAGES_SEEN', 320)
     classifier_training._programs.cache_clear()
     with jax.log_compiles():
         fewer = classifier.trained_for(small(), tmp_path, size='small')
@@ -188,7 +190,7 @@ def test_the_extractor_does_not_depend_on_batches_or_devices(trained):
     one = classifier.extractor(trained, batch_size=16, num_devices=1)
     many = classifier.extractor(trained, batch_size=6)
     assert one.fingerprint == many.fingerprint
-    expected = trained.network.apply(trained.variables, images / 127.5 - 1, train=False)
+    expected = modules.apply(trained.network, trained.variables, images / 127.5 - 1, train=False)
     for see in (one, many):
         for seen, wanted in zip(see.apply(images), expected, strict=True):
             assert seen.shape == wanted.shape
@@ -226,7 +228,7 @@ def test_other_sizes_and_channels(trained):
             for image in large
         ]
     )[..., None]
-    expected = trained.network.apply(trained.variables, resized / 127.5 - 1, train=False)
+    expected = modules.apply(trained.network, trained.variables, resized / 127.5 - 1, train=False)
     np.testing.assert_allclose(see(large).pooled, expected.pooled, rtol=1e-3, atol=1e-4)
     constant = np.full((1, 8, 8, 1), 200, np.uint8)
     np.testing.assert_allclose(

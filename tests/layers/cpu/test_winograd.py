@@ -35,18 +35,25 @@ def test_integers_come_out_exactly(case):
     rng = np.random.default_rng(0)
     x, kernel, y = _arrays(case, lambda shape: jnp.float32(rng.integers(-9, 10, shape)))
     stride, padding = case[3:]
-    np.testing.assert_array_equal(
-        winograd.down(x, kernel, stride, padding),
-        formulations.plain_down(x, kernel, stride, padding),
-    )
-    np.testing.assert_array_equal(
-        winograd.up(y, kernel, stride, padding, x.shape[1:3]),
-        formulations.plain_up(y, kernel, stride, padding, x.shape[1:3]),
-    )
-    np.testing.assert_array_equal(
-        winograd.correlate(x, y, stride, padding),
-        formulations.plain_correlate(x, y, stride, padding, kernel.shape[:2]),
-    )
+
+    @jax.jit
+    def both(x, kernel, y):
+        size, window = x.shape[1:3], kernel.shape[:2]
+        return (
+            (
+                winograd.down(x, kernel, stride, padding),
+                winograd.up(y, kernel, stride, padding, size),
+                winograd.correlate(x, y, stride, padding),
+            ),
+            (
+                formulations.plain_down(x, kernel, stride, padding),
+                formulations.plain_up(y, kernel, stride, padding, size),
+                formulations.plain_correlate(x, y, stride, padding, window),
+            ),
+        )
+
+    for found, plain in zip(*both(x, kernel, y), strict=True):
+        np.testing.assert_array_equal(found, plain)
 
 
 def test_floats_are_as_accurate_as_sums_of_products():
