@@ -268,8 +268,10 @@ def default_steps(config: TrainConfig, chosen: Recipe, num_examples: int, datase
     """The length of a run for which nobody asked, in whole calls."""
     if 'num_steps' in chosen.fields:
         steps = chosen.fields['num_steps']
-    elif images := chosen.images or chosen.schedule_images:
-        steps = images // config.images_per_step
+    elif chosen.images:
+        steps = chosen.images // config.images_per_step
+    elif chosen.schedule_images and config.schedule in FALLING:
+        steps = chosen.schedule_images // config.images_per_step
     else:
         batches = (chosen.epochs or _DEFAULT_EPOCHS) * (num_examples // config.batch_size)
         steps = -(-batches // config.d_steps)

@@ -464,6 +464,23 @@ def test_single_updated_trains_the_teachers_discriminator(plain_teacher):
     assert models.relative_error(new.params_d, start_d) == 0
 
 
+@pytest.mark.slow
+def test_single_updated_looks_ahead_with_the_teachers_discriminator(plain_teacher):
+    _, _, state, step = build(plain_teacher, objective='single_updated', lookahead=2)
+    start = copy(state)
+    one, _ = step(state)
+    assert models.relative_error(one.guide['slow'], start.guide['params']) == 0
+    assert models.relative_error(one.guide['params'], start.guide['params']) > 0
+    fast = copy(one)
+    two, _ = step(one, 1)
+    assert models.relative_error(two.guide['slow'], two.guide['params']) == 0
+    assert models.relative_error(two.slow['params_g'], two.params_g) == 0
+    assert models.relative_error(two.guide['params'], fast.guide['params']) > 0
+    # The student's own D takes no part.
+    own = two.slow['params_d'], two.params_d
+    assert models.relative_error(own, (start.params_d, start.params_d)) == 0
+
+
 def test_single_updated_in_one_stage_needs_a_samplewise_teacher():
     mixing = make_teacher(method='dcgan', scheme='two_stage', discriminator_norm='batch')
     fields = {'objective': 'single_updated', 'discriminator_norm': 'group'}

@@ -109,6 +109,7 @@ def test_r3gan_as_published(dataset, size):
 
 def test_r3gan_without_its_schedules():
     found = resolve('cifar10', 32, method='r3gan', schedule='constant')
+    assert found.num_steps == 30 * (50_000 // 512)
     assert (found.span('r1'), found.span('beta2_g'), found.schedule_steps) == (
         *((0.05, 0.05), (0.9, 0.9)),
         None,
