@@ -122,6 +122,14 @@ def read(app, docname: str, source: list[str]) -> None:
         source[0] = relink(source[0], path.parent, path.parent)
 
 
+def escape(app, what, name, obj, options, lines: list[str]) -> None:
+    """Lets docstrings write |x| for an absolute value: bars outside of code are not markup."""
+    for i, line in enumerate(lines):
+        parts = line.split('`')
+        parts[::2] = [part.replace('|', r'\|') for part in parts[::2]]
+        lines[i] = '`'.join(parts)
+
+
 def mathml(translator, node: nodes.Element) -> None:
     """Writes a formula as MathML, which browsers draw without a script."""
     block = isinstance(node, nodes.math_block)
@@ -134,4 +142,5 @@ def setup(app) -> None:
     """Connects the functions above."""
     app.connect('builder-inited', generate)
     app.connect('source-read', read)
+    app.connect('autodoc-process-docstring', escape)
     app.add_html_math_renderer('mathml', (mathml, None), (mathml, None))

@@ -149,7 +149,7 @@ class Balancer:
     A term's gradient at the fake samples is divided by the moving average of its norm and
     multiplied by `total` times its weight's share: total * w_i / sum_j w_j * g_i / <|g_i|>
     (Défossez et al. 2022, https://arxiv.org/abs/2210.13438, Eq. 4). As in the authors' code, the
-    norm is the mean over samples of each sample's, and the average is corrected for its start.
+    norm is the mean over samples of each sample's, and the average is corrected for its start::
 
         balancer = osgan_jax.Balancer({'adversarial': 3.0, 'mel': 1.0})
         state = balancer.init()
