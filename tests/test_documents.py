@@ -5,6 +5,7 @@ import pathlib
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 import zipfile
 
@@ -157,6 +158,7 @@ def small(module, flags):
 @pytest.mark.parametrize('page', COMMANDS)
 def test_commands_run_in_the_order_of_the_page(page, desk, monkeypatch, capsys):
     monkeypatch.chdir(desk)
+    shutil.rmtree('runs', ignore_errors=True)  # another page's
     for words in COMMANDS[page]:
         module, flags = ours(words) or (None, [])
         if module is None or module in ELSEWHERE or ABSENT.search(shlex.join(words)):
