@@ -98,7 +98,7 @@ SMALL = {
     'evaluate': '--num_samples=64 --classifier=small',
     'table1': (
         '--methods=lsgan --seeds=0 --width=8 --batch_size=8 --num_samples=64 --num_devices=1 '
-        '--classifier=small --eval_every=0'
+        '--classifier=small --eval_every=2 --eval_samples=64'
     ),
     'table2': (
         '--teacher_steps=2 --student_updates=2 --batch_size=8 --generator_width=8 --seeds=0 '
