@@ -492,7 +492,7 @@ class TrainConfig(RunConfig):
         None,
         'real images in which the adapted probability can go from 0 to 1',
         group='augmentation',
-        above=0,
+        at_least=1,
         decided_by='method',
         otherwise=500_000.0,
         older=500_000.0,
