@@ -148,6 +148,26 @@ def test_one_pass_and_two_pullbacks_equal_separate_gradients(name):
         assert int(info.loss_state.step) == 2
 
 
+@pytest.mark.slow
+def test_with_r2_g_learns_by_the_discriminators_gradients_at_the_highest():
+    loss, m = everything('minimax'), models.build('jnp')
+    state = loss.update(loss.init(), jnp.full(6, 0.5), jnp.full(6, -0.2))
+    penalties = osgan_jax.Penalties(r1=1.0, r2=1.0)
+
+    @jax.jit
+    def both(params_g, params_d):
+        arguments = (loss, m.generate, m.discriminate, params_g, params_d, state)
+        return [
+            osgan_jax.one_stage_grads(*arguments)[0].generator,
+            osgan_jax.one_stage_grads(*arguments, penalties=penalties, real=models.real_batch())[
+                0
+            ].generator,
+        ]
+
+    plain, carried = both(m.params_g, m.params_d)
+    assert models.relative_error(carried, plain) < 1e-5
+
+
 def test_flags_of_the_losses_hold():
     for name in ('minimax', 'wasserstein'):
         loss = losses.with_lecam(losses.get(name), 0.3)

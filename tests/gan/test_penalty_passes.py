@@ -116,6 +116,11 @@ R3GAN = {
 }
 DCGAN = {'network': 'dcgan', 'width': 2, 'latent_dim': 6}
 CONDITIONAL = {'conditional': True, 'augment': ('color', 'translation')}
+ADA = {
+    'augment': ('ada',),
+    'augment_probability': 0.7,
+    'augment_groups': ('blit', 'geom', 'color', 'noise', 'cutout'),
+}
 COMBINATIONS = {
     'dense': {'num_devices': 4, 'dense': True, **CONDITIONAL},
     'dense, two_stage': {'scheme': 'two_stage', 'num_devices': 4, 'dense': True, **CONDITIONAL},
@@ -131,13 +136,16 @@ COMBINATIONS = {
     'r3gan': {'num_devices': 4, 'conditional': True, **R3GAN},
     'batch norm': {'scheme': 'shared_forward', 'discriminator_norm': 'batch', **DCGAN},
     'accumulate': {'accumulate': 2, 'dense': True, **CONDITIONAL},
+    'ada': {'num_devices': 4, 'conditional': True, 'dense': True, **ADA},
+    'ada, two_stage': {'scheme': 'two_stage', 'channels': 3, **ADA, **DCGAN},
+    'ada, accumulate': {'accumulate': 2, 'conditional': True, 'dense': True, **ADA},
 }
 
 
 @pytest.mark.parametrize('name', slow_but(COMBINATIONS, 'dense'))
 def test_a_step_equals_separate_gradients(name):
     fields = {**COMBINATIONS[name], **ALL}
-    if name == 'accumulate':
+    if 'accumulate' in name:
         # Mixtures are drawn for each part.
         fields['gradient_penalty'] = 0.0
     gan, devices, over, accumulate = build(**fields)
