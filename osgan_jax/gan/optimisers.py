@@ -28,9 +28,12 @@ def apply_gradients(
     grads: PyTree,
     opt_state: PyTree,
     params: PyTree,
-    step: jax.Array,
+    step: jax.Array | None = None,
 ) -> tuple[PyTree, PyTree]:
-    """Returns parameters and the optimiser's state after its update in a training step."""
+    """Returns parameters and the optimiser's state after its update in a training step.
+
+    `step` may be left out where no number of the optimiser follows it.
+    """
     optimizer = optax.with_extra_args_support(optimizer)
     updates, opt_state = optimizer.update(grads, opt_state, params, step=step)
     return optax.apply_updates(params, updates), opt_state

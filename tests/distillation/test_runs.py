@@ -65,6 +65,19 @@ def distil(taught, workdir, algorithm='one_stage', **fields):
     )
 
 
+def contents(workdir):
+    return {path: path.read_bytes() for path in workdir.rglob('*') if path.is_file()}
+
+
+@pytest.fixture(scope='module')
+def student(taught, tmp_path_factory):
+    """Directory and result of a student in one stage, which leaves its teacher as it was."""
+    before, workdir = contents(taught), tmp_path_factory.mktemp('student')
+    result = distil(taught, workdir)
+    assert before == contents(taught)
+    return workdir, result
+
+
 def test_a_teacher_is_trained_measured_and_read_back(taught):
     run = runs.read(taught, distillation.TeacherConfig)
     assert run.config.network == 'lenet5'
@@ -86,13 +99,16 @@ def test_a_teacher_is_trained_measured_and_read_back(taught):
     'algorithm',
     slow_but(['one_stage', 'kd', 'dfad', 'zskt'], 'one_stage'),
 )
-def test_students_are_distilled(taught, tmp_path, algorithm):
-    before = {path: path.read_bytes() for path in taught.rglob('*') if path.is_file()}
-    result = distil(taught, tmp_path, algorithm)
+def test_students_are_distilled(taught, tmp_path, algorithm, request):
+    before = contents(taught)
+    if algorithm == 'one_stage':
+        tmp_path, result = request.getfixturevalue('student')
+    else:
+        result = distil(taught, tmp_path, algorithm)
     assert int(result.state.step) == 4
     assert all(np.isfinite(value) for value in result.metrics.values())
     # The teacher's files, and so its parameters, are what they were.
-    assert before == {path: path.read_bytes() for path in taught.rglob('*') if path.is_file()}
+    assert before == contents(taught)
     run = runs.read(tmp_path, distillation.DistillConfig)
     assert run.config.teacher_digest == distillation.load(taught).digest()
     assert run.config.student_steps == {'dfad': 5, 'zskt': 10}.get(algorithm, 1)
@@ -111,9 +127,8 @@ def test_students_are_distilled(taught, tmp_path, algorithm):
     chex.assert_trees_all_equal(student.variables, jax.device_get(result.state.student.variables))
 
 
-def test_an_interrupted_student_goes_on_as_if_it_had_not_been(taught, tmp_path):
-    whole, cut = tmp_path / 'whole', tmp_path / 'cut'
-    finished = distil(taught, whole)
+def test_an_interrupted_student_goes_on_as_if_it_had_not_been(taught, student, tmp_path):
+    (whole, finished), cut = student, tmp_path / 'cut'
     shutil.copytree(whole, cut)
     shutil.rmtree(cut / 'checkpoints' / '4')
     resumed = distil(taught, cut)

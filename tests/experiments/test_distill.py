@@ -11,7 +11,7 @@ from tests.support import launching
 def taught(tmp_path_factory):
     workdir = tmp_path_factory.mktemp('runs') / 'teacher'
     done = launching.call(
-        'teacher', '--batch_size=50', '--num_steps=60', '--num_devices=1', f'--workdir={workdir}'
+        'teacher', '--batch_size=50', '--num_steps=8', '--num_devices=1', f'--workdir={workdir}'
     )
     assert done.code == 0, done.err
     assert done.err == ''

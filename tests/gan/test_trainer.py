@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from unittest import mock
 
 import chex
@@ -89,12 +90,21 @@ def test_resuming_is_bit_identical(tmp_path, fields):
     assert files_of(tmp_path / 'parts') == files_of(tmp_path / 'whole')
 
 
-def test_a_finished_run_says_so_and_changes_nothing(tmp_path, capsys):
-    config = small.make_config(num_steps=2)
-    first = trainer.train(config, tmp_path, dataset=small.dataset())
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+    """The directory of a run of two steps, and its state's arrays."""
+    workdir = tmp_path_factory.mktemp('finished')
+    result = trainer.train(small.make_config(num_steps=2), workdir, dataset=small.dataset())
+    return workdir, arrays_of(result.state)
+
+
+def test_a_finished_run_says_so_and_changes_nothing(finished, tmp_path, capsys):
+    workdir, first = finished
+    shutil.copytree(workdir, tmp_path, dirs_exist_ok=True)
     before = files_of(tmp_path)
+    config = small.make_config(num_steps=2)
     again = trainer.train(config, tmp_path, dataset=small.dataset())
-    chex.assert_trees_all_equal(arrays_of(again.state), arrays_of(first.state))
+    chex.assert_trees_all_equal(arrays_of(again.state), first)
     assert files_of(tmp_path) == before
     assert 'the last one asked for' in capsys.readouterr().out
 
@@ -131,8 +141,8 @@ def test_several_steps_a_call_write_the_same_log(tmp_path):
         chex.assert_trees_all_close(a, b, rtol=1e-3, atol=1e-5)
 
 
-def test_contradicting_configuration_names_the_fields(tmp_path):
-    trainer.train(small.make_config(num_steps=2), tmp_path, dataset=small.dataset())
+def test_contradicting_configuration_names_the_fields(finished, tmp_path):
+    shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
     before = files_of(tmp_path)
     other = small.make_config(num_steps=4, method='dcgan', width=8)
     with pytest.raises(ValueError, match=r"method is 'lsgan' there and 'dcgan' now.*width is 4"):

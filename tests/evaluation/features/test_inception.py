@@ -197,6 +197,7 @@ def test_whole_network_of_small_images(tensors, variables):
     reference.same(np.asarray(found.biased_logits), logits + tensors['fc.bias'], 1e-4)
 
 
+@pytest.mark.slow  # plainly, in numpy, it is among the fast ones
 def test_whole_network_against_torch(tensors, variables):
     x = images((1, 299, 299, 3))
     found = jax.jit(inception.Inception().apply)(variables, x)
