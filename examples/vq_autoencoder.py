@@ -5,8 +5,7 @@
 Esser et al. 2021 (https://arxiv.org/abs/2012.09841). The patches' logits are several a sample, so
 that `shared_forward_grads` is the exact scheme. The codebook's loss depends on G's parameters
 beside the images: it is one more array of `fake`, and needs no second pass through the encoder.
-`adaptive_weight` measures both gradients at the decoder's last layer. Takes a minute on
-two CPU cores.
+`adaptive_weight` measures at the decoder's last layer. Takes a minute on two CPU cores.
 """
 
 import jax
