@@ -207,9 +207,9 @@ def _setting(resolved: Sequence[TrainConfig]) -> str:
     length = f'{config.num_steps:,} steps' if budget is None else f'{budget:g} s of training'
     width = '' if config.width is None else f', width {config.width}'
     d_steps = {c.d_steps for c in resolved}
-    of_d = '' if d_steps == {1} else ', D steps of each method'
-    if len(d_steps) == 1 and of_d:
-        of_d = f', {config.d_steps} D steps'
+    of_d = ', D steps of each method'
+    if len(d_steps) == 1:
+        of_d = f', {config.d_steps} D steps' if config.d_steps > 1 else ''
     rates = {(c.learning_rate_g, c.learning_rate_d) for c in resolved}
     text = 'rates of each method and scheme'
     if len(rates) == 1:

@@ -177,3 +177,14 @@ def test_another_configuration_is_refused_before_anything_is_trained(stage, tmp_
     with pytest.raises(ValueError, match='longer than asked'):
         stage.run(tmp_path, num_steps=3)
     assert stage.trained == []
+
+
+def test_the_setting_tells_d_steps_that_are_not_one():
+    def told(*methods, **fields):
+        cells = [small.resolve(small.make_config(method=name, **fields)) for name in methods]
+        return study._setting(cells)
+
+    assert 'batch 8, dcgan' in told('lsgan', 'wgan')
+    assert 'batch 8, 5 D steps, dcgan' in told('wgan', optimizer='rmsprop')
+    assert 'batch 8, D steps of each method, dcgan' in told('lsgan', 'wgan_gp')
+    assert 'batch 8, 2 D steps, dcgan' in told('lsgan', 'wgan_gp', d_steps=2)
