@@ -88,6 +88,7 @@ def test_a_constant_probability_and_one_that_follows_the_steps():
     assert Augmentation().metrics(None, jnp.asarray(5)) == {}
 
 
+@pytest.mark.slow
 def test_probability_0_is_no_augmentation_and_1_is_one():
     plain, _ = small.run_steps(**SGD)
     given = {**SGD, 'augment': ('ada',), 'augment_groups': ('blit',)}
