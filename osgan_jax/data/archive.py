@@ -1,34 +1,17 @@
-"""Images in one .npz file, as arrays or as JPEG bytes.
-
-Two layouts are read:
-
-* `images` uint8 `[M, H, W, C]` or `[M, H, W]`, and optionally `labels` (or `label`) `[M]`;
-* `jpeg` uint8, all files end to end, `offset` `[M + 1]`, and optionally `label` (or `labels`):
-  image i is `jpeg[offset[i]:offset[i + 1]]`. Any format `images.decode` knows will do.
-
-`class_names` names the labels. Nothing is ever unpickled, and what the file claims of its arrays is
-held against its size before memory is taken for them.
-"""
+"""Images in one file, decoded or as bytes of image files, and what is read of them."""
 
 import dataclasses
 import itertools
-import os
 from typing import Any
 
 import numpy as np
 
-from osgan_jax.data import images, labelling, survey
+from osgan_jax.data import arrays, images, labelling, survey
 from osgan_jax.data.dataset import MAX_CLASSES
 from osgan_jax.data.facts import Facts
 from osgan_jax.data.reading import Note, Reading
-from osgan_jax.io import checks, messages, npz, paths
+from osgan_jax.io import messages
 
-_ARRAYS = ('images', 'jpeg', 'offset', 'label', 'labels', 'class_names')
-
-# The most that a file may unpack to, times its size: images of one colour come near it, and a
-# thousand times is possible. Up to _SMALL bytes any file may unpack to.
-_MOST_EXPANSION = 200
-_SMALL = 2**28
 _LONGEST_NAME = 10_000  # bytes of a class's name
 
 
@@ -89,7 +72,7 @@ class EncodedSource:
 
 @dataclasses.dataclass(frozen=True)
 class Archive:
-    """The content of an .npz file.
+    """The content of a file of images.
 
     Attributes:
       name: its path, for messages.
@@ -130,78 +113,80 @@ class Archive:
         )
 
 
-def read(path: str | os.PathLike, reading: Reading | None = None) -> Archive:
-    """Reads an .npz file.
+def of_arrays(
+    name: str,
+    stored: np.ndarray,
+    labels: np.ndarray | None,
+    reading: Reading,
+    *,
+    class_names: np.ndarray | None = None,
+    terms: tuple[str, str] = ('images', 'labels'),
+    notes: tuple[Note, ...] = (),
+) -> Archive:
+    """The images and labels of arrays.
 
     Args:
-      path: the file.
-      reading: how its labels are read.
+      name: the file's path, for messages.
+      stored: images, of any kind that `arrays.to_images` knows.
+      labels: of any kind that `arrays.to_labels` knows; None for none.
+      reading: how they are read.
+      class_names: texts by label; None where labels are their own names.
+      terms: names of both arrays, for messages.
+      notes: what was inferred before.
 
     Raises:
-      FileNotFoundError: no such file.
-      ValueError: not an .npz file, or its arrays are not those this module's docstring names.
+      ValueError: arrays are not what they must be, or do not fit together.
     """
-    asked = None if reading is None else reading.labels
-    if asked not in (None, labelling.NONE):
-        raise ValueError(f'--labels={asked} is for images in folders: this file has its own labels')
-    path = paths.expand(path)
-    name = messages.printable(path) or "''"
-    if not os.path.exists(path):
-        raise FileNotFoundError(f'no file {name}')
-    if os.path.isdir(path):
-        raise ValueError(f'{name} is a folder; npz needs the path of an .npz file')
-    # Opening a pipe would wait for ever.
-    if not os.path.isfile(path):
-        raise ValueError(f'{name} is not a regular file; npz needs the path of an .npz file')
-    try:
-        with open(path, 'rb') as file:
-            size = os.fstat(file.fileno()).st_size
-            arrays = npz.read(
-                file,
-                size,
-                wanted=_ARRAYS,
-                kinds=npz.NUMBERS + npz.TEXT,
-                most_bytes=max(_MOST_EXPANSION * size, _SMALL),
-            )
-            names = [messages.printable(each) for each in npz.names(file)]
-    except checks.DAMAGE as error:
-        raise ValueError(
-            f'{name} cannot be read as an .npz file: {messages.reason(error)}'
-        ) from None
-    if 'images' in arrays:
-        content, offset = _images(name, arrays['images']), None
-        facts = [_facts(content.shape)] * len(content)
-    elif 'jpeg' in arrays and 'offset' in arrays:
-        content, offset = arrays['jpeg'], _offset(name, arrays['jpeg'], arrays['offset'])
-        facts = _glances(name, content, offset)
-    else:
-        raise ValueError(
-            f'{name} holds the arrays {messages.shorten(names) or "(none)"}; expected images, or '
-            'jpeg and offset'
-        )
-    labels, class_names = _labels(name, arrays, len(facts))
-    notes = []
-    if asked == labelling.NONE:
-        labels, class_names = np.zeros(len(facts), np.int32), ()
-        notes = [('labels', 'none, as --labels=none says')]
-    elif class_names and (reading is None or reading.recognises):
-        named = class_names if 'class_names' in arrays else None
-        labels, class_names, notes = labelling.compact(labels, named)
+    content, said = arrays.to_images(stored, f'{name}: {terms[0]}', reading.white_level)
+    facts = [_facts(content.shape)] * len(content)
+    notes = (*notes, *said)
+    return _assemble(name, content, None, facts, labels, class_names, reading, terms[1], notes)
+
+
+def of_files(
+    name: str,
+    content: np.ndarray,
+    offset: np.ndarray,
+    labels: np.ndarray | None,
+    reading: Reading,
+    *,
+    class_names: np.ndarray | None = None,
+    notes: tuple[Note, ...] = (),
+) -> Archive:
+    """The images and labels of image files end to end; arguments and errors as `of_arrays`.
+
+    Args:
+      name: the file's path, for messages.
+      content: bytes of all files, uint8.
+      offset: `[M + 1]`, where each begins.
+      labels: as `of_arrays`.
+      reading: likewise.
+      class_names: likewise.
+      notes: likewise.
+    """
+    offset = _offset(name, content, offset)
+    facts = _glances(name, content, offset)
+    return _assemble(name, content, offset, facts, labels, class_names, reading, 'labels', notes)
+
+
+def _assemble(
+    name: str,
+    content: np.ndarray,
+    offset: np.ndarray | None,
+    facts: list[Facts],
+    labels: np.ndarray | None,
+    class_names: np.ndarray | None,
+    reading: Reading,
+    term: str,
+    notes: tuple[Note, ...],
+) -> Archive:
     found = survey.Survey([f'image {index}' for index in range(len(facts))], facts)
-    return Archive(name, content, offset, labels, class_names, found, tuple(notes))
-
-
-def _images(name: str, array: np.ndarray) -> np.ndarray:
-    if array.ndim == 3:
-        array = array[..., None]
-    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[3] not in (1, 3):
-        raise ValueError(
-            f'{name}: images must be uint8 [M, H, W, C] with C 1 or 3, '
-            f'got {array.dtype} {list(array.shape)}'
-        )
-    if not array.size:
-        raise ValueError(f'{name}: images is empty, {list(array.shape)}')
-    return array
+    numbers, shown, said = np.zeros(len(facts), np.int32), (), []
+    if reading.labels == labelling.NONE:
+        said = [('labels', 'none, as --labels=none says')]
+    elif labels is not None:
+        numbers, shown, said = _labels(name, labels, class_names, reading, term, len(facts))
+    return Archive(name, content, offset, numbers, shown, found, (*notes, *said))
 
 
 def _offset(name: str, content: np.ndarray, offset: np.ndarray) -> np.ndarray:
@@ -234,31 +219,41 @@ def _glances(name: str, content: np.ndarray, offset: np.ndarray) -> list[Facts]:
 
 
 def _labels(
-    name: str, arrays: dict[str, np.ndarray], count: int
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    labels = arrays.get('labels', arrays.get('label'))
-    if labels is None:
-        return np.zeros(count, np.int32), ()
-    if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(
-            f'{name}: labels must be {count} integers, got {labels.dtype} {list(labels.shape)}'
-        )
+    name: str,
+    found: np.ndarray,
+    class_names: np.ndarray | None,
+    reading: Reading,
+    term: str,
+    count: int,
+) -> tuple[np.ndarray, tuple[str, ...], list[Note]]:
+    """Labels `[M]` int32, names of classes, and what was inferred."""
+    labels, named, notes = arrays.to_labels(found, count, f'{name}: {term}')
+    if named:
+        labelled = labelling.by_name([''] * count, labels.tolist())
+        notes.append(('labels', f'{term} are names, in natural order'))
+        return labelled.labels, labelled.class_names, notes
+    shown = None if class_names is None else _class_names(name, class_names)
     low, high = int(labels.min()), int(labels.max())
-    class_names = arrays.get('class_names')
-    if class_names is None:
-        class_names = np.arange(min(max(high, 0) + 1, MAX_CLASSES))
-    elif class_names.ndim != 1:
+    most = MAX_CLASSES if shown is None else len(shown)
+    if low < 0 or high >= most:
+        known = f'there are {most} class_names'
+        if shown is None:
+            known = f'labels are numbers from 0 to {MAX_CLASSES - 1:,} at most'
+        raise ValueError(f'{name}: {term} run from {low} to {high}, but {known}')
+    if not reading.recognises:
+        return labels.astype(np.int32), shown or tuple(map(str, range(high + 1))), notes
+    numbers, shown, said = labelling.compact(labels, shown)
+    return numbers, shown, notes + said
+
+
+def _class_names(name: str, class_names: np.ndarray) -> tuple[str, ...]:
+    if class_names.ndim != 1:
         raise ValueError(f'{name}: class_names must be a list, got {list(class_names.shape)}')
-    elif len(class_names) > MAX_CLASSES or class_names.dtype.itemsize > _LONGEST_NAME:
+    if len(class_names) > MAX_CLASSES or class_names.dtype.itemsize > _LONGEST_NAME:
         raise ValueError(
             f'{name}: {len(class_names):,} class_names of {class_names.dtype.itemsize} bytes are '
             f'more than {MAX_CLASSES:,} classes of {_LONGEST_NAME:,}'
         )
-    if low < 0 or high >= len(class_names):
-        known = f'there are {len(class_names)} class_names'
-        if 'class_names' not in arrays:
-            known = f'labels are numbers from 0 to {MAX_CLASSES - 1:,} at most'
-        raise ValueError(f'{name}: labels run from {low} to {high}, but {known}')
     try:
         shown = [
             value.decode('utf-8', 'replace') if isinstance(value, bytes) else str(value)
@@ -267,4 +262,4 @@ def _labels(
     # Numbers that no character has.
     except (ValueError, SystemError):
         raise ValueError(f'{name}: class_names are not text') from None
-    return labels.astype(np.int32), tuple(messages.printable(text) for text in shown)
+    return tuple(messages.printable(text) for text in shown)

@@ -146,7 +146,7 @@ def _label(
     if not use_list:
         beside, kept, plain, said = labelling.split_of(paths, split)
         if kept is None:
-            check_whole(split, 'a folder without parts train, val or test')
+            labelling.check_whole(split, 'a folder without parts train, val or test')
             plain = {path: path for path in paths}
         else:
             paths = kept
@@ -154,7 +154,7 @@ def _label(
             if beside:
                 notes.append(('left out', f'{labelling.files(beside)} beside the parts'))
     else:
-        check_whole(split, f'a dataset with {STYLEGAN}')
+        labelling.check_whole(split, f'a dataset with {STYLEGAN}')
     if use_list:
         labelled = labelling.listed(paths, rows, _where(root))
     elif asked == labelling.NONE:
@@ -185,7 +185,7 @@ def _label(
 def _label_as_before(
     root: str, paths: list[str], found: Found, split: str, asked: str | None
 ) -> labelling.Labelled:
-    check_whole(split, 'a folder')
+    labelling.check_whole(split, 'a folder')
     if asked == labelling.NONE:
         return labelling.unlabelled(paths)
     if not found.archived or found.listed is None:
@@ -217,12 +217,6 @@ def _rows(found: Found, root: str):
         return [(f'{found.list_folder}/{name}', label) for name, label in rows]
     except (TypeError, ValueError) as error:
         raise ValueError(f'{_where(root)} is not a list of names and labels: {error}') from None
-
-
-def check_whole(split: str, what: str) -> None:
-    """Raises ValueError for a part of what has none."""
-    if split not in ('train', 'all'):
-        raise ValueError(f"{what} has one split, 'train', got {split!r}")
 
 
 def report(skipped: list[tuple[str, str]], ignored: Counter[str], total: int) -> str | None:

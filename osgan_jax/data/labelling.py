@@ -269,6 +269,12 @@ def split_of(
     return beside, kept, plain, ('split', text + (f'; also {others}, by --split' * bool(others)))
 
 
+def check_whole(split: str, what: str) -> None:
+    """Raises ValueError for a part of what has none."""
+    if split not in ('train', 'all'):
+        raise ValueError(f"{what} has one split, 'train', got {split!r}")
+
+
 def _why_none(within: Sequence[str], names: Sequence[str]) -> list[Note]:
     """Why images in no or one folder have no labels, where somebody may have expected some."""
     if not names:

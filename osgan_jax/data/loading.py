@@ -10,16 +10,18 @@ import numpy as np
 from osgan_jax.data import (
     archive,
     catalogue,
-    collection,
     digits,
     folder,
+    places,
     stacked,
     survey,
     tfds_source,
     zipped,
 )
+from osgan_jax.data.archive import Archive
+from osgan_jax.data.collection import ImageFolder
 from osgan_jax.data.dataset import Dataset, MemorySource, Source
-from osgan_jax.data.reading import Reading
+from osgan_jax.data.reading import Note, Reading
 
 # Datasets of small images are kept decoded when they take less than this many bytes.
 MAX_MEMORY = 2 * 2**30
@@ -38,6 +40,8 @@ class _Asked:
     upscale: bool
     sizes: Sequence[int]
     reading: Reading
+    given_size: int | None
+    given_upscale: bool | None
 
 
 def load(
@@ -58,9 +62,10 @@ def load(
       name: one of `names()`, or `tfds:NAME` for any tfds dataset of images, where NAME may hold
         a config and a version: `tfds:lsun/bedroom:3.1.0`.
       split: its part; tfds's slices such as `train[:10%]` work where tfds reads.
-      data_dir: the folder of images or a zip archive of one (`folder`, `ffhq`), the file (`npz`),
-        or the root of tfds datasets, by default tfds's own. Digits need none, and do not look at
-        it.
+      data_dir: the folder or file of images (`folder`, `ffhq`, `npz`), which its content tells
+        apart: a folder, a zip archive of one, .npz, .npy, .parquet, HDF5, or the original files of
+        MNIST and CIFAR; or the root of tfds datasets, by default tfds's own. Digits need none, and
+        do not look at it.
       image_size: height and width in pixels; by default the dataset's.
       channels: 1 or 3; by default the dataset's: one where all images of a folder or file are
         grey. Grey is repeated, colour is turned to luma.
@@ -94,12 +99,15 @@ def load(
         upscale=entry.upscale if upscale is None else upscale,
         sizes=sizes,
         reading=Reading(**reading),
+        given_size=image_size,
+        given_upscale=upscale,
     )
     opened = _OPEN[entry.kind](asked)
     source = opened.source
     # A file that cannot be read is named here rather than by a worker process.
     source[0]
-    if entry.in_memory and not isinstance(source, MemorySource):
+    in_memory = entry.in_memory or isinstance(source, archive.ArraySource)
+    if in_memory and not isinstance(source, MemorySource):
         source = _in_memory(source, opened.image_size, opened.channels)
     return dataclasses.replace(opened, flip=flip, source=source)
 
@@ -176,69 +184,65 @@ def _open_tfds(asked: _Asked) -> Dataset:
     )
 
 
-def _open_folder(asked: _Asked) -> Dataset:
+def _open_files(asked: _Asked) -> Dataset:
     if asked.data_dir is None:
-        raise ValueError(f'{asked.name} is a folder of images: pass its path as --data_dir')
-    kind = zipped if zipped.is_zip(asked.data_dir) else folder
+        what = 'is a folder of images' if asked.entry.kind == 'folder' else 'is a file of images'
+        raise ValueError(f'{asked.name} {what}: pass its path as --data_dir')
     reading = asked.reading
     if not asked.entry.labelled and reading.labels is None:
         reading = dataclasses.replace(reading, labels='none')
-    found = kind.scan(asked.data_dir, reading, asked.split)
+    found = places.read(asked.data_dir, reading, asked.split)
+    asked = dataclasses.replace(asked, reading=reading)
+    in_folder = isinstance(found, ImageFolder)
+    if in_folder != (asked.entry.kind == 'folder'):
+        # The defaults of what it is, and not of the name that it was called by.
+        other = catalogue.CATALOGUE['folder' if in_folder else 'npz']
+        asked = dataclasses.replace(
+            asked,
+            image_size=asked.given_size or other.image_size,
+            upscale=other.upscale if asked.given_upscale is None else asked.given_upscale,
+        )
+    where = found.root if in_folder else found.name
+    image_size, notes = _size(asked, found)
     if not asked.upscale:
-        survey.check_sizes(found.root, found.survey, asked.image_size, asked.sizes)
-    size = {
-        'image_size': asked.image_size,
-        'channels': asked.channels or found.survey.channels(),
-    }
-    source = zipped.ZipSource if kind is zipped else folder.FolderSource
-    return Dataset(
-        name=asked.name,
-        split=asked.split,
-        num_classes=len(found.class_names),
-        class_names=found.class_names,
-        source=source(found, **size, **reading.of_files()),
-        report=found.report,
-        notes=(*found.notes, *survey.notes(found.survey, reading, **size)),
-        **size,
-    )
-
-
-def _open_npz(asked: _Asked) -> Dataset:
-    collection.check_whole(asked.split, 'an .npz file')
-    if asked.data_dir is None:
-        raise ValueError('npz: pass the path of the .npz file as --data_dir')
-    found = archive.read(asked.data_dir, asked.reading)
-    image_size, notes = asked.image_size, list(found.notes)
-    if image_size is None:
-        image_size = found.survey.size()
-        if asked.sizes and image_size not in asked.sizes:
-            own = image_size
-            larger = [size for size in asked.sizes if size >= own and asked.upscale]
-            image_size = min(larger, default=max(asked.sizes, key=lambda s: (s <= own, s)))
-            notes.append(
-                ('size', f'{image_size}x{image_size}, which the network has; most images are {own}')
-            )
-        asked = dataclasses.replace(asked, image_size=image_size)
-    if not asked.upscale:
-        survey.check_sizes(found.name, found.survey, image_size, asked.sizes)
+        survey.check_sizes(where, found.survey, image_size, asked.sizes)
     size = {'image_size': image_size, 'channels': asked.channels or found.survey.channels()}
+    if not in_folder:
+        source = found.source(upscale=asked.upscale, reading=reading, **size)
+    else:
+        kind = folder.FolderSource if os.path.isdir(found.root) else zipped.ZipSource
+        source = kind(found, **size, **reading.of_files())
+    said = survey.notes(found.survey, reading, decoded=in_folder, **size)
     return Dataset(
         name=asked.name,
         split=asked.split,
         num_classes=len(found.class_names),
         class_names=found.class_names,
-        source=found.source(upscale=asked.upscale, reading=asked.reading, **size),
-        notes=(*notes, *survey.notes(found.survey, asked.reading, decoded=False, **size)),
+        source=source,
+        report=found.report if in_folder else None,
+        notes=(*found.notes, *notes, *said),
         **size,
     )
+
+
+def _size(asked: _Asked, found: ImageFolder | Archive) -> tuple[int, list[Note]]:
+    """The size that is asked for; else the one that most images have, or the network near it."""
+    if asked.image_size is not None:
+        return asked.image_size, []
+    own = found.survey.size()
+    if not asked.sizes or own in asked.sizes:
+        return own, []
+    larger = [size for size in asked.sizes if size >= own and asked.upscale]
+    size = min(larger, default=max(asked.sizes, key=lambda s: (s <= own, s)))
+    return size, [('size', f'{size}x{size}, which the network has; most images are {own}')]
 
 
 _OPEN = {
     'digits': _open_digits,
     'stacked': _open_stacked,
     'tfds': _open_tfds,
-    'folder': _open_folder,
-    'npz': _open_npz,
+    'folder': _open_files,
+    'npz': _open_files,
 }
 
 

@@ -57,6 +57,22 @@ def read(
         return {name: _read_array(archive, info, kinds) for name, info in infos.items()}
 
 
+def read_npy(file: BinaryIO, size: int, kinds: str = NUMBERS + TEXT) -> np.ndarray:
+    """Reads the array of an .npy file.
+
+    Args:
+      file: opened at its start.
+      size: of the file, in bytes.
+      kinds: the kinds of dtypes to accept, of `NUMBERS` and `TEXT`.
+
+    Raises:
+      `osgan_jax.io.checks.DAMAGE`: the file is damaged, lies, or holds something else.
+    """
+    _check_header(file, size, 'it', kinds)
+    file.seek(0)
+    return np.lib.format.read_array(file, allow_pickle=False)
+
+
 def names(file: BinaryIO) -> list[str]:
     """Returns the names of a file's arrays."""
     with zipfile.ZipFile(file) as archive:
@@ -74,17 +90,22 @@ def _arrays(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
 def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, kinds: str) -> np.ndarray:
     member = quote(info.filename)
     with archive.open(info) as opened:
-        try:
-            version = np.lib.format.read_magic(opened)
-        except ValueError as error:
-            raise ValueError(f'{member} is not an array: {error}') from None
-        if version not in _READ_HEADER:
-            raise ValueError(f'{member} has version {version} of the .npy format')
-        shape, _, dtype = _READ_HEADER[version](opened)
-        if dtype.kind not in kinds:
-            raise ValueError(f'{member} holds {dtype}, expected numbers')
-        claimed = opened.tell() + math.prod(checks.sizes(shape, member)) * dtype.itemsize
-        if claimed != info.file_size:
-            raise ValueError(f'{member} claims {claimed:,} bytes and has {info.file_size:,}')
+        _check_header(opened, info.file_size, member, kinds)
     with archive.open(info) as opened:
         return np.lib.format.read_array(opened, allow_pickle=False)
+
+
+def _check_header(opened: BinaryIO, size: int, member: str, kinds: str) -> None:
+    """Raises ValueError unless a header claims numbers that are as many bytes as there are."""
+    try:
+        version = np.lib.format.read_magic(opened)
+    except ValueError as error:
+        raise ValueError(f'{member} is not an array: {error}') from None
+    if version not in _READ_HEADER:
+        raise ValueError(f'{member} has version {version} of the .npy format')
+    shape, _, dtype = _READ_HEADER[version](opened)
+    if dtype.kind not in kinds:
+        raise ValueError(f'{member} holds {dtype}, expected numbers')
+    claimed = opened.tell() + math.prod(checks.sizes(shape, member)) * dtype.itemsize
+    if claimed != size:
+        raise ValueError(f'{member} claims {claimed:,} bytes and has {size:,}')

@@ -135,7 +135,7 @@ def test_nothing_to_read(tmp_path):
     (tmp_path / 'a.png').touch()
     with pytest.raises(ValueError, match=r'skipped 1 of 1: a.png \(empty file\)'):
         load(tmp_path)
-    with pytest.raises(ValueError, match=r'a.png is a file; give the folder'):
+    with pytest.raises(ValueError, match=r'a.png is a file that is not read: give the folder'):
         load(tmp_path / 'a.png')
     with pytest.raises(ValueError, match='folder is a folder of images: pass its path'):
         data.load('folder')
