@@ -35,8 +35,8 @@ def run(asked: Config, sources: dict[str, Any]) -> None:
         with messages.announced(f'Reading {path}'):
             sides.append(comparison.open_set(path, image_size=asked.image_size, **named))
         print(f'{role}: {comparison.describe(sides[-1])}.', flush=True)
-        if getattr(sides[-1], 'report', None):
-            messages.warn(f'{sides[-1].name}: {sides[-1].report}.')
+        for what, said in getattr(sides[-1], 'remarks', tuple)():
+            print(f'  {what}: {said}', flush=True)
     real, fake = (*sides, None)[:2]
     if asked.save_statistics is not None and not isinstance(real, data.Dataset):
         raise ValueError(f'{real.path} holds mean and covariance already: nothing to save')

@@ -116,8 +116,13 @@ def test_classes_are_matched_by_name(sets, tmp_path):
     x, labels = pictures(30, seed=1)
     names = ('ant', 'dog', 'cat')
     np.savez(tmp_path / 'b.npz', images=x, labels=2 - labels, class_names=names)
-    other, warned = compare(real, comparison.open_set(tmp_path / 'b.npz'), by_class=True)
+    opened = comparison.open_set(tmp_path / 'b.npz')
+    assert ('empty', 'ant: no images, and no class') in opened.remarks()
+    other, _ = compare(real, opened, by_class=True)
     assert other['per_class'] == same['per_class']
+    few = np.where(labels == 1, 1, 2 * (np.arange(30) % 2))
+    np.savez(tmp_path / 'b.npz', images=x, labels=few, class_names=names)
+    _, warned = compare(real, comparison.open_set(tmp_path / 'b.npz'), by_class=True)
     assert 'b.npz has classes that real has not: ant.' in warned
     assert len(per_class.lines(same['per_class'])) == 4
 
