@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from osgan_jax.data.catalogue import names
 
 if TYPE_CHECKING:
-    from osgan_jax.data.dataset import Dataset, from_arrays
+    from osgan_jax.data.dataset import Dataset, check_dataset, from_arrays
     from osgan_jax.data.loading import load
     from osgan_jax.data.pipeline import Batches, batches
     from osgan_jax.data.prefetching import Prefetch, prefetch
@@ -25,6 +25,7 @@ __all__ = [
     'Dataset',
     'Prefetch',
     'batches',
+    'check_dataset',
     'from_arrays',
     'load',
     'names',
@@ -34,6 +35,7 @@ __all__ = [
 
 _HOMES = {
     'Dataset': 'dataset',
+    'check_dataset': 'dataset',
     'from_arrays': 'dataset',
     'load': 'loading',
     'Batches': 'pipeline',

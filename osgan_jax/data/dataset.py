@@ -161,6 +161,17 @@ def labels_of(source: Source) -> np.ndarray:
     return np.asarray([source[index][1] for index in range(len(source))], np.int32)
 
 
+def check_dataset(dataset: Any) -> None:
+    """Raises ValueError, with what to give instead, for what is neither None nor a `Dataset`."""
+    if dataset is None or isinstance(dataset, Dataset):
+        return
+    shape = f' {list(dataset.shape)}' if hasattr(dataset, 'shape') else ''
+    raise ValueError(
+        f'dataset: expected an osgan_jax.data.Dataset, got {type(dataset).__name__}{shape}: give '
+        'osgan_jax.data.from_arrays(images, labels), or osgan_jax.data.load(name) of files'
+    )
+
+
 def from_arrays(
     images: np.ndarray,
     labels: np.ndarray | None = None,
@@ -186,7 +197,7 @@ def from_arrays(
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
         raise ValueError(
             'images: expected a uint8 array [M, H, W, C] with C 1 or 3, '
-            f'got {images.dtype} {list(images.shape)}'
+            f'got {images.dtype} {list(images.shape)}' + _advice(images)
         )
     if images.shape[1] != images.shape[2] or not images.size:
         raise ValueError(
@@ -220,3 +231,14 @@ def from_arrays(
         source=MemorySource(images, labels.astype(np.int32)),
         flip=flip,
     )
+
+
+def _advice(images: np.ndarray) -> str:
+    """How arrays of other makers become what `from_arrays` takes."""
+    if images.ndim == 3:
+        return ': images[..., None] adds the channel'
+    if images.ndim == 4 and images.shape[3] not in (1, 3) and images.shape[1] in (1, 3):
+        return ': images.transpose(0, 2, 3, 1) puts channels last'
+    if images.ndim == 4 and images.dtype.kind == 'f':
+        return ': of [0, 1], (images * 255).round().astype(numpy.uint8) makes them'
+    return ''

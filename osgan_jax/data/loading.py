@@ -42,6 +42,7 @@ class _Asked:
     reading: Reading
     given_size: int | None
     given_upscale: bool | None
+    own_size: bool
 
 
 def load(
@@ -54,6 +55,7 @@ def load(
     flip: bool = False,
     upscale: bool | None = None,
     sizes: Sequence[int] = (),
+    own_size: bool = False,
     **reading: Any,
 ) -> Dataset:
     """Opens a dataset.
@@ -73,6 +75,8 @@ def load(
       upscale: whether images smaller than `image_size` are enlarged. False refuses them, with an
         error. By default refused in folders, celeb_a and lsun_church, and enlarged elsewhere.
       sizes: image sizes that whatever uses the images has, for advice and for the default.
+      own_size: whether images of files keep the size that most of them have, where `image_size` is
+        not given, also in a folder.
       **reading: attributes of `osgan_jax.data.reading.Reading`: how images become squares, what is
         behind transparent ones, frames, white of 16 bits, labels.
 
@@ -94,13 +98,14 @@ def load(
         entry=entry,
         split=split,
         data_dir=data_dir,
-        image_size=image_size or entry.image_size,
+        image_size=image_size or (None if own_size else entry.image_size),
         channels=channels or entry.channels,
         upscale=entry.upscale if upscale is None else upscale,
         sizes=sizes,
         reading=Reading(**reading),
         given_size=image_size,
         given_upscale=upscale,
+        own_size=own_size,
     )
     opened = _OPEN[entry.kind](asked)
     source = opened.source
@@ -199,7 +204,7 @@ def _open_files(asked: _Asked) -> Dataset:
         other = catalogue.CATALOGUE['folder' if in_folder else 'npz']
         asked = dataclasses.replace(
             asked,
-            image_size=asked.given_size or other.image_size,
+            image_size=asked.given_size or (None if asked.own_size else other.image_size),
             upscale=other.upscale if asked.given_upscale is None else asked.given_upscale,
         )
     where = found.root if in_folder else found.name

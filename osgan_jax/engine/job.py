@@ -57,6 +57,7 @@ class Job(abc.ABC):
             pathlib.Path(paths.expand(workdir)),
             dataset,
         )
+        data.check_dataset(dataset)
         self.constants: PyTree = None
         self.run: runs.Run
         self.devices: list[jax.Device]

@@ -276,8 +276,12 @@ def test_from_arrays():
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        ({'images': np.zeros((2, 8, 8, 3))}, 'expected a uint8 array'),
-        ({'images': np.zeros((2, 8, 8), np.uint8)}, r'got uint8 \[2, 8, 8\]'),
+        ({'images': np.zeros((2, 8, 8, 3))}, r'expected a uint8 array.*\(images \* 255\).round'),
+        ({'images': np.zeros((2, 3, 8, 8), np.uint8)}, r'images.transpose\(0, 2, 3, 1\) puts'),
+        (
+            {'images': np.zeros((2, 8, 8), np.uint8)},
+            r'images\[\.{3}, None\] adds',
+        ),
         ({'images': np.zeros((2, 8, 6, 1), np.uint8)}, 'square'),
         ({'images': np.zeros((0, 8, 8, 1), np.uint8)}, 'at least one'),
         ({'labels': [0]}, 'expected 2 integers'),

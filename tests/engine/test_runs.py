@@ -64,3 +64,30 @@ def test_a_dataset_is_reopened_only_if_it_is_the_same():
         runs.reopen(given, 'the run', lambda: pytest.fail('opened'), advice)
     believed = dataclasses.replace(given, source=None)
     assert len(runs.reopen(believed, 'the run', named, advice)) == 40
+
+
+def test_class_names_are_part_of_a_run(tmp_path):
+    images, labels = np.zeros((4, 8, 8, 1), np.uint8), [0, 1, 0, 1]
+
+    def opened(*names):
+        return data.from_arrays(images, labels, class_names=names)
+
+    def made(*names):
+        return dataclasses.replace(make_run(opened(*names)), class_names=names)
+
+    saved = made('cat', 'dog')
+    runs.check_same(tmp_path, saved, made('cat', 'dog'))
+    # Numbers are not names.
+    runs.check_same(tmp_path, saved, made('0', '1'))
+    runs.check_same(tmp_path, dataclasses.replace(saved, class_names=()), made('a', 'b'))
+    for names, clause in [
+        (('dog', 'cat'), r'its classes were in another order \(dog had the label 1 and has 0\)'),
+        (('cat', 'cow'), 'its classes are others: .* without dog and with cow'),
+    ]:
+        with pytest.raises(ValueError, match=f'another configuration: the dataset: {clause}'):
+            runs.check_same(tmp_path, saved, made(*names))
+        saved_arrays = dataclasses.replace(
+            saved, config=dataclasses.replace(saved.config, dataset='arrays')
+        )
+        with pytest.raises(ValueError, match=f'trained on other images than .*{clause}'):
+            runs.reopen(saved_arrays, 'the run', lambda names=names: opened(*names), 'advice')

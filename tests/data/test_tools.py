@@ -1,0 +1,84 @@
+"""`python -m osgan_jax.data.describe` and `convert`: what a folder holds, and our files of it."""
+
+import io
+import json
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from osgan_jax import data
+from osgan_jax.data import convert, describe, images
+from tests.data.test_formats import LABELS, STORED, cifar
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for index, (image, label) in enumerate(zip(STORED, LABELS, strict=True)):
+        path = tmp_path / 'in' / f'class{label + 9}' / f'{index}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(images.to_png(image))
+    (tmp_path / 'in' / 'broken.png').write_bytes(b'x')
+    return tmp_path / 'in'
+
+
+def test_describe_prints_classes_counts_and_what_is_odd(folder, tmp_path, capsys):
+    flags = [f'--data_dir={folder}', '--image_size=8', f'--sheet={tmp_path / "a.png"}']
+    assert describe.main(flags) == 0
+    out = capsys.readouterr().out
+    assert 'folder (train): 4 images, 8x8x3' in out
+    assert '0  class9           2' in out
+    assert '2  class11          1' in out
+    assert 'skipped 1 of 5: broken.png' in out
+    with Image.open(tmp_path / 'a.png') as sheet:
+        assert sheet.size == (8 * 66, 3 * 66)
+    assert describe.main(['--dataset=digits']) == 0
+    assert '10, named by their numbers' in capsys.readouterr().out
+    assert describe.main(['--data_dir=/nowhere']) == 1
+    assert capsys.readouterr().err.startswith('error: no file /nowhere')
+
+
+def test_an_uneven_dataset_and_one_without_labels(tmp_path):
+    dataset = data.from_arrays(np.zeros((30, 8, 8, 1), np.uint8), [0] * 28 + [1, 1])
+    assert describe.lines(dataset)[-1] == '  uneven: 0 has 28 images and 1 2'
+    plain = data.from_arrays(np.zeros((3, 8, 8, 1), np.uint8))
+    assert describe.lines(plain)[-1] == '  no classes'
+    assert describe.sheet(plain).shape == (66, 3 * 66, 1)
+
+
+@pytest.mark.parametrize('ending', ['npz', 'zip'])
+def test_convert_keeps_images_and_labels(folder, tmp_path, capsys, ending):
+    path = tmp_path / f'out.{ending}'
+    assert convert.main([f'--data_dir={folder}', f'--to={path}']) == 0
+    # What it advises works.
+    advice = capsys.readouterr().out.split('read it by ')[1].split()
+    name, place = (flag.split('=')[1] for flag in advice[:2])
+    before = data.load('folder', data_dir=folder, image_size=8)
+    after = data.load(name, data_dir=place, image_size=8)
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one['image'], other['image'])
+        assert one['label'] == other['label']
+    if ending == 'npz':
+        assert after.class_names == before.class_names == ('class9', 'class10', 'class11')
+    else:
+        with zipfile.ZipFile(path) as archive:
+            listed = json.loads(archive.read('dataset.json'))['labels']
+            assert listed[0] == ['00000/img00000000.png', int(before[0]['label'])]
+            image = Image.open(io.BytesIO(archive.read(listed[0][0])))
+            np.testing.assert_array_equal(np.asarray(image), before[0]['image'])
+
+
+def test_one_command_makes_cifar10_train_npz(tmp_path, capsys):
+    stored = cifar(tmp_path / 'cifar-10-batches-py')
+    flags = [f'--data_dir={tmp_path / "cifar-10-batches-py"}', f'--to={tmp_path / "c.npz"}']
+    assert convert.main(flags) == 0
+    dataset = data.load('npz', data_dir=tmp_path / 'c.npz')
+    np.testing.assert_array_equal([row['image'] for row in dataset], stored)
+    assert (dataset.class_names, dataset.labels().tolist()) == (('cat', 'dog', 'owl'), LABELS)
+    assert convert.main([*flags, '--split=test']) == 0
+    assert len(data.load('npz', data_dir=tmp_path / 'c.npz')) == 2
+    assert convert.main([flags[0], '--to=a.tar']) == 1
+    assert 'expected a file that ends in .npz or .zip' in capsys.readouterr().err
+    assert convert.main([flags[0], '--to=s3://b/a.npz']) == 1
+    assert 'is a URL' in capsys.readouterr().err
