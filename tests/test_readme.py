@@ -61,7 +61,8 @@ PAGES = [
 
 
 # Of other programs, in pages that speak of them.
-THEIR_FLAGS = {'xla_backend_optimization_level', 'durations'}
+# XLA's, pytest's, and those of osgan_jax.data.convert and describe.
+THEIR_FLAGS = {'xla_backend_optimization_level', 'durations', 'to', 'sheet'}
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -107,6 +108,8 @@ def test_every_file_and_name_of_the_code_exists(page):
 OPTIONAL = {
     'torch': ('peer', ROOT / 'experiments' / 'benchmark' / 'torch_peer.py'),
     'pillow_heif': ('heif', ROOT / 'osgan_jax' / 'data' / 'formats.py'),
+    'pyarrow': ('parquet', ROOT / 'osgan_jax' / 'data' / 'parquet.py'),
+    'h5py': ('hdf5', ROOT / 'osgan_jax' / 'data' / 'array_files.py'),
 }
 
 
