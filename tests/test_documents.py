@@ -104,9 +104,8 @@ SMALL = {
         '--teacher_steps=2 --student_updates=2 --batch_size=8 --generator_width=8 --seeds=0 '
         '--algorithms=one_stage --num_devices=1'
     ),
-    'benchmark': (
-        '--image_size=16 --width=8 --batch_size=8 --repeats=1 --precision=float32 --num_devices=1'
-    ),
+    # As many devices as this process has: a command may ask for a number before jax starts alone.
+    'benchmark': '--image_size=16 --width=8 --batch_size=8 --repeats=1 --precision=float32',
     'edit': '--frames=2 --rows=2 --columns=2',
 }
 # What cannot be had without the network, or an accelerator's time.
