@@ -36,6 +36,7 @@ def generating(generate: Callable[..., Any]) -> Callable[..., Any]:
     Args:
       generate: `params_g -> (fake, aux)`, `fake` floats `[N, ...]` or a pytree of that.
     """
+    takes('generate', generate, 'params_g')
 
     def checked(params):
         returned = generate(params)
@@ -94,19 +95,26 @@ def discriminating(discriminate: Callable[..., Any]) -> Callable[..., Any]:
     return checked
 
 
-def takes_real(discriminate: Callable[..., Any]) -> None:
-    """Raises ValueError where `discriminate` cannot take the real batch as a third argument."""
+def takes(name: str, function: Any, *arguments: str, because: str = '') -> None:
+    """Raises ValueError unless a value is a function of these positional arguments.
+
+    Args:
+      name: what the caller calls it.
+      function: the value.
+      *arguments: their names.
+      because: why it must take them, to be put before the message.
+    """
+    wanted = f'{because}{name} must be a function of ({", ".join(arguments)}), but '
+    if not callable(function):
+        raise ValueError(f'{wanted}is {values.describe(function)}')
     try:
-        signature = inspect.signature(discriminate)
-    except ValueError:  # of a builtin
-        return
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return  # not every callable tells
     try:
-        signature.bind('params_d', 'fake', 'real')
+        signature.bind(*arguments)
     except TypeError as error:
-        raise ValueError(
-            'real= is given, so that discriminate must take the real batch as its third argument, '
-            f'(params_d, fake, real), but it is discriminate{signature}'
-        ) from error
+        raise ValueError(f'{wanted}takes {signature}') from error
 
 
 def batch_size(fake: PyTree) -> int:

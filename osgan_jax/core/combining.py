@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from osgan_jax.core import regularizers, values
+from osgan_jax.core import checks, regularizers, values
 from osgan_jax.core.collectives import ONE_DEVICE, Collectives
 
 Array = jax.Array
@@ -62,10 +62,14 @@ def join(
       pull: G's pullback, `gradient -> (gradient of params_g,)`.
 
     Raises:
-      ValueError: for a rule that returns something else.
+      ValueError: for terms or a rule that take or return something else.
     """
     terms = auxiliary if isinstance(auxiliary, Mapping) else {'auxiliary': auxiliary}
-    both = {name: jax.value_and_grad(f)(fake) for name, f in terms.items() if f is not None}
+    both = {
+        name: jax.value_and_grad(_scalar(name if terms is auxiliary else None, f))(fake)
+        for name, f in terms.items()
+        if f is not None
+    }
     gradients = {name: gradient for name, (_, gradient) in both.items()}
 
     def like_fake(tree: PyTree) -> PyTree:
@@ -78,6 +82,7 @@ def join(
         given = gradients if terms is auxiliary else gradients.get('auxiliary')
         given = jax.tree.map(lambda x: x.astype(jnp.float32), (adversarial, given))
         options = {}
+        checks.takes('combine', combine, 'adversarial', 'auxiliary')
         if 'pull' in inspect.signature(combine).parameters:
             options['pull'] = lambda tree: pull(like_fake(tree))[0]
         joined, aux = _returned(combine(*given, **options), fake)
@@ -198,6 +203,23 @@ class Balancer:
             scale /= norms[name] / count + 1e-12
             gradients[name] = jax.tree.map(lambda x, scale=scale: scale * x, gradients[name])
         return _sum(list(gradients.values())), BalancerState(norms, count)
+
+
+def _scalar(key: str | None, term: Callable[[PyTree], Array]) -> Callable[[PyTree], Array]:
+    """An auxiliary term, which raises ValueError unless it returns a float scalar."""
+    name = 'auxiliary' if key is None else f'auxiliary[{key!r}]'
+    checks.takes(name, term, 'fake')
+
+    def checked(fake: PyTree) -> Array:
+        value = term(fake)
+        if jnp.shape(value) or not jnp.issubdtype(jnp.result_type(value), jnp.floating):
+            raise ValueError(
+                f'{name} must return a floating-point scalar, but returned '
+                f'{values.describe(value)}: take the mean over samples'
+            )
+        return value
+
+    return checked
 
 
 def _sum(gradients: list[PyTree]) -> PyTree:

@@ -127,6 +127,22 @@ def gather(
     return Discriminators(each, weights, container.unflatten, tuple, several=True)
 
 
+def check_objective(discriminator: Discriminator) -> None:
+    """Raises ValueError unless a discriminator's loss and penalties are such."""
+    loss, penalties = discriminator.loss, discriminator.penalties
+    if not isinstance(loss, losses.AdversarialLoss):
+        shown = repr(loss) if isinstance(loss, str) else values.describe(loss)
+        raise ValueError(
+            f'loss must be an osgan_jax.AdversarialLoss, but is {shown}: '
+            f'osgan_jax.losses.get(name) gives one, of {", ".join(losses.names())}'
+        )
+    if not isinstance(penalties, Penalties | None):
+        raise ValueError(
+            'penalties must be osgan_jax.Penalties(r1=..., r2=..., gradient_penalty=...), or None, '
+            f'but is {values.describe(penalties)}'
+        )
+
+
 def _checked(
     discriminate: Callable[..., Any], params: PyTree, name: str, takes_real: bool
 ) -> tuple[Callable[..., Any], PyTree]:
@@ -136,7 +152,10 @@ def _checked(
             f'{values.describe(discriminate)}'
         )
     if takes_real:
-        checks.takes_real(discriminate)
+        given = ('params_d', 'fake', 'real')
+        checks.takes('discriminate', discriminate, *given, because='with real= given, ')
+    else:
+        checks.takes('discriminate', discriminate, 'params_d', 'fake', because='without real=, ')
     checks.parameters(name, params)
     return checks.discriminating(discriminate), params
 

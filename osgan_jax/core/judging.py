@@ -126,6 +126,7 @@ def judging(
                     'penalties: gradient_penalty mixes real and fake samples, so that real must be '
                     f'like fake, {values.describe(fake)}, but it is {values.describe(real)}'
                 )
+            _check_mixture(mixture, real, fake)
             mixed = regularizers.mix(real, constant, mixture)
             # In the place of the real batch: the mixtures have its augmentation and its labels.
             s_mixed, pull_mixed = jax.vjp(lambda mixed: apply(constant, mixed)[0][0], mixed)
@@ -143,6 +144,21 @@ def judging(
         return (s_real, s_fake, sum(means.values())), Judged(aux, means, d_fake)
 
     return judge
+
+
+def _check_mixture(mixture: Array, real: PyTree, fake: PyTree) -> None:
+    shapes = [[jnp.shape(x) for x in jax.tree.leaves(tree)] for tree in (real, fake)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            'penalties: gradient_penalty mixes each real sample with a fake one, so that both need '
+            f'the same shapes, but real has {shapes[0]} and fake {shapes[1]}'
+        )
+    size = shapes[1][0][0]
+    if jnp.size(mixture) != size or not jnp.ndim(mixture):
+        raise ValueError(
+            f'penalties: mixture must have a share for each sample, `[{size}]`, but is '
+            f'{values.describe(mixture)}'
+        )
 
 
 def scale_samples(factor: Array, tree: PyTree) -> PyTree:

@@ -287,6 +287,9 @@ def _gradients(
     **images: Array | None,
 ) -> tuple[Grads, Info]:
     checks.parameters('params_g', params_g)
+    for k, discriminator in enumerate(given.each):
+        with given.naming(k):
+            discriminators.check_objective(discriminator)
     fake, pull_g, aux_g = jax.vjp(checks.generating(generate), params_g, has_aux=True)
     parts = []
     for k, discriminator in enumerate(given.each):

@@ -29,6 +29,9 @@ _NOTHING: dict[str, Any] = {
 # Told by the kind of schedule where that differs.
 _OF_SCHEDULE = ('decay_epochs', 'decay_factor', *(f'{name}_final' for name in SCHEDULED))
 
+# Fields that a run may have otherwise where nobody published a recipe for it.
+_UNTOLD = ('image_size', 'batch_size', 'num_steps', 'ema_start', 'ema_ramp')
+
 # Forward passes that D's loss and each of its penalties at every step cost.
 _LOSS_D = 6
 _PENALTIES_D = {'r1': 3, 'r2': 3, 'gradient_penalty': 6}
@@ -63,16 +66,37 @@ def whose(config: TrainConfig, num_examples: int, dataset: str | None = None) ->
     recipe = methods.recipe(config, dataset=dataset)
     if not recipe.source:
         ours = f'ours: nothing was published for {config.method} on {dataset}'
-        origin = f'; {recipe.origin}' if recipe.origin else ''
-        return f'rates {ours}{origin}' if recipe.origin.startswith('they') else f'{ours}{origin}'
+        if not recipe.origin:
+            return ours
+        told = {name: value for name, value in recipe.fields.items() if name not in _UNTOLD}
+        other = _differences(config, recipe, told)
+        rates = 'rates ' if recipe.origin.startswith('they') else ''
+        return '; '.join([f'{rates}{ours}', recipe.origin, *_here(other)])
     method = methods.get(config.method)
     own = ('loss', 'conditional', 'discriminator_norm')
     theirs = {name: getattr(method, name) for name in own} | _NOTHING | dict(recipe.fields)
-    theirs['schedule'] = recipe.schedule()
+    theirs['ema_decay'] = recipe.ema_decay(config.images_per_step)
+    other = _differences(config, recipe, theirs)
+    if config.width not in (None, usual := networks.get(config.network).width):
+        other += [] if 'width' in recipe.fields else [f'width {config.width} instead of {usual}']
+    whole = methods.default_steps(config, recipe, num_examples, dataset)
+    if (recipe.epochs or recipe.images) and config.num_steps != whole:
+        other.append(f'num_steps {config.num_steps:,} instead of {whole:,}')
+    parts = [f'published: {recipe.source}', *_here(other)]
+    parts += [f'without {" and ".join(recipe.lacks)}'] if recipe.lacks else []
+    return '; '.join(parts)
+
+
+def _here(other: list[str]) -> list[str]:
+    return [f'here {", ".join(other)}'] if other else []
+
+
+def _differences(config: TrainConfig, recipe: Recipe, theirs: dict[str, Any]) -> list[str]:
+    """What a run has instead of a recipe's values, by the field's name."""
+    theirs = {**theirs, 'schedule': recipe.schedule()}
     alike = config.schedule == theirs['schedule']
-    theirs['ema_decay'] = decay = recipe.ema_decay(config.images_per_step)
     if recipe.rising and alike:
-        theirs |= {'ema_decay': 0.0, 'ema_decay_final': decay}
+        theirs |= {'ema_decay': 0.0, 'ema_decay_final': theirs['ema_decay']}
     ours = {name: getattr(config, name) for name in theirs}
     both = {name: config.betas(name) for name in BETAS} | {'optimizer': config.optimizers()}
     for name, (of_g, of_d) in both.items():
@@ -88,20 +112,11 @@ def whose(config: TrainConfig, num_examples: int, dataset: str | None = None) ->
     elif recipe.schedule_images:
         ours['schedule_steps'] = config.schedule_steps
         theirs['schedule_steps'] = recipe.schedule_images // config.images_per_step
-    other = [
+    return [
         f'{name} {_text(value)} instead of {_text(theirs[name])}'
         for name, value in ours.items()
         if value != theirs[name] and not (value is None and name in _OF_SCHEDULE)
     ]
-    if config.width not in (None, usual := networks.get(config.network).width):
-        other += [] if 'width' in recipe.fields else [f'width {config.width} instead of {usual}']
-    whole = methods.default_steps(config, recipe, num_examples, dataset)
-    if (recipe.epochs or recipe.images) and config.num_steps != whole:
-        other.append(f'num_steps {config.num_steps:,} instead of {whole:,}')
-    parts = [f'published: {recipe.source}']
-    parts += [f'here {", ".join(other)}'] if other else []
-    parts += [f'without {" and ".join(recipe.lacks)}'] if recipe.lacks else []
-    return '; '.join(parts)
 
 
 def networks_of(config: TrainConfig) -> str:
@@ -185,7 +200,9 @@ def _schedule(config: TrainConfig) -> str | None:
                 f'--schedule_steps={run} fits it to the run'
             )
     if config.warmup_steps:
-        parts.append(f'rates rise over the first {config.warmup_steps:,} steps')
+        rise = f'rates rise over the first {config.warmup_steps:,} steps'
+        late = config.warmup_steps > config.num_steps
+        parts.append(f'{rise}, of which the run has {config.num_steps:,}' if late else rise)
     return '; '.join(parts) or None
 
 

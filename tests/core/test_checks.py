@@ -31,6 +31,12 @@ def _of_both(function):
     return lambda params, fake: function(*discriminate(params, fake)[0])
 
 
+PENALISED = {
+    'discriminate': lambda p, fake, real: ((real @ p['v'], fake @ p['v']), None),
+    'penalties': osgan_jax.Penalties(gradient_penalty=1.0),
+    'real': REAL,
+    'mixture': jnp.full(N, 0.5),
+}
 RETURNS = {
     'generate without aux': (
         {'generate': lambda p: generate(p)[0]},
@@ -95,6 +101,35 @@ RETURNS = {
             'discriminate': _of_both(lambda r, f: ((r[1:], f), None)),
         },
         r"discriminator of the loss 'hinge' does not take .* \(5,\) and \(6,\): give as many",
+    ),
+    "a loss's name": ({'loss': 'hinge'}, "an osgan_jax.AdversarialLoss, but is 'hinge': .*get"),
+    'no loss': ({'loss': None}, 'an osgan_jax.AdversarialLoss, but is None'),
+    'a weight for penalties': (
+        {'penalties': 1.0, 'real': REAL, 'discriminate': lambda p, fake, real: None},
+        r'penalties must be osgan_jax.Penalties\(.*, but is a value of type float',
+    ),
+    'penalties as a dict': ({'penalties': {'r1': 1.0}}, "but is a dict of 'r1'"),
+    'generate with z': (
+        {'generate': lambda p, z: generate(p)},
+        r'generate must be a function of \(params_g\), but takes \(p, z\)',
+    ),
+    'no function': ({'generate': REAL}, r'of \(params_g\), but is an array \[6, 2\]'),
+    'a third argument without real': (
+        {'discriminate': lambda p, fake, real: discriminate(p, fake)},
+        r'without real=, discriminate must be a function of \(params_d, fake\), but takes',
+    ),
+    'no third argument with real': (
+        {'real': REAL},
+        r'with real= given, discriminate must be .* \(params_d, fake, real\), but takes',
+    ),
+    'no share of mixtures for each': (
+        {**PENALISED, 'mixture': jnp.ones(4)},
+        r'a share for each sample, `\[6\]`, but is an array \[4\]',
+    ),
+    'one share of mixtures': ({**PENALISED, 'mixture': 0.5}, r'`\[6\]`, but is a value of type'),
+    'mixtures of unlike batches': (
+        {**PENALISED, 'real': REAL[:4]},
+        r'the same shapes, but real has \[\(4, 2\)\] and fake \[\(6, 2\)\]',
     ),
     'no parameters of G': ({'params_g': {}}, 'params_g holds no arrays .* that generate takes'),
     'no parameters of D': ({'params_d': None}, r'params_d holds no arrays \(None\)'),

@@ -175,6 +175,8 @@ RULES = {
     'a scalar': (lambda a, b: jnp.sum(a), r'like fake, .*\[4, 6\].* returned an array \[\]'),
     'another shape': (lambda a, b: a[:1], r'returned an array \[1, 6\]'),
     'two values of another kind': (lambda a, b: (None, a), r'returned a tuple \(None, an array'),
+    'no function': ('sum', r'combine must be a function of \(adversarial, auxiliary\), but is'),
+    'one argument': (lambda a: a, r'of \(adversarial, auxiliary\), but takes \(a\)'),
     'nothing to weigh': (osgan_jax.adaptive_weight(), 'weighs .* against auxiliary=: give it'),
 }
 
@@ -187,6 +189,27 @@ def test_what_a_rule_returns_is_checked(case):
         jax.eval_shape(
             lambda g: osgan_jax.one_stage_grads(
                 HINGE, generate, discriminate, g, PARAMS_D, auxiliary=auxiliary, combine=rule
+            )[0],
+            PARAMS_G,
+        )
+
+
+TERMS = {
+    'one for each sample': (lambda x: jnp.mean(x, axis=1), r'returned an array \[4\] .*: take the'),
+    'a count': ({'many': lambda x: jnp.sum(x > 0)}, r"auxiliary\['many'\] must .* of int32"),
+    'a number': (3.0, r'auxiliary must be a function of \(fake\), but is a value of type float'),
+    'a list': ([squares], r'of \(fake\), but is a list'),
+    'two arguments': ({'far': lambda x, y: x}, r"auxiliary\['far'\] must be .* takes \(x, y\)"),
+}
+
+
+@pytest.mark.parametrize('case', TERMS)
+def test_what_a_term_returns_is_checked(case):
+    term, match = TERMS[case]
+    with pytest.raises(ValueError, match=match):
+        jax.eval_shape(
+            lambda g: osgan_jax.one_stage_grads(
+                HINGE, generate, discriminate, g, PARAMS_D, auxiliary=term
             )[0],
             PARAMS_G,
         )

@@ -170,6 +170,30 @@ def test_what_nobody_published_is_constant_and_called_ours(dataset, scheme):
         assert text.startswith(f'rates ours: nothing was published for {method} on {dataset}')
 
 
+@pytest.mark.parametrize(
+    ('fields', 'other'),
+    [
+        ({'method': 'dcgan'}, ''),
+        (
+            {'method': 'dcgan', 'learning_rate_g': 1.0, 'schedule': 'cosine'},
+            '; here learning_rate_g 1 instead of 0.0002, schedule cosine instead of constant',
+        ),
+        ({'method': 'sngan_resnet', 'd_steps': 1}, '; here d_steps 1 instead of 5'),
+        ({'method': 'stylegan2', 'num_steps': 10}, ''),
+        ({'method': 'biggan', 'num_steps': 10}, ''),
+        ({'method': 'r3gan', 'num_steps': 10}, ''),
+        (
+            {'method': 'r3gan', 'r1': 7.0, 'schedule': 'constant'},
+            '; here r1 7 instead of 0.05, schedule constant instead of cosine',
+        ),
+    ],
+)
+def test_what_is_taken_from_elsewhere_is_told_with_what_is_not(fields, other):
+    found = resolve(image_size=32, **fields)
+    text, origin = told(found)['recipe'], methods.recipe(found).origin
+    assert text.endswith(origin + other)
+
+
 def test_mnist_is_opened_at_the_papers_64_pixels():
     for method in methods.TABLE1:
         opened = methods.opening(TrainConfig(method=method, dataset='mnist'))

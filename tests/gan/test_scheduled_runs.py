@@ -247,3 +247,5 @@ def test_the_summary_shows_schedule_betas_and_warm_up():
     assert lines['rates'] == ('G adam (0.5, 0.999) 0.0002, D adam (0, 0.999) 0.0001, constant')
     assert lines['schedule'] == 'rates rise over the first 2 steps'
     assert dict(summary.lines(resolve(), 40))['schedule'] is None
+    lines = dict(summary.lines(resolve(warmup_steps=9), 40))
+    assert lines['schedule'] == 'rates rise over the first 9 steps, of which the run has 4'
