@@ -4,7 +4,7 @@ All checks are of types, shapes and dtypes: under jit they cost nothing at run t
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -95,13 +95,16 @@ def discriminating(discriminate: Callable[..., Any]) -> Callable[..., Any]:
     return checked
 
 
-def takes(name: str, function: Any, *arguments: str, because: str = '') -> None:
+def takes(
+    name: str, function: Any, *arguments: str, keywords: Sequence[str] = (), because: str = ''
+) -> None:
     """Raises ValueError unless a value is a function of these positional arguments.
 
     Args:
       name: what the caller calls it.
       function: the value.
       *arguments: their names.
+      keywords: names of arguments that it may also have.
       because: why it must take them, to be put before the message.
     """
     wanted = f'{because}{name} must be a function of ({", ".join(arguments)}), but '
@@ -112,7 +115,7 @@ def takes(name: str, function: Any, *arguments: str, because: str = '') -> None:
     except (TypeError, ValueError):
         return  # not every callable tells
     try:
-        signature.bind(*arguments)
+        signature.bind(*arguments, **{key: key for key in keywords if key in signature.parameters})
     except TypeError as error:
         raise ValueError(f'{wanted}takes {signature}') from error
 

@@ -82,7 +82,7 @@ def join(
         given = gradients if terms is auxiliary else gradients.get('auxiliary')
         given = jax.tree.map(lambda x: x.astype(jnp.float32), (adversarial, given))
         options = {}
-        checks.takes('combine', combine, 'adversarial', 'auxiliary')
+        checks.takes('combine', combine, 'adversarial', 'auxiliary', keywords=('pull',))
         if 'pull' in inspect.signature(combine).parameters:
             options['pull'] = lambda tree: pull(like_fake(tree))[0]
         joined, aux = _returned(combine(*given, **options), fake)
@@ -186,7 +186,13 @@ class Balancer:
     def _balance(
         self, state: BalancerState, adversarial: PyTree, auxiliary: PyTree
     ) -> tuple[PyTree, BalancerState]:
-        gradients = {'adversarial': adversarial, **_terms(adversarial, auxiliary)}
+        terms = _terms(adversarial, auxiliary)
+        if 'adversarial' in terms:
+            raise ValueError(
+                "the balancer calls D's gradient 'adversarial': give that term of auxiliary= "
+                'another name'
+            )
+        gradients = {'adversarial': adversarial, **terms}
         for name in self.weights:
             if name not in gradients:
                 raise ValueError(
@@ -231,7 +237,7 @@ def _sum(gradients: list[PyTree]) -> PyTree:
 
 def _terms(adversarial: PyTree, auxiliary: PyTree) -> dict[str, PyTree]:
     """The auxiliary gradients by name, `auxiliary` for the only one."""
-    if auxiliary is None:
+    if auxiliary is None or (isinstance(auxiliary, Mapping) and not auxiliary):
         raise ValueError(
             'this combine= weighs the adversarial gradient against auxiliary=: give it'
         )

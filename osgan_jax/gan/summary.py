@@ -201,7 +201,7 @@ def _schedule(config: TrainConfig) -> str | None:
             )
     if config.warmup_steps:
         rise = f'rates rise over the first {config.warmup_steps:,} steps'
-        late = config.warmup_steps > config.num_steps
+        late = not parts and config.warmup_steps > config.num_steps
         parts.append(f'{rise}, of which the run has {config.num_steps:,}' if late else rise)
     return '; '.join(parts) or None
 

@@ -181,6 +181,17 @@ RULES = {
 }
 
 
+def test_two_terms_of_one_name_are_refused():
+    balancer = osgan_jax.Balancer({'adversarial': 1.0})
+    with pytest.raises(ValueError, match=r"'adversarial': give that term .* another name"):
+        balancer.combine(balancer.init())(jnp.ones((2, 3)), {'adversarial': jnp.ones((2, 3))})
+
+
+def test_no_terms_are_nothing_to_weigh():
+    with pytest.raises(ValueError, match=r'weighs .* against auxiliary=: give it'):
+        osgan_jax.adaptive_weight()(jnp.ones((2, 3)), {}, None)
+
+
 @pytest.mark.parametrize('case', RULES)
 def test_what_a_rule_returns_is_checked(case):
     rule, match = RULES[case]
