@@ -175,6 +175,18 @@ class Balancer:
     total: float = 1.0
     collectives: Collectives = ONE_DEVICE
 
+    def __post_init__(self):
+        """Raises ValueError for numbers out of range."""
+        weights = self.weights
+        least = min(weights.values(), default=0) if isinstance(weights, Mapping) else -1
+        if least < 0 or not any(weights.values()):
+            raise ValueError(
+                'the balancer needs weights by the names of terms, at least 0 and not all 0, got '
+                f'{weights!r}'
+            )
+        if not 0 <= self.decay < 1:
+            raise ValueError(f'the balancer needs a decay in [0, 1), got {self.decay}')
+
     def init(self) -> BalancerState:
         """The state before the first step."""
         return BalancerState({name: jnp.zeros(()) for name in self.weights}, jnp.zeros(()))

@@ -187,6 +187,20 @@ def test_two_terms_of_one_name_are_refused():
         balancer.combine(balancer.init())(jnp.ones((2, 3)), {'adversarial': jnp.ones((2, 3))})
 
 
+@pytest.mark.parametrize(
+    ('weights', 'decay', 'match'),
+    [
+        ({'adversarial': 0.0}, 0.9, 'not all 0'),
+        ({'adversarial': 2.0, 'mel': -1.0}, 0.9, 'at least 0'),
+        (['adversarial'], 0.9, 'by the names of terms'),
+        ({'adversarial': 1.0}, 1.0, r'a decay in \[0, 1\), got 1.0'),
+    ],
+)
+def test_numbers_of_a_balancer_are_checked(weights, decay, match):
+    with pytest.raises(ValueError, match=match):
+        osgan_jax.Balancer(weights, decay=decay)
+
+
 def test_no_terms_are_nothing_to_weigh():
     with pytest.raises(ValueError, match=r'weighs .* against auxiliary=: give it'):
         osgan_jax.adaptive_weight()(jnp.ones((2, 3)), {}, None)
