@@ -253,7 +253,7 @@ def test_discriminate_must_take_the_real_batch_that_is_given():
     m = dense()
     two = lambda params, fake: m.discriminate(params, fake)  # noqa: E731
     arguments = (losses.get('hinge'), m.generate, two, m.params_g, m.params_d)
-    with pytest.raises(ValueError, match=r'third argument.*discriminate\(params, fake\)'):
+    with pytest.raises(ValueError, match=r'with real= given.*real\), but takes \(params, fake\)'):
         osgan_jax.one_stage_grads(*arguments, penalties=ALL, real=models.real_batch())
 
 
