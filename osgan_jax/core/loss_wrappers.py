@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from osgan_jax.core import values
+
 Array = jax.Array
 PyTree = Any
 
@@ -57,8 +59,9 @@ def with_lecam(loss: Any, weight: float, *, decay: float = 0.99) -> Any:
       The loss, whose state is a `LeCamState`.
 
     Raises:
-      ValueError: for numbers out of range.
+      ValueError: for numbers out of range, or what is not a loss.
     """
+    _check_loss('with_lecam', loss)
     if not 0 <= weight < math.inf:
         raise ValueError(f'with_lecam: weight must be at least 0, got {weight}')
     if not 0 <= decay < 1:
@@ -112,6 +115,7 @@ def with_label_smoothing(loss: Any, amount: float) -> Any:
     Raises:
       ValueError: for a loss without targets, or an amount out of range.
     """
+    _check_loss('with_label_smoothing', loss)
     if loss.name not in _SMOOTHED:
         raise ValueError(
             f'label smoothing: the {loss.name} loss has no target to smooth; '
@@ -160,6 +164,7 @@ def with_top_k(loss: Any, share: float, *, decay: float = 0.99, every: int = 0) 
     Raises:
       ValueError: for numbers out of range, or a loss whose L_G is not such a mean.
     """
+    _check_loss('with_top_k', loss)
     if not 0 < share <= 1:
         raise ValueError(f'with_top_k: share must be in (0, 1], got {share}')
     if not 0 < decay <= 1:
@@ -235,6 +240,15 @@ def _with_inner_state(function: Any) -> Any:
 
 def _inner(state: PyTree) -> PyTree:
     return None if state is None else state.inner
+
+
+def _check_loss(name: str, loss: Any) -> None:
+    if not hasattr(loss, 'discriminator'):
+        shown = repr(loss) if isinstance(loss, str) else values.describe(loss)
+        raise ValueError(
+            f'{name}: expected an osgan_jax.AdversarialLoss, such as osgan_jax.losses.get(name), '
+            f'got {shown}'
+        )
 
 
 def _check_state(name: str, state: PyTree) -> None:

@@ -200,3 +200,12 @@ def test_what_is_wrong_is_named():
     ):
         with pytest.raises(ValueError, match=message):
             call()
+
+
+@pytest.mark.parametrize(
+    'wrap', [losses.with_lecam, losses.with_label_smoothing, losses.with_top_k]
+)
+@pytest.mark.parametrize(('given', 'shown'), [('hinge', "'hinge'"), (None, 'None')])
+def test_what_is_not_a_loss_is_refused(wrap, given, shown):
+    with pytest.raises(ValueError, match=rf'{wrap.__name__}: expected .*AdversarialLoss.* {shown}'):
+        wrap(given, 0.1)
