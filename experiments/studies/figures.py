@@ -66,10 +66,14 @@ def curve(
 
 
 def draw_curve(axis: Any, found: Curve, label: str, colour: str, style: str = '-') -> None:
-    """Draws means as a line, of one of matplotlib's styles, and their deviation as a band."""
+    """Draws means as a line, of one of matplotlib's styles, and their deviation as a band.
+
+    Points of dashed and dotted lines are hollow: a curve of one point has no line to tell it by.
+    """
     places, mean, std = found
     line = {'color': colour, 'linestyle': style, 'linewidth': 1.6, 'label': label}
-    axis.plot(places, mean, marker='o', markersize=3, **line)
+    face = colour if style == '-' else 'white'
+    axis.plot(places, mean, marker='o', markersize=4, markerfacecolor=face, **line)
     if len(places) == 1:
         axis.errorbar(places, mean, std, color=colour, capsize=3)
     else:

@@ -98,10 +98,12 @@ def test_the_shared_recipe_and_that_of_a_row():
 
 def test_students_have_the_teachers_data_unless_others_are_given():
     teacher = dataclasses.replace(TEACHER, dataset='npz', data_dir='a', test_data_dir='b')
+    teacher = dataclasses.replace(teacher, fit='pad')
     found = plans.data_of(make_settings({'data_dir': 'c'}), teacher)
     assert found == {
         'dataset': 'npz', 'data_dir': 'c', 'split': 'train', 'test_split': 'test',
-        'test_data_dir': 'b', 'upscale': None,
+        'test_data_dir': 'b', 'upscale': None, 'labels': None, 'fit': 'pad', 'background': 'white',
+        'white_level': 65535, 'frames': 'first', 'layout': None,
     }  # fmt: skip
     found = plans.data_of(make_settings({'dataset': 'mnist', 'test_split': 'train'}), teacher)
     assert (found['dataset'], found['data_dir'], found['test_split']) == ('mnist', None, 'train')
