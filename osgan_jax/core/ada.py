@@ -43,6 +43,8 @@ _NOISE = 0.1
 _CUTOUT = 0.5  # of the size
 # Middle of a square that lies in no image.
 _NOWHERE = -10.0
+# The most random numbers of a kind that a group takes for a sample.
+_COLUMNS = 8
 
 
 def parse(groups: Sequence[str]) -> dict[str, float]:
@@ -127,10 +129,12 @@ def draw(
     if 'noise' in groups:
         sample = sampler('noise')
         draws['noise'] = sample(_NOISE * jnp.abs(sample.normal()), 0.0)
-        draws['noise_key'] = jax.random.key_data(jax.random.split(sample.next_key(), rows))
+        draws['noise_key'] = jax.random.key_data(
+            jax.random.split(jax.random.fold_in(sample.key, 3), rows)
+        )
     if 'cutout' in groups:
         sample = sampler('cutout')
-        middles = jax.random.uniform(sample.next_key(), (rows, 2))
+        middles = jnp.stack([sample.uniform(0, 1) for _ in range(2)], axis=1)
         draws['cutout'] = jnp.where(sample.applied()[:, None], middles, _NOWHERE)
     return {name: collectives.own_part(whole) for name, whole in draws.items()}
 
@@ -166,25 +170,27 @@ def transform(draws: Draws, images: Array) -> Array:
 
 
 class _Sampler:
-    """Random numbers of one group: a key for each that is asked for, in their order."""
+    """Random numbers of one group, columns of two arrays in the order of asking.
+
+    Two draws of all columns rather than one of each: each draw is a hash that is compiled by itself,
+    and those of four groups took 3.1 s to compile, not 1.3.
+    """
 
     def __init__(self, key: Array, rows: int, probability: Array):
         self.key, self.rows, self.probability = key, rows, probability
-        self._count = 0
-
-    def next_key(self) -> Array:
-        self._count += 1
-        return jax.random.fold_in(self.key, self._count)
+        shape = (_COLUMNS, rows)
+        self._uniforms = iter(jax.random.uniform(jax.random.fold_in(key, 1), shape))
+        self._normals = iter(jax.random.normal(jax.random.fold_in(key, 2), shape))
 
     def uniform(self, low: float, high: float) -> Array:
-        return jax.random.uniform(self.next_key(), (self.rows,), minval=low, maxval=high)
+        return low + (high - low) * next(self._uniforms)
 
     def normal(self) -> Array:
-        return jax.random.normal(self.next_key(), (self.rows,))
+        return next(self._normals)
 
     def choice(self, count: int) -> Array:
         """One of 0 to count - 1, float32."""
-        return jax.random.randint(self.next_key(), (self.rows,), 0, count).astype(jnp.float32)
+        return jnp.floor(count * next(self._uniforms))
 
     def applied(self, probability: Array | None = None) -> Array:
         """Whether an augmentation is applied to each sample."""
