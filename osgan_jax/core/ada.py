@@ -172,8 +172,8 @@ def transform(draws: Draws, images: Array) -> Array:
 class _Sampler:
     """Random numbers of one group, columns of two arrays in the order of asking.
 
-    Two draws of all columns rather than one of each: each draw is a hash that is compiled by itself,
-    and those of four groups took 3.1 s to compile, not 1.3.
+    Two draws of all columns rather than one of each: each is a hash that is compiled by itself, and
+    those of four groups took 3.1 s to compile, not 1.3.
     """
 
     def __init__(self, key: Array, rows: int, probability: Array):

@@ -121,8 +121,10 @@ class Augmentation:
         return found | ({'overfitting': state['overfitting']} if self.adapts else {})
 
 
-def build(config: TrainConfig, loss: losses.AdversarialLoss) -> Augmentation:
-    """The augmentation of a resolved configuration.
+def build(
+    config: TrainConfig, loss: losses.AdversarialLoss, steps_per_epoch: float
+) -> Augmentation:
+    """The augmentation of a resolved configuration; `steps_per_epoch` as for `model.build`.
 
     Raises:
       ValueError: for unknown names, ADA beside others, or a probability that is to be adapted with
@@ -154,7 +156,7 @@ def build(config: TrainConfig, loss: losses.AdversarialLoss) -> Augmentation:
         )
     probability = None
     if config.augment_probability is not None:
-        schedule = schedules.of_field(config, 'augment_probability')
+        schedule = schedules.of_field(config, 'augment_probability', steps_per_epoch)
         probability = schedule.start if schedule.is_constant else schedule
     return Augmentation(
         groups=tuple(groups.items()),

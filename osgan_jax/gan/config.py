@@ -27,10 +27,8 @@ FALLING = ('linear', 'cosine')
 """Schedules that lead from a field's value to that of the field with `_final` after its name."""
 GRADIENT_PENALTIES = ('gradient_penalty', 'r1', 'r2')
 """Penalties on D's gradient."""
-SCHEDULED = (
-    *('learning_rate_g', 'learning_rate_d', 'beta2', 'ema_decay', 'augment_probability'),
-    *GRADIENT_PENALTIES,
-)
+RATES = ('learning_rate_g', 'learning_rate_d')
+SCHEDULED = (*RATES, 'beta2', 'ema_decay', 'augment_probability', *GRADIENT_PENALTIES)
 """The fields that follow --schedule."""
 BETAS = ('beta1', 'beta2')
 
@@ -332,9 +330,9 @@ class TrainConfig(RunConfig):
     )
     schedule: str | None = field(
         None,
-        'how rates, gammas, beta2 and the average change: not at all; rates in steps, by '
-        '--decay_epochs; or all of them, linearly or along half a cosine, from their values to '
-        'those of the flags that end in _final',
+        'how rates, gammas, beta2 and the average change: not at all; in steps after each of '
+        '--decay_epochs; linearly; or along half a cosine. They lead from their values to those of '
+        'the flags that end in _final, but for rates in steps, which have --decay_factor',
         group='optimizer',
         choices=SCHEDULES,
         decided_by=('method', 'scheme', 'dataset'),
@@ -352,6 +350,13 @@ class TrainConfig(RunConfig):
         'steps over which both rates first rise linearly from 0; a linear or cosine schedule of '
         'the rates begins after them',
         group='optimizer',
+        at_least=0,
+    )
+    penalty_warmup_steps: int = field(
+        0,
+        'steps over which --r1, --r2 and --gradient_penalty first rise linearly from 0; a linear '
+        'or cosine schedule of theirs begins after them',
+        group='penalties',
         at_least=0,
     )
     learning_rate_g_final: float | None = _final(
@@ -579,8 +584,8 @@ class TrainConfig(RunConfig):
         """
         of_both = 'beta2' if name in ('beta2_g', 'beta2_d') else name
         start, end = getattr(self, name), getattr(self, f'{of_both}_final')
-        falls = self.schedule in FALLING and end is not None
-        return start, end if falls else start
+        follows = (*FALLING, 'step') if name not in RATES else FALLING
+        return start, end if self.schedule in follows and end is not None else start
 
     def complete(self) -> Self:
         """As `Config.complete`; options that its network was given later have their defaults."""

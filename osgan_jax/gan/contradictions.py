@@ -13,6 +13,7 @@ from osgan_jax.gan.config import (
     BETAS,
     FALLING,
     GRADIENT_PENALTIES,
+    RATES,
     SCHEDULED,
     TrainConfig,
 )
@@ -94,7 +95,9 @@ def check_effects(asked: TrainConfig, resolved: TrainConfig) -> None:
     fixed = 'is no probability that adapts' if ada else lacks_ada
     penalised = any(_penalties(resolved))
     averaged = resolved.ema_decay or resolved.ema_decay_final
-    falls = resolved.schedule in FALLING
+    falls, steps = resolved.schedule in FALLING, resolved.schedule == 'step'
+    lacks_schedule = 'is no schedule to end; give --schedule=linear or cosine too'
+    lacks_penalty = 'is no penalty of D; give --r1, --r2 or --gradient_penalty'
     missing: list[tuple[str, Any, bool, str]] = [
         ('ema_start', 0, averaged, "is no average of G's weights; give --ema_decay too"),
         ('ema_ramp', 0, averaged, "is no average of G's weights; give --ema_decay too"),
@@ -103,7 +106,7 @@ def check_effects(asked: TrainConfig, resolved: TrainConfig) -> None:
             'penalty_every',
             1,
             penalised,
-            'is no penalty of D; give --r1, --r2 or --gradient_penalty',
+            lacks_penalty,
         ),
         ('augment_groups', (), ada, lacks_ada),
         ('augment_probability', 0, ada, lacks_ada),
@@ -120,9 +123,13 @@ def check_effects(asked: TrainConfig, resolved: TrainConfig) -> None:
         ('path_length_every', 1, resolved.path_length, 'is no --path_length; give it too'),
         ('lookahead_alpha', 0.5, resolved.lookahead, 'is no --lookahead; give it too'),
         *(
-            (name, None, falls, 'is no schedule to end; give --schedule=linear or cosine too')
-            for name in ('schedule_steps', *(f'{name}_final' for name in SCHEDULED))
+            (f'{name}_final' if name in SCHEDULED else name, None, follows, lacks_schedule)
+            for name, follows in (
+                ('schedule_steps', falls),
+                *((name, falls or (name not in RATES and steps)) for name in SCHEDULED),
+            )
         ),
+        ('penalty_warmup_steps', 0, penalised, lacks_penalty),
     ]
     # A resolved configuration may be resolved again.
     usual = otherwise(TrainConfig)
@@ -133,8 +140,9 @@ def check_effects(asked: TrainConfig, resolved: TrainConfig) -> None:
             raise ValueError(f'{name}={shown}: there {lack}, or leave this out')
     if resolved.schedule == 'step' and not resolved.decay_epochs:
         raise ValueError('schedule=step: there are no --decay_epochs; give them too')
-    if falls and asked.warmup_steps >= resolved.schedule_steps:
-        raise ValueError(
-            f'warmup_steps={asked.warmup_steps}: the schedule, which begins after them, ends at '
-            f'step {resolved.schedule_steps} (--schedule_steps)'
-        )
+    for name in ('warmup_steps', 'penalty_warmup_steps'):
+        if falls and getattr(asked, name) >= resolved.schedule_steps:
+            raise ValueError(
+                f'{name}={getattr(asked, name)}: the schedule, which begins after them, ends at '
+                f'step {resolved.schedule_steps} (--schedule_steps)'
+            )

@@ -166,14 +166,19 @@ def build(config: TrainConfig, *, num_classes: int, steps_per_epoch: float, axis
     )
     pair = networks.build(config.network, options)
     loss = objective(config, steps_per_epoch)
-    spans = {name: schedules.of_field(config, name) for name in GRADIENT_PENALTIES}
+    spans = {
+        name: dataclasses.replace(
+            schedules.of_field(config, name, steps_per_epoch), warmup=config.penalty_warmup_steps
+        )
+        for name in GRADIENT_PENALTIES
+    }
     penalties = AllPenalties(
         **{
             **_common_fields(config, AllPenalties),
             **{name: schedule.greatest for name, schedule in spans.items()},
         }
     )
-    half_life = schedules.of_field(config, 'ema_decay', _half_life)
+    half_life = schedules.of_field(config, 'ema_decay', steps_per_epoch, _half_life)
     return GAN(
         network=networks.get(config.network),
         generator=pair.generator,
@@ -194,7 +199,7 @@ def build(config: TrainConfig, *, num_classes: int, steps_per_epoch: float, axis
         penalties=penalties,
         penalty_schedules={name: each for name, each in spans.items() if not each.is_constant},
         d_steps=config.d_steps,
-        augmentation=augmentation.build(config, loss),
+        augmentation=augmentation.build(config, loss, steps_per_epoch),
     )
 
 
@@ -297,14 +302,13 @@ def _half_life(decay: float) -> float:
 
 def _rates(config: TrainConfig, whose: str, share: float, steps_per_epoch: float) -> Schedule:
     """The learning rates of one network, each times `share`."""
-    schedule = schedules.of_field(config, f'learning_rate_{whose}', lambda rate: rate * share)
+    name = f'learning_rate_{whose}'
+    schedule = schedules.of_field(config, name, steps_per_epoch, lambda rate: rate * share)
     schedule = dataclasses.replace(schedule, warmup=config.warmup_steps)
     if not config.decay_epochs:
         return schedule
-    boundaries = tuple(math.ceil(epoch * steps_per_epoch) for epoch in config.decay_epochs)
-    return dataclasses.replace(
-        schedule, kind='step', boundaries=boundaries, factor=config.decay_factor
-    )
+    ends = schedules.boundaries(config, steps_per_epoch)
+    return dataclasses.replace(schedule, kind='step', boundaries=ends, factor=config.decay_factor)
 
 
 def _optimizer(
@@ -320,7 +324,7 @@ def _optimizer(
     beta1 = getattr(config, f'beta1_{whose}')
     beta1 = beta1**share if beta1 else 0.0
     rates = _rates(config, whose, share, steps_per_epoch)
-    betas = schedules.of_field(config, f'beta2_{whose}')
+    betas = schedules.of_field(config, f'beta2_{whose}', steps_per_epoch)
 
     def make(rate: Any, beta2: Any) -> optax.GradientTransformation:
         if name in ADAMS:

@@ -160,11 +160,13 @@ def _rates(config: TrainConfig, epochs: float) -> str:
     text = f'{both}G {of_g}{rate_g}, D {of_d}{rate_d}'
     if not config.decay_epochs:
         return text if config.schedule in FALLING else f'{text}, constant'
-    text += (
-        f', times {config.decay_factor:g} after epoch {" and ".join(map(str, config.decay_epochs))}'
-    )
+    text += f', times {config.decay_factor:g} after {_epochs(config)}'
     late = [epoch for epoch in config.decay_epochs if epoch >= epochs]
     return text + (f" (of the run's {epochs:.2g} epochs)" if late else '')
+
+
+def _epochs(config: TrainConfig) -> str:
+    return f'epoch {" and ".join(map(str, config.decay_epochs))}'
 
 
 def _optimizer(config: TrainConfig, whose: str) -> str:
@@ -199,10 +201,13 @@ def _schedule(config: TrainConfig) -> str | None:
                 f"the run's {run:,} are {100 * run / steps:.2g}% of it, and "
                 f'--schedule_steps={run} fits it to the run'
             )
-    if config.warmup_steps:
-        rise = f'rates rise over the first {config.warmup_steps:,} steps'
-        late = not parts and config.warmup_steps > config.num_steps
-        parts.append(f'{rise}, of which the run has {config.num_steps:,}' if late else rise)
+    elif config.schedule == 'step' and any(len({*config.span(name)}) > 1 for name in SCHEDULED):
+        parts = [f'in equal parts after {_epochs(config)}']
+    for name, steps in (('rates', config.warmup_steps), ('penalties', config.penalty_warmup_steps)):
+        if steps:
+            rise = f'{name} rise over the first {steps:,} steps'
+            cut = config.schedule not in FALLING and steps > config.num_steps
+            parts.append(f'{rise}, of which the run has {config.num_steps:,}' if cut else rise)
     return '; '.join(parts) or None
 
 

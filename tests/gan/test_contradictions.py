@@ -55,7 +55,17 @@ def test_a_clip_takes_the_place_of_the_methods_penalty():
         ({'path_length_every': 4}, 'path_length_every=4: there is no --path_length'),
         ({'lookahead_alpha': 0.8}, 'lookahead_alpha=0.8: there is no --lookahead'),
         ({'r1_final': 1.0}, 'r1_final=1: there is no schedule to end; give --schedule=linear or'),
-        ({'beta2_final': 0.9, 'decay_epochs': (2,)}, 'beta2_final=0.9: there is no schedule'),
+        ({'beta2_final': 0.9}, 'beta2_final=0.9: there is no schedule'),
+        # Rates in steps have a factor.
+        (
+            {'learning_rate_d_final': 0.1, 'decay_epochs': (2,)},
+            'learning_rate_d_final=0.1: there is no schedule',
+        ),
+        ({'penalty_warmup_steps': 2}, 'penalty_warmup_steps=2: there is no penalty of D'),
+        (
+            {'schedule': 'linear', 'penalty_warmup_steps': 4, 'r1': 1.0},
+            'penalty_warmup_steps=4: the schedule, which begins after them, ends at step 4',
+        ),
         ({'schedule_steps': 9, 'schedule': 'constant'}, 'schedule_steps=9: there is no schedule'),
         ({'augment_probability_final': 0.5, 'schedule': 'linear'}, 'there is no --augment=ada'),
         ({'schedule': 'step'}, 'schedule=step: there are no --decay_epochs; give them too'),

@@ -142,6 +142,29 @@ def test_gamma_and_the_averages_half_life_are_those_of_the_step():
     np.testing.assert_allclose(np.array(penalties) / penalties[0], np.array(gammas) / 2, rtol=1e-5)
 
 
+def test_steps_of_gammas_and_averages_and_the_warm_up_of_penalties():
+    steps = {'decay_epochs': (1, 2), 'r1': 2.0, 'r1_final': 0.5, 'ema_decay': 0.5}
+    gan = build(**steps, ema_decay_final=0.5**0.25, beta2=0.9, beta2_final=0.8)
+    # Epochs of two steps; half-lives of one step and of four.
+    taken = [float(gan.penalties_at(jnp.int32(step)).r1) for step in range(6)]
+    np.testing.assert_allclose(taken, [2, 2, 1.25, 1.25, 0.5, 0.5], rtol=1e-6)
+    halves = [float(gan.ema_half_life(jnp.int32(step))) for step in range(6)]
+    np.testing.assert_allclose(halves, [1, 1, 2.5, 2.5, 4, 4], rtol=1e-6)
+    changes = moves(gan.optimizer_d, range(6))
+    rates = [1e-4, 1e-4, 5e-5, 5e-5, 2.5e-5, 2.5e-5]
+    beta2s = [0.9, 0.9, 0.85, 0.85, 0.8, 0.8]
+    np.testing.assert_allclose(changes, adams(GRADIENTS, rates, beta2s), rtol=1e-5)
+    gan = build(r1=2.0, gradient_penalty=1.0, penalty_warmup_steps=4)
+    taken = [gan.penalties_at(jnp.int32(step)) for step in range(6)]
+    np.testing.assert_allclose([each.r1 for each in taken], [0.5, 1, 1.5, 2, 2, 2], rtol=1e-6)
+    assert float(taken[1].gradient_penalty) == 0.5
+    lines = dict(summary.lines(resolve(**steps, penalty_warmup_steps=2), 40))
+    assert lines['penalties'] == 'R1 2 to 0.5'
+    assert lines['schedule'] == (
+        'in equal parts after epoch 1 and 2; penalties rise over the first 2 steps'
+    )
+
+
 def test_the_probability_of_augmentation_rises():
     fields = {'augment': ('ada',), 'augment_probability_final': 0.4, **COSINE}
     found = resolve(**fields)

@@ -40,6 +40,14 @@ def test_steps_multiply_from_their_boundaries_on():
     np.testing.assert_allclose(found[[0, 1, 4, 5, 19, 20]], [0.5, 1, 1, 0.1, 0.1, 0.01], rtol=1e-6)
 
 
+def test_stairs_lead_to_the_end_in_equal_parts():
+    found = values(Schedule('stairs', 2.0, 0.5, boundaries=(5, 20), warmup=2))
+    expected = [1, 2, 2, 1.25, 1.25, 0.5, 0.5]
+    np.testing.assert_allclose(found[[0, 1, 4, 5, 19, 20, 59]], expected, rtol=1e-6)
+    assert Schedule('stairs', 0.5, 2.0, boundaries=(5,)).greatest == 2
+    assert Schedule('stairs', 2.0, 2.0, boundaries=(5,)).is_constant
+
+
 def test_what_stays_is_known_beforehand():
     assert Schedule('constant', 3.0).is_constant
     assert Schedule('cosine', 3.0, 3.0, 50).is_constant
