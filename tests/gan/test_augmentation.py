@@ -123,7 +123,7 @@ def test_a_resumed_run_goes_on_with_its_probability(tmp_path, capsys):
 def test_what_is_wrong_is_named():
     def build(**fields):
         resolved = small.resolve(small.make_config(**fields))
-        return augmentation.build(resolved, losses.get(resolved.loss))
+        return augmentation.build(resolved, losses.get(resolved.loss), 1.0)
 
     ada = {'augment': ('ada',)}
     for fields, message in (

@@ -329,7 +329,9 @@ def test_rates_fall_by_epochs_whatever_the_steps_for_penalties():
     taken = []
     for step in range(12):
         for _ in range(2 if step % 2 == 0 else 1):
-            change, opt_state = optimiser.update({'w': jnp.ones(())}, opt_state, params)
+            change, opt_state = optimiser.update(
+                {'w': jnp.ones(())}, opt_state, params, step=jnp.int32(step)
+            )
         taken.append(float(change['w']))
     rate = RATE * 2 / 3
     np.testing.assert_allclose(taken, [-rate] * 8 + [-rate / 2] * 4, rtol=1e-6)
