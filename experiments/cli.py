@@ -44,15 +44,15 @@ class Processes(Config):
 
     coordinator: str | None = field(
         None,
-        'host:port of process 0, for training with several; auto asks the cluster',
+        'host:port of process 0, for training with several processes; auto asks the cluster',
         group='processes',
     )
     num_processes: int | None = field(None, 'processes that train together', group='processes')
     process_id: int | None = field(None, 'number of this process, from 0', group='processes')
     peer_timeout: int = field(
         120,
-        'seconds to wait for all processes at the start; later, seconds of silence of one process '
-        'after which the others exit too, with a non-zero code',
+        'seconds to wait for all processes at the start; later, seconds without a response of '
+        'one process after which the others exit with a non-zero code',
         group='processes',
         at_least=1,
         at_most=10**6,

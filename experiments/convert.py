@@ -44,9 +44,11 @@ _Shared = cli.only(TrainConfig, _SHARED, required=('method', 'dataset'))
 class Weights(Config):
     """The files to read."""
 
-    weights: tuple[str, ...] = field(REQUIRED, 'files of G and D, or one of both', path=True)
+    weights: tuple[str, ...] = field(
+        REQUIRED, "files of G's and D's weights, or one file of both", path=True
+    )
     generator_only: bool = field(
-        False, 'do without the weights of D: nothing can be compressed under it'
+        False, 'accept weights without D; the run then cannot be a teacher of experiments.compress'
     )
 
 

@@ -87,11 +87,16 @@ class EvaluateConfig(Config):
         "sigma, or a dataset's name",
         path=True,
     )
-    fake: str | None = field(None, 'what to score against --real, likewise', path=True)
+    fake: str | None = field(
+        None,
+        'the images to score against --real: a folder, zip or .npz '
+        "of images, an .npz of mu and sigma, or a dataset's name",
+        path=True,
+    )
     step: int | None = field(None, "the checkpoint's step; the newest good one by default")
     all: bool = field(False, 'score every checkpoint')
     best: bool = field(False, 'score the checkpoint in WORKDIR/best')
-    again: bool = field(False, 'score anew what was scored before')
+    again: bool = field(False, 'recompute scores that are already recorded')
     seed: int = field(0, 'seed of latents, labels and noise', at_least=0, at_most=MAX_SEED)
     metrics: tuple[str, ...] = field(
         ('fid', 'kid', 'is', 'pr'),
@@ -102,11 +107,11 @@ class EvaluateConfig(Config):
     num_samples: int = field(
         10_000, 'images drawn from the generator', group='evaluation', at_least=2
     )
-    per_class: bool = field(False, 'score each class too', group='evaluation')
+    per_class: bool = field(False, 'also score each class', group='evaluation')
     nearest: int = field(
         0,
-        'samples to compare with their nearest training images: how many are copies, and '
-        'nearest_training.png; 0 for none',
+        'number of samples to compare with their nearest training images, which gives the share '
+        'of copies and nearest_training.png; 0 for none',
         group='evaluation',
         at_least=0,
         at_most=100_000,
@@ -118,7 +123,7 @@ class EvaluateConfig(Config):
         choices=('w_end', 'w_full', 'z_end', 'z_full'),
     )
     path_length_crop: bool = field(
-        False, 'compare the middle of aligned faces alone', group='evaluation'
+        False, 'crop images to the centre of aligned faces for path lengths', group='evaluation'
     )
     path_length_pairs: int = field(
         50_000, 'pairs of images for a path length', group='evaluation', at_least=1
@@ -138,7 +143,7 @@ class EvaluateConfig(Config):
     )
     image_size: int | None = field(
         None,
-        'height and width to read --real and --fake at; their own by default',
+        'height and width to which --real and --fake are resized; their own by default',
         group='data',
         at_least=1,
     )

@@ -44,8 +44,8 @@ class SampleConfig(Config):
     )
     label_policy: str = field(
         'turn',
-        "labels of --count's images: every class in turn, drawn as often as in the dataset, or "
-        'drawn all as often',
+        "labels of the images of --count: every class in turn, drawn with the dataset's "
+        'frequencies, or drawn uniformly',
         choices=('turn', *POLICIES),
     )
 

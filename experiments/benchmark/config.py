@@ -21,7 +21,7 @@ class BenchmarkConfig(Config):
     """Cases to time: all combinations of the lists, every scheme on each."""
 
     scheme: tuple[str, ...] = field(
-        SCHEMES, 'schemes that take turns; the first is the unit', choices=SCHEMES
+        SCHEMES, 'schemes to time in turns; ratios are relative to the first', choices=SCHEMES
     )
     network: tuple[str, ...] = field(
         ('dcgan',), 'architectures', group='networks', names='osgan_jax.networks:names'
@@ -30,7 +30,7 @@ class BenchmarkConfig(Config):
         (64,), 'height and width of images, in pixels', group='data'
     )
     width: tuple[int, ...] = field(
-        (), 'units of the numbers of channels', group='networks', decided_by='network'
+        (), 'base numbers of channels', group='networks', decided_by='network'
     )
     batch_size: tuple[int, ...] = field((32,), 'real images per update of D, over all devices')
     method: tuple[str, ...] = field(
@@ -55,22 +55,25 @@ class BenchmarkConfig(Config):
     )
     accumulate: tuple[int, ...] = field((1,), 'parts into which a batch is split')
     d_steps: tuple[int, ...] = field(
-        (), 'updates of D a step, all but the last of D alone', decided_by='method', at_least=1
+        (),
+        'updates of D per step; all but the last update D alone',
+        decided_by='method',
+        at_least=1,
     )
     channels: int = field(3, 'channels of images, 1 or 3', group='data')
     latent_dim: int | None = field(None, 'dimensions of z', group='networks', decided_by='network')
     discriminator_norm: str | None = field(
         None, 'normalisation in D', group='networks', decided_by=('method', 'network')
     )
-    r1: tuple[float, ...] = _penalty((), "R1's gammas: D's squared gradient at real images")
-    r2: tuple[float, ...] = _penalty((), "R2's gammas: as R1, at fake images")
+    r1: tuple[float, ...] = _penalty(
+        (), "R1's gammas: penalties on D's squared gradient at real images"
+    )
+    r2: tuple[float, ...] = _penalty((), "R2's gammas: the same as R1's, at fake images")
     gradient_penalty: tuple[float, ...] = _penalty((), "weights of WGAN-GP's penalty")
-    penalty_every: int | None = _penalty(None, "steps between these penalties of D's", at_least=1)
+    penalty_every: int | None = _penalty(None, 'updates of D between its penalties', at_least=1)
     seed: int = field(0, 'seed of parameters and images', at_least=0, at_most=MAX_SEED)
     repeats: int = field(12, 'timed calls of each scheme', at_least=1)
-    peer: bool = field(
-        False, "time PyTorch's steps of the same networks too; needs the package torch"
-    )
+    peer: bool = field(False, 'also time the same networks in PyTorch; needs the package torch')
 
     def __post_init__(self):
         super().__post_init__()
@@ -110,11 +113,12 @@ class OtherConfig(Config):
     """The other things to measure, and the file to write."""
 
     out: str | None = field(
-        None, 'JSON file to write, and a PNG beside it', group='output', path=True
+        None, 'JSON file to write; a PNG is written beside it', group='output', path=True
     )
     loop: int = field(
         0,
-        'steps to train, to see how much time the loop adds to them; 0 for none, else at least 30',
+        'training steps by which to measure the overhead of the training loop; 0 for none, else '
+        'at least 30',
         at_least=0,
     )
     pipeline: bool = field(False, 'measure the input pipeline alone')
@@ -125,7 +129,7 @@ class OtherConfig(Config):
         names='osgan_jax.data:names',
     )
     data_dir: str | None = field(
-        None, 'directory or file of that dataset', group='data', decided_by='dataset', path=True
+        None, 'directory or file of --dataset', group='data', decided_by='dataset', path=True
     )
     num_workers: int = field(
         0,
@@ -138,7 +142,7 @@ class OtherConfig(Config):
     )
     algorithms: tuple[str, ...] = field(
         ('one_stage', 'dfad', 'zskt', 'kd'),
-        'algorithms that take turns with --distill; the first is the unit',
+        'algorithms to time in turns with --distill; ratios are relative to the first',
         choices=ALGORITHMS,
     )
     generator_width: int = field(

@@ -48,9 +48,11 @@ class ReportConfig(Config):
     """The report to print instead of training, and where a run would be."""
 
     workdir: str | None = field(
-        None, 'directory of the run; created (required but with --report)', path=True
+        None, 'directory of the run; created (required without --report)', path=True
     )
-    report: bool = field(False, 'print sizes and times of generators instead', group='output')
+    report: bool = field(
+        False, 'print sizes and times of generators instead of training', group='output'
+    )
     report_network: str = field(
         'stylegan2',
         'network whose generators to report',

@@ -52,7 +52,7 @@ class GridConfig(Config):
     workdir: str = field(REQUIRED, 'directory of the grid; created', path=True)
     methods: tuple[str, ...] = field(
         (),
-        'rows of the table; by default all that the dataset can have',
+        'methods (rows of the table); by default all that fit the dataset',
         names='osgan_jax.gan.methods:names',
     )
     schemes: tuple[str, ...] = field(
@@ -62,9 +62,9 @@ class GridConfig(Config):
     )
     variants: tuple[str, ...] = field(
         (),
-        'instead of --schemes, what to compare as scheme:optimizer, one_stage:optimistic_adam say; '
-        'the first of two_stage, or the first of all, is what the others are compared with; none '
-        'by default',
+        'variants to compare instead of --schemes, each as scheme:optimizer, such as '
+        'one_stage:optimistic_adam; the baseline is the first variant of two_stage, or else the '
+        'first; none by default',
         choices=tuple(f'{scheme}:{optimizer}' for scheme in SCHEMES for optimizer in OPTIMIZERS),
     )
     seeds: tuple[int, ...] = field(
@@ -78,12 +78,12 @@ class GridConfig(Config):
     )
     metrics: tuple[str, ...] = field(
         ('fid', 'kid'),
-        'scores of a cell',
+        'scores to compute for each cell',
         group='evaluation',
         names='osgan_jax.evaluation.metrics.registry:names',
     )
     num_samples: int = field(
-        10_000, 'images on which a cell is scored', group='evaluation', at_least=2
+        10_000, 'images to draw for the scores of a cell', group='evaluation', at_least=2
     )
 
 

@@ -77,7 +77,8 @@ class TableConfig(Config):
     student_updates: int | None = field(None, 'updates that every student makes', at_least=1)
     fraction: float | None = field(
         None,
-        'share of its published rounds that every student makes instead; 1 by default',
+        'share of the published rounds that every student makes, instead of --student_updates; '
+        '1 by default',
         above=0,
     )
     budget: float | None = field(
@@ -85,12 +86,12 @@ class TableConfig(Config):
     )
     eval_updates: int | None = field(
         None,
-        "a student's updates between evaluations; by default a twentieth of them all",
+        'updates of a student between evaluations; by default a twentieth of all its updates',
         group='evaluation',
         at_least=1,
     )
     recipe: tuple[str, ...] = field(
-        (), 'ROW.FIELD=VALUE, a field of one row or of the teacher alone', repeated=True
+        (), 'settings of one row or of the teacher, each as ROW.FIELD=VALUE', repeated=True
     )
 
 

@@ -115,47 +115,47 @@ class CompressConfig(TrainConfig):
     )
     objective: str = field(
         'dgl',
-        "what the teacher adds to the student's losses: a row of the paper's Tables 5 to 11",
+        "the teacher's term in the student's losses: a row of the paper's Tables 5 to 11",
         choices=OBJECTIVES,
     )
     weight: float | None = field(
         None,
-        "weight of the teacher's term; by default 0.2 where features or verdicts of its networks "
-        'are imitated, else 0.1',
+        "weight of the teacher's term; by default 0.2 if the student imitates features or "
+        "outputs of the teacher's networks, else 0.1",
         group='losses',
         at_least=0,
         decided_by='objective',
     )
     imitated: tuple[str, ...] = field(
         (),
-        'grids, in pixels, whose features g_inter and d_inter compare; in g_inter also out, the '
-        'images; by default the three largest',
+        'grids, in pixels, at which g_inter and d_inter compare features; g_inter also takes '
+        'out, for the images; by default the three largest grids',
         group='losses',
     )
     stage_one_kimg: float | None = field(
         None,
-        "thousands of images of Stage I, before the teacher's term; by default as long as the "
+        "length of Stage I, without the teacher's term, in thousands of images; by default the "
         "paper's",
         at_least=0,
         decided_by=('objective', 'method'),
     )
     stage_two_kimg: float | None = field(
         None,
-        "thousands of images of Stage II, with the teacher's term; more where --auto_stage_two "
-        "began it early; by default as long as the paper's",
+        "length of Stage II, with the teacher's term, in thousands of images; longer if "
+        "--auto_stage_two begins it early; by default the paper's",
         at_least=0,
         decided_by=('objective', 'method'),
         may_change=True,
     )
     auto_stage_two: bool = field(
         False,
-        "begin Stage II once the student's D tells real from fake as well as the teacher's; "
-        '--stage_one_kimg is then the most of Stage I',
+        "begin Stage II once the student's D separates real and fake images as well as the "
+        "teacher's D; --stage_one_kimg then bounds Stage I",
     )
     channel_multiplier: str | None = field(
         None,
-        'share of the channels to keep, above 0 and up to 1, as 1/2 or 0.5; by default half of the '
-        "teacher's",
+        'share of the channels to keep, above 0 and up to 1, such as 1/2 or 0.5; by default '
+        "half of the teacher's",
         group='networks',
         decided_by='objective',
     )

@@ -52,7 +52,8 @@ class _ClassifierConfig(RunConfig):
     test_split: str = _data('test', 'part of the dataset on which accuracy is measured')
     test_data_dir: str | None = _data(
         None,
-        'directory or file of that part, with --test_split=train; --data_dir by default',
+        'directory or file of the images on which accuracy is measured, with '
+        '--test_split=train; --data_dir by default',
         may_change=True,
         path=True,
     )
@@ -69,7 +70,7 @@ class _ClassifierConfig(RunConfig):
     )
     eval_every: int | None = field(
         None,
-        'steps or rounds between measurements of the accuracy; by default a twentieth of all',
+        'steps or rounds between measurements of the accuracy; by default a twentieth of the run',
         group='evaluation',
         at_least=1,
         may_change=True,
@@ -83,7 +84,7 @@ class _ClassifierConfig(RunConfig):
     )
     decay_at: tuple[float, ...] | None = _optimizer(
         None,
-        'shares of the steps after which rates are multiplied by --decay_factor, rising',
+        'fractions of the run after which rates are multiplied by --decay_factor, in rising order',
         above=0,
         below=1,
         otherwise=(0.4, 0.8),
@@ -122,12 +123,16 @@ class TeacherConfig(_ClassifierConfig):
     num_steps: int | None = field(None, 'number of steps; 200 epochs by default', at_least=1)
     mean: tuple[float, ...] | None = _data(
         None,
-        'mean of each channel, of images in [0, 1]; by default the published one for CIFAR, or '
-        "the dataset's",
+        'mean of each channel for images in [0, 1]; by default the published one for CIFAR, or '
+        "else the dataset's",
         decided_by='dataset',
     )
     std: tuple[float, ...] | None = _data(
-        None, 'standard deviation of each channel, likewise', above=0, decided_by='dataset'
+        None,
+        'standard deviation of each channel for images in [0, 1]; by default the '
+        "published one for CIFAR, or else the dataset's",
+        above=0,
+        decided_by='dataset',
     )
 
     def __post_init__(self):
@@ -158,8 +163,8 @@ class DistillConfig(_ClassifierConfig):
     )
     dataset: str | None = _data(
         None,
-        'data on which accuracy is measured, and on which kd trains: a dataset by name, folder, '
-        'npz or tfds:NAME; none for no data',
+        'dataset on which accuracy is measured and on which kd trains: a name, folder, npz or '
+        'tfds:NAME; none for no data',
         names='osgan_jax.data:names',
         decided_by='teacher',
     )
@@ -189,14 +194,14 @@ class DistillConfig(_ClassifierConfig):
     )
     latent_dim: int | None = field(
         None,
-        'dimensions of z; by default 256 of the generator dfad, 100 of zskt',
+        'dimensions of z; by default 256 for the generator dfad, 100 for zskt',
         group='networks',
         at_least=1,
         decided_by='network',
     )
     disagreement: str | None = _algorithms(
-        'what the generator maximises: the L1 distance of the logits, the KL divergence, or its '
-        'mean over classes, which is the default in zskt',
+        'disagreement that the generator maximises: the L1 distance of the logits, the KL '
+        'divergence, or the KL divergence averaged over classes (the default in zskt)',
         group='losses',
         choices=DISAGREEMENTS,
         otherwise='l1',
@@ -230,8 +235,8 @@ class DistillConfig(_ClassifierConfig):
         otherwise=5e-4,
     )
     decay_at: tuple[float, ...] | None = _algorithms(
-        'shares of the rounds after which rates are multiplied by --decay_factor, rising, with '
-        '--schedule=steps; 0.4,0.8 by default in kd',
+        'fractions of the run after which --schedule=steps multiplies rates by --decay_factor, '
+        'in rising order; 0.4,0.8 by default in kd',
         group='optimizer',
         above=0,
         below=1,

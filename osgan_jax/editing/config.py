@@ -34,8 +34,8 @@ class EditConfig(Config):
     fps: float = field(16.0, 'frames per second', group='output', above=0, at_most=100)
     mixing_layers: tuple[str, ...] = field(
         (),
-        'layers that mixing takes from the columns: some of coarse, middle, fine or FIRST-LAST; by '
-        'default those of the first three that the network has',
+        'layers whose styles mixing takes from the columns: some of coarse, middle, fine or '
+        'FIRST-LAST; by default coarse, middle and fine, as far as the network has them',
         group='mixing and paths',
     )
     classes: tuple[str, ...] = field(
@@ -45,8 +45,8 @@ class EditConfig(Config):
     )
     truncations: tuple[float, ...] = field(
         (),
-        'columns of truncation: psi in w, by default -1,-0.5,0,0.25,0.5,0.75,1; in z the threshold '
-        'of a truncated normal, by default 0.25,0.5,1,1.5,2,inf',
+        'columns of truncation: values of psi in w, by default -1,-0.5,0,0.25,0.5,0.75,1; '
+        'thresholds of a truncated normal in z, by default 0.25,0.5,1,1.5,2,inf',
         group='mixing and paths',
         finite=False,
     )
@@ -62,20 +62,19 @@ class EditConfig(Config):
     )
     classifier: str | None = _directions(
         None,
-        'run of experiments.teacher that labels the samples from which a direction is found',
+        'workdir of an experiments.teacher run, whose classifier labels the samples from which '
+        'a direction is found',
         path=True,
     )
-    direction: str | None = _directions(
-        None, 'file of a direction that was found before', path=True
-    )
+    direction: str | None = _directions(None, 'file of a direction from an earlier run', path=True)
     target_class: str = _directions(
         '1', 'label towards which the direction leads, by name or number'
     )
     against: str | None = _directions(
-        None, 'label from which the direction leads away, likewise; by default all others'
+        None, 'label from which the direction leads away, by name or number; by default all others'
     )
     orthogonal_to: tuple[str, ...] = _directions(
-        (), 'files of directions along which the direction changes nothing', path=True
+        (), 'files of directions to which the new direction is made orthogonal', path=True
     )
     num_samples: int = _directions(2000, 'samples from which a direction is found', at_least=1)
 

@@ -308,15 +308,17 @@ class RunConfig(Config):
     )
     labels: str | None = field(
         None,
-        'file of names and labels, CSV or JSON; or folders, to leave out what lies beside class '
-        "folders; or none; by default StyleGAN's dataset.json, or class folders",
+        'CSV or JSON file of names and labels; folders uses class folders and leaves out images '
+        "beside them; none uses no labels; by default StyleGAN's dataset.json, or else class "
+        'folders',
         group='data',
         path=True,
         may_change=True,
     )
     fit: str = field(
         'crop',
-        'how an image that is not a square becomes one: its centre, with borders, or distorted',
+        'how an image that is not square becomes square: crop keeps its centre, pad adds '
+        'borders, stretch distorts it',
         group='data',
         choices=('crop', 'pad', 'stretch'),
     )
@@ -328,7 +330,7 @@ class RunConfig(Config):
     )
     white_level: int = field(
         65535,
-        'value that is white in grey images of 16 bits: 4095 where a camera has 12',
+        'value of white in 16-bit grey images, such as 4095 for a 12-bit camera',
         group='data',
         at_least=1,
         at_most=65535,
@@ -360,8 +362,7 @@ class RunConfig(Config):
     precision: str = _devices('float32', 'arithmetic of the networks', choices=PRECISIONS)
     deterministic: bool = _devices(
         False,
-        'use only operations that give the same numbers in every run; slower, and without effect '
-        'on CPUs',
+        'use only deterministic operations; slower, and without effect on CPUs',
     )
     num_workers: int = field(
         0,
@@ -375,19 +376,19 @@ class RunConfig(Config):
     )
     steps_per_call: int = _devices(
         1,
-        'steps that one call of the compiled program makes; logs, samples, checkpoints and scores '
-        'come at multiples of it',
+        'steps per call of the compiled program; logs, samples, checkpoints and scores come at '
+        'multiples of this number',
         at_least=1,
         may_change=True,
     )
     log_every: int = field(10, 'steps between lines of metrics.jsonl', group='output', at_least=1)
     sample_every: int = _output(500, 'steps between sample grids')
     save_every: int = _output(500, 'steps between checkpoints')
-    keep: int = _output(3, 'checkpoints to keep: the newest')
-    num_samples: int = _output(64, 'images of a sample grid')
+    keep: int = _output(3, 'number of newest checkpoints to keep')
+    num_samples: int = _output(64, 'number of images in a sample grid')
     keep_samples: int = _output(
         256,
-        'sample grids to keep; beyond that number every second older one is removed',
+        'number of sample grids to keep; beyond it, every second older grid is removed',
         at_least=3,
     )
     max_seconds: float | None = field(

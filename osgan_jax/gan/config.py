@@ -110,14 +110,14 @@ class TrainConfig(RunConfig):
     )
     scheme: str = field(
         'one_stage',
-        'how the gradients of both networks are computed: in one pass through D, in two steps, or '
-        'in two backward passes of one forward pass',
+        'how the gradients of both networks are computed: one forward and one backward pass '
+        'through D, two separate updates, or one forward and two backward passes',
         choices=SCHEMES,
     )
     dataset: str = dataset_field('digits')
     split: str = field(
         'train',
-        'part of the dataset; the paper trains on all of celeb_a, its 202,599 faces',
+        'part of the dataset; the paper trains on all 202,599 faces of celeb_a (all)',
         group='data',
     )
     upscale: bool | None = field(
@@ -129,23 +129,23 @@ class TrainConfig(RunConfig):
 
     num_steps: int | None = field(
         None,
-        'number of steps; by default as published, or 30 epochs, and at least 2,000 steps on small '
-        'datasets',
+        'number of steps; by default the published number, or else 30 epochs, and at least '
+        '2,000 steps',
         at_least=1,
         decided_by=('method', 'dataset'),
         may_change=True,
     )
     batch_size: int | None = field(
         None,
-        'real images per update of D, over all devices, and as many fake ones',
+        'real images per update of D, over all devices; the number of fake images is the same',
         at_least=2,
         decided_by='method',
         otherwise=128,
     )
     d_steps: int | None = field(
         None,
-        'updates of D a step, for one of G; all but the last are of D alone, each on a batch of '
-        'its own',
+        'updates of D for each update of G; all but the last update D alone, each with its own '
+        'batch',
         at_least=1,
         at_most=1000,
         decided_by='method',
@@ -154,29 +154,29 @@ class TrainConfig(RunConfig):
     )
     accumulate: int = field(
         1,
-        'parts that a batch is split into to save memory; BatchNorm in G then normalises by the '
-        'statistics of a part',
+        'number of parts into which a batch is split to save memory; BatchNorm in G then uses '
+        'the statistics of one part',
         at_least=1,
     )
 
     loss: str | None = field(
         None,
-        "adversarial objective; relativistic_pairing is R3GAN's, relativistic twice that, so that "
-        'r1 and r2 count half as much',
+        "adversarial objective; relativistic_pairing is R3GAN's; relativistic is twice that "
+        'loss, so the same r1 and r2 count half as much',
         group='losses',
         names='osgan_jax.core.loss_names:names',
         decided_by='method',
     )
     loss_options: tuple[str, ...] = field(
         (),
-        "the objective's hyperparameters: slope=0.0 and linear_generator=false of geometric, "
-        'rho=1e-06 of fisher (these are the defaults)',
+        "the objective's hyperparameters; with their defaults, geometric has slope=0.0 and "
+        'linear_generator=false, fisher has rho=1e-06',
         group='losses',
     )
     lecam: float = field(
         0.0,
-        "weight of LeCam regularisation, which keeps D's logits near running means of those of the "
-        'other kind; 0 for none',
+        "weight of LeCam regularisation, which pulls D's real logits towards the running mean "
+        'of its fake logits, and vice versa; 0 for none',
         group='losses',
         at_least=0,
     )
@@ -185,7 +185,7 @@ class TrainConfig(RunConfig):
     )
     label_smoothing: float = field(
         0.0,
-        "what D's target at real images is less than 1 by, of minimax, non_saturating, "
+        "amount by which D's target at real images is below 1; for minimax, non_saturating, "
         'boundary_seeking and least_squares',
         group='losses',
         at_least=0,
@@ -193,7 +193,7 @@ class TrainConfig(RunConfig):
     )
     top_k: float = field(
         1.0,
-        'share of the fake images, those with the highest logits, that G learns from in the end; 1 '
+        'final share of the fake images that G learns from: those with the highest logits; 1 '
         'for all',
         group='losses',
         above=0,
@@ -201,7 +201,7 @@ class TrainConfig(RunConfig):
     )
     top_k_decay: float = field(
         0.99,
-        'what the share of --top_k, 1 at first, is multiplied by after each epoch',
+        'factor of the share of fake images after each epoch, from 1 down to --top_k',
         group='losses',
         above=0,
         at_most=1,
@@ -220,12 +220,13 @@ class TrainConfig(RunConfig):
         None, 'channels of images, 1 or 3', group='data', decided_by='dataset'
     )
     width: int | None = _network(
-        'unit of the numbers of channels; in stylegan2 and r3gan the most channels of a layer',
+        'base number of channels; in stylegan2 and r3gan the largest number of channels of a layer',
         at_least=1,
     )
     channel_multiplier: str = field(
         '1',
-        'share of the channels to keep, above 0 and up to 1, as 1/2 or 0.5; in biggan of G alone',
+        'share of the channels to keep, above 0 and up to 1, such as 1/2 or 0.5; in biggan only '
+        "G's channels",
         group='networks',
     )
     latent_dim: int | None = _network(
@@ -236,13 +237,13 @@ class TrainConfig(RunConfig):
         decided_by=('method', 'network'),
     )
     minibatch_deviation: int | None = _network(
-        "samples in a group of the minibatch standard deviation in stylegan2's D, 0 for none; 4 by "
-        'default, and 0 in one_stage, which needs a D that treats samples one by one',
+        "group size of the minibatch standard deviation in stylegan2's D, 0 for none; 4 by "
+        'default, but 0 in one_stage, which needs a D that treats samples independently',
         at_least=0,
         decided_by=('method', 'network', 'scheme'),
     )
     style_mixing: float | None = _network(
-        'share of the samples of stylegan2 that mix the styles of two z; 0.9 by default',
+        "share of stylegan2's samples that mix the styles of two z; 0.9 by default",
         decided_by=('method', 'network'),
         at_least=0,
         at_most=1,
@@ -253,33 +254,34 @@ class TrainConfig(RunConfig):
         at_least=1,
     )
     discriminator_skips: bool | None = _network(
-        "residual connections in stylegan2's D; there by default",
+        "residual connections in stylegan2's D; true by default",
         decided_by=('method', 'network'),
     )
     hierarchical_z: bool | None = _network(
-        "in biggan, parts of z in each of G's blocks rather than all of it in the first layer; so "
-        'by default',
+        "in biggan, feed a part of z to each of G's blocks, instead of all of z to the first "
+        'layer; true by default',
         decided_by=('method', 'network'),
     )
     init: str | None = _network(
-        "how biggan's weights are drawn: orthogonal, or normal with deviation 0.02; orthogonal by "
-        'default',
+        "initialisation of biggan's weights: orthogonal, or normal with standard deviation "
+        '0.02; orthogonal by default',
         decided_by=('method', 'network'),
         choices=('orthogonal', 'normal'),
     )
     blocks: int | None = _network(
-        'residual blocks a stage of r3gan; 2 by default',
+        'residual blocks per stage of r3gan; 2 by default',
         decided_by=('method', 'network'),
         at_least=1,
     )
     group_channels: int | None = _network(
-        "channels a group of r3gan's 3x3 convolutions; 16 by default, 32 in its ImageNet networks",
+        "channels per group of r3gan's 3x3 convolutions; 16 by default, 32 in its ImageNet "
+        'networks',
         decided_by=('method', 'network'),
         at_least=1,
     )
     full_width: int | None = _network(
-        'grid up to which stages of r3gan have the full width, in pixels; 32 by default, and half '
-        'the width for each doubling beyond',
+        'largest grid, in pixels, at which stages of r3gan have the full width; 32 by default; '
+        'each doubling beyond it halves the width',
         decided_by=('method', 'network'),
         at_least=4,
     )
@@ -309,7 +311,8 @@ class TrainConfig(RunConfig):
         "decay of Adam's first moment, or SGD's momentum", below=1, otherwise=0.5
     )
     beta2: float | None = _optimizer(
-        "decay of Adam's or RMSProp's second moment; 0.99 by default where RMSProp trains both",
+        "decay of Adam's or RMSProp's second moment; 0.99 by default if RMSProp trains both "
+        'networks',
         below=1,
         otherwise=0.999,
     )
@@ -323,61 +326,61 @@ class TrainConfig(RunConfig):
     # As in runs from before RMSProp followed PyTorch's.
     root_epsilon: bool | None = field(
         None,
-        "RMSProp's epsilon inside of its root",
+        "RMSProp's epsilon inside its root",
         decided_by='optimizer',
         otherwise=False,
         flag=False,
     )
     schedule: str | None = field(
         None,
-        'how rates, gammas, beta2 and the average change: not at all; in steps after each of '
-        '--decay_epochs; linearly; or along half a cosine. They lead from their values to those of '
-        'the flags that end in _final, but for rates in steps, which have --decay_factor',
+        "how rates, gammas, beta2 and the average's decay change: constant, in steps after each of "
+        '--decay_epochs, linearly, or along half a cosine; each ends at the value of its flag with '
+        '_final, but step multiplies the rates by --decay_factor',
         group='optimizer',
         choices=SCHEDULES,
         decided_by=('method', 'scheme', 'dataset'),
     )
     schedule_steps: int | None = field(
         None,
-        'steps of a linear or cosine schedule, after which its final values stay; by default as '
-        'published, or the length that the run has when it begins',
+        'steps of a linear or cosine schedule, after which the final values stay; by default '
+        'the published number, or else --num_steps when the run begins',
         group='optimizer',
         at_least=1,
         decided_by=('method', 'dataset'),
     )
     warmup_steps: int = field(
         0,
-        'steps over which both rates first rise linearly from 0; a linear or cosine schedule of '
-        'the rates begins after them',
+        'number of first steps in which both rates rise linearly from 0; a linear or cosine '
+        'schedule of the rates begins after them',
         group='optimizer',
         at_least=0,
     )
     penalty_warmup_steps: int = field(
         0,
-        'steps over which --r1, --r2 and --gradient_penalty first rise linearly from 0; a linear '
-        'or cosine schedule of theirs begins after them',
+        'number of first steps in which --r1, --r2 and --gradient_penalty rise linearly from 0; their '
+        'linear or cosine schedule begins after them',
         group='penalties',
         at_least=0,
     )
     learning_rate_g_final: float | None = _final(
-        "G's learning rate at the end of the schedule; by default as published, or 0"
+        "G's learning rate at the end of the schedule; by default the published one, or else 0"
     )
     learning_rate_d_final: float | None = _final(
-        "D's learning rate at the end of the schedule; by default as published, or 0"
+        "D's learning rate at the end of the schedule; by default the published one, or else 0"
     )
     beta2_final: float | None = _final(
-        'beta2 of both networks at the end of the schedule; by default it stays', below=1
+        'beta2 of both networks at the end of the schedule; by default beta2 is constant', below=1
     )
     decay_epochs: tuple[int, ...] | None = field(
         None,
-        'epochs after which both rates are multiplied by --decay_factor, rising; by default as '
-        'published, or none',
+        'epochs after which both rates are multiplied by --decay_factor, in rising order; by '
+        'default the published ones, or else none',
         group='optimizer',
         at_least=1,
         decided_by=('method', 'scheme', 'dataset'),
     )
     decay_factor: float | None = _optimizer(
-        'factor of both rates after each of --decay_epochs; 0.5 by default where they are given',
+        'factor of both rates after each of --decay_epochs; 0.5 by default if you set these',
         decided_by=('method', 'scheme', 'dataset'),
     )
     weight_clip: float | None = _penalty(
@@ -387,7 +390,7 @@ class TrainConfig(RunConfig):
         "decay per step of the average of G's weights; 0 for none", below=1, otherwise=0.0
     )
     ema_start: int | None = _optimizer(
-        'step from which weights are averaged; until then the average is G itself', otherwise=0
+        'step at which averaging begins; before it, the average equals G', otherwise=0
     )
     ema_ramp: float | None = _optimizer(
         "bound on the average's half-life, as a share of the images seen so far; 0 for none",
@@ -395,42 +398,43 @@ class TrainConfig(RunConfig):
         older=0.0,
     )
     ema_decay_final: float | None = _final(
-        "the average's decay at the end of the schedule, which leads from half-life to half-life "
-        '(that of a decay of 0 is 0); by default it stays',
+        "the average's decay at the end of the schedule, which interpolates half-lives (a decay "
+        'of 0 has a half-life of 0); by default the decay is constant',
         below=1,
     )
     lookahead: int = field(
         0,
-        'steps after which both networks go back to a point between the last such one and where '
-        'they are, from which images are drawn and averaged (Lookahead-Minmax); 0 for never',
+        'Lookahead-Minmax: steps between updates of the slow weights, to which both networks '
+        'then return; samples and the average use the slow weights; 0 for none',
         group='optimizer',
         at_least=0,
     )
     lookahead_alpha: float = field(
         0.5,
-        'where that point is: at 0 the last one, at 1 where they are',
+        'step size of the slow weights towards the current weights, with --lookahead; 1 sets '
+        'them to the current weights',
         group='optimizer',
         above=0,
         at_most=1,
     )
 
     r1: float | None = _penalty(
-        "R1's gamma: D's squared gradient at real images is weighted by gamma / 2; beside the "
-        "relativistic loss take twice R3GAN's",
+        "R1's gamma: the weight of D's squared gradient at real images is gamma / 2; with the "
+        "relativistic loss, use twice R3GAN's value",
         otherwise=0.0,
     )
-    r2: float | None = _penalty("R2's gamma: as R1, at fake images", otherwise=0.0)
+    r2: float | None = _penalty("R2's gamma: the same as R1's, at fake images", otherwise=0.0)
     gradient_penalty: float | None = _penalty(
         "weight of WGAN-GP's penalty on D's gradient between real and fake images", otherwise=0.0
     )
     r1_final: float | None = _final(
-        "R1's gamma at the end of the schedule; by default it stays", 'penalties'
+        "R1's gamma at the end of the schedule; by default it is constant", 'penalties'
     )
     r2_final: float | None = _final(
-        "R2's gamma at the end of the schedule; by default it stays", 'penalties'
+        "R2's gamma at the end of the schedule; by default it is constant", 'penalties'
     )
     gradient_penalty_final: float | None = _final(
-        '--gradient_penalty at the end of the schedule; by default it stays', 'penalties'
+        '--gradient_penalty at the end of the schedule; by default it is constant', 'penalties'
     )
     penalty_every: int | None = _penalty(
         'updates of D between its penalties, whose weights are multiplied by that number',
@@ -446,14 +450,15 @@ class TrainConfig(RunConfig):
         otherwise=1,
     )
     orthogonal: float | None = _penalty(
-        "weight of orthogonal regularisation of G, as BigGAN's Eq. 3 has it; BigGAN-PyTorch's "
-        'gradient is half as great at an equal weight',
+        "weight of G's orthogonal regularisation (BigGAN, Eq. 3); at equal weight, the gradient "
+        'in BigGAN-PyTorch is half as large',
         otherwise=0.0,
     )
     augment: tuple[str, ...] | None = field(
         None,
-        'augmentations of the real and fake images that D sees: some of color, translation, cutout '
-        "(DiffAugment's, of every image), or ada (ADA's, each with a probability)",
+        'augmentations of the real and fake images that D sees: some of color, translation, '
+        'cutout (DiffAugment, applied to every image), or ada (ADA, each applied with a '
+        'probability)',
         group='augmentation',
         decided_by='method',
         otherwise=(),
@@ -461,8 +466,8 @@ class TrainConfig(RunConfig):
     )
     augment_groups: tuple[str, ...] | None = field(
         None,
-        'groups of augmentations of --augment=ada: some of blit, geom, color, noise, cutout, with '
-        'a share of the probability where it is not 1, as color:0.5',
+        'groups of augmentations for --augment=ada: some of blit, geom, color, noise, cutout; '
+        'color:0.5 applies color with half of the probability',
         group='augmentation',
         decided_by='method',
         otherwise=ADA_GROUPS,
@@ -470,7 +475,7 @@ class TrainConfig(RunConfig):
     )
     augment_probability: float | None = field(
         None,
-        "probability of each of --augment=ada's augmentations; by default it starts at 0 and is "
+        'probability of each augmentation of --augment=ada; by default it starts at 0 and is '
         'adapted',
         group='augmentation',
         at_least=0,
@@ -478,14 +483,15 @@ class TrainConfig(RunConfig):
         decided_by='method',
     )
     augment_probability_final: float | None = _final(
-        'that probability at the end of the schedule; by default it stays, or is adapted',
+        '--augment_probability at the end of the schedule; by default it is constant, or '
+        'adapted if you do not set --augment_probability',
         'augmentation',
         at_most=1,
     )
     ada_target: float | None = field(
         None,
-        "mean sign of D's logits at real images to which the probability is adapted: above it, D "
-        'overfits',
+        "target of ADA's adaptation: the probability grows while the mean sign of D's logits at "
+        'real images is above this value',
         group='augmentation',
         above=-1,
         below=1,
@@ -495,7 +501,7 @@ class TrainConfig(RunConfig):
     )
     ada_images: float | None = field(
         None,
-        'real images in which the adapted probability can go from 0 to 1',
+        'number of real images in which the adapted probability can rise from 0 to 1',
         group='augmentation',
         at_least=1,
         decided_by='method',
@@ -518,40 +524,42 @@ class TrainConfig(RunConfig):
         at_least=1,
     )
     eval_samples: int = _evaluation(
-        2048, 'images that an evaluation draws; its time is proportional to them', at_least=2
+        2048,
+        'number of images that each evaluation draws; its time is proportional to this number',
+        at_least=2,
     )
     inception_weights: str | None = _evaluation(
         None,
-        'file of Inception weights, to evaluate by FID, or fetch to download it; by default '
-        'features come from a classifier that is trained on the dataset',
+        'file of Inception weights for FID, or fetch to download it; by default a classifier '
+        'trained on the dataset provides the features',
         path=True,
     )
     dinov2_weights: str | None = _evaluation(
         None,
-        "file of DINOv2's weights, dinov2_vitl14_pretrain.pth say, to evaluate by fd_dinov2",
+        "file of DINOv2's weights for fd_dinov2, such as dinov2_vitl14_pretrain.pth",
         path=True,
     )
     convention: str = _evaluation(
         'torch',
-        'how images are resized and scaled: as one of the implementations of FID (torch, tf1, '
-        'clean), or of fd_dinov2 (torch, pil)',
+        'how images are resized and scaled: as in an implementation of FID (torch, tf1, clean), '
+        'or of fd_dinov2 (torch, pil)',
         choices=tuple(dict.fromkeys((*CONVENTIONS, *DINOV2_CONVENTIONS))),
     )
     classifier: str = _evaluation(
         'standard',
-        'classifier of the dataset that scores come from without weights; the small one '
-        'is trained several times as fast, and its scores are called small_classifier_fd and so on',
+        'classifier that provides features if you give no weights; the small one trains several '
+        'times as fast, and its scores are named small_classifier_fd, ...',
         choices=CLASSIFIERS,
     )
     label_policy: str = _evaluation(
         'data',
-        'labels of the images that are scored, of a conditional generator: as often as in the real '
-        'images, or all as often',
+        "label frequencies of a conditional generator's scored images: data for those of the "
+        'real images, uniform for equal ones',
         choices=POLICIES,
     )
     collapse_alarm: bool = field(
         True,
-        'warn when samples have long been far more alike than real images are',
+        'warn if samples stay far more alike than real images',
         group='output',
         may_change=True,
     )
