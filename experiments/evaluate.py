@@ -171,7 +171,10 @@ class EvaluateConfig(Config):
             )
         self._check_only(_OF_A_RUN if self.real else _OF_TWO_SETS)
         if self.real and not self.fake and not self.save_statistics:
-            raise ValueError('--real alone scores nothing: give --fake, or --save_statistics=FILE')
+            raise ValueError(
+                '--real needs a second set of images: give --fake, or '
+                '--save_statistics=FILE to save its statistics'
+            )
         if sum([self.all, self.best, self.step is not None]) > 1:
             raise ValueError('--step, --all and --best exclude each other')
         if not self.metrics and not self.path_length and not self.nearest:

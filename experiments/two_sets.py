@@ -28,7 +28,7 @@ def run(asked: Config, sources: dict[str, Any]) -> None:
     paths = [path for path in (asked.real, asked.fake) if path is not None]
     part = {'split': asked.split, 'data_dir': asked.data_dir}
     if any(part.values()) and not any(map(comparison.is_name, paths)):
-        raise ValueError('--split and --data_dir go with the name of a dataset; none is given')
+        raise ValueError('--split and --data_dir need the name of a dataset in --real or --fake')
     sides = []
     for role, path in zip(('Real', 'Fake'), paths, strict=False):
         named = part if comparison.is_name(path) else {}
@@ -39,14 +39,17 @@ def run(asked: Config, sources: dict[str, Any]) -> None:
             print(f'  {what}: {said}', flush=True)
     real, fake = (*sides, None)[:2]
     if asked.save_statistics is not None and not isinstance(real, data.Dataset):
-        raise ValueError(f'{real.path} holds mean and covariance already: nothing to save')
+        raise ValueError(
+            f'{real.path} already holds mean and covariance: --save_statistics needs images'
+        )
 
     extractor = None
     if any(isinstance(side, data.Dataset) for side in (real, fake)):
         if not isinstance(real, data.Dataset) and not _has_weights(sources):
             raise ValueError(
-                f'{real.path} holds mean and covariance, and no images to train a classifier on: '
-                'give the network that it is of, by --inception_weights or --dinov2_weights'
+                f'{real.path} holds mean and covariance, not images to train a classifier on: '
+                'give the network that produced them, by --inception_weights or '
+                '--dinov2_weights'
             )
         extractor = evaluators.extractor_for(
             real,

@@ -126,7 +126,9 @@ def _distilled(config: BenchmarkConfig, other: OtherConfig) -> list[Any]:
     for pair in other.distill:
         teacher, _, student = pair.partition(':')
         if not teacher or not student:
-            raise ValueError(f'distill={pair!r}: expected TEACHER:STUDENT, as resnet34:resnet18')
+            raise ValueError(
+                f'distill={pair!r}: expected TEACHER:STUDENT, such as resnet34:resnet18'
+            )
         for batch_size, precision, num_devices in itertools.product(
             config.batch_size, config.precision, config.num_devices or (None,)
         ):

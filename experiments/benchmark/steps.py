@@ -29,8 +29,8 @@ def check(case: TrainConfig, schemes: Sequence[str], *, peer: bool = False) -> N
         rows = resolved.batch_size // len(devices)
         if rows % resolved.accumulate:
             raise ValueError(
-                f'accumulate={resolved.accumulate} does not divide the {rows} images a device '
-                'takes a step'
+                f'accumulate={resolved.accumulate} does not divide the {rows} images per device '
+                'and step'
             )
     if peer:
         _check_peer(case)
@@ -125,9 +125,9 @@ def _check_peer(case: TrainConfig) -> None:
     for name, other in refused.items():
         if other:
             raise ValueError(
-                f'--peer: no PyTorch step was written for {name}={getattr(config, name)!r}; there '
-                'is unconditional dcgan on one device, group norm and no penalties in D, with the '
-                f'losses {", ".join(torch_peer.LOSSES)}'
+                f'--peer: no PyTorch step exists for {name}={getattr(config, name)!r}; it '
+                'supports unconditional dcgan on one device, with group norm and without '
+                f'penalties in D, and the losses {", ".join(torch_peer.LOSSES)}'
             )
 
 

@@ -91,7 +91,7 @@ def read(directory: pathlib.Path) -> Record | None:
         return None
     except (ValueError, TypeError) as error:
         raise ValueError(
-            f'{path} cannot be used ({error}): remove it, and the cell is evaluated again'
+            f'{path} cannot be used ({error}): remove it to evaluate the cell again'
         ) from error
 
 

@@ -146,8 +146,9 @@ def check_saved(directory: pathlib.Path, run: runs.Run) -> None:
         shorter = budget < before and config.num_steps > record['step']
     if shorter:
         raise ValueError(
-            f'{directory} was trained for {record["step"]} steps and {before:g} s, longer than '
-            'asked for now: give at least that much, or another --workdir'
+            f'{directory} was already trained for {record["step"]} steps and {before:g} s, '
+            'longer than this command asks for: ask for at least as much, or give another '
+            '--workdir'
         )
 
 

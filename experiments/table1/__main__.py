@@ -100,7 +100,9 @@ def main(grid: GridConfig, common: Config) -> int:
         raise ValueError(f'metrics={unknown}: expected some of {", ".join(registry.names())}')
     shared = TrainConfig(**dataclasses.asdict(common), max_seconds=grid.budget)
     if grid.schemes and grid.variants:
-        raise ValueError('give --schemes or --variants, whose schemes are in them')
+        raise ValueError(
+            '--schemes and --variants exclude each other: --variants already names the schemes'
+        )
     for name in ('optimizer', 'optimizer_g', 'optimizer_d') if grid.variants else ():
         if (value := getattr(shared, name)) not in (None, TrainConfig.optimizer):
             raise ValueError(f'{name}={value}: --variants names the optimisers; leave this out')

@@ -67,12 +67,12 @@ class Settings:
     def __post_init__(self):
         if self.student_updates is not None and self.fraction is not None:
             raise ValueError(
-                'give --student_updates or --fraction: cells are equal in updates of the student '
-                'or in their share of the published rounds'
+                '--student_updates and --fraction exclude each other: all cells have equal '
+                'updates of the student, or equal shares of the published rounds'
             )
         if self.shared.max_seconds is not None and self.eval_updates is None:
             raise ValueError(
-                'with --budget nobody knows how many updates a cell will make: give '
+                'with --budget the number of updates of a cell is not known in advance: give '
                 '--eval_updates, the updates of a student between evaluations'
             )
         if self.shared.dataset == 'none':

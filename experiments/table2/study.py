@@ -125,7 +125,8 @@ class Table2(runner.Study):
         if is_given:
             if recipe:
                 raise ValueError(
-                    'recipe: a teacher that is given with --teacher is trained already'
+                    'recipe: the teacher of --teacher is trained already, so its settings '
+                    'cannot change'
                 )
             self._teacher_dir = pathlib.Path(settings.teacher_dir)
             config = classifiers.load(self._teacher_dir).run.config

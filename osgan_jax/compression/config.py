@@ -203,7 +203,7 @@ class CompressConfig(TrainConfig):
         asked = self.weight is not None and self.teacher_digest is None
         if asked and self.objective in UNWEIGHTED:
             raise ValueError(
-                f"weight: --objective={self.objective} has no term of the teacher's to weigh"
+                f'weight: --objective={self.objective} has no term of the teacher; leave it out'
             )
         if 'out' in self.imitated and self.objective != 'g_inter':
             raise ValueError('imitated=out: only g_inter compares images')
@@ -227,8 +227,8 @@ def resolve(config: CompressConfig, teacher: TrainConfig, digest: str) -> Compre
     """
     if config.objective == 'gradual' and not isinstance(teacher, CompressConfig):
         raise ValueError(
-            'objective=gradual: the teacher is to be a student itself; give --teacher a run of '
-            'experiments.compress, or take --objective=dgl'
+            'objective=gradual: the teacher must be a student itself; give --teacher a run of '
+            'experiments.compress, or use --objective=dgl'
         )
     declared = declarations(CompressConfig).values()
     theirs = [each for each in declared if each.decided_by == ('teacher',)]
@@ -263,7 +263,8 @@ def resolve(config: CompressConfig, teacher: TrainConfig, digest: str) -> Compre
     if config.objective == 'uncompressed':
         if config.channel_multiplier is not None and config.teacher_digest is None:
             raise ValueError(
-                "objective=uncompressed: leave --channel_multiplier out, it is the teacher's"
+                "objective=uncompressed: the student has the teacher's channels; leave "
+                '--channel_multiplier out'
             )
         values['channel_multiplier'] = str(multiplier)
     elif config.channel_multiplier is None:

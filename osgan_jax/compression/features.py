@@ -95,7 +95,9 @@ def create_adapters(
     missing = [grid for grid in grids if grid not in student]
     if missing:
         known = ', '.join(map(str, sorted(student)))
-        raise ValueError(f'imitated={missing[0]}: the blocks have grids of {known} pixels')
+        raise ValueError(
+            f'imitated={missing[0]}: no block has this grid; the grids are {known} pixels'
+        )
     if not grids and not chosen:
         grids = sorted(student)[-3:]
     kernels = {}

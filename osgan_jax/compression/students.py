@@ -75,15 +75,14 @@ class CompressJob(GANJob):
         run = super().open()
         if run.config.conditional and run.num_classes != teacher.gan.num_classes:
             raise ValueError(
-                f'the teacher knows {teacher.gan.num_classes} classes, but {self.dataset.name} has '
-                f'{run.num_classes}: give the dataset that it was trained on'
+                f'the teacher was trained with {teacher.gan.num_classes} classes, but '
+                f"{self.dataset.name} has {run.num_classes}: give the teacher's dataset"
             )
         if other := run.config.conditional and classes.difference(
             teacher.run.class_names, run.class_names
         ):
             raise ValueError(
-                f'{self.dataset.name} does not fit the teacher: {other}; give the dataset that it '
-                'was trained on'
+                f"{self.dataset.name} does not fit the teacher: {other}; give the teacher's dataset"
             )
         return run
 

@@ -62,7 +62,7 @@ def load(workdir: str | os.PathLike[str], step: int | None = None) -> Teacher:
     with checkpoints.Checkpoints(pathlib.Path(workdir), read_only=True) as saved:
         if saved.metadata(restored.step).get('generator_only'):
             raise ValueError(
-                f'{workdir} was converted without its discriminator, which is what teaches: '
+                f'{workdir} was converted without a discriminator, which a teacher needs: '
                 'convert it again with the weights of both networks'
             )
     return of(run, gan, restored.step, restored.state)

@@ -43,7 +43,7 @@ def generating(generate: Callable[..., Any]) -> Callable[..., Any]:
         if not _is_pair(returned):
             raise ValueError(
                 f'generate must return (fake, aux), but returned {values.describe(returned)}: '
-                'end it with `return fake, None` where there is nothing else to hand on'
+                'end it with `return fake, None` if it has no auxiliary output'
             )
         named = values.leaves('fake', returned[0])
         for name, leaf in named or [('fake', returned[0])]:
@@ -56,8 +56,8 @@ def generating(generate: Callable[..., Any]) -> Callable[..., Any]:
         if len({leaf.shape[0] for _, leaf in named}) > 1:
             shapes = ', '.join(f'{name} {leaf.shape}' for name, leaf in named)
             raise ValueError(
-                'generate must return a fake whose arrays all lead with the batch, `[N, ...]`, but '
-                f'their shapes are {shapes}'
+                'generate must return fake as arrays whose first axis is the batch, `[N, ...]`, '
+                f'but their shapes are {shapes}'
             )
         return returned
 
@@ -157,8 +157,8 @@ def _batch_axis(s_fake: PyTree, fake: PyTree) -> None:
         if leaf.ndim == 0 or leaf.shape[0] != size:
             scalar = ' (do not average over the batch: the loss does)' if leaf.ndim == 0 else ''
             raise ValueError(
-                f'expected logits that lead with the batch, `[{size}, ...]`, '
-                f'got shape {leaf.shape}{_place(name)}{scalar}'
+                f'expected logits whose first axis is the batch, `[{size}, ...]`, got shape '
+                f'{leaf.shape}{_place(name)}{scalar}'
             )
 
 
@@ -176,10 +176,10 @@ def _one_logit(s_fake: PyTree, fake: PyTree) -> None:
     else:
         given = f'{values.describe(s_fake)} (several scales, heads or features?)'
     raise ValueError(
-        f'one_stage needs one logit a sample, but this discriminator gives {given}: with several '
-        'logits the two gradients of a sample are not proportional. Use shared_forward '
-        '(shared_forward_grads), which is exact for any discriminator, average the logits of each '
-        'sample, or choose a symmetric loss.'
+        f'one_stage needs one logit per sample, but this discriminator gives {given}: with '
+        'several logits, the two gradients of a sample are not proportional. Use shared_forward '
+        '(shared_forward_grads), which is exact for any discriminator, average the logits of '
+        'each sample, or choose a symmetric loss.'
     )
 
 

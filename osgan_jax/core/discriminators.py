@@ -92,8 +92,8 @@ def gather(
                 )
         if weights is not None:
             raise ValueError(
-                'weights= weighs several discriminators, but discriminate is one function: weigh '
-                'its loss'
+                'weights= is for several discriminators, but discriminate is one function: '
+                'scale its loss instead'
             )
         one = _checked(discriminate, params_d, 'params_d', takes_real)
         return Discriminators(
@@ -104,8 +104,8 @@ def gather(
         raise ValueError('discriminate is an empty sequence: give one function or more')
     if not _is_sequence(params_d, named=True) or len(params_d) != count:
         raise ValueError(
-            f'discriminate is a sequence of {count} functions, so that params_d must be one of as '
-            f"many functions' parameters, but it is {values.describe(params_d)}"
+            f'discriminate is a sequence of {count} functions, so params_d must be a sequence of '
+            f'their {count} parameters, but it is {values.describe(params_d)}'
         )
     params, container = jax.tree.flatten(params_d, is_leaf=lambda x: x is not params_d)
     checked = [
@@ -133,8 +133,8 @@ def check_objective(discriminator: Discriminator) -> None:
     if not isinstance(loss, losses.AdversarialLoss):
         shown = repr(loss) if isinstance(loss, str) else values.describe(loss)
         raise ValueError(
-            f'loss must be an osgan_jax.AdversarialLoss, but is {shown}: '
-            f'osgan_jax.losses.get(name) gives one, of {", ".join(losses.names())}'
+            f'loss must be an osgan_jax.AdversarialLoss, but is {shown}: use '
+            f'osgan_jax.losses.get(name), with one of {", ".join(losses.names())}'
         )
     if not isinstance(penalties, Penalties | None):
         raise ValueError(

@@ -54,8 +54,9 @@ def check_call(loss: Any, s_real: PyTree, s_fake: PyTree, state: PyTree) -> None
             if s_real.shape == s_fake.shape:
                 raise
             raise ValueError(
-                f'{name} of the loss {loss.name!r} does not take real and fake logits of different '
-                f'shapes, {s_real.shape} and {s_fake.shape}: give as many real as fake samples'
+                f'{name} of the loss {loss.name!r} does not take real and fake logits of '
+                f'different shapes, {s_real.shape} and {s_fake.shape}: give equal numbers of '
+                'real and fake samples'
             ) from error
         if not values.is_array(value) or value.shape:
             raise ValueError(
@@ -102,9 +103,9 @@ def check_symmetric(loss: Any, s_real: PyTree, s_fake: PyTree, state: PyTree = N
         if isinstance(error, jax.core.Tracer) or error <= _TOLERANCE * scale:
             return
     raise ValueError(
-        f'the loss {loss.name!r} is said to be symmetric, but its L_G is not minus the part of L_D '
-        f'that the fake logits enter (their gradients add up to {error:.2g}, not 0), so G would '
-        'get a wrong gradient: make it AdversarialLoss(..., symmetric=False)'
+        f'the loss {loss.name!r} is declared symmetric, but its L_G is not minus the part of L_D '
+        f'that depends on the fake logits (their gradients add up to {error:.2g}, not 0), so G '
+        'would get a wrong gradient: make it AdversarialLoss(..., symmetric=False)'
     )
 
 
@@ -123,7 +124,7 @@ def _check_mean_over_samples(loss: Any) -> None:
                 return
             if abs(whole - mean) > _TOLERANCE * (1 + abs(whole)):
                 raise ValueError(
-                    f'the loss {loss.name!r} is said to be a mean over samples, but its {name} '
+                    f'the loss {loss.name!r} is declared a mean over samples, but its {name} '
                     f'gives {whole:.4g} for {_SAMPLES} samples and {mean:.4g} as the mean of '
                     'their halves: make it AdversarialLoss(..., mean_over_samples=False)'
                 )
@@ -136,12 +137,13 @@ def _check_state(loss: Any, state: PyTree) -> None:
     if state is None:
         raise ValueError(
             f'the loss {loss.name!r} has a state: pass loss_state=loss.init() at the first step, '
-            'and info.loss_state of the step before from then on'
+            "and the previous step's info.loss_state afterwards"
         )
     if jax.tree.structure(state) != jax.tree.structure(initial):
         raise ValueError(
-            f'the loss {loss.name!r} needs as its state {values.describe(initial)}, but loss_state '
-            f'is {values.describe(state)}: pass loss.init(), or info.loss_state of the step before'
+            f'the state of the loss {loss.name!r} must be {values.describe(initial)}, but '
+            f"loss_state is {values.describe(state)}: pass loss.init(), or the previous step's "
+            'info.loss_state'
         )
 
 

@@ -223,8 +223,8 @@ def _check_separable(loss: Any) -> None:
         whole = loss.generator(real, fake, state)
     if abs(whole - of_each) > 1e-4 * (1 + abs(whole)):
         raise ValueError(
-            f'with_top_k: L_G of the loss {loss.name!r} is not a mean over samples, so that it has '
-            'no value for some of them'
+            f'with_top_k: L_G of the loss {loss.name!r} is not a mean over samples, so it is not '
+            'defined for a subset of them'
         )
 
 
@@ -253,4 +253,6 @@ def _check_loss(name: str, loss: Any) -> None:
 
 def _check_state(name: str, state: PyTree) -> None:
     if state is None:
-        raise ValueError(f'{name}: update needs the state before, at first loss.init()')
+        raise ValueError(
+            f'{name}: update needs the previous state, which is loss.init() at the first step'
+        )

@@ -273,7 +273,9 @@ def fisher(*, rho: float = 1e-6) -> AdversarialLoss:
 
     def update(state, s_real, s_fake):
         if state is None:
-            raise ValueError('fisher: update needs the state before, at first loss.init()')
+            raise ValueError(
+                'fisher: update needs the previous state, which is loss.init() at the first step'
+            )
         r = slack(s_real.astype(jnp.float32), s_fake.astype(jnp.float32))
         return FisherState(multiplier=state.multiplier - rho * r)
 
@@ -355,7 +357,7 @@ def register(name: str, factory: Callable[..., AdversarialLoss]) -> None:
       ValueError: if the name is taken.
     """
     if name in names():
-        raise ValueError(f'there is a loss {name!r} already: choose another name')
+        raise ValueError(f'a loss named {name!r} already exists: choose another name')
     loss_names.REGISTERED[name] = factory
 
 

@@ -125,10 +125,10 @@ def check_reach(own: Array, from_real: Array, *, perturbed: bool = False) -> Non
     if mixed[worst] > 0:
         hidden = ' once a parameter that is 0 now has moved' if perturbed else ''
         raise ValueError(
-            'one_stage needs a discriminator that treats samples one by one, but here the logit of '
-            f'a fake sample depends on {worst}{hidden} (gradient {mixed[worst]:.2g} of its own): '
-            'some layer mixes the batch, such as BatchNorm or minibatch standard deviation, so no '
-            'per-sample ratio gamma exists. Use shared_forward, which is exact for any '
-            'discriminator, a group, instance, layer or spectral norm, or a symmetric loss '
+            'one_stage needs a discriminator that treats samples one by one, but here the logit '
+            f'of a fake sample depends on {worst}{hidden} (gradient {mixed[worst]:.2g} of its '
+            'own): a layer such as BatchNorm or minibatch standard deviation mixes the batch, '
+            'so no per-sample ratio gamma exists. Use shared_forward, which is exact for any '
+            'discriminator, or a group, instance, layer or spectral norm, or a symmetric loss '
             '(without R2 at every step).'
         )

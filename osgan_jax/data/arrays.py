@@ -97,8 +97,8 @@ def _scale(array: np.ndarray, where: str, white_level: int):
     if low >= 0 and 1 < high <= 255:
         return (lambda x: x), f'{where} is {array.dtype} in [0, 255]'
     raise ValueError(
-        f'{where} is {array.dtype} from {low:.4g} to {high:.4g}, whose black and white are not '
-        'known: scale it to [0, 1], or save it as uint8 from 0 to 255'
+        f'{where} is {array.dtype} from {low:.4g} to {high:.4g}, a range in which the values of '
+        'black and white are not known: scale it to [0, 1], or save it as uint8 from 0 to 255'
     )
 
 
@@ -125,7 +125,7 @@ def to_labels(array: np.ndarray, count: int, where: str) -> tuple[np.ndarray, bo
         if not (ones.sum(axis=1) == 1).all() or not (ones | (array == 0)).all():
             raise ValueError(
                 f'{where} must be {count} integers, got {array.dtype} {list(array.shape)}, which '
-                'is not one-hot: give one number an image'
+                'is not one-hot: give one number per image'
             )
         array = ones.argmax(axis=1)
         notes.append(('labels', f'{where} is one-hot, taken as numbers'))

@@ -53,8 +53,8 @@ class FolderSource:
             image = images.load(path, frame=int(self._frames[index]), **self._options)
         except images.UnreadableImageError as error:
             raise images.UnreadableImageError(
-                f'{printable(path)} was readable when the folder was opened and is not '
-                f'now ({error}): restore it to go on, or start afresh without it'
+                f'{printable(path)} was readable when the folder was opened but is not readable '
+                f'now ({error}): restore it to resume, or start a new run without it'
             ) from None
         return image, int(self._labels[index])
 

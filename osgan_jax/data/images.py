@@ -118,8 +118,8 @@ def load(
     image = decode(file, channels=channels, **how)
     if not upscale and min(image.size) < image_size:
         raise UnreadableImageError(
-            f'{image.size[0]}x{image.size[1]} pixels, smaller than the '
-            f'{image_size}x{image_size} asked for'
+            f'{image.size[0]}x{image.size[1]} pixels, smaller than the requested '
+            f'{image_size}x{image_size}'
         )
     return fitting.fit(image, image_size, fit, how.get('background', 'white'))
 

@@ -138,8 +138,8 @@ def listed(paths: Sequence[str], rows: Any, where: str) -> Labelled:
         raise ValueError(f'{where} is not a list of names and labels: {error}') from None
     if missing := [name for name in paths if name not in known]:
         raise ValueError(
-            f'{where} has no label for {len(missing):,} images, {printable(missing[0])} for one; '
-            '--labels=none or --labels=folders leaves it out'
+            f'{where} has no label for {len(missing):,} images, such as {printable(missing[0])}; '
+            '--labels=none or --labels=folders ignores this file'
         )
     notes = [('labels', f'those of {where}; folders are blocks, not classes')]
     values = [known[name] for name in paths]

@@ -265,5 +265,5 @@ def _check_size(asked: _Asked, shape: tuple[int, int]) -> None:
         size = asked.image_size
         raise ValueError(
             f'{asked.name}: its images are {shape[1]}x{shape[0]} pixels, smaller than the '
-            f'{size}x{size} asked for: {survey.advise(min(shape), size, asked.sizes)}'
+            f'requested {size}x{size}: {survey.advise(min(shape), size, asked.sizes)}'
         )

@@ -29,9 +29,9 @@ def prepare(name: str, data_dir: str | os.PathLike | None = None) -> str:
     """
     entry = catalogue.entry(name)
     if entry.kind in ('digits', 'stacked'):
-        raise ValueError(f'{name} needs no preparing: scikit-learn brings them')
+        raise ValueError(f'{name} needs no preparation: it ships with scikit-learn')
     if entry.kind != 'tfds':
-        raise ValueError(f'{name} needs no preparing: give its path as --data_dir')
+        raise ValueError(f'{name} needs no preparation: give its path as --data_dir')
     # Checked before anything is downloaded. Those named as tfds:NAME may not need TensorFlow.
     needs = ['tensorflow'] if name in catalogue.CATALOGUE else []
     if entry.tfds_name.startswith('lsun/'):

@@ -52,7 +52,7 @@ class ZipSource:
         except checks.DAMAGE as error:
             raise images.UnreadableImageError(
                 f'{printable(path)} of {printable(self._root)} was readable when the archive was '
-                f'opened and is not now ({reason(error)}): restore it to go on'
+                f'opened but is not readable now ({reason(error)}): restore it to resume'
             ) from None
         return image, int(self._labels[index])
 

@@ -283,8 +283,8 @@ class DistillConfig(_ClassifierConfig):
         if self.algorithm == 'one_stage' and self.attention:
             raise ValueError(
                 f'attention={self.attention}: in one stage student and generator share one '
-                "gradient, and attention transfer is the student's alone; use --algorithm=zskt, "
-                'or --disagreement=kl without it'
+                'gradient, but attention transfer is a term of the student only; use '
+                '--algorithm=zskt, or leave --attention out'
             )
 
 
@@ -347,7 +347,7 @@ def resolve_student(
 
     kd, asked = config.algorithm == 'kd', config.num_steps
     if kd and not num_examples:
-        raise ValueError('kd learns from data: give --dataset, or another --algorithm')
+        raise ValueError('algorithm=kd needs data: give --dataset, or choose another --algorithm')
     config = fill(config, otherwise(DistillConfig) | _RECIPES[config.algorithm])
     if kd:
         epoch = _steps_per_epoch(num_examples, config.batch_size)
@@ -398,6 +398,7 @@ def _resolve_rest(config, asked: int | None):
 def _steps_per_epoch(num_examples: int, batch_size: int) -> int:
     if num_examples < batch_size:
         raise ValueError(
-            f'batch_size={batch_size}: the dataset has {num_examples} images; choose fewer a batch'
+            f'batch_size={batch_size}: the dataset has {num_examples} images; choose a smaller '
+            'batch'
         )
     return num_examples // batch_size

@@ -208,8 +208,9 @@ def _check_fits(teacher: Classifier, dataset: data.Dataset) -> None:
     wanted = (config.image_size, config.channels, classes)
     if (dataset.image_size, dataset.channels, dataset.num_classes) != wanted:
         raise ValueError(
-            f'the teacher knows {classes} classes of {config.image_size}x{config.image_size}x'
-            f'{config.channels} images, and here is {teachers.describe(dataset)}'
+            f'the teacher was trained with {classes} classes of '
+            f'{config.image_size}x{config.image_size}x{config.channels} images, which does not '
+            f'fit {teachers.describe(dataset)}'
         )
 
 

@@ -191,7 +191,7 @@ def open_part(config: TeacherConfig | DistillConfig, *, test: bool = False) -> d
 def check_labelled(dataset: data.Dataset) -> None:
     """Raises ValueError unless there are at least two classes."""
     if dataset.num_classes < 2:
-        raise ValueError(f'{dataset.name} has no labels, which a classifier is trained on')
+        raise ValueError(f'{dataset.name} has no labels, which a classifier needs')
 
 
 def check_alike(dataset: data.Dataset, test: data.Dataset) -> None:

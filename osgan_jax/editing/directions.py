@@ -67,8 +67,8 @@ class Direction:
         length = np.linalg.norm(rest)
         if length < _NOTHING:
             raise ValueError(
-                'nothing is left of the direction: it lies along those that it is to be orthogonal '
-                'to'
+                'no direction remains: the direction lies in the span of those to which it must '
+                'be orthogonal'
             )
         normal = (rest / length).astype(np.float32)
         about = {**self.about, 'orthogonal_to': len(others)}
@@ -97,8 +97,8 @@ def load(path: str | os.PathLike[str], space: str, size: int) -> Direction:
     found, normal = about.pop('space'), arrays['normal']
     if found != space or normal.shape != (size,):
         raise ValueError(
-            f'{path} holds a direction of {normal.size} numbers in {found}; this run has {size} in '
-            f'{space}: take a direction that was found in this run'
+            f'{path} holds a direction of {normal.size} numbers in {found}, but this run has '
+            f'{size} in {space}: use a direction that was found in this run'
         )
     return Direction(normal, float(arrays['deviation']), space, about)
 
@@ -132,7 +132,7 @@ def fit(codes: np.ndarray, positive: np.ndarray, space: str, *, seed: int = 0) -
     counts = [int(positive.sum()), int((~positive).sum())]
     if min(counts) < _LEAST:
         raise ValueError(
-            f'{counts[0]} samples are of the label asked for and {counts[1]} are not: at least '
+            f'{counts[0]} samples have the requested label and {counts[1]} do not: at least '
             f'{_LEAST} of each are needed'
         )
     rng = np.random.default_rng(seed)
@@ -152,7 +152,9 @@ def fit(codes: np.ndarray, positive: np.ndarray, space: str, *, seed: int = 0) -
     machine = search.fit(centred[~held], positive[~held]).best_estimator_
     length = np.linalg.norm(machine.coef_[0])
     if not length > 0:
-        raise ValueError('the labels do not depend on the latents: nothing tells both sides apart')
+        raise ValueError(
+            'the labels do not depend on the latents: no direction separates the two labels'
+        )
     right = machine.predict(centred[held]) == positive[held]
     accuracy = np.mean([right[positive[held]].mean(), right[~positive[held]].mean()])
     normal = (machine.coef_[0] / length).astype(np.float32)

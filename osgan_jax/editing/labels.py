@@ -86,8 +86,8 @@ def check_samples(path: str | os.PathLike[str], about: dict[str, Any]) -> None:
         ]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f'{pathlib.Path(path).parent / _ABOUT} is damaged: remove it if the labels are of the '
-            'samples you ask for'
+            f'{pathlib.Path(path).parent / _ABOUT} is damaged: remove it if the labels belong to '
+            'the samples of this command'
         ) from error
     if differ:
         raise ValueError(

@@ -208,8 +208,8 @@ def _check_calls(workdir, start: int, config: RunConfig) -> None:
     per_call = config.steps_per_call
     if start % per_call and start < config.num_steps:
         raise ValueError(
-            f'steps_per_call={per_call}: {workdir} stands at step {start}, which is not a multiple '
-            f'of it; go on with --steps_per_call={math.gcd(start, per_call)}'
+            f'steps_per_call={per_call}: {workdir} is at step {start}, which is not a multiple '
+            f'of it; resume with --steps_per_call={math.gcd(start, per_call)}'
         )
 
 

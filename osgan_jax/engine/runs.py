@@ -114,7 +114,7 @@ def read(workdir: str | os.PathLike[str], *kinds: type[configuration.RunConfig])
     except _DAMAGE as error:
         raise ValueError(
             f'{path} cannot be used ({_reason(error)}): restore it, delete it if there are '
-            'checkpoints, which remember it, or choose another workdir'
+            'checkpoints (they hold a copy), or choose another workdir'
         ) from error
 
 
@@ -162,8 +162,8 @@ def check_unstarted(workdir: str | os.PathLike[str], saved: Run | None) -> str |
     # A save ends before the next one begins.
     if saved is not None and last > 2 * saved.config.save_every:
         raise ValueError(
-            f'{workdir} holds a run that came to step {last} and none of its checkpoints: restore '
-            'its directory checkpoints, or choose another workdir to start from step 0'
+            f'{workdir} holds a run that reached step {last}, but none of its checkpoints: '
+            'restore its directory checkpoints, or choose another workdir to start from step 0'
         )
     return (
         f'{workdir} holds a run that came to step {last} and was interrupted before its first '
@@ -206,8 +206,9 @@ def check_reopens(run: Run, whose: str, advice: str) -> None:
     source = run.source
     if source and source['dataset'] != run.config.dataset:
         raise ValueError(
-            f'{whose} was trained on {source["num_images"]:,} images called {source["dataset"]!r} '
-            f'that a program gave, and not on {run.config.dataset}: {advice}'
+            f'{whose} was trained on {source["num_images"]:,} images called '
+            f'{source["dataset"]!r} that a program passed as arrays, not on '
+            f'{run.config.dataset}: {advice}'
         )
 
 
@@ -228,8 +229,8 @@ def reopen(run: Run, whose: str, load: Callable[[], Dataset], advice: str) -> Da
     changed = source and identity.difference(source, identity.identify(dataset))
     if changed := changed or classes.difference(run.class_names, dataset.class_names):
         raise ValueError(
-            f'{whose} was trained on other images than {dataset.name} ({dataset.split}) has now: '
-            f'{changed}; {advice}'
+            f'{whose} was trained on images other than those that {dataset.name} '
+            f'({dataset.split}) has now: {changed}; {advice}'
         )
     return dataset
 

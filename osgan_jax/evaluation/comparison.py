@@ -81,8 +81,8 @@ def _own_size(path: str) -> int:
     if len(found) > 1:
         low, high = ('{}x{}'.format(*size) for size in (found[0], found[-1]))
         raise ValueError(
-            f'the images of {printable(path)} are of {len(found):,} sizes, from {low} to {high}: '
-            f'say at which to compare them, as --image_size={sizes.min()}'
+            f'the images of {printable(path)} have {len(found):,} sizes, from {low} to {high}: '
+            f'choose one for the comparison, such as --image_size={sizes.min()}'
         )
     return int(found.min())
 
@@ -109,8 +109,8 @@ def describe_sizes(real: Set, fake: Set, extractor: extractors.Extractor | None)
     pixels = '{0}x{0} and {1}x{1}'.format(*sizes)
     if extractor.image_size is None:
         raise ValueError(
-            f'real and fake images are of {pixels} pixels, and {extractor.name} features are of '
-            'images as they are: read both at one size, by --image_size'
+            f'real and fake images have {pixels} pixels, and {extractor.name} does not resize '
+            'images: read both at one size, by --image_size'
         )
     return (
         f'Real and fake images are of {pixels} pixels; for their features both are resized to '
@@ -338,7 +338,7 @@ def _features_of(
                 shown = 8 if key == 'fingerprint' else None
                 raise ValueError(
                     f'{side.path} has features of {key} {value[:shown]} and {whose} of '
-                    f'{known[key][:shown]}: they do not compare'
+                    f'{known[key][:shown]}: they cannot be compared'
                 )
         if said['extractor'] is None:
             taken = known['extractor'] or _BY_SIZE.get(sizes[side.path], 'unknown')
@@ -352,7 +352,7 @@ def _features_of(
         whose = side.path
     if len(set(sizes.values())) > 1:
         words = ' and '.join(f'{size:,} features of {name}' for name, size in sizes.items())
-        raise ValueError(f'{words} do not compare: they are of different networks')
+        raise ValueError(f'{words} cannot be compared: they come from different networks')
     return known
 
 

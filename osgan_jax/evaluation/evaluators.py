@@ -120,12 +120,12 @@ class Evaluator:
         if num_samples < greedy.min_samples:
             raise ValueError(
                 f'num_samples={num_samples}: {greedy.name} is not defined for fewer than '
-                f'{greedy.min_samples} images; draw more, or leave it out'
+                f'{greedy.min_samples} images; draw more, or leave the metric out'
             )
         if by_class and (not gan.num_classes or gan.num_classes != dataset.num_classes):
             raise ValueError(
-                f'scores per class need labels: the generator knows {gan.num_classes} classes and '
-                f'{dataset.name} has {dataset.num_classes}; train with --conditional'
+                f'scores per class need labels: the generator was trained with {gan.num_classes} '
+                f'classes and {dataset.name} has {dataset.num_classes}; train with --conditional'
             )
         self._by_class = (dataset, class_progress) if by_class else None
         self._real = cache.real_statistics(

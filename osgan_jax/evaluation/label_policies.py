@@ -41,9 +41,9 @@ def check(policy: str, num_classes: int, known: int) -> None:
         raise ValueError(f'label_policy={policy!r}: expected one of {", ".join(POLICIES)}')
     if policy == 'data' and num_classes and known != num_classes:
         raise ValueError(
-            f'the generator knows {num_classes} classes and the dataset has {known}: its '
-            'labels cannot follow the data; give the dataset that it was trained on, or draw all '
-            'labels as often with --label_policy=uniform'
+            f'the generator was trained with {num_classes} classes and the dataset has {known}, '
+            'so labels cannot follow the data: give the dataset that it was trained on, or draw '
+            'all labels equally often with --label_policy=uniform'
         )
 
 

@@ -99,7 +99,9 @@ def find(
       ValueError: for fewer than three training images.
     """
     if len(dataset) < 3:
-        raise ValueError(f'{dataset.name} has {len(dataset)} images: nothing to compare nearest in')
+        raise ValueError(
+            f'{dataset.name} has {len(dataset)} images, too few to compare nearest ones'
+        )
     own = np.full(len(images), -1)
     if held_out is None:
         rows = np.sort(cache.drawn(len(dataset))[:_REFERENCES])

@@ -139,8 +139,8 @@ def build(
         return Augmentation(policies=config.augment)
     if len(config.augment) > 1:
         raise ValueError(
-            f'augment={",".join(config.augment)}: {ADA} has augmentations of its own, '
-            '--augment_groups; give it alone'
+            f'augment={",".join(config.augment)}: {ADA} has its own augmentations '
+            '(--augment_groups) and excludes the others; give it alone'
         )
     groups = ada.parse(config.augment_groups)
     if not groups:
@@ -150,9 +150,9 @@ def build(
         )
     if config.augment_probability is None and loss.boundary is None:
         raise ValueError(
-            f'augment={ADA}: the {loss.name} loss compares logits, and none alone tells whether D '
-            'takes an image for real, so that there is no overfitting to adapt to; give '
-            '--augment_probability, or --augment= for none'
+            f'augment={ADA}: the {loss.name} loss only compares logits, so the sign of a single '
+            'logit does not measure overfitting of D; give --augment_probability, or --augment= '
+            'for none'
         )
     probability = None
     if config.augment_probability is not None:

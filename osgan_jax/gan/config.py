@@ -169,8 +169,8 @@ class TrainConfig(RunConfig):
     )
     loss_options: tuple[str, ...] = field(
         (),
-        "the objective's hyperparameters; with their defaults, geometric has slope=0.0 and "
-        'linear_generator=false, fisher has rho=1e-06',
+        "the objective's hyperparameters, with these defaults: slope=0.0 and "
+        'linear_generator=false of geometric, rho=1e-06 of fisher',
         group='losses',
     )
     lecam: float = field(

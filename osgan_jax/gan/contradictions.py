@@ -49,22 +49,22 @@ def check(asked: TrainConfig) -> None:
             others.append('discriminator_norm=spectral')
         if others:
             raise ValueError(
-                f'weight_clip={asked.weight_clip:g} and {others[0]}: both bound how steep D is; '
-                'give one of them'
+                f"weight_clip={asked.weight_clip:g} and {others[0]}: both bound D's Lipschitz "
+                'constant; give one of them'
             )
     pair = asked.optimizers()
     own = (asked.optimizer_g, asked.optimizer_d)
     if None not in own and asked.optimizer not in (None, _USUAL, *own):
         raise ValueError(
-            f'optimizer={asked.optimizer}: --optimizer_g={own[0]} and --optimizer_d={own[1]} leave '
-            'no network to it; leave it out'
+            f'optimizer={asked.optimizer}: --optimizer_g={own[0]} and --optimizer_d={own[1]} '
+            'override it for both networks; leave it out'
         )
     for name in BETAS:
         of_g, of_d = asked.betas(name)
         if None not in (of_g, of_d) and getattr(asked, name) not in (None, of_g, of_d):
             raise ValueError(
                 f'{name}={getattr(asked, name):g}: --{name}_g={of_g:g} and --{name}_d={of_d:g} '
-                'leave no network to it; leave it out'
+                'override it for both networks; leave it out'
             )
     for name in (*BETAS, 'adam_epsilon'):
         readers = [name not in _UNREAD.get(each, ()) for each in pair]
@@ -73,13 +73,13 @@ def check(asked: TrainConfig) -> None:
         for flag, is_read in flags.items():
             if not is_read and (value := getattr(asked, flag, None)) is not None:
                 raise ValueError(
-                    f'{flag}={value:g}: --optimizer={pair[flag.endswith("_d")]} has no use for '
-                    'it; leave it out, or choose --optimizer=adam'
+                    f'{flag}={value:g}: --optimizer={pair[flag.endswith("_d")]} does not use it; '
+                    'leave it out, or choose --optimizer=adam'
                 )
     if asked.decay_epochs and asked.schedule not in (None, 'step'):
         raise ValueError(
-            f'schedule={asked.schedule} and decay_epochs: the latter are those of --schedule=step; '
-            'give one of them'
+            f'schedule={asked.schedule} and decay_epochs: decay_epochs belong to '
+            '--schedule=step; give one of them'
         )
 
 

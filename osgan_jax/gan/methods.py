@@ -123,7 +123,7 @@ def register(name: str, method: Method) -> None:
       ValueError: if the name is taken, or the recipe names a field that a configuration has not.
     """
     if name in _METHODS:
-        raise ValueError(f'there is a method {name!r} already: choose another name')
+        raise ValueError(f'a method named {name!r} already exists: choose another name')
     if not callable(method.recipe):
         _check_fields(name, method.recipe)
     _METHODS[name] = method

@@ -219,7 +219,7 @@ class StepContext:
         rows = inputs.row.shape[0]
         if rows % self.parts:
             raise ValueError(
-                f'accumulate={self.parts} does not divide the {rows} images a device takes a step'
+                f'accumulate={self.parts} does not divide the {rows} images per device and step'
             )
         inputs = jax.tree.map(
             lambda x: x.reshape(self.parts, rows // self.parts, *x.shape[1:]), inputs

@@ -107,8 +107,8 @@ class GANJob(Job):
         if config.eval_every and jax.process_count() > 1:
             # The best checkpoint would be one process's to choose and all processes' to write.
             raise ValueError(
-                'eval_every: several processes cannot evaluate while they train; leave it out and '
-                'run experiments.evaluate beside them or afterwards'
+                'eval_every: several processes cannot evaluate during training; leave it out, '
+                'and run experiments.evaluate in parallel or afterwards'
             )
         if self.dataset is None:
             self.dataset = messages.read_dataset(config.dataset, lambda: open_dataset(config))
@@ -159,8 +159,8 @@ class GANJob(Job):
         group = min(group or 0, rows)
         if group and rows % group:
             raise ValueError(
-                f'groups of {group} (minibatch_deviation) do not divide the {rows} images that a '
-                'device judges at a time: choose another --batch_size'
+                f'groups of {group} (minibatch_deviation) do not divide the {rows} images that D '
+                'takes at once on a device: choose another --batch_size'
             )
 
     def flops(self, compiled: float | None) -> float | None:

@@ -84,8 +84,9 @@ def make_update(
     """
     if accumulate > 1 and not gan.loss.mean_over_samples:
         raise ValueError(
-            f'accumulate={accumulate}: the {gan.loss.name} loss, or --top_k of it, is of the whole '
-            'batch at once and is not a mean over its parts; use --accumulate=1 or another loss'
+            f'accumulate={accumulate}: the {gan.loss.name} loss (with --top_k, if you set it) is '
+            'a function of the whole batch, not a mean over its parts; use --accumulate=1 or '
+            'another loss'
         )
     if scheme not in STEPS:
         raise ValueError(f'unknown scheme {scheme!r}: expected one of {", ".join(STEPS)}')

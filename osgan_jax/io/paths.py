@@ -20,8 +20,8 @@ def expand(path: str | os.PathLike[str]) -> str:
         if scheme.lower() == 'file':
             raise ValueError(f'{path} is a URL: write it as a path, /{rest.lstrip("/")}')
         raise ValueError(
-            f'{path} is a URL, and runs and data live in local or mounted folders alone: mount the '
-            'bucket, or copy it here, and give its path'
+            f'{path} is a URL, but runs and data must be in local or mounted folders: mount the '
+            'bucket or copy it, and give its path'
         )
     # A path that is there as it is written is meant as it is written.
     if os.path.lexists(path):

@@ -114,7 +114,7 @@ class _Unpickler(pickle.Unpickler):
         if isinstance(pid, tuple) and len(pid) == 6 and pid[5] is None:
             pid = pid[:5]
         if not isinstance(pid, tuple) or len(pid) != 5 or pid[0] != 'storage':
-            raise ValueError('it refers to something outside of it that is not a storage')
+            raise ValueError('it refers to an external object that is not a storage')
         _, kind, key, _, count = pid
         if not isinstance(kind, _Storage) or type(key) is not str:
             raise ValueError('it describes a storage that has no type or no key')

@@ -88,7 +88,7 @@ class NetworkOptions:
         if width < 1 or abs(width - exact) > 1e-6:
             raise ValueError(
                 f'channel_multiplier={self.channel_multiplier}: a width of {self.width} would '
-                f'become {float(exact):g} channels a unit; choose one that leaves a whole number'
+                f'become {float(exact):g}; choose a multiplier that gives a whole number'
             )
         return width
 
@@ -182,7 +182,7 @@ class NetworkSpec:
         options = dataclasses.replace(options, **unset)
         if options.discriminator_norm not in self.norms:
             raise ValueError(
-                f'discriminator_norm={options.discriminator_norm!r}: {self.name} is made with '
+                f'discriminator_norm={options.discriminator_norm!r}: {self.name} supports '
                 f'{", ".join(map(repr, self.norms))}'
             )
         if not 0 < options.channel_multiplier <= 1:
@@ -207,7 +207,7 @@ def register(spec: NetworkSpec) -> None:
       ValueError: if its name is taken, or it takes an option that there is not.
     """
     if spec.name in names():
-        raise ValueError(f'there is a network {spec.name!r} already: choose another name')
+        raise ValueError(f'a network named {spec.name!r} already exists: choose another name')
     if unknown := set(spec.options) - set(OPTIONS):
         raise ValueError(
             f'network {spec.name!r} takes {sorted(unknown)}: expected some of {sorted(OPTIONS)}'

@@ -88,11 +88,11 @@ def convert(
     _check_free(workdir)
     found = read_networks(paths, config.method)
     if 'generator' not in found:
-        raise ValueError('the weights are those of a discriminator alone: give a generator too')
+        raise ValueError("the weights hold only a discriminator: give a generator's too")
     if 'discriminator' not in found and not generator_only:
         raise ValueError(
-            "the discriminator's weights are missing, which experiments.compress needs: give their "
-            'file too, or --generator_only to do without'
+            "the discriminator's weights, which experiments.compress needs, are missing: give "
+            'their file too, or --generator_only to convert without them'
         )
     run = _describe(config, found['generator'])
     gan = model.build(run.config, num_classes=run.num_classes, steps_per_epoch=0)
@@ -160,8 +160,8 @@ def read_networks(
             if different:
                 some = messages.shorten([messages.quote(each) for each in sorted(different)])
                 raise ValueError(
-                    f'{name} holds a {role} as another file does, and they differ in {some}: give '
-                    'one of them'
+                    f'{name} and another file both hold a {role}, and they differ in {some}: '
+                    'give one of them'
                 )
             merged.update(own)
     return found
@@ -211,8 +211,8 @@ def _describe(config: TrainConfig, generator: dict[str, np.ndarray]) -> runs.Run
     size = _image_size(generator, config.method)
     if config.image_size not in (None, size):
         raise ValueError(
-            f'image_size={config.image_size}: the generator in these weights is one of {size} '
-            'pixels; leave it out'
+            f'image_size={config.image_size}: the generator in these weights has {size} pixels; '
+            'leave it out'
         )
     name, axis = _EMBEDDING[config.method]
     embedding = generator.get(name)
@@ -271,4 +271,4 @@ def _check_free(workdir: pathlib.Path) -> None:
     with checkpoints.Checkpoints(workdir, read_only=True) as saved:
         steps = saved.steps()
     if steps or runs.kind_of(workdir) is not None:
-        raise ValueError(f'{messages.printable(workdir)} holds a run already: give another workdir')
+        raise ValueError(f'{messages.printable(workdir)} already holds a run: give another workdir')

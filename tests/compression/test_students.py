@@ -144,7 +144,7 @@ def test_another_teacher_is_refused_on_resuming(student, tmp_path):
     [
         ({'teacher': None}, 'give --teacher'),
         ({'teacher': '/nowhere'}, '/nowhere holds no run'),
-        ({'objective': 'gradual'}, 'the teacher is to be a student itself'),
+        ({'objective': 'gradual'}, 'the teacher must be a student itself'),
         ({'objective': 'g_inter'}, 'dcgan has no blocks to compare'),
         ({'channel_multiplier': '1/3'}, 'would become 2.66667 channels a unit'),
         ({'stage_one_kimg': 0.0, 'stage_two_kimg': 0.0}, 'nothing to train'),
@@ -187,14 +187,14 @@ def test_flags_that_contradict_each_other(fields, message):
 def test_a_dataset_of_other_classes_is_refused(taught, tmp_path):
     images = np.zeros((40, small.SIZE, small.SIZE, 1), np.uint8)
     other = data.from_arrays(images, np.arange(40) % 2, name='other')
-    with pytest.raises(ValueError, match='the teacher knows 4 classes, but other has 2'):
+    with pytest.raises(ValueError, match='the teacher was trained with 4 classes, but other has 2'):
         compression.compress(student_config(taught), tmp_path, dataset=other)
 
 
 def test_a_teachers_images_that_a_program_gave_are_not_opened_by_name(taught, tmp_path):
     """Its config.json says digits, the default; it was trained on others."""
     with pytest.raises(
-        ValueError, match="40 images called 'small' that a program gave, and not on "
+        ValueError, match="40 images called 'small' that a program passed as arrays, not on "
     ):
         compression.compress(student_config(taught), tmp_path)
     assert not (tmp_path / 'config.json').exists()

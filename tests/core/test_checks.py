@@ -81,7 +81,7 @@ RETURNS = {
     ),
     'a mean logit': (
         {'discriminate': _of_both(lambda r, f: ((jnp.mean(r), jnp.mean(f)), None))},
-        r'lead with the batch, `\[6, ...\]`, got shape \(\) \(do not average over the batch',
+        r'whose first axis is the batch, `\[6, ...\]`, got shape \(\) \(do not average over the',
     ),
     'a mean real logit': (
         {'discriminate': _of_both(lambda r, f: ((jnp.mean(r), f), None))},
@@ -93,7 +93,7 @@ RETURNS = {
     ),
     'fewer fake logits': (
         {'discriminate': _of_both(lambda r, f: ((r, f[1:]), None))},
-        r'lead with the batch, `\[6, ...\]`, got shape \(5,\)',
+        r'whose first axis is the batch, `\[6, ...\]`, got shape \(5,\)',
     ),
     'fewer real logits in pairs': (
         {
@@ -151,7 +151,7 @@ RETURNS = {
     ),
     'a state of another kind': (
         {'loss': losses.get('fisher'), 'loss_state': jnp.zeros(())},
-        r"the loss 'fisher' needs as its state a value of type FisherState, but .* an array \[\]",
+        r"the state of the loss 'fisher' must be a value of type FisherState, but .* an array \[\]",
     ),
 }
 
@@ -207,7 +207,7 @@ def test_a_loss_that_is_wrongly_called_symmetric_is_refused(jit):
             _nearly_symmetric(), generate, discriminate, params_g, params_d
         )[0]
 
-    with pytest.raises(ValueError, match=r"'mine' is said to be symmetric.*symmetric=False"):
+    with pytest.raises(ValueError, match=r"'mine' is declared symmetric.*symmetric=False"):
         (jax.jit(gradients) if jit else gradients)(PARAMS_G, PARAMS_D)
 
 
@@ -219,7 +219,7 @@ def test_symmetric_losses_are_what_they_say():
             _call(osgan_jax.one_stage_grads, loss=loss)
         else:
             wrong = dataclasses.replace(loss, symmetric=True)
-            with pytest.raises(ValueError, match=f"'{name}' is said to be symmetric"):
+            with pytest.raises(ValueError, match=f"'{name}' is declared symmetric"):
                 _call(osgan_jax.one_stage_grads, loss=wrong, loss_state=loss.init())
 
 
@@ -242,10 +242,10 @@ def test_a_symmetric_loss_that_reads_traced_values_is_believed():
 
 # Factories of losses that are not what they say, and what is said of them.
 REGISTERED = {
-    'symmetric': (_nearly_symmetric, 'is said to be symmetric'),
+    'symmetric': (_nearly_symmetric, 'is declared symmetric'),
     'mean_over_samples': (
         lambda: dataclasses.replace(HINGE, generator=lambda r, f, state=None: -jnp.sum(f)),
-        'is said to be a mean over samples, but its generator gives .* mean_over_samples=False',
+        'is declared a mean over samples, but its generator gives .* mean_over_samples=False',
     ),
     'arguments': (
         lambda: dataclasses.replace(HINGE, discriminator=lambda r, f: jnp.mean(f - r)),
@@ -270,13 +270,13 @@ def test_the_flags_of_all_losses_hold(monkeypatch):
         assert losses.get(f'{name}_again').name == name
     whole = dataclasses.replace(losses.fisher(rho=0.1), mean_over_samples=True)
     losses.register('mine', lambda: whole)
-    with pytest.raises(ValueError, match=r'fisher.*is said to be a mean over samples'):
+    with pytest.raises(ValueError, match=r'fisher.*is declared a mean over samples'):
         losses.get('mine')
 
 
 def test_fishers_update_asks_for_its_state():
     loss = losses.get('fisher')
-    with pytest.raises(ValueError, match=r'at first loss.init\(\)'):
+    with pytest.raises(ValueError, match=r'is loss.init\(\) at the first step'):
         loss.update(None, jnp.zeros(3), jnp.zeros(3))
 
 

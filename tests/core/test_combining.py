@@ -354,7 +354,7 @@ TREES = {
         SCHEMES[0],
         dataclasses.replace(SUM, generator=loss_g),
         of_trees,
-        "'sum' is said to be symmetric",
+        "'sum' is declared symmetric",
     ),
 }
 

@@ -196,7 +196,10 @@ def test_what_is_wrong_is_named():
         (lambda: losses.with_top_k(hinge, 0.5, decay=2), r'decay must be in \(0, 1\], got 2'),
         (lambda: losses.with_top_k(hinge, 0.5, every=-1), 'every must be at least 0'),
         (lambda: losses.with_top_k(largest, 0.5), "'largest' is not a mean over samples"),
-        (lambda: losses.with_top_k(hinge, 0.5).update(None, REAL, FAKE), 'needs the state before'),
+        (
+            lambda: losses.with_top_k(hinge, 0.5).update(None, REAL, FAKE),
+            'needs the previous state',
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             call()

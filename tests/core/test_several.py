@@ -311,7 +311,7 @@ WRONG = {
     'penalties of one': ({'discriminate': _mixing}, 'penalties is a tuple .* one function'),
     'weights of one': (
         {'discriminate': _mixing, 'penalties': None},
-        'weights= weighs several discriminators',
+        'weights= is for several discriminators',
     ),
     'real unlike fake': (
         {
@@ -323,7 +323,7 @@ WRONG = {
     ),
     'fakes of two sizes': (
         {'batch': BATCH, 'generated': lambda x: {**x, 'sound': x['sound'][1:]}},
-        r"all lead with the batch.* fake\['image'\] \(8, 4, 6\), fake\['sound'\] \(7, 6\)",
+        r"whose first axis is the batch.* fake\['image'\] \(8, 4, 6\), fake\['sound'\] \(7, 6\)",
     ),
 }
 

@@ -66,7 +66,7 @@ def test_arrays_of_two_levels_and_of_12_bits(tmp_path):
     [
         (
             STORED * 3.0 - 300,
-            r'float64 from -300 to 465, whose black and white are not known: scale',
+            r'float64 from -300 to 465, a range in which the values of black and white',
         ),
         (np.where(STORED > 9, np.nan, 0.5), 'not finite'),
         (STORED.astype(np.int32) - 9, 'whole numbers from -9 to 246: scale them'),

@@ -268,8 +268,10 @@ def test_a_file_that_goes_bad_between_batches(tmp_path, num_workers, how):
         with pytest.raises(images.UnreadableImageError) as error:
             found.extend(batch['image'] for batch in iterator)
         message = str(error.value)
-        assert message.startswith(f'{path} was readable when the folder was opened and is not now')
-        assert message.endswith('restore it to go on, or start afresh without it')
+        assert message.startswith(
+            f'{path} was readable when the folder was opened but is not readable now'
+        )
+        assert message.endswith('restore it to resume, or start a new run without it')
         assert message.isprintable()
         path.write_bytes(content)
         while len(found) < 9:

@@ -37,7 +37,7 @@ def test_wrong_arguments():
         data.load('digits', channels=2)
     with pytest.raises(ValueError, match="unknown split 'valid', choose one of train, test, all"):
         data.load('digits', split='valid')
-    with pytest.raises(ValueError, match='8x8 pixels, smaller than the 32x32 asked for'):
+    with pytest.raises(ValueError, match='8x8 pixels, smaller than the requested 32x32'):
         data.load('digits', upscale=False)
 
 
@@ -99,7 +99,7 @@ def test_stacked_digits_are_three_digits_of_their_split_and_every_class_is_as_fr
     np.testing.assert_array_equal(small.labels(), parts['train'].labels())
     with pytest.raises(ValueError, match='stacked_digits: a digit a channel, three in all, got'):
         data.load('stacked_digits', channels=1)
-    with pytest.raises(ValueError, match='scikit-learn brings them'):
+    with pytest.raises(ValueError, match='ships with scikit-learn'):
         prepare.prepare('stacked_digits')
 
 
@@ -137,7 +137,7 @@ def test_any_tfds_dataset(tmp_path, capfd):
     assert data.load('tfds:pictures:1.2.3', data_dir=tmp_path, channels=1).channels == 1
     with pytest.raises(ValueError, match="has no split 'valid', choose one of test, train"):
         data.load('tfds:pictures', data_dir=tmp_path, split='valid')
-    with pytest.raises(ValueError, match='30x20 pixels, smaller than the 64x64 asked for'):
+    with pytest.raises(ValueError, match='30x20 pixels, smaller than the requested 64x64'):
         data.load('tfds:pictures', data_dir=tmp_path, upscale=False)
     with data.batches(dataset, 4, seed=0) as iterator:
         batch = next(iterator)
@@ -166,7 +166,7 @@ def test_celeb_a_is_labelled_by_gender(tmp_path):
     assert dataset.class_names == ('female', 'male')
     assert [int(row['label']) for row in dataset] == [1, 0, 0, 1]
     assert dataset[2]['image'].shape == (64, 64, 3)
-    with pytest.raises(ValueError, match='178x218 pixels, smaller than the 256x256 asked for'):
+    with pytest.raises(ValueError, match='178x218 pixels, smaller than the requested 256x256'):
         data.load('celeb_a', data_dir=tmp_path, image_size=256)
 
 
@@ -241,8 +241,8 @@ def test_tfds_missing(monkeypatch):
 @pytest.mark.parametrize(
     ('name', 'message'),
     [
-        ('digits', 'digits needs no preparing'),
-        ('folder', 'folder needs no preparing'),
+        ('digits', 'digits needs no preparation'),
+        ('folder', 'folder needs no preparation'),
         ('nope', 'unknown dataset'),
         ('tfds:nope', 'has no dataset'),
         ('mnist', "needs tensorflow, not installed here: pip install 'osgan_jax[tensorflow]'"),

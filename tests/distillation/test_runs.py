@@ -180,7 +180,7 @@ def test_what_a_student_cannot_learn_from(taught, tmp_path):
     with pytest.raises(FileNotFoundError, match='holds no run'):
         distillation.distill(student_config(teacher=str(tmp_path / 'none')), tmp_path)
     other = tiny.dataset(30, size=16)
-    with pytest.raises(ValueError, match='4 classes of 32x32x1 images, and here is bright'):
+    with pytest.raises(ValueError, match='4 classes of 32x32x1 images, which does not fit bright'):
         distillation.distill(student_config(teacher=str(taught)), tmp_path, test=other)
     assert not (tmp_path / 'config.json').exists()
     (tmp_path / 'gan').mkdir()

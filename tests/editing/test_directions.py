@@ -109,9 +109,9 @@ def test_files_without_a_direction_are_refused(tmp_path):
 
 def test_bad_samples_are_refused():
     codes = latents(20)
-    with pytest.raises(ValueError, match='4 samples are of the label asked for and 16 are not'):
+    with pytest.raises(ValueError, match='4 samples have the requested label and 16 do not'):
         directions.fit(codes, np.arange(20) < 4, 'w')
     with pytest.raises(ValueError, match='not all finite'):
         directions.fit(np.full((20, 3), np.nan), np.arange(20) < 10, 'w')
-    with pytest.raises(ValueError, match='nothing tells both sides apart'):
+    with pytest.raises(ValueError, match='no direction separates the two labels'):
         directions.fit(np.ones((20, 3)), np.arange(20) < 10, 'w')

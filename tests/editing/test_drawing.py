@@ -350,7 +350,9 @@ def test_a_direction_from_labels_by_hand(plain, tmp_path, monkeypatch):
         config = editing.EditConfig(**{'rows': 2, 'frames': 3, 'num_samples': 60, **fields})
         return editing.edit(sampler, config, tmp_path, say=said.append)
 
-    with pytest.raises(ValueError, match='say nothing of its latents, it was trained without any'):
+    with pytest.raises(
+        ValueError, match='do not depend on its latents, it was trained without any'
+    ):
         edit(sheet=('direction',))
     assert edit(label_samples=60) == ['60 samples to label in label_samples/labels.csv']
     labels = tmp_path / 'label_samples' / 'labels.csv'

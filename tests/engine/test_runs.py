@@ -54,12 +54,12 @@ def test_a_dataset_is_reopened_only_if_it_is_the_same():
         (named(shift=1), 'its images or labels are others'),
         (named(count=30), 'it had 40 images and has 30'),
     ]:
-        with pytest.raises(ValueError, match=f'the run was trained on other images.*{clause}'):
+        with pytest.raises(ValueError, match=f'the run was trained on images other than.*{clause}'):
             runs.reopen(run, 'the run', lambda other=other: other, advice)
     # What a program gave is not even looked for.
     given = make_run(named('arrays'))
     with pytest.raises(
-        ValueError, match=r"40 images called 'arrays' that a program gave, .*: give it"
+        ValueError, match=r"40 images called 'arrays' that a program passed as arrays, .*: give it"
     ):
         runs.reopen(given, 'the run', lambda: pytest.fail('opened'), advice)
     believed = dataclasses.replace(given, source=None)
@@ -89,5 +89,5 @@ def test_class_names_are_part_of_a_run(tmp_path):
         saved_arrays = dataclasses.replace(
             saved, config=dataclasses.replace(saved.config, dataset='arrays')
         )
-        with pytest.raises(ValueError, match=f'trained on other images than .*{clause}'):
+        with pytest.raises(ValueError, match=f'trained on images other than .*{clause}'):
             runs.reopen(saved_arrays, 'the run', lambda names=names: opened(*names), 'advice')

@@ -211,7 +211,7 @@ def test_sizes_may_differ_where_the_extractor_resizes(sets, tmp_path):
     assert said.startswith('Real and fake images are of 8x8 and 16x16 pixels; for their features')
     assert comparison.describe_sizes(real, real, EXTRACTOR) is None
     whole = dataclasses.replace(EXTRACTOR, image_size=None)
-    with pytest.raises(ValueError, match=r'features are of images as they are: .* --image_size'):
+    with pytest.raises(ValueError, match=r'does not resize images: .* --image_size'):
         compare(real, larger, whole)
     assert comparison.open_set(tmp_path / 'larger', image_size=8).image_size == 8
 

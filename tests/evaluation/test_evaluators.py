@@ -387,5 +387,5 @@ def test_set_without_labels_needs_inception_weights(tmp_path):
 
 def test_several_processes_evaluate_apart(tmp_path, monkeypatch):
     monkeypatch.setattr(jax, 'process_count', lambda: 2)
-    with pytest.raises(ValueError, match='several processes cannot evaluate while they train'):
+    with pytest.raises(ValueError, match='several processes cannot evaluate during training'):
         trainer.GANJob(small.make_config(eval_every=2), tmp_path, small.dataset()).open()

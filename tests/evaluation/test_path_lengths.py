@@ -111,7 +111,7 @@ def test_wrong_requests_are_refused():
     for gan, distance, arguments, message in (
         (style, DISTANCE, {'which': 'v_end'}, "some of w_end, w_full, z_end, z_full, got 'v_end'"),
         (style, DISTANCE, {'num_pairs': 0}, 'num_pairs=0: expected at least 1'),
-        (style, DISTANCE, {}, 'labels cannot follow the data; .* --label_policy=uniform'),
+        (style, DISTANCE, {}, 'labels cannot follow the data: .* --label_policy=uniform'),
         (style, DISTANCE, {'label_policy': 'even'}, 'expected one of data, uniform'),
         (plain, DISTANCE, {'which': 'w_full'}, 'path_length=w_full: .* ask for z_end or z_full'),
         (style, shapes, {}, 'path_length=w_end: VGG16 .* of at least 16 pixels'),

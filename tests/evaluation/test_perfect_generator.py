@@ -132,7 +132,9 @@ def test_classes_that_are_drawn_for_each_other_show_within_classes(tmp_path):
 
 def test_scores_within_classes_need_labels(tmp_path):
     gan = types.SimpleNamespace(**{**vars(GAN), 'num_classes': 0})
-    with pytest.raises(ValueError, match='scores per class need labels: the generator knows 0'):
+    with pytest.raises(
+        ValueError, match='scores per class need labels: the generator was trained with 0'
+    ):
         evaluators.Evaluator(gan, dataset('drawn', BALANCED), EXTRACTOR, by_class=True)
 
 
@@ -173,7 +175,9 @@ def test_labels_are_drawn_as_often_as_asked_for():
 def test_a_generator_of_other_classes_cannot_follow_the_labels(tmp_path):
     few = data.from_arrays(np.zeros((80, SIZE, SIZE, 1), np.uint8), np.arange(80) % 2)
     options = {'num_samples': 30, 'cache_dir': tmp_path}
-    with pytest.raises(ValueError, match=r'knows 10 classes and the dataset has 2: .*=uniform'):
+    with pytest.raises(
+        ValueError, match=r'trained with 10 classes and the dataset has 2: .*=uniform'
+    ):
         evaluators.Evaluator(GAN, few, EXTRACTOR, **options)
 
 

@@ -79,7 +79,7 @@ def test_without_a_run_it_ends_in_one_sentence():
         (['--sheet=collage'], "sheet='collage': expected some of mixing"),
         (['--sheet=truncation', '--rows=0'], 'rows=0: expected a number of at least 1'),
         (['--sheet=truncation', '--truncations=a'], 'truncations: could not convert'),
-        (['--sheet=direction'], 'own labels say nothing of its latents, it was trained without'),
+        (['--sheet=direction'], 'own labels do not depend on its latents, it was trained without'),
         (['--sheet=direction', '--labels=/nowhere.csv'], '/nowhere.csv'),
         (['--sheet=direction', '--classifier=/nowhere'], '/nowhere holds no run'),
         (['--sheet=direction', '--direction=/nowhere.npz'], '/nowhere.npz'),

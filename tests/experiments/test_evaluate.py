@@ -154,7 +154,10 @@ def test_labels_that_cannot_follow_the_data_cost_no_classifier(workdir, tmp_path
     monkeypatch.setattr(sampling.Sampler, '__init__', conditional)
     done = score(workdir, tmp_path)
     assert done.code == 1
-    assert f'the generator knows {classes + 1} classes and the dataset has {classes}' in done.err
+    assert (
+        f'the generator was trained with {classes + 1} classes and the dataset has {classes}'
+        in done.err
+    )
 
 
 def test_a_run_is_not_scored_against_images_that_it_was_not_trained_on(
@@ -165,8 +168,8 @@ def test_a_run_is_not_scored_against_images_that_it_was_not_trained_on(
     for changes, sentence in [
         (
             {'dataset': 'arrays'},
-            "was trained on 40 images called 'arrays' that a program gave, and not on npz: name "
-            'what to compare with by --dataset and --data_dir',
+            "was trained on 40 images called 'arrays' that a program passed as arrays, not on npz: "
+            'name what to compare with by --dataset and --data_dir',
         ),
         ({'num_images': 50}, 'it had 50 images and has 40; name what to compare with'),
         ({'content': 'f' * 64}, 'its images or labels are others (fingerprint ffffffff and '),
@@ -181,7 +184,7 @@ def test_a_run_is_not_scored_against_images_that_it_was_not_trained_on(
     edited(dataset='arrays')
     done = score(workdir, tmp_path, '--split=test')
     assert done.code == 1
-    assert "called 'arrays' that a program gave, and not on npz" in done.err
+    assert "called 'arrays' that a program passed as arrays, not on npz" in done.err
     assert score_log.read(workdir) == before
     # Whoever names images wants those, and reads that they are others.
     edited(split='test', content='f' * 64)
@@ -204,7 +207,7 @@ def test_a_run_is_not_scored_against_images_that_it_was_not_trained_on(
 def test_scores_within_classes_need_a_conditional_run(workdir, tmp_path, quarters):
     done = score(workdir, tmp_path, '--per_class')
     assert done.code == 1
-    assert 'scores per class need labels: the generator knows 0 classes' in done.err
+    assert 'scores per class need labels: the generator was trained with 0 classes' in done.err
 
 
 def test_other_real_images_have_a_line_of_their_own(workdir, tmp_path, quarters):

@@ -37,7 +37,7 @@ def images(tmp_path_factory):
         (['--methods=lsgan,gan'], "method='gan'"),
         (['--schemes=three'], "schemes='three'"),
         (['--variants=one_stage'], "variants='one_stage': expected some of one_stage:adam"),
-        (['--variants=one_stage:adam', '--schemes=one_stage'], 'give --schemes or --variants'),
+        (['--variants=one_stage:adam', '--schemes=one_stage'], '--schemes and --variants exclude'),
         (['--variants=one_stage:adam', '--optimizer_d=sgd'], 'optimizer_d=sgd: --variants names'),
         (['--seeds=0,x'], 'seeds: invalid literal'),
         (['--metrics=fid,psnr'], 'psnr'),

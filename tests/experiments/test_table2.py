@@ -32,7 +32,7 @@ def parts(tmp_path_factory):
     [
         (['--algorithms=kd,gan'], "algorithms='gan'"),
         (['--seeds=0,x'], 'seeds: invalid literal'),
-        (['--student_updates=5', '--fraction=0.5'], '--student_updates or --fraction'),
+        (['--student_updates=5', '--fraction=0.5'], '--student_updates and --fraction'),
         (['--fraction=0'], 'fraction=0.0: expected a number above 0'),
         (['--fraction=nan'], 'expected a finite number'),
         (['--student_updates=0'], 'student_updates=0: expected a number of at least 1'),

@@ -68,7 +68,7 @@ def test_images_are_scored_and_their_statistics_written(sets, tmp_path, monkeypa
     # They stand for the images.
     again = call(sets, '--metrics=fid', real=str(tmp_path / 's.npz'), fake='b_images.npz')
     assert again.code == 1
-    assert 'give the network that it is of, by --inception_weights or' in again.err
+    assert 'give the network that produced them, by --inception_weights' in again.err
     weights = ('--metrics=fid', '--inception_weights=any')
     again = call(sets, *weights, real=str(tmp_path / 's.npz'), fake='b_images.npz')
     assert f'classifier_fd  {entry["classifier_fd"]:.4g}' in again.out
@@ -80,13 +80,13 @@ def test_images_are_scored_and_their_statistics_written(sets, tmp_path, monkeypa
         (['--workdir=runs/x'], {}, 'give either the --workdir of a run, or --real and --fake'),
         ([], {'real': None, 'fake': None}, 'give either the --workdir of a run, or --real and'),
         ([], {'real': None}, 'give either the --workdir of a run, or --real and --fake'),
-        ([], {'fake': None}, '--real alone scores nothing: give --fake, or --save_statistics=FILE'),
+        ([], {'fake': None}, '--real needs a second set of images: give --fake, or'),
         (['--all'], {}, '--all goes with --workdir, and not with --real'),
         (['--num_samples=9'], {}, '--num_samples goes with --workdir, and not with --real'),
         (['--workdir=x', '--out=y'], {'real': None, 'fake': None}, '--out goes with --real, and'),
         (['--label_policy=uniform'], {}, '--label_policy goes with --workdir, and not with'),
-        (['--split=test'], {}, '--split and --data_dir go with the name of a dataset; none is'),
-        (['--save_statistics=x.npz'], {}, 'holds mean and covariance already: nothing to save'),
+        (['--split=test'], {}, '--split and --data_dir need the name of a dataset'),
+        (['--save_statistics=x.npz'], {}, 'already holds mean and covariance: --save_stat'),
         (['--metrics=kid'], {}, 'metrics: nothing is left to compute without kid'),
         ([], {'real': 'a_unlabelled.npz'}, 'has no labels to train a classifier on'),
         ([], {'real': 'none.npz'}, 'no file or folder'),

@@ -174,7 +174,7 @@ def test_lost_checkpoints_are_no_fresh_start(workdir, whole, capsys):
     lines = log.read_text()
     log.write_text(lines + lines.splitlines()[-1].replace('"step": 4', '"step": 5') + '\n')
     (workdir / 'checkpoints').mkdir()
-    refused(workdir, ValueError, 'came to step 5 and none of its checkpoints: restore')
+    refused(workdir, ValueError, 'reached step 5, but none of its checkpoints: restore')
     # It may never have saved: it starts again, and says so.
     log.write_text(lines)
     result = train(workdir)

@@ -227,7 +227,7 @@ def test_counts_that_no_save_writes(found):
 
 def test_calls_that_would_meet_no_multiple_are_refused(tmp_path):
     run(tmp_path, num_steps=10)
-    with pytest.raises(ValueError, match=r'stands at step 10.* go on with --steps_per_call=2'):
+    with pytest.raises(ValueError, match=r'is at step 10.* resume with --steps_per_call=2'):
         run(tmp_path, steps_per_call=4)
     assert int(run(tmp_path, steps_per_call=2).state.step) == LAST
 

@@ -130,7 +130,7 @@ def test_what_is_wrong_is_named():
         ({'augment': ('ada', 'color')}, 'give it alone'),
         ({'augment': ('colour',)}, "'colour': expected any of color, translation, cutout, ada"),
         ({**ADA, 'augment_groups': ()}, 'names nothing to augment by'),
-        ({**ada, 'method': 'wgan'}, 'the wasserstein loss compares logits'),
+        ({**ada, 'method': 'wgan'}, 'the wasserstein loss only compares logits'),
         ({'augment_probability': 0.5}, r'augment_probability=0.5: there is no --augment=ada'),
         ({'augment_groups': ('blit',)}, r'augment_groups=blit: there is no --augment=ada'),
         ({'ada_target': 0.5}, r'ada_target=0.5: there is no --augment=ada'),

@@ -71,7 +71,7 @@ def test_a_clip_takes_the_place_of_the_methods_penalty():
         ({'schedule': 'step'}, 'schedule=step: there are no --decay_epochs; give them too'),
         (
             {'schedule': 'cosine', 'decay_epochs': (2,)},
-            'schedule=cosine and decay_epochs: the latter are those of --schedule=step; give one',
+            'schedule=cosine and decay_epochs: decay_epochs belong to --schedule=step',
         ),
         (
             {'schedule': 'cosine', 'warmup_steps': 4},
@@ -91,7 +91,7 @@ def test_a_clip_takes_the_place_of_the_methods_penalty():
         ),
         (
             {'beta1': 0.5, 'beta1_g': 0.0, 'beta1_d': 0.9},
-            'beta1=0.5: --beta1_g=0 and --beta1_d=0.9 leave no network to it',
+            'beta1=0.5: --beta1_g=0 and --beta1_d=0.9 override it for both networks',
         ),
         ({'lecam_decay': 0.9}, 'lecam_decay=0.9: there is no --lecam; give it too'),
         ({'top_k_decay': 0.9}, 'top_k_decay=0.9: there is no --top_k below 1'),

@@ -70,7 +70,7 @@ def test_labels_are_drawn_as_often_as_in_the_data(conditional_run):
     np.testing.assert_array_equal(labels, sampler.drawn_labels(20_000, 0, 'data', [90, 0, 9, 1]))
     evenly = np.bincount(sampler.drawn_labels(20_000, 0, 'uniform'), minlength=4) / 20_000
     np.testing.assert_allclose(evenly, 0.25, atol=0.01)
-    with pytest.raises(ValueError, match='knows 4 classes and the dataset has 2'):
+    with pytest.raises(ValueError, match='trained with 4 classes and the dataset has 2'):
         sampler.drawn_labels(8, 0, 'data', [1, 1])
 
 

@@ -51,8 +51,8 @@ def test_urls_are_not_folders(url, tmp_path, monkeypatch):
         )
         assert done.code == 1
         assert done.err == (
-            f'error: {url} is a URL, and runs and data live in local or mounted folders alone: '
-            'mount the bucket, or copy it here, and give its path\n'
+            f'error: {url} is a URL, but runs and data must be in local or mounted folders: '
+            'mount the bucket or copy it, and give its path\n'
         )
     for opens in (
         lambda: trainer.train(config.TrainConfig(), url),

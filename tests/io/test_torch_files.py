@@ -194,8 +194,8 @@ REBUILD = lookup('torch._utils', '_rebuild_tensor_v2')
         (named(a=tensor(storage_id('0', 4), [4], [1], -1)), 'sizes that are not counts'),
         (named(a=tensor(storage_id('0', 4), [4], [1, 1])), 'cannot read weights'),
         (named(a=tensor(storage_id('0', 4), [1] * 99, [1] * 99)), 'too many'),
-        (named(a=text('storage') + b'Q'), 'outside of it that is not a storage'),
-        (named(a=b'(' + text('module') + b'NNNNtQ'), 'outside of it that is not a storage'),
+        (named(a=text('storage') + b'Q'), 'an external object that is not a storage'),
+        (named(a=b'(' + text('module') + b'NNNNtQ'), 'an external object that is not a storage'),
         (named(a=b'(' + text('storage') + b'NNNNtQ'), 'no type or no key'),
         # Nothing can be called but the stand-ins, and nothing hung on them.
         (named(a=lookup('torch', 'FloatStorage') + b')R'), 'not callable'),

@@ -263,7 +263,7 @@ def test_built_by_name():
     )
     assert pair.generator.width == 96
     assert shapes(pair.discriminator, jnp.zeros((2, 32, 32, 1)))
-    with pytest.raises(ValueError, match="biggan is made with 'spectral'"):
+    with pytest.raises(ValueError, match="biggan supports 'spectral'"):
         networks.build(
             'biggan', networks.NetworkOptions(image_size=32, channels=1, discriminator_norm='group')
         )

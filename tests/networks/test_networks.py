@@ -284,7 +284,7 @@ def test_missing_or_misshapen_inputs(name):
     [
         ({'name': 'vgg'}, 'unknown network'),
         ({'image_size': 48}, '48-pixel'),
-        ({'norm': 'weight'}, "discriminator_norm='weight': dcgan is made with 'group', "),
+        ({'norm': 'weight'}, "discriminator_norm='weight': dcgan supports 'group', "),
         ({'width': 0}, 'width'),
         ({'channels': 0}, 'channels'),
         ({'num_classes': -1}, 'num_classes'),

@@ -109,13 +109,13 @@ def test_run(method, files, tmp_path):
         metadata = saved.metadata()
     assert metadata['weights'].keys() == {path.name for path in paths}
     assert metadata['generator_only'] is False
-    with pytest.raises(ValueError, match=r'^.*run holds a run already: give another workdir$'):
+    with pytest.raises(ValueError, match=r'^.*run already holds a run: give another workdir$'):
         convert.convert(paths, config(method), workdir)
 
 
 def test_generator_only(files, tmp_path):
     paths, tensors = files('stylegan2')
-    message = "^the discriminator's weights are missing, .*: give their file too, or --generator_"
+    message = "^the discriminator's weights, .* are missing: give their file too, or --generator_"
     with pytest.raises(ValueError, match=message):
         convert.convert(paths[:1], config('stylegan2'), tmp_path / 'run')
     # Given or not.
@@ -198,14 +198,14 @@ def test_what_is_refused(files, tmp_path):
     refused([], asked, '^no weights: give the files')
     refused(both, config('stylegan2', image_size=16), '^image_size=16: .* one of 8 pixels; leave')
     refused(both, config('stylegan2', width=8), 'not the pytorch weights of a 8-pixel StyleGAN2')
-    refused([discriminator], asked, '^the weights are those of a discriminator alone: give')
+    refused([discriminator], asked, '^the weights hold only a discriminator: give')
     refused([tmp_path / 'none.npz'], asked, "not hold a network of stylegan2.*'something'$")
     refused([big_generator], asked, "does not hold a network of stylegan2: it has '.* more$")
     refused(both, config('biggan'), "does not hold a network of biggan: it has '.* more$")
     refused(
         [big_generator, tmp_path / 'other.npz', big_discriminator],
         config('biggan'),
-        'other.npz holds a generator as another file does, and they differ in .* give one of them$',
+        'other.npz and another file both hold a generator, and they differ in .* give one of them$',
     )
     refused([*both, tmp_path / 'wide.npz'], asked, "differ in 'mapping.w_avg': give one")
     refused(both, TrainConfig(method='dcgan'), "^method='dcgan': .* of stylegan2 or biggan$")

@@ -69,6 +69,7 @@ def _take(file: int, directory: pathlib.Path) -> None:
         ) from error
     except OSError as error:
         raise errors.CheckpointError(
-            f'cannot lock {directory}: {errors.reason(error)}; its file system keeps no locks, '
-            'without which two runs there would spoil each other: choose a workdir on another.'
+            f'cannot lock {directory}: {errors.reason(error)}; its file system does not support '
+            'locks, which keep two runs from overwriting each other: choose a workdir on '
+            'another file system.'
         ) from error

@@ -172,8 +172,8 @@ class Checkpoints:
             if step in self.steps():
                 return False
             raise ValueError(
-                f'cannot save step {step} in {self.directory}, which already holds step {latest}; '
-                'move the newer checkpoints away to go on from an older one.'
+                f'cannot save step {step} in {self.directory}, which already holds step '
+                f'{latest}; move the newer checkpoints away to continue from an older one.'
             )
         ocp = quiet_orbax.load()
         described, arrays = leaves.to_host(state)
@@ -216,8 +216,8 @@ class Checkpoints:
         if step is not None:
             if step not in steps:
                 raise errors.CheckpointError(
-                    f'there is no checkpoint of step {step} in {self.directory}; there are '
-                    f'{", ".join(map(str, steps))}.'
+                    f'there is no checkpoint of step {step} in {self.directory}; the saved steps '
+                    f'are {", ".join(map(str, steps))}.'
                 )
             steps = [step]
         found, damaged = None, []

@@ -46,7 +46,7 @@ def read_manifest(directory: pathlib.Path) -> dict[str, Any]:
     except errors.CheckpointError as error:
         raise errors.CheckpointError(f'the checkpoint {directory} {error}.') from error
     if str(body['step']) != directory.name:
-        raise errors.DamagedError(f'it is that of step {body["step"]}, renamed')
+        raise errors.DamagedError(f'it belongs to step {body["step"]} and was renamed')
     return body
 
 

@@ -67,4 +67,4 @@ def check_images(images: np.ndarray | jax.Array, whose: str) -> None:
             f'got {images.dtype} {list(images.shape)}'
         )
     if not all(images.shape):
-        raise ValueError(f'{whose} got no images: {list(images.shape)}')
+        raise ValueError(f'{whose} needs at least one image, got {list(images.shape)}')

@@ -25,7 +25,7 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     """
     if a.mean.shape != b.mean.shape:
         raise ValueError(
-            f'features of {a.mean.shape[0]} and {b.mean.shape[0]} numbers do not compare'
+            f'features of {a.mean.shape[0]} and {b.mean.shape[0]} numbers cannot be compared'
         )
     cov_a, cov_b = a.covariance(), b.covariance()
     values, vectors = np.linalg.eigh(cov_a)

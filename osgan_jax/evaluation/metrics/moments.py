@@ -65,7 +65,7 @@ def merge(a: Moments | None, b: Moments) -> Moments:
         return b
     if a.mean.shape != b.mean.shape:
         raise ValueError(
-            f'features of {a.mean.shape[0]} and {b.mean.shape[0]} numbers do not merge'
+            f'features of {a.mean.shape[0]} and {b.mean.shape[0]} numbers cannot be merged'
         )
     count = a.count + b.count
     difference = b.mean - a.mean

@@ -110,7 +110,7 @@ def register(metric: Metric) -> None:
       ValueError: if its name is taken, or `needs` names an unknown field.
     """
     if metric.name in _METRICS:
-        raise ValueError(f'there is a metric {metric.name!r} already: choose another name')
+        raise ValueError(f'a metric named {metric.name!r} already exists: choose another name')
     known = {field.name for field in dataclasses.fields(FakeStatistics)}
     if unknown := metric.needs - known:
         raise ValueError(
@@ -164,7 +164,7 @@ def select(
     chosen = [metric for metric in chosen if metric not in undefined]
     lacking = ', '.join(metric.name for metric in undefined)
     if not chosen:
-        raise ValueError(f'metrics: {lacking} needs {what}, which these features have not')
+        raise ValueError(f'metrics: {lacking} needs {what}, which these features do not have')
     return chosen, f'Left out: {lacking}, for these features have no {what}.' if lacking else None
 
 

@@ -62,7 +62,7 @@ def test_moments_refuse_what_has_none():
         moments.of([[0.0], [np.nan], [1.0]])
     with pytest.raises(ValueError, match='at least 2 samples, got 1'):
         moments.of(np.zeros((1, 2))).covariance()
-    with pytest.raises(ValueError, match='2 and 3 numbers do not merge'):
+    with pytest.raises(ValueError, match='2 and 3 numbers cannot be merged'):
         moments.merge(moments.of(np.zeros((2, 2))), moments.of(np.zeros((2, 3))))
 
 
@@ -131,7 +131,7 @@ def test_frechet_distance_is_symmetric():
 
 
 def test_frechet_distance_refuses_other_features():
-    with pytest.raises(ValueError, match='2 and 3 numbers do not compare'):
+    with pytest.raises(ValueError, match='2 and 3 numbers cannot be compared'):
         frechet.frechet_distance(moments.of(np.eye(2)), moments.of(np.eye(3)))
 
 
@@ -313,5 +313,7 @@ def test_features_without_logits_leave_out_what_needs_them():
     )
     with pytest.raises(ValueError, match="metrics: modes needs logits of the real images' own"):
         registry.select(('modes',), own_classes=False)
-    with pytest.raises(ValueError, match='metrics: is needs logits, which these features have not'):
+    with pytest.raises(
+        ValueError, match='metrics: is needs logits, which these features do not have'
+    ):
         registry.select(('is',), has_logits=False)

@@ -261,7 +261,7 @@ def test_two_stage_eager_is_the_same_update():
 @pytest.mark.parametrize('name', PENALTIES)
 def test_no_penalties_have_a_peer(name):
     case = make_config(num_devices=1, **{name: 1.0})
-    with pytest.raises(ValueError, match=f'no PyTorch step was written for {name}=1.0'):
+    with pytest.raises(ValueError, match=f'no PyTorch step exists for {name}=1.0'):
         steps.check(case, ['one_stage'], peer=True)
 
 

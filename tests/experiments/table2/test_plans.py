@@ -112,7 +112,7 @@ def test_students_have_the_teachers_data_unless_others_are_given():
 @pytest.mark.parametrize(
     ('fields', 'message'),
     [
-        ({'student_updates': 5, 'fraction': 0.5}, '--student_updates or --fraction'),
+        ({'student_updates': 5, 'fraction': 0.5}, '--student_updates and --fraction'),
         ({'shared': {'max_seconds': 5.0}}, '--eval_updates'),
         ({'shared': {'dataset': 'none'}}, 'give --dataset'),
     ],
