@@ -100,7 +100,7 @@ RETURNS = {
             'loss': dataclasses.replace(HINGE, discriminator=lambda r, f, state: jnp.mean(r - f)),
             'discriminate': _of_both(lambda r, f: ((r[1:], f), None)),
         },
-        r"discriminator of the loss 'hinge' does not take .* \(5,\) and \(6,\): give as many",
+        r"discriminator of the loss 'hinge' does not take .* \(5,\) and \(6,\): give equal",
     ),
     "a loss's name": ({'loss': 'hinge'}, "an osgan_jax.AdversarialLoss, but is 'hinge': .*get"),
     'no loss': ({'loss': None}, 'an osgan_jax.AdversarialLoss, but is None'),

@@ -93,7 +93,9 @@ def test_a_file_that_goes_bad_during_training(tmp_path, monkeypatch, how, num_wo
 
     with monkeypatch.context() as patched:
         patched.setattr(checkpoints.Checkpoints, 'save', save_then_damage)
-        with pytest.raises(ValueError, match=r'05.png was readable .*restore it to go on') as error:
+        with pytest.raises(
+            ValueError, match=r'05.png was readable .*restore it to resume'
+        ) as error:
             trainer.train(asked, tmp_path / 'run')
     assert str(error.value).isprintable()
     with checkpoints.Checkpoints(tmp_path / 'run', read_only=True) as saved:

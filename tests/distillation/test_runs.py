@@ -163,7 +163,7 @@ def test_no_data_at_all(taught, tmp_path, capsys):
     distillation.distill(config, tmp_path)
     assert score_log.read(tmp_path) == []
     assert 'none' in capsys.readouterr().out
-    with pytest.raises(ValueError, match='kd learns from data'):
+    with pytest.raises(ValueError, match='algorithm=kd needs data'):
         distillation.distill(dataclasses.replace(config, algorithm='kd'), tmp_path / 'kd')
 
 

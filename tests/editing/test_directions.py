@@ -74,7 +74,7 @@ def test_a_conditional_direction_is_orthogonal_to_all_others():
         ),
         abs=1e-5,
     )
-    with pytest.raises(ValueError, match='nothing is left'):
+    with pytest.raises(ValueError, match='no direction remains'):
         direction.without([known(-unit(), codes)], codes)
 
 
@@ -89,7 +89,9 @@ def test_a_direction_is_read_back(tmp_path):
     np.testing.assert_array_equal(found.normal, direction.normal)
     assert (found.deviation, found.about) == (direction.deviation, direction.about)
     for space, size in (('z', 16), ('w', 8)):
-        with pytest.raises(ValueError, match=f'16 numbers in w; this run has {size} in {space}'):
+        with pytest.raises(
+            ValueError, match=f'16 numbers in w, but this run has {size} in {space}'
+        ):
             directions.load(path, space, size)
 
 

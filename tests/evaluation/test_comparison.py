@@ -218,7 +218,7 @@ def test_sizes_may_differ_where_the_extractor_resizes(sets, tmp_path):
 
 def test_images_of_several_sizes_need_one(tmp_path):
     folder = write(write(tmp_path / 'a', 4, seed=0), 4, seed=0, size=12, classes=('x', 'y'))
-    with pytest.raises(ValueError, match=r'are of 2 sizes, from 8x8 to 12x12: .*--image_size=8'):
+    with pytest.raises(ValueError, match=r'have 2 sizes, from 8x8 to 12x12: .*--image_size=8'):
         comparison.open_set(folder)
     assert len(comparison.open_set(folder, image_size=8)) == 8
 

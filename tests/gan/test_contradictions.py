@@ -36,16 +36,16 @@ def test_a_clip_takes_the_place_of_the_methods_penalty():
         ({'weight_clip': 0.1, 'gradient_penalty': 10.0}, 'weight_clip=0.1 and gradient_penalty=10'),
         ({'weight_clip': 0.1, 'r1': 1.0}, 'weight_clip=0.1 and r1=1: both bound'),
         ({'weight_clip': 0.1, 'discriminator_norm': 'spectral'}, 'discriminator_norm=spectral'),
-        ({'optimizer': 'sgd', 'beta2': 0.9}, 'beta2=0.9: --optimizer=sgd has no use for it'),
+        ({'optimizer': 'sgd', 'beta2': 0.9}, 'beta2=0.9: --optimizer=sgd does not use it'),
         ({'optimizer': 'sgd', 'adam_epsilon': 1e-6}, 'adam_epsilon=1e-06: --optimizer=sgd'),
         ({'optimizer': 'rmsprop', 'beta1': 0.9}, 'beta1=0.9: --optimizer=rmsprop'),
         (
             {'optimizer_g': 'sgd', 'optimizer_d': 'sgd', 'beta2': 0.9},
-            'beta2=0.9: --optimizer=sgd has no use for it',
+            'beta2=0.9: --optimizer=sgd does not use it',
         ),
         (
             {'optimizer': 'sgd', 'optimizer_g': 'adam', 'optimizer_d': 'optimistic_adam'},
-            'optimizer=sgd: --optimizer_g=adam and --optimizer_d=optimistic_adam leave no network',
+            'optimizer=sgd: --optimizer_g=adam and --optimizer_d=optimistic_adam override it',
         ),
         ({'ema_start': 100}, "ema_start=100: there is no average of G's weights"),
         ({'ema_ramp': 0.1}, 'ema_ramp=0.1: there is no average'),
@@ -83,11 +83,11 @@ def test_a_clip_takes_the_place_of_the_methods_penalty():
         ),
         (
             {'optimizer': 'sgd', 'schedule': 'linear', 'beta2_final': 0.9},
-            'beta2_final=0.9: --optimizer=sgd has no use for it',
+            'beta2_final=0.9: --optimizer=sgd does not use it',
         ),
         (
             {'optimizer_d': 'rmsprop', 'beta1_d': 0.9},
-            'beta1_d=0.9: --optimizer=rmsprop has no use for it',
+            'beta1_d=0.9: --optimizer=rmsprop does not use it',
         ),
         (
             {'beta1': 0.5, 'beta1_g': 0.0, 'beta1_d': 0.9},

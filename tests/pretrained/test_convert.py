@@ -196,7 +196,7 @@ def test_what_is_refused(files, tmp_path):
     asked = config('stylegan2')
     both = [generator, discriminator]
     refused([], asked, '^no weights: give the files')
-    refused(both, config('stylegan2', image_size=16), '^image_size=16: .* one of 8 pixels; leave')
+    refused(both, config('stylegan2', image_size=16), '^image_size=16: .* has 8 pixels; leave')
     refused(both, config('stylegan2', width=8), 'not the pytorch weights of a 8-pixel StyleGAN2')
     refused([discriminator], asked, '^the weights hold only a discriminator: give')
     refused([tmp_path / 'none.npz'], asked, "not hold a network of stylegan2.*'something'$")
@@ -251,4 +251,4 @@ def test_command(files, tmp_path):
     assert done.code == 1
     assert done.err.startswith('error: ')
     assert done.err.count('\n') == 1
-    assert 'holds a run already' in done.err
+    assert 'already holds a run' in done.err

@@ -115,7 +115,7 @@ def test_what_preprocess_refuses():
     for x in (np.zeros((1, 8, 8, 3)), pictures((8, 8, 3)), pictures((1, 8, 8, 4))):
         with pytest.raises(ValueError, match='takes uint8 images'):
             extracting.preprocess(x, 'torch')
-    with pytest.raises(ValueError, match='got no images'):
+    with pytest.raises(ValueError, match='needs at least one image'):
         extracting.preprocess(pictures((0, 8, 8, 3)), 'torch')
 
 

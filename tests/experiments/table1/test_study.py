@@ -166,7 +166,7 @@ def test_a_budget_leaves_steps_open(stage, tmp_path):
     assert 'Each: 5 s of training' in (tmp_path / 'table1.md').read_text()
     stage.run(tmp_path, CELLS[:2], num_steps=None, max_seconds=9.0)
     assert len(stage.trained) == 2
-    with pytest.raises(ValueError, match='longer than asked'):
+    with pytest.raises(ValueError, match='longer than this command asks'):
         stage.run(tmp_path, CELLS[:2], num_steps=None, max_seconds=8.0)
 
 
@@ -174,7 +174,7 @@ def test_another_configuration_is_refused_before_anything_is_trained(stage, tmp_
     stage.run(tmp_path, cells=CELLS[:2])
     with pytest.raises(ValueError, match='batch_size is 8 there and 4 now'):
         stage.run(tmp_path, cells=CELLS[:1:-1] + CELLS[:2], batch_size=4)
-    with pytest.raises(ValueError, match='longer than asked'):
+    with pytest.raises(ValueError, match='longer than this command asks'):
         stage.run(tmp_path, num_steps=3)
     assert stage.trained == []
 

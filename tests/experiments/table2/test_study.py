@@ -201,7 +201,7 @@ def test_a_budget_ends_cells_and_can_be_raised(stage, tmp_path):
     stage.trained.clear()
     stage.run(tmp_path, GRID[:2], {'max_seconds': 5.0}, **fields)
     assert stage.trained == []
-    with pytest.raises(ValueError, match='longer than asked'):
+    with pytest.raises(ValueError, match='longer than this command asks'):
         stage.run(tmp_path, GRID[:2], {'max_seconds': 4.0}, **fields)
     stage.run(tmp_path, GRID[:2], {'max_seconds': 9.0}, **fields)
     results = stage.run(tmp_path, GRID[:2], **fields)
