@@ -229,7 +229,7 @@ def test_r2_in_one_stage_needs_samples_apart_whatever_the_loss():
     with pytest.raises(ValueError, match=r'mixes the batch.*shared_forward.*without R2'):
         fused('one_stage', losses.get('minimax'), m, r2, real)
     m = models.build('jnp', mixing='patch')
-    with pytest.raises(ValueError, match=r'one logit a sample.*shared_forward'):
+    with pytest.raises(ValueError, match=r'one logit per sample.*shared_forward'):
         jax.eval_shape(lambda real: fused('one_stage', losses.get('minimax'), m, r2, real), real)
 
 

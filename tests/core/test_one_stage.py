@@ -326,7 +326,7 @@ def test_table_s2_ratio_survives_the_layer(layer):
 MIXING = {
     'batch_norm': 'mixes the batch',
     'minibatch_stddev': 'mixes the batch',
-    'patch': 'one logit a sample',
+    'patch': 'one logit per sample',
 }
 
 
@@ -363,7 +363,7 @@ def test_symmetric_losses_accept_any_discriminator(name, mixing, scheme):
 
 def test_several_logits_are_refused_under_jit_too():
     m = models.build('jnp', mixing='patch')
-    with pytest.raises(ValueError, match='one logit a sample'):
+    with pytest.raises(ValueError, match='one logit per sample'):
         run(osgan_jax.one_stage_grads, losses.get('hinge'), m)
 
 

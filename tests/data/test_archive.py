@@ -59,7 +59,7 @@ def test_files_end_to_end(tmp_path):
     [
         ({'q': np.zeros(3)}, r'holds the arrays q; expected images, or jpeg and offset'),
         ({}, r'holds the arrays \(none\)'),
-        ({'images': noise(2, 8, 8) * np.float32(2)}, r'images is float32 from 0 to 510, whose'),
+        ({'images': noise(2, 8, 8) * np.float32(2)}, r'images is float32 from 0 to 510, a range'),
         ({'images': noise(2, 8, 8, 4)}, r'got uint8 \[2, 8, 8, 4\]'),
         ({'images': noise(0, 8, 8)}, 'images is empty'),
         ({'images': noise(2, 8, 8), 'labels': [0]}, 'labels must be 2 integers'),

@@ -373,7 +373,7 @@ def test_a_direction_from_labels_by_hand(plain, tmp_path, monkeypatch):
     assert 'direction_1 tells' in said[-1]
     # Held against itself nothing is left; against another, what that one has not.
     saved = str(tmp_path / written[0])
-    with pytest.raises(ValueError, match='nothing is left'):
+    with pytest.raises(ValueError, match='no direction remains'):
         edit(sheet=('direction',), direction=saved, orthogonal_to=(saved,))
     other = editing.directions.Direction(np.eye(6, dtype=np.float32)[0], 1.0, 'z')
     other.save(tmp_path / 'other.npz')

@@ -196,7 +196,7 @@ def test_a_run_is_not_scored_against_images_that_it_was_not_trained_on(
     edited(dataset='arrays')
     done = score(workdir, tmp_path, '--dataset=npz', f'--data_dir={same}')
     assert done.code == 0, done.err
-    assert 'other images' not in done.out
+    assert 'images other than' not in done.out
     # A run from before images were recorded is believed, once and aloud.
     edited()
     done = score(workdir, tmp_path, '--again')

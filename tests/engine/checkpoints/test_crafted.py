@@ -104,7 +104,7 @@ def test_leaves_that_are_not_there(workdir, whole):
 @pytest.mark.parametrize(
     ('fields', 'message'),
     [
-        ({'step': 7}, 'that of step 7, renamed'),
+        ({'step': 7}, 'it belongs to step 7 and was renamed'),
         ({'format': 'x'}, 'no version'),
         ({'format': 1e999}, 'no version'),
         ({'format': 99}, 'has format 99 and this version of osgan_jax reads up to 1; upgrade'),

@@ -74,7 +74,7 @@ def test_file_systems_without_locks_are_refused(tmp_path, monkeypatch):
 
     monkeypatch.setattr(fcntl, 'lockf', refuse)
     with (
-        pytest.raises(checkpoints.CheckpointError, match=r'cannot lock .* keeps no locks'),
+        pytest.raises(checkpoints.CheckpointError, match=r'cannot lock .* does not support locks'),
         checkpoints.lock(tmp_path),
     ):
         pass

@@ -60,7 +60,8 @@ def test_keeps_the_newest_and_no_step_twice(opened):
     with pytest.raises(ValueError, match=r'cannot save step 1 .* already holds step 4'):
         opened.save(1, make_state())
     with pytest.raises(
-        checkpoints.CheckpointError, match=r'no checkpoint of step 7 in .*; there are 2, 3, 4'
+        checkpoints.CheckpointError,
+        match=r'no checkpoint of step 7 in .*; the saved steps are 2, 3, 4',
     ):
         opened.restore(make_state(), step=7)
 

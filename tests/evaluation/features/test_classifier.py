@@ -242,7 +242,7 @@ def test_the_extractor_refuses_other_arrays(trained):
         see(np.zeros((2, 8, 8, 1), np.float32))
     with pytest.raises(ValueError, match=r'got uint8 \[2, 8, 8, 4\]'):
         see(np.zeros((2, 8, 8, 4), np.uint8))
-    with pytest.raises(ValueError, match='no images'):
+    with pytest.raises(ValueError, match='at least one image'):
         see(np.zeros((0, 8, 8, 1), np.uint8))
     with pytest.raises(ValueError, match='1 to 4 devices, got 256 and 5'):
         classifier.extractor(trained, num_devices=5)
