@@ -357,8 +357,8 @@ class TrainConfig(RunConfig):
     )
     penalty_warmup_steps: int = field(
         0,
-        'number of first steps in which --r1, --r2 and --gradient_penalty rise linearly from 0; their '
-        'linear or cosine schedule begins after them',
+        'number of first steps in which --r1, --r2 and --gradient_penalty rise linearly from 0; '
+        'their linear or cosine schedule begins after them',
         group='penalties',
         at_least=0,
     )

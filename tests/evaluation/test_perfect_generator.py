@@ -176,7 +176,7 @@ def test_a_generator_of_other_classes_cannot_follow_the_labels(tmp_path):
     few = data.from_arrays(np.zeros((80, SIZE, SIZE, 1), np.uint8), np.arange(80) % 2)
     options = {'num_samples': 30, 'cache_dir': tmp_path}
     with pytest.raises(
-        ValueError, match=r'trained with 10 classes and the dataset has 2: .*=uniform'
+        ValueError, match=r'trained with 10 classes and the dataset has 2, .*=uniform'
     ):
         evaluators.Evaluator(GAN, few, EXTRACTOR, **options)
 

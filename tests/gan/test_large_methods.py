@@ -143,7 +143,7 @@ def create(resolved):
         ({'method': 'dcgan', 'remat': True}, 'dcgan has no remat: leave it out'),
         ({'method': 'dcgan', 'minibatch_deviation': 4}, 'dcgan has no minibatch_deviation'),
         ({'method': 'biggan', 'style_mixing': 0.5}, 'biggan has no style_mixing'),
-        ({'method': 'stylegan2', 'discriminator_norm': 'group'}, "made with 'none'"),
+        ({'method': 'stylegan2', 'discriminator_norm': 'group'}, "supports 'none'"),
         ({'method': 'biggan', 'channel_multiplier': '1/5'}, 'become 19.2;'),
         ({'method': 'dcgan', 'channel_multiplier': '1/256'}, 'become 0.5;'),
         ({'method': 'stylegan2', 'channel_multiplier': '1/512'}, 'no channel left at 128'),
