@@ -27,7 +27,9 @@ def kind_of(path: str) -> str:
         return originals.kind_of(path) or ('parquet' if parquet.find(path) else 'folder')
     # Opening a pipe would wait for ever.
     if not os.path.isfile(path):
-        raise ValueError(f'{shown} is not a regular file')
+        raise ValueError(
+            f'{shown} is not a regular file: give the path of a folder or of a file of images'
+        )
     with open(path, 'rb') as file:
         head = file.read(8)
     if head[:2] == b'PK':

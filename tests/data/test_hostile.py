@@ -144,7 +144,9 @@ def test_what_cannot_be_opened_at_once_does_not_hang(tmp_path):
     assert lines[0].startswith('1 skipped 3 of 4: ')
     assert 'good.png was readable' in lines[1]
     assert '(not a regular file): restore it' in lines[1]
-    assert lines[2].endswith('pipe.png is not a regular file; npz needs the path of an .npz file')
+    assert lines[2].endswith(
+        'pipe.png is not a regular file: give the path of a folder or of a file of images'
+    )
 
 
 @contextlib.contextmanager
