@@ -212,7 +212,9 @@ def test_shapes_and_upscaling():
     file = encode(Image.fromarray(noise(8, 12, 1)))
     assert images.load(file, image_size=20, channels=1).shape == (20, 20, 1)
     assert images.load(file, image_size=4, channels=3).shape == (4, 4, 3)
-    with pytest.raises(images.UnreadableImageError, match='12x8 pixels, smaller than the 20x20'):
+    with pytest.raises(
+        images.UnreadableImageError, match='12x8 pixels, smaller than the requested 20x20'
+    ):
         images.load(file, image_size=20, channels=1, upscale=False)
 
 

@@ -182,7 +182,7 @@ def test_other_lists(tmp_path, form):
         with pytest.raises(ValueError, match=message):
             opened(rows(*values))
         assert opened(rows(*values), labels='none').num_classes == 0
-    with pytest.raises(ValueError, match='has no label for 2 images, 00000/img1'):
+    with pytest.raises(ValueError, match='has no label for 2 images, such as 00000/img1'):
         opened(json.dumps({'labels': [[BLOCKS[0], 1]]}))
     assert opened('{"labels": 5}', labels='none').num_classes == 0
     with pytest.raises(ValueError, match='not a list of names and labels'):

@@ -78,7 +78,7 @@ def test_damaged_images_and_others_are_named(tmp_path):
 @pytest.mark.parametrize(
     ('listed', 'message'),
     [
-        ([['cats/a.png', 0]], r'no label for 2 images, cats/b\.png for one'),
+        ([['cats/a.png', 0]], r'no label for 2 images, such as cats/b\.png'),
         ([[name, -1] for name in PICTURES], 'expected whole numbers from 0 as labels, got -1'),
         ([[name, [0.5]] for name in PICTURES], r'expected whole numbers .* got \[0\.5\]'),
         ([[name, 10**9] for name in PICTURES], 'expected whole numbers'),

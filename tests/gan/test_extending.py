@@ -134,7 +134,7 @@ def test_names_are_listed_and_taken_once(toys):
     assert methods.names()[-1] == 'toy_method'
     assert metrics.names()[-1] == 'toy_metric'
     for register in (toy_network, toy_loss, toy_method, toy_metric):
-        with pytest.raises(ValueError, match=r"there is a \w+ 'toy\w*' already"):
+        with pytest.raises(ValueError, match=r"a \w+ named 'toy\w*' already exists"):
             register()
 
 
