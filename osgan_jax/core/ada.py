@@ -99,7 +99,7 @@ def draw(
       This device's rows: 'maps' `[n, 2, 3]`, of blit and geom, see `resample`; 'color'
       `[n, C, C + 1]`, which multiplies (channels, 1); 'noise' `[n]`, standard deviations, and
       'noise_key' `[n, ...]` uint32; 'cutout' `[n, 2]`, middle of the square as shares of height and
-      width, far outside where there is none. Identities where nothing is applied.
+      width, far outside where there is none. The identity where nothing is applied.
 
     Raises:
       ValueError: for images of another shape.

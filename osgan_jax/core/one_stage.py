@@ -251,8 +251,9 @@ def shared_forward_grads(
 
     Raises:
       ValueError: if the logits do not lead with the batch; for penalties without `real` or
-        `mixture` where they need them, or of logits that are no array; for functions that return
-        something else than is said, a missing `loss_state`, or sequences of different lengths.
+        `mixture` where they need them, or of logits that are not an array; for functions that
+        return something else than is said, a missing `loss_state`, or sequences of different
+        lengths.
     """
     given = discriminators.gather(
         loss, discriminate, params_d, loss_state, penalties, weights, takes_real=real is not None

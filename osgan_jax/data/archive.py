@@ -1,4 +1,4 @@
-"""Images in one file, decoded or as bytes of image files, and what is read of them."""
+"""Sources of images in one file, as arrays or as encoded image files, and their reader."""
 
 import dataclasses
 import itertools

@@ -20,7 +20,7 @@ import numpy as np
 
 from osgan_jax.data import describe, images
 from osgan_jax.data.dataset import Dataset
-from osgan_jax.io import atomic, messages, paths
+from osgan_jax.io import atomic, paths
 
 _BLOCK = 1_000  # images a folder of the zip
 
@@ -68,7 +68,8 @@ def main(arguments: list[str] | None = None) -> int:
     describe.add_flags(parser)
     parser.add_argument('--to', required=True, help='.npz or .zip file to write')
     flags = parser.parse_args(arguments)
-    try:
+
+    def act() -> None:
         path = paths.expand(flags.to)
         ending = os.path.splitext(path)[1].lower()
         if ending not in _WRITERS:
@@ -82,10 +83,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f'Written: {path}; read it by --dataset={name} --data_dir={path}')
         if ending == '.zip' and dataset.num_classes:
             print('StyleGAN zips hold numbers and no names of classes.')
-    except (ValueError, OSError) as error:
-        print(f'error: {messages.one_line(str(error))}', file=sys.stderr)
-        return 1
-    return 0
+
+    return describe.report_errors(act)
 
 
 if __name__ == '__main__':

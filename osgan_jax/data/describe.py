@@ -9,6 +9,7 @@ Nothing is trained. Flags that decide how images and labels are read are those o
 import argparse
 import dataclasses
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def open_dataset(flags: argparse.Namespace, **more: Any) -> Dataset:
     """The dataset that flags of `add_flags` mean; smaller images are enlarged."""
-    reading = {each.name: getattr(flags, each.name, each.default) for each in _readings()}
+    reading = {
+        each.name: getattr(flags, each.name, each.default) for each in dataclasses.fields(Reading)
+    }
     if reading['labels'] not in (None, 'none', 'folders'):
         reading['labels'] = paths.expand(reading['labels'])
     return loading.load(
@@ -103,8 +106,14 @@ def open_dataset(flags: argparse.Namespace, **more: Any) -> Dataset:
     )
 
 
-def _readings() -> tuple[dataclasses.Field, ...]:
-    return dataclasses.fields(Reading)
+def report_errors(act: Callable[[], None]) -> int:
+    """Runs a command and returns its exit status; what it refuses is one line on stderr."""
+    try:
+        act()
+    except (ValueError, OSError) as error:
+        print(f'error: {messages.one_line(str(error))}', file=sys.stderr)
+        return 1
+    return 0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -113,7 +122,8 @@ def main(arguments: list[str] | None = None) -> int:
     add_flags(parser)
     parser.add_argument('--sheet', help='PNG file to write a sheet of images to')
     flags = parser.parse_args(arguments)
-    try:
+
+    def act() -> None:
         dataset = open_dataset(flags)
         print('\n'.join(lines(dataset)))
         if flags.sheet:
@@ -121,10 +131,8 @@ def main(arguments: list[str] | None = None) -> int:
             with atomic.replacing(path) as file:
                 file.write(images.to_png(sheet(dataset)))
             print(f'Written: {path}')
-    except (ValueError, OSError) as error:
-        print(f'error: {messages.one_line(str(error))}', file=sys.stderr)
-        return 1
-    return 0
+
+    return report_errors(act)
 
 
 if __name__ == '__main__':

@@ -122,12 +122,10 @@ def check_effects(asked: TrainConfig, resolved: TrainConfig) -> None:
         ),
         ('path_length_every', 1, resolved.path_length, 'is no --path_length; give it too'),
         ('lookahead_alpha', 0.5, resolved.lookahead, 'is no --lookahead; give it too'),
+        ('schedule_steps', None, falls, lacks_schedule),
         *(
-            (f'{name}_final' if name in SCHEDULED else name, None, follows, lacks_schedule)
-            for name, follows in (
-                ('schedule_steps', falls),
-                *((name, falls or (name not in RATES and steps)) for name in SCHEDULED),
-            )
+            (f'{name}_final', None, falls or (steps and name not in RATES), lacks_schedule)
+            for name in SCHEDULED
         ),
         ('penalty_warmup_steps', 0, penalised, lacks_penalty),
     ]

@@ -97,8 +97,9 @@ def test_the_shared_recipe_and_that_of_a_row():
 
 
 def test_students_have_the_teachers_data_unless_others_are_given():
-    teacher = dataclasses.replace(TEACHER, dataset='npz', data_dir='a', test_data_dir='b')
-    teacher = dataclasses.replace(teacher, fit='pad')
+    teacher = dataclasses.replace(
+        TEACHER, dataset='npz', data_dir='a', test_data_dir='b', fit='pad'
+    )
     found = plans.data_of(make_settings({'data_dir': 'c'}), teacher)
     assert found == {
         'dataset': 'npz', 'data_dir': 'c', 'split': 'train', 'test_split': 'test',
