@@ -1,0 +1,1 @@
+"""The fields of a GAN's configuration, by what they decide."""
