@@ -1,13 +1,13 @@
-"""Unsupervised domain adaptation: gradient reversal is the split with one gamma for all samples.
+"""Unsupervised domain adaptation: gradient reversal is one-stage training with a constant gamma.
 
     python -m examples.domain_adaptation
 
-A classifier learns from labelled digits and is to read unlabelled ones, faint on an uneven grey
-ground. One network makes features, a second names the digit, and a third tells the two domains
-apart, which the features are to prevent: they are the "generator" of a game whose fake samples are
-the features of both domains. Gradient reversal (Ganin and Lempitsky 2015,
-https://arxiv.org/abs/1409.7495) plays it in one pass, with gamma = -weight. Takes a minute on two
-CPU cores.
+A classifier learns from labelled digits, and must also read unlabelled digits that are faint on an
+uneven grey background. One network computes features, a second predicts the digit, and a third
+predicts the domain. The features are trained so that the third fails: the feature network is the
+"generator" of a game whose fake samples are the features of both domains. Gradient reversal (Ganin
+and Lempitsky 2015, https://arxiv.org/abs/1409.7495) plays this game in one pass, with gamma =
+-weight. It takes a minute on two CPU cores.
 """
 
 import jax
@@ -33,7 +33,7 @@ cross_entropy = optax.softmax_cross_entropy_with_integer_labels
 
 
 def domains() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Digits of even rows, others made faint on grey, and test ones made so; no image twice."""
+    """Digits of the source, and of the target to train and to test; no image is in two."""
     images, labels = digits.arrays('all')
     corners = np.random.default_rng(0).uniform(0, 0.5, (len(images), 2, 2, 1))
     ground = np.asarray(jax.image.resize(corners, images.shape, 'linear'))
@@ -55,7 +55,7 @@ def told_apart(_, s, weight=None):
 
 
 def reversal(_, s, weight=0.0):
-    """L_G, the features' part. Another function of `s` here, and gamma differs by sample."""
+    """L_G, the features' loss. With another function of `s`, gamma would differ between samples."""
     return -weight * told_apart(_, s)
 
 
@@ -63,12 +63,12 @@ loss = osgan_jax.losses.AdversarialLoss('domain', told_apart, reversal, symmetri
 
 
 def reading(params, both, labels):
-    """Mean cross-entropy of the digits of the source."""
+    """Mean cross-entropy of the source's digits."""
     return cross_entropy(classifier.apply(params, both[:N]), labels).mean()
 
 
 def gradients(params, source, labels, target, weight):
-    """Of all three networks, from one pass through each; `weight` is the loss's state."""
+    """Gradients of all three networks, from one pass through each; `weight` is the loss's state."""
     grads, info = osgan_jax.one_stage_grads(
         loss,
         lambda p: (features.apply(p, jnp.concatenate([source, target])), None),

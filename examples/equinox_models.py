@@ -2,10 +2,10 @@
 
     python -m examples.equinox_models
 
-`eqx.partition` parts a model into its arrays, which are the parameters, and the rest, and
-`eqx.combine` puts them together inside the functions that are differentiated. A model takes one
-sample, and `jax.vmap` makes it one of batches, so that samples are judged one by one. Takes half a
-minute on two CPU cores.
+`eqx.partition` splits a model into its arrays, which are the parameters, and everything else;
+`eqx.combine` joins them again inside the differentiated functions. A model takes one sample, and
+`jax.vmap` applies it to a batch, so D treats samples independently. It takes half a minute on two
+CPU cores.
 """
 
 import equinox as eqx

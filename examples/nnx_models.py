@@ -2,10 +2,10 @@
 
     python -m examples.nnx_models
 
-`nnx.split` parts a model into its graph, its parameters and its other state, and `nnx.merge` puts
-them together inside the functions that are differentiated. With `copy=True` the merged model is one
-of its own, so that BatchNorm may update its statistics there; they leave `generate` as its `aux`.
-Takes half a minute on two CPU cores.
+`nnx.split` splits a model into its graph, its parameters and its other state; `nnx.merge` joins
+them again inside the differentiated functions. With `copy=True` the merged model is a copy, whose
+BatchNorm may update its statistics; `generate` returns them as its `aux`. It takes half a minute on
+two CPU cores.
 """
 
 import jax
@@ -94,7 +94,7 @@ def train(steps: int) -> tuple[tuple, nnx.State]:
 
 
 def draw(params_g: nnx.State, stats: nnx.State, seed: int = 0) -> jax.Array:
-    """Points of the trained generator, which normalises by its running statistics."""
+    """Points `[N, 2]` of the trained generator, which normalises by its running statistics."""
     model = nnx.merge(graph_g, params_g, stats, copy=True)
     model.eval()
     return model(jax.random.normal(jax.random.key(seed), (N, LATENT)))

@@ -3,9 +3,9 @@
     python -m examples.pix2pix
 
 Isola et al. 2017 (https://arxiv.org/abs/1611.07004): D sees input and output together and judges
-patches, G also takes the L1 distance to the true output, times 100. The patches' logits are several
-a sample, so that `shared_forward_grads` is the exact scheme. Takes a minute on two CPU
-cores.
+patches; G's loss also contains the L1 distance to the true output, times 100. There are several
+logits per sample, one per patch, so `shared_forward_grads` is the exact scheme. It takes a minute
+on two CPU cores.
 """
 
 import jax
@@ -23,7 +23,7 @@ loss = osgan_jax.losses.get('non_saturating')
 
 
 def enlarged(x: jax.Array) -> jax.Array:
-    """Images `[N, H, W, C]` in twice their size, by bilinear interpolation."""
+    """Images `[N, H, W, C]` enlarged to twice their size, by bilinear interpolation."""
     return jax.image.resize(x, (len(x), 2 * x.shape[1], 2 * x.shape[2], x.shape[3]), 'bilinear')
 
 
@@ -61,7 +61,7 @@ def pairs(split: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def gradients(params: tuple, given: jax.Array, real: jax.Array, key: jax.Array):
-    """Of both networks; `info.auxiliary` has the distance."""
+    """Gradients of both networks; `info.auxiliary` is the distance."""
 
     def discriminate(params, fake):
         seen = (jnp.concatenate([enlarged(given), x], axis=-1) for x in (real, fake))

@@ -2,8 +2,9 @@
 
     python -m examples.vocoder
 
-As MelGAN (arXiv:1910.06711) and HiFi-GAN (arXiv:2010.05646) train, with a sequence of D's, each of
-logits and features, and EnCodec's balancer (arXiv:2210.13438). Takes a minute on two CPU cores.
+It trains like MelGAN (arXiv:1910.06711) and HiFi-GAN (arXiv:2010.05646), with a sequence of Ds that
+return logits and features, and with EnCodec's balancer (arXiv:2210.13438). It takes a minute on two
+CPU cores.
 """
 
 import jax
@@ -19,7 +20,7 @@ balancer = osgan_jax.Balancer({'adversarial': 1.0, 'spectrum': 2.0}, decay=0.99)
 
 
 def sounds(key: jax.Array, n: int = N) -> jax.Array:
-    """Sounds `[n, 256]`: five harmonics of one pitch, each of its own strength and phase."""
+    """Sounds `[n, 256]`: five harmonics of one pitch, each with its own strength and phase."""
     pitch, phase, strength = (jax.random.uniform(k, (n, 5, 1)) for k in jax.random.split(key, 3))
     order, time = jnp.arange(1, 6)[:, None], jnp.linspace(0, 2 * jnp.pi, LENGTH)
     waves = jnp.sin((4 + 8 * pitch[:, :1]) * order * time + 2 * jnp.pi * phase)
@@ -43,7 +44,7 @@ generator = nn.Sequential(  # spectra to sounds; a kernel for each of four sampl
 
 
 class Discriminator(nn.Module):
-    """Sounds `[n, 256]` to logits along them and features of each layer, at a scale of its own."""
+    """Sounds `[n, 256]` to logits along them and features of each layer, at one scale."""
 
     scale: int
 
@@ -74,7 +75,7 @@ first_params = generator.init(key, spectrum(sound)), [d.init(key, sound) for d i
 
 
 def gradients(params: tuple, balance: tuple, real: jax.Array):
-    """Of G and of the three discriminators; `info.aux_combine` is the balancer's state."""
+    """Gradients of G and the three discriminators; `info.aux_combine` is the balancer's state."""
     return osgan_jax.shared_forward_grads(
         *(loss, lambda params: (generator.apply(params, spectrum(real)), None)),
         [lambda p, x, d=d: ((d.apply(p, real), d.apply(p, x)), None) for d in discriminators],

@@ -1,11 +1,12 @@
-"""A vector-quantised autoencoder with a patch discriminator, as VQGAN's, on the embedded digits.
+"""A vector-quantised autoencoder with a patch discriminator, like VQGAN, on the embedded digits.
 
     python -m examples.vq_autoencoder
 
-Esser et al. 2021 (https://arxiv.org/abs/2012.09841). The patches' logits are several a sample, so
-that `shared_forward_grads` is the exact scheme. The codebook's loss depends on G's parameters
-beside the images: it is one more array of `fake`, and needs no second pass through the encoder.
-`adaptive_weight` measures at the decoder's last layer. Takes a minute on two CPU cores.
+Esser et al. 2021 (https://arxiv.org/abs/2012.09841). There are several logits per sample, one per
+patch, so `shared_forward_grads` is the exact scheme. The codebook's loss also depends on G's
+parameters: it is one more array of `fake`, and needs no second pass through the encoder.
+`adaptive_weight` measures gradients at the decoder's last layer. It takes a minute on two CPU
+cores.
 """
 
 import jax
@@ -27,7 +28,7 @@ class Autoencoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> tuple:
-        """Encodes, takes the nearest code at each of 4x4 places, and decodes."""
+        """Encodes, replaces each of the 4x4 features by the nearest code, and decodes."""
         x = nn.silu(nn.Conv(32, (3, 3), 2)(nn.silu(nn.Conv(16, (3, 3))(x))))
         z = nn.Conv(8, (1, 1))(x)
         codebook = self.param('codebook', nn.initializers.normal(0.5), (CODES, 8))
@@ -51,13 +52,13 @@ perceptual_params = perceptual.init(jax.random.key(2), zeros)
 
 
 def features(x: jax.Array) -> jax.Array:
-    """Of a fixed random network, of unit length at each place, as LPIPS has them."""
+    """Features of a fixed random network, of unit length at each pixel, as in LPIPS."""
     x = perceptual.apply(perceptual_params, x)
     return x / (jnp.linalg.norm(x, axis=-1, keepdims=True) + 1e-3)
 
 
 def gradients(params: tuple, real: jax.Array, begun: jax.Array | float = 1.0):
-    """Of both networks; `info.auxiliary` has the terms, `info.aux_combine` D's weight."""
+    """Gradients of both networks; `info.auxiliary` are the terms, `info.aux_combine` D's weight."""
 
     def generate(params):
         image, codebook, codes = autoencoder.apply(params, real)

@@ -10,8 +10,8 @@ them. For example
     if __name__ == '__main__':
         sys.exit(main())
 
-A test calls `main([flag, ...])` in its own process: what absl's flags were before, they are after.
-Nothing here imports jax before the flags have been read: --help and a wrong flag need not wait.
+A test can call `main([flag, ...])` in its own process: afterwards absl's flags are as before.
+Nothing here imports jax before the flags have been read, so --help and wrong flags answer at once.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ class Workdir(Config):
 
 @dataclasses.dataclass(frozen=True)
 class Processes(Config):
-    """How several processes meet: how a run is launched, not what it is, and not saved with it."""
+    """How several processes find each other: part of a launch, and not saved with the run."""
 
     coordinator: str | None = field(
         None,
@@ -59,7 +59,7 @@ class Processes(Config):
     )
 
     def join(self) -> None:
-        """Meets the other processes; to be called before jax is used.
+        """Connects to the other processes; call it before jax is used.
 
         Raises:
           ValueError: for flags that do not fit together.
@@ -77,9 +77,9 @@ def command(*config_classes: type) -> Callable[[Callable[..., int | None]], 'Com
 
 
 def without(config_class: type, names: Collection[str]) -> type:
-    """A configuration of the fields of another that are flags, but for some.
+    """A configuration with the fields of another that are flags, except some.
 
-    For modules that make many configurations: what these have in common.
+    For modules that make many configurations: the fields that these share.
 
     Args:
       config_class: the configuration.
@@ -90,7 +90,7 @@ def without(config_class: type, names: Collection[str]) -> type:
 
 
 def only(config_class: type, names: Collection[str], required: Collection[str] = ()) -> type:
-    """A configuration of some fields of another, in their order.
+    """A configuration with some fields of another, in their order.
 
     Args:
       config_class: the configuration.
@@ -204,7 +204,7 @@ class Command:
 
 @contextlib.contextmanager
 def _defined(fields: Collection[Declaration]) -> Iterator[None]:
-    """Has the flags of fields among absl's; afterwards all others are what they were before."""
+    """Defines flags for fields in absl's registry; at the end, all other flags are as before."""
     before = flagsaver.save_flag_values()
     for each in fields:
         _define(each)

@@ -1,17 +1,16 @@
-r"""Makes a run of StyleGAN2's or BigGAN's published weights.
+r"""Converts published weights of StyleGAN2 or BigGAN into a run.
 
     python -m experiments.convert --weights=G.npz,D.npz --method=stylegan2 --dataset=ffhq \
         --workdir=runs/official
 
 writes to the workdir config.json and checkpoints/, one of step 0, in half a minute at 256 pixels on
 two CPU cores. experiments.sample, evaluate and edit read it like any run, and
-experiments.compress --teacher=runs/official takes it for a teacher. It cannot be trained on.
+experiments.compress --teacher=runs/official accepts it as a teacher. It cannot be trained further.
 
 Weights are .npz, .safetensors, .pth or .pt files of tensors by name: one file a network, or one
 file with G_ema. (or G.) and D. before the names. Image size and number of classes are found in
 them. --dataset (and --data_dir) is what the authors trained on, which evaluate and compress read.
-With --generator_only the discriminator stays as it is initialised, and nothing should be compressed
-under it.
+With --generator_only the discriminator keeps its initial weights; do not use it as a teacher.
 
 BigGAN: the files G_ema.pth and D.pth that the authors of BigGAN-PyTorch publish are read as they
 are: --weights=G_ema.pth,D.pth --method=biggan --dataset=tfds:imagenet2012.

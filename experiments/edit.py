@@ -2,10 +2,10 @@ r"""Edits images with the generator of a training run.
 
     python -m experiments.edit --workdir=runs/ffhq --sheet=mixing,interpolate_w,truncation
 
-writes to `runs/ffhq/edits` (or --out) a PNG sheet of each kind that --sheet names, and for paths
-also an animation (WebP, there and back). --seed decides the samples, which are numbered as those of
-experiments.sample with the same seed. On two CPU cores a sheet of a DCGAN of 32 pixels takes
-seconds; StyleGAN2 at 256 pixels takes three seconds per image, so ask for few --rows and --frames.
+writes to `runs/ffhq/edits` (or --out) a PNG sheet of each kind in --sheet, and for paths also an
+animation (WebP, forwards and backwards). --seed determines the samples, which are numbered as in
+experiments.sample with the same seed. On two CPU cores a sheet of a DCGAN at 32 pixels takes
+seconds; StyleGAN2 at 256 pixels takes three seconds per image, so choose few --rows and --frames.
 
 mixing: --rows by --columns samples, whose images stand along the left and the top edge. Each cell
 takes the styles of --mixing_layers from its column's sample and the others from its row's. One

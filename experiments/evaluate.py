@@ -1,4 +1,4 @@
-r"""Scores checkpoints of a training run against its dataset, and how smooth its generator is.
+r"""Scores checkpoints of a training run against its dataset, and measures path lengths.
 
     python -m experiments.evaluate --workdir=runs/lsgan --metrics=fid,kid,is,pr
 
@@ -7,23 +7,24 @@ which training with --eval_every keeps), draws --num_samples images and prints t
 its direction and with what one half of the real images scores against the other. It adds them to
 evaluations.jsonl in the workdir and draws evaluations.png. With --inception_weights=FILE (or fetch,
 which downloads them) the scores are FID, KID, inception score, precision and recall, by
---convention. A line says which published protocol they are of, or what that takes. Without weights
-the features come from a classifier that is trained once, on the part of the dataset that the run
-was, and the names begin with classifier_: such scores compare runs on that dataset with each other,
-and with nothing else. It takes half a minute for digits and three to five minutes for CIFAR-10 on
-two idle CPU cores, and several times that on busy ones; --classifier=small takes a sixth of it for
-CIFAR-10, and a third for digits. Scoring 10,000 images of 32 pixels takes seconds by the
-classifier, and a quarter of an hour by the Inception network on CPU. Of --metrics, modes counts the
-classes among the samples, with the reverse KL divergence of their frequencies from the data's: of
-26,000 samples and --dataset=stacked_digits it is StackedMNIST's protocol.
+--convention. A line names the published protocol that they follow, or says what is missing for one.
+Without weights the features come from a classifier that is trained once, on the images that the run
+was trained on, and the names begin with classifier_: such scores compare runs on that dataset with
+each other, and with nothing else. Training it takes half a minute for digits and three to five
+minutes for CIFAR-10 on two idle CPU cores, and several times that on busy ones; --classifier=small
+takes a sixth of that for CIFAR-10, and a third for digits. Scoring 10,000 images of 32 pixels takes
+seconds with the classifier, and a quarter of an hour with the Inception network on CPU. The metric
+modes counts the classes among the samples, and gives the reverse KL divergence between the class
+frequencies of samples and data: with 26,000 samples and --dataset=stacked_digits this is
+StackedMNIST's protocol.
 
 With --dinov2_weights=FILE, the published dinov2_vitl14_pretrain.pth, the features are DINOv2's and
-the scores fd_dinov2, kd_dinov2 and so on, of images resized as EDM2 does (--convention=torch) or as
-Pillow (pil). That is fourteen times the Inception network's arithmetic: work for a GPU.
+the scores fd_dinov2, kd_dinov2 and so on, of images resized as in EDM2 (--convention=torch) or by
+Pillow (pil). This network takes fourteen times the arithmetic of Inception, so use a GPU.
 
-Labels of a conditional generator are drawn as often as the real images have them, or with
---label_policy=uniform all as often; StyleGAN2's noise is drawn for each image. A run is compared
-with the images that it was trained on. Others are compared with only where they are named:
+Labels of a conditional generator are drawn with the frequencies of the real images, or with
+--label_policy=uniform equally often; StyleGAN2's noise is drawn anew for each image. A run is
+compared with the images that it was trained on, unless you name others:
 
     python -m experiments.evaluate --workdir=runs/cifar10 --split=test --num_samples=10000 \
         --inception_weights=fetch --metrics=fid
@@ -31,30 +32,31 @@ with the images that it was trained on. Others are compared with only where they
     python -m experiments.evaluate --workdir=runs/ffhq --metrics= --path_length=w_end,z_full \
         --lpips_weights=vgg16.pth,vgg.pth
 
-measures the perceptual path lengths ppl_w_end and ppl_z_full alone, which needs no classifier, and
-the dataset only for labels of a conditional generator that follow it. Without `--metrics=` they are
-measured beside the scores. The small step is made in w (StyleGAN2) or z, at the end of the path
-between two latents (end) or anywhere on it (full); StyleGAN2's published numbers are w_end. With
---path_length_crop only the middle of aligned faces is compared, and names end in _crop.
+measures only the perceptual path lengths ppl_w_end and ppl_z_full. This needs no classifier, and
+needs the dataset only for a conditional generator whose labels follow it. Without `--metrics=` they
+are measured in addition to the scores. The small step is made in w (StyleGAN2) or z, at the end of
+the path between two latents (end) or anywhere on it (full); StyleGAN2's published numbers are
+w_end. With --path_length_crop only the middle of aligned faces is compared, and names end in _crop.
 --lpips_weights are torchvision's VGG16 and the linear weights 'vgg' of LPIPS v0.1, as .npz,
-.safetensors or .pth, or one file of both. 50,000 pairs (--path_length_pairs) are 100,000 images,
-all of which go through VGG16: work for a GPU, unless images are small or pairs few.
+.safetensors or .pth, or both in one file. 50,000 pairs (--path_length_pairs) are 100,000 images,
+which all pass through VGG16: use a GPU, unless the images are small or the pairs few.
 
     python -m experiments.evaluate --real=photos/ --fake=generated.zip --inception_weights=fetch
 
-scores one set of images against another, with no run: folders, zip archives, .npz of images, names
-of datasets, and .npz of mu and sigma as pytorch-fid has them, for the Frechet distance alone.
---save_statistics=FILE writes those of --real, --out=FILE the scores as JSON. Images are read at
-their own size (--image_size takes another) and may be of two sizes: features resize them.
+scores one set of images against another, without a run. Each is a folder, a zip archive, an .npz
+file of images, the name of a dataset, or pytorch-fid's .npz file of mu and sigma (for the Frechet
+distance only). --save_statistics=FILE writes mu and sigma of --real, --out=FILE the scores as JSON.
+Images are read at their own size (--image_size sets another), and the two sets may differ in size:
+the features resize them.
 
-With --nearest=1000, of a run, so many samples are compared with all training images. copies is the
-share of samples that lie as near to one image, beside their next ones, as 5% of the training
-images do to each other: 0.05 is usual. WORKDIR/nearest_training.png shows the samples most like
-copies, each beside its five nearest. Distances are between the features of the scores, or with
---metrics= between pixels at 16x16.
+--nearest=1000 compares that many samples of a run with all training images. `copies` is the share
+of samples that are closer to a single training image, relative to the next nearest ones, than 95%
+of the training images are to each other: 0.05 is usual. WORKDIR/nearest_training.png shows the
+samples most like copies, each beside its five nearest. Distances are between the features of the
+scores, or with --metrics= between pixels at 16x16.
 
-With --per_class, of a conditional run or of two labelled sets, each class is scored too, with its
-diversity relative to the real images of the class.
+--per_class also scores each class of a conditional run, or of two labelled sets, and its diversity
+relative to the real images of the class.
 """
 
 import dataclasses

@@ -5,13 +5,13 @@ r"""Draws images from a checkpoint of a training run.
 writes to `runs/lsgan/generated` (or --out) grid.png, with --count also image_00000.png and so on,
 and with --interpolate interpolations.png, one row per pair of latents. It takes seconds. A run that
 is still training may be sampled; --step chooses an older checkpoint, --label one class of a
-conditional run, by its name (--label=dog) or number. StyleGAN2's noise is drawn for each image
-anew, by --seed; along an interpolation it stays the same.
+conditional run, by its name (--label=dog) or number. StyleGAN2's noise is drawn anew for each
+image, from --seed; along an interpolation it stays the same.
 
     python -m experiments.sample --workdir=runs/biggan --grid=0 --count=10000 --label_policy=data
 
-draws the labels of separate images as often as the dataset has them, as a fair score of them needs;
-by default every class takes its turn.
+draws the labels of single images with the frequencies of the dataset, as a fair score requires; by
+default the classes take turns.
 """
 
 import dataclasses

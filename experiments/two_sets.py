@@ -1,4 +1,4 @@
-"""What `experiments.evaluate --real=A --fake=B` does: scores of two sets, without a run."""
+"""Scores of two sets without a run: `experiments.evaluate --real=A --fake=B`."""
 
 import json
 from typing import Any

@@ -14,6 +14,7 @@ import zipfile
 import pytest
 from packaging.version import Version
 
+import osgan_commands
 import osgan_jax
 from experiments import cli
 from tests.support import ROOT, commands
@@ -29,10 +30,28 @@ def entry_points():
 def test_every_module_is_a_command():
     found = entry_points()
     assert sorted(found) == sorted(f'osgan-{module}' for module in commands.MODULES)
-    for name, target in found.items():
-        command = pkgutil.resolve_name(target)
-        assert isinstance(command, cli.Command)
-        assert command is commands.find(name.removeprefix('osgan-'))
+    assert {pkgutil.resolve_name(target) for target in found.values()} == {osgan_commands.main}
+    for name in found:
+        assert isinstance(commands.find(name.removeprefix('osgan-')), cli.Command)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize('module', ['train', 'table1'])
+def test_a_command_ignores_another_package_called_experiments(tmp_path, module):
+    other = tmp_path / 'experiments'
+    other.mkdir()
+    (other / '__init__.py').write_text('raise ImportError("not this one")')
+    script = tmp_path / f'osgan-{module}'
+    script.write_text('import sys, osgan_commands\nsys.exit(osgan_commands.main())')
+    ran = subprocess.run(
+        [sys.executable, str(script), '--help'],
+        cwd=tmp_path,
+        env=environment(tmp_path, ROOT),
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert f'python -m experiments.{module}' in ran.stdout
 
 
 def test_the_version_is_the_changelogs_newest():
@@ -80,7 +99,8 @@ def test_wheel_and_source_hold_the_code_alone(built):
     (wheel,), (source,) = built.glob('*.whl'), built.glob('*.tar.gz')
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split('/')[0] for name in names}
-    assert tops == {'osgan_jax', 'experiments', f'osgan_jax-{osgan_jax.__version__}.dist-info'}
+    info = f'osgan_jax-{osgan_jax.__version__}.dist-info'
+    assert tops == {'osgan_jax', 'experiments', 'osgan_commands.py', info}
     code = {
         path.relative_to(ROOT).as_posix()
         for folder in ('osgan_jax', 'experiments')

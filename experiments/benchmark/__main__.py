@@ -2,33 +2,33 @@ r"""Times training steps of every scheme on random images, taking turns in one p
 
     python -m experiments.benchmark --image_size=64 --width=64 --batch_size=32
 
-prints a table for each case, of one_stage, two_stage (at its cheapest: 4/3 of one_stage's FLOPs by
-theory), two_stage_eager (as a framework without a compiler runs it: 3/2) and shared_forward: median
-and quartiles of a step's time, images per second, FLOPs of the compiled step, their rate as a share
-of that of large matrix products measured in the same run, memory, compile time and time to the
-first step. It takes about a minute on two CPU cores.
+prints a table for each case. Its rows are one_stage, two_stage (without unused gradients: in theory
+4/3 of one_stage's FLOPs), two_stage_eager (as a framework without a compiler runs it: 3/2) and
+shared_forward. Its columns are the median and quartiles of a step's time, images per second, FLOPs
+of the compiled step, FLOPs per second as a share of what large matrix products reach in the same
+run, memory, compile time, and time to the first step. It takes about a minute on two CPU cores.
 
 Most flags take lists, and all combinations are timed:
 
     python -m experiments.benchmark --network=dcgan,resnet_gan --image_size=32,64 --width=32 \
         --batch_size=16,32 --precision=float32,bfloat16 --out=results/steps.json
 
---r1=0,1 --r2=0,1 times the schemes without these penalties of D's, with either, and with both, at
-every step. All schemes need their double backward pass, and one_stage saves as much as without.
---gradient_penalty=10 is WGAN-GP's. --d_steps=1,5 times steps of one update of D and of five, four
-of them of D alone: at N, two_stage has 4 Tg + 8 Td + (N - 1) (Tg + 6 Td) by theory, and one_stage
+--r1=0,1 --r2=0,1 times the schemes without these penalties on D, with either and with both, at
+every step. Every scheme then needs a double backward pass. --gradient_penalty=10 adds WGAN-GP's.
+--d_steps=1,5 times steps with one update of D and with five, four of them of D alone. In theory, a
+step of two_stage with N updates of D costs 4 Tg + 8 Td + (N - 1) (Tg + 6 Td), and one of one_stage
 one Tg and two Td less.
 
 --out writes a JSON file and a bar chart beside it (results/steps.png). With several cases a second
 table shows how time and memory grow. --peer adds the same steps in eager PyTorch, if it is
 installed. --loop=200 trains for 200 steps and prints the share of the time in which no step runs;
---pipeline measures the rate of the input pipeline alone; both read --dataset (synthetic: JPEG files
-of 178x218 pixels). Nothing else needs a dataset.
+--pipeline measures the throughput of the input pipeline alone. Only these two need a dataset,
+--dataset (synthetic: JPEG files of 178x218 pixels).
 
     python -m experiments.benchmark --distill=resnet34:resnet18 --batch_size=32
 
-times rounds of distillation instead: those of one_stage against those of dfad (five updates of the
-student and one of the generator), zskt and kd, per round and per update of the student.
+times rounds of distillation instead: one_stage, dfad (five updates of the student and one of the
+generator), zskt and kd, per round and per update of the student.
 """
 
 import dataclasses

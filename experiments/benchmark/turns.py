@@ -1,6 +1,6 @@
-"""Timing by turns: runners alternate within one process, and medians are compared.
+"""Timing in turns: runners alternate within one process, and medians are compared.
 
-By turns (A B C A B C ...) any other load on the machine falls on all of them.
+In turns (A B C A B C ...), any other load on the machine affects all of them.
 """
 
 import dataclasses
@@ -66,7 +66,7 @@ class Runner:
 def take_turns(
     runners: Mapping[str, Runner], repeats: int, *, rest: bool = False
 ) -> list[StepTiming]:
-    """Times runners by turns.
+    """Times runners in turns.
 
     Args:
       runners: by name.

@@ -10,10 +10,10 @@ of experiments.train of any method, of experiments.convert, or itself a student;
     dgl             Adv(G, D) + weight * Adv(G, teacher's D): the paper's method
     baseline        Adv(G, D) alone, for the length of both stages
     single_fixed    Adv(G, teacher's D) alone, which stays frozen
-    single_updated  Adv(G, teacher's D) alone, which goes on learning
+    single_updated  Adv(G, teacher's D) alone, which continues to learn
     g_inter         G imitates the features of the teacher's G   (--imitated=8,16,out)
     d_inter         D imitates the features of the teacher's D
-    d_out           D imitates the verdicts of the teacher's D
+    d_out           D imitates the outputs of the teacher's D
     ggl             D is shown the images of the teacher's G as fakes
     gdgl            ggl and dgl together
     from_scratch    dgl without Stage I
@@ -22,9 +22,9 @@ of experiments.train of any method, of experiments.convert, or itself a student;
 
 (d_inter compares features alone, without out.)
 
-With --auto_stage_two Stage II begins once the student's D tells real from fake as well as the
-teacher's; --stage_one_kimg is then the longest Stage I. Writes to the workdir what
-experiments.train does, with the further metrics stage, teacher_real, teacher_fake, margin and
+With --auto_stage_two Stage II begins once the student's D separates real from fake images as well
+as the teacher's D; --stage_one_kimg is then the greatest length of Stage I. The workdir is that of
+experiments.train, with the additional metrics stage, teacher_real, teacher_fake, margin and
 teacher_margin; experiments.sample, evaluate and edit read it. Running the same command again
 resumes; Ctrl-C saves first.
 

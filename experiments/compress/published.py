@@ -1,7 +1,7 @@
-"""Tables 2 to 4 of Tian et al. 2024 (https://arxiv.org/abs/2112.06502): what can be made here.
+"""Tables 2 to 4 of Tian et al. 2024 (https://arxiv.org/abs/2112.06502): the parts repeated here.
 
 Inference was timed on a V100 with batches of 48, the mean of 200 runs. BigGAN's multiplications
-are as printed; they are 20 to 73 times what its layers make at 128 pixels.
+are as printed; they are 20 to 73 times those of its layers at 128 pixels.
 """
 
 from typing import NamedTuple

@@ -68,7 +68,7 @@ def curve(
 def draw_curve(axis: Any, found: Curve, label: str, colour: str, style: str = '-') -> None:
     """Draws means as a line, of one of matplotlib's styles, and their deviation as a band.
 
-    Points of dashed and dotted lines are hollow: a curve of one point has no line to tell it by.
+    Points of dashed and dotted lines are hollow, so curves of a single point can be told apart.
     """
     places, mean, std = found
     line = {'color': colour, 'linestyle': style, 'linewidth': 1.6, 'label': label}

@@ -47,7 +47,7 @@ class Study(abc.ABC):
 
     @abc.abstractmethod
     def prepare(self, progress: Progress) -> Mapping[Cell, Any]:
-        """Makes everything that the first cell needs.
+        """Prepares everything that the first cell needs.
 
         Returns:
           The resolved configuration of every cell.
@@ -162,7 +162,7 @@ def make_cells(rows: Sequence[tuple[str, ...]], seeds: Sequence[int]) -> list[Ce
 
 
 def check_once(name: str, values: Sequence[Any]) -> None:
-    """Raises ValueError unless there are values, and each is there once."""
+    """Raises ValueError for repeated values, or none."""
     if not values or len(set(values)) < len(values):
         raise ValueError(f'{name}={list(values)}: expected at least one, and each once')
 

@@ -31,7 +31,7 @@ class Spread(NamedTuple):
 
 
 def spread(values: Iterable[float]) -> Spread | None:
-    """Mean and deviation of numbers; None of none."""
+    """Mean and deviation of numbers; None without any."""
     values = np.array(list(values), np.float64)
     if not values.size:
         return None

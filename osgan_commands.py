@@ -1,0 +1,27 @@
+"""The console commands: osgan-train runs `experiments.train`, and so on.
+
+`experiments` is a common name: a project of the user's, or another installed package, may have it
+and come first on Python's path. The commands therefore run the `experiments` beside `osgan_jax`,
+with which it is installed.
+"""
+
+import importlib
+import importlib.util
+import pathlib
+import sys
+
+
+def main() -> int:
+    """Runs the module that the command is named after, with the flags of this process."""
+    module = pathlib.Path(sys.argv[0]).stem.removeprefix('osgan-')
+    root = pathlib.Path(importlib.util.find_spec('osgan_jax').origin).parents[1]
+    spec = importlib.util.spec_from_file_location(
+        'experiments', root / 'experiments' / '__init__.py'
+    )
+    package = importlib.util.module_from_spec(spec)
+    sys.modules['experiments'] = package
+    spec.loader.exec_module(package)
+    name = f'experiments.{module}'
+    if importlib.util.find_spec(name).submodule_search_locations:
+        name += '.__main__'
+    return importlib.import_module(name).main()
