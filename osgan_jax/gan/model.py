@@ -114,7 +114,8 @@ class TrainState:
         mean `path_length`; None without any.
       augmentation: probability of ADA's augmentations and what it is adapted by, see
         `osgan_jax.gan.augmentation`; None where it is not adapted.
-      slow: Lookahead's slow weights, `{'params_g': ..., 'params_d': ...}`; None without it.
+      slow: Lookahead's slow weights, `{'params_g': ..., 'params_d': ...}`, and as `stats_g` the
+        statistics of G's passes with them; None without it.
     """
 
     step: Array
@@ -136,9 +137,10 @@ class TrainState:
         return self.settled_variables() if self.ema_g is None else self.ema_g
 
     def settled_variables(self) -> PyTree:
-        """G's variables, with its slow weights where there are such."""
-        params = self.params_g if self.slow is None else self.slow['params_g']
-        return {'params': params, **self.stats_g}
+        """G's variables: its slow weights and their statistics where there are such."""
+        if self.slow is None:
+            return {'params': self.params_g, **self.stats_g}
+        return {'params': self.slow['params_g'], **self.slow['stats_g']}
 
 
 def build(config: TrainConfig, *, num_classes: int, steps_per_epoch: float, axis_name=None) -> GAN:
@@ -214,7 +216,7 @@ def create(gan: GAN, seed: int) -> TrainState:
         stats_g, params_g = split(gan.generator.init(key_g, z, labels, train=False))
         stats_d, params_d = split(gan.discriminator.init(key_d, images, labels, train=False))
         averaged = {'params': params_g, **stats_g} if gan.ema_decay else None
-        slow = {'params_g': params_g, 'params_d': params_d} if gan.lookahead else None
+        slow = {'params_g': params_g, 'params_d': params_d, 'stats_g': stats_g}
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params_g=params_g,
@@ -229,7 +231,7 @@ def create(gan: GAN, seed: int) -> TrainState:
             key=key,
             penalties={name: jnp.zeros(()) for name in gan.penalties.names} or None,
             augmentation=gan.augmentation.init(),
-            slow=jax.tree.map(jnp.copy, slow),
+            slow=jax.tree.map(jnp.copy, slow) if gan.lookahead else None,
         )
 
     return jax.jit(initialise)(jax.random.key(seed))

@@ -126,6 +126,8 @@ def update_generator(
         state, of_penalty = penalties.generator_gradients(context, state, inputs)
         grads = optax.tree.add(grads, of_penalty)
     state = descend(gan.optimizer_g, state, grads).replace(stats_g=stats)
+    if gan.lookahead:
+        state = _keep_slow_statistics(gan, state)
     state = _every_kth(every, state.step, descend_penalty, state)
     # Both networks are where this step takes them.
     if gan.lookahead:
@@ -138,7 +140,8 @@ def look_ahead(gan: GAN, state: TrainState) -> TrainState:
 
     Lookahead-Minmax (Chavdarova et al. 2021, https://arxiv.org/abs/2006.14567, Algorithm 1): both
     go back at the same step, along a line of the space that they span together, which is what
-    damps their rotation. The slow weights are then there too. Optimisers keep their states.
+    damps their rotation. The slow weights are then there too. Optimisers keep their states, and G's
+    running statistics go back to those of its slow weights.
 
     Args:
       gan: what is trained, with its k and alpha.
@@ -146,12 +149,25 @@ def look_ahead(gan: GAN, state: TrainState) -> TrainState:
     """
 
     def go_back(state: TrainState) -> TrainState:
-        fast = {name: getattr(state, name) for name in state.slow}
-        slow = optax.incremental_update(fast, state.slow, gan.lookahead_alpha)
+        stats = {'stats_g': state.slow['stats_g']}
+        before = {name: params for name, params in state.slow.items() if name not in stats}
+        fast = {name: getattr(state, name) for name in before}
+        slow = optax.incremental_update(fast, before, gan.lookahead_alpha) | stats
         return state.replace(slow=slow, **slow)
 
     at_kth = (state.step + 1) % gan.lookahead == 0
     return jax.lax.cond(at_kth, go_back, lambda state: state, state)
+
+
+def _keep_slow_statistics(gan: GAN, state: TrainState) -> TrainState:
+    """Keeps G's running statistics as the slow weights' own after a pass that was made with those.
+
+    That is the first of every k steps. Those of the k - 1 other steps are the fast weights', for
+    which BatchNorm divides by other deviations: images of slow weights would show it.
+    """
+    kept = {**state.slow, 'stats_g': state.stats_g}
+    slow = jax.lax.cond(state.step % gan.lookahead == 0, lambda: kept, lambda: state.slow)
+    return state.replace(slow=slow)
 
 
 def _every_kth(

@@ -5,14 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from osgan_jax.gan import model, optimisers, summary
+from osgan_jax.core.collectives import collectives_over
+from osgan_jax.gan import model, optimisers, step_context, summary
 from osgan_jax.runtime import parallel
 from tests.support import models, small
 
 
 def state_of(gan, x, y):
     """The state of a game of two numbers."""
-    slow = {'params_g': x, 'params_d': y} if gan.lookahead else None
+    slow = {'params_g': x, 'params_d': y, 'stats_g': {}} if gan.lookahead else None
     return model.TrainState(
         **{'step': jnp.zeros((), jnp.int32), 'params_g': x, 'params_d': y, 'slow': slow},
         **{'opt_g': gan.optimizer_g.init(x), 'opt_d': gan.optimizer_d.init(y)},
@@ -65,7 +66,8 @@ def test_lookahead_ends_the_bilinear_game(optimizer, lookahead):
 
 def test_a_run_samples_and_averages_its_slow_weights():
     _, state, update, devices = small.build(lookahead=2, ema_decay=0.5)
-    start = jax.device_get(state.slow)
+    networks = lambda slow: {name: slow[name] for name in ('params_g', 'params_d')}  # noqa: E731
+    start = jax.device_get(networks(state.slow))
     kernel = lambda tree: np.asarray(tree['ConvTranspose_0']['kernel'])  # noqa: E731
     for step in range(2):
         fast = jax.device_get((state.params_g, state.params_d))
@@ -78,16 +80,43 @@ def test_a_run_samples_and_averages_its_slow_weights():
             kernel(state.ema_g['params']), decay * before + (1 - decay) * kernel(slow), rtol=1e-5
         )
         if step == 0:
-            assert models.relative_error(state.slow, start) == 0
+            assert models.relative_error(networks(state.slow), start) == 0
             assert models.relative_error(state.params_g, fast[0]) > 0
-    assert models.relative_error(state.slow, start) > 0
+    assert models.relative_error(networks(state.slow), start) > 0
     fast = {'params_g': state.params_g, 'params_d': state.params_d}
-    assert models.relative_error(fast, state.slow) == 0
+    assert models.relative_error(fast, networks(state.slow)) == 0
     # Without an average images are the slow weights', also between the steps at which they move.
     between = state.replace(ema_g=None, params_g=jax.tree.map(jnp.zeros_like, state.params_g))
     assert (
         models.relative_error(between.sampling_variables()['params'], state.slow['params_g']) == 0
     )
+
+
+def test_images_are_drawn_with_the_statistics_of_the_slow_weights():
+    # A high rate: after two steps of their own the fast weights' statistics are others.
+    gan, state, update, devices = small.build(
+        lookahead=3, learning_rate_g=0.05, learning_rate_d=0.01, scheme='one_stage'
+    )
+    context = step_context.StepContext(gan, collectives_over(devices))
+
+    @jax.jit
+    def passed(state, stats, batch):
+        """The statistics after the step's pass through G with its slow weights."""
+        inputs = context.draw_inputs(state, batch, step_context.STAGE_D)
+        key = context.key(state, step_context.STAGE_D)
+        return context.apply_generator(state.slow['params_g'], stats, inputs, key)[1]
+
+    expected = state.stats_g
+    for step in range(8):
+        batch = parallel.put_batch(small.batch(step), devices)
+        if step % 3 == 0:
+            expected = jax.device_get(passed(state, expected, batch))
+        state, _ = update(state, batch)
+        found = {k: v for k, v in state.sampling_variables().items() if k != 'params'}
+        assert models.relative_error(found, expected) < 1e-5
+        # Steps 2 and 5 end where the slow weights are, with what belongs to them.
+        apart = models.relative_error(state.stats_g, found)
+        assert apart == 0 if step % 3 in (0, 2) else apart > 1e-3
 
 
 def test_runs_without_it_have_no_slow_weights_and_the_summary_says_what_it_does():
