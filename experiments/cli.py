@@ -230,7 +230,7 @@ def _define(each: Declaration) -> None:
 
 
 def _from_flags(config_class: type) -> Any:
-    """A configuration with the values of the flags.
+    """A configuration with the flags that were given.
 
     Raises:
       ValueError: for a value that the configuration refuses, or a list of something else than it
@@ -238,7 +238,7 @@ def _from_flags(config_class: type) -> Any:
     """
     values = {}
     for each in declarations(config_class).values():
-        if not each.flag:
+        if not (each.flag and flags.FLAGS[each.name].present):
             continue
         value = flags.FLAGS[each.name].value
         if each.many and value is not None:

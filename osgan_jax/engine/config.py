@@ -38,9 +38,6 @@ GROUPS = (
     'other',
 )
 
-# What decides an open field by a table of values, which another version may have changed.
-_PRESETS = {'method', 'scheme', 'network', 'dataset', 'algorithm', 'optimizer'}
-
 MAX_INT = 2**31 - 1
 MAX_SEED = 2**32 - 1
 # A little below the greatest float32, which rounding may exceed.
@@ -67,6 +64,8 @@ class Declaration:
       decided_by: what decides an open field: 'method', 'network', 'dataset' and so on.
       older: the value in runs that were made before there was the field; None where it is open.
       may_change: whether a resumed run may have another value.
+      once: whether it holds for one call, and is not kept with the run.
+      follows: the field whose value an open one takes.
       flag: whether a person may set it; otherwise it is decided when the run starts.
       path: whether the text is a path, or each item of a tuple; flags expand `~` and `$VAR` in it.
       repeated: of a tuple of texts that may hold commas: the flag is given once for each of them.
@@ -89,6 +88,8 @@ class Declaration:
     decided_by: tuple[str, ...] = ()
     older: Any = None
     may_change: bool = False
+    once: bool = False
+    follows: str = ''
     flag: bool = True
     path: bool = False
     repeated: bool = False
@@ -198,6 +199,18 @@ class Config:
     KIND: ClassVar[str] = ''
     CHANGED: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
+    def __new__(cls, *args: Any, **values: Any) -> Self:
+        """Makes a configuration that knows which of its fields it was given."""
+        config = super().__new__(cls)
+        names = [each.name for each in dataclasses.fields(cls)]
+        object.__setattr__(config, '_given', frozenset((*names[: len(args)], *values)))
+        return config
+
+    @property
+    def given(self) -> frozenset[str]:
+        """Names of the fields that were given, rather than left at their defaults."""
+        return self._given
+
     def __post_init__(self):
         for name, declaration in declarations(type(self)).items():
             declaration.check(getattr(self, name))
@@ -237,38 +250,6 @@ def fill(config: _C, values: Mapping[str, Any]) -> _C:
     """The configuration, in which open fields have the values given for them."""
     unset = {name: value for name, value in values.items() if getattr(config, name) is None}
     return dataclasses.replace(config, **unset)
-
-
-def adopt(asked: _C, saved: _C) -> _C | None:
-    """What was asked for, with a saved run's values of the open fields that presets decide.
-
-    So a run goes on as it began, whatever presets have become since.
-
-    Returns:
-      The configuration; None if something else was asked for than was saved.
-    """
-    fields = declarations(type(saved)).values()
-    adopted = fill(asked, {e.name: getattr(saved, e.name) for e in fields if _is_preset(e)})
-    # What is still open, and what no flag sets, cannot be compared yet.
-    known = {e.name: getattr(saved, e.name) for e in fields if not e.flag}
-    whole = fill(dataclasses.replace(adopted, **known), dataclasses.asdict(saved))
-    return None if contradictions(saved, whole) else adopted
-
-
-def _is_preset(each: Declaration) -> bool:
-    """Whether presets decide a field that a resumed run may not change."""
-    deciders = set(each.decided_by) - {'teacher'}
-    return not each.may_change and bool(deciders) and deciders <= _PRESETS
-
-
-def contradictions(saved: Config, asked: Config) -> list[str]:
-    """The fields that differ between a saved and a resuming run and may not change."""
-    found = []
-    for name, declaration in declarations(type(saved)).items():
-        before, now = getattr(saved, name), getattr(asked, name)
-        if before != now and not declaration.may_change:
-            found.append(f'{name} is {before!r} there and {now!r} now')
-    return found
 
 
 def check_rising(name: str, values: tuple[float, ...] | None) -> None:
@@ -381,7 +362,7 @@ class RunConfig(Config):
         at_least=1,
         may_change=True,
     )
-    log_every: int = field(10, 'steps between lines of metrics.jsonl', group='output', at_least=1)
+    log_every: int = _output(10, 'steps between lines of metrics.jsonl')
     sample_every: int = _output(500, 'steps between sample grids')
     save_every: int = _output(500, 'steps between checkpoints')
     keep: int = _output(3, 'number of newest checkpoints to keep')

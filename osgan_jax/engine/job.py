@@ -11,8 +11,7 @@ import numpy as np
 
 from osgan_jax import data
 from osgan_jax.core import collectives
-from osgan_jax.engine import config as configuration
-from osgan_jax.engine import recorder, runs
+from osgan_jax.engine import adoption, recorder, runs
 from osgan_jax.engine.config import RunConfig
 from osgan_jax.io import paths
 
@@ -34,11 +33,13 @@ class Job(abc.ABC):
       advice: how a person may go on after a loss or a parameter is no longer finite.
       step_name: what a person calls a step.
       workdir: the run's directory.
-      config: what to train, as asked for.
+      request: what to train, as asked for.
+      config: the same, and what a run that goes on brings.
       dataset: what batches are drawn from; None for a job that needs no data.
       constants: what every step reads and none changes, such as a teacher's parameters; None for
         none.
       run: what `open` returned.
+      changes: the fields that a resumed run has otherwise than before, in words.
       devices: those of all processes that share a step.
     """
 
@@ -52,13 +53,12 @@ class Job(abc.ABC):
         workdir: str | os.PathLike[str],
         dataset: data.Dataset | None = None,
     ):
-        self.config, self.workdir, self.dataset = (
-            config,
-            pathlib.Path(paths.expand(workdir)),
-            dataset,
-        )
+        self.request = self.config = config
+        self.workdir = pathlib.Path(paths.expand(workdir))
+        self.dataset = dataset
         data.check_dataset(dataset)
         self.constants: PyTree = None
+        self.changes: list[str] = []
         self.run: runs.Run
         self.devices: list[jax.Device]
 
@@ -72,14 +72,14 @@ class Job(abc.ABC):
         """
 
     def resume_config(self) -> None:
-        """Takes open fields from the run in the workdir, if it is the one asked for.
+        """Takes the fields that were not asked for from the run in the workdir, if it goes on.
 
         Raises:
           ValueError: if the directory holds a run of another kind, or a damaged config.json.
         """
-        saved = runs.read(self.workdir, type(self.config))
+        saved = runs.read(self.workdir, type(self.request))
         if saved is not None:
-            self.config = configuration.adopt(self.config, saved.config) or self.config
+            self.config = adoption.adopt(self.request, saved.config) or self.request
 
     @abc.abstractmethod
     def build(self) -> tuple[Any, Update]:

@@ -16,7 +16,7 @@ from typing import Any
 import jax
 
 from osgan_jax import data
-from osgan_jax.engine import checkpoints, nonfinite, recorder, runs, summary
+from osgan_jax.engine import adoption, checkpoints, nonfinite, recorder, runs, summary
 from osgan_jax.engine.config import RunConfig
 from osgan_jax.engine.job import Job, Update
 from osgan_jax.engine.loop import Loop, feed
@@ -66,6 +66,8 @@ def run(job: Job) -> Result:
       osgan_jax.engine.checkpoints.CheckpointError: if saving or restoring is impossible, or another
         run holds the directory.
     """
+    with contextlib.suppress(ValueError):  # said below, to all processes
+        job.resume_config()
     if job.config.deterministic:
         # A launcher has asked already, before the processes met, which starts jax.
         settings.request_determinism()
@@ -118,7 +120,8 @@ def _restore(
         return state, 0, {}
     recorded = _recorded_run(job, saved)
     if recorded is not None:
-        runs.check_same(workdir, recorded, job.run)
+        runs.check_same(workdir, recorded, job.run, job.request)
+        job.changes = adoption.changes(recorded.config, job.run.config)
     state, iterator_state, start = saved.restore(state)
     batches.set_state(iterator_state)
     # A process may have read an older one, if the files it sees are others.

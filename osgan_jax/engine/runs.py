@@ -13,6 +13,7 @@ from typing import Any
 from osgan_jax import reporting
 from osgan_jax.data import classes, identity
 from osgan_jax.data.dataset import Dataset
+from osgan_jax.engine import adoption
 from osgan_jax.engine import config as configuration
 from osgan_jax.io import atomic, messages
 
@@ -180,9 +181,26 @@ def kind_of(workdir: str | os.PathLike[str]) -> str | None:
         return None
 
 
-def check_same(workdir: str | os.PathLike[str], saved: Run, asked: Run) -> None:
-    """Raises ValueError naming every field in which a resumed run contradicts the saved one."""
-    found = configuration.contradictions(saved.config, asked.config)
+def check_same(
+    workdir: str | os.PathLike[str],
+    saved: Run,
+    asked: Run,
+    request: configuration.RunConfig | None = None,
+) -> None:
+    """Checks that a run goes on as it began.
+
+    Args:
+      workdir: its directory.
+      saved: the run there.
+      asked: the run that would go on.
+      request: what a person asked for, if that is known: what follows from it is not named.
+
+    Raises:
+      ValueError: naming every field in which they contradict each other.
+    """
+    names = None if request is None else adoption.asked_for(request)
+    found = adoption.contradictions(saved.config, asked.config, names)
+    found = found or adoption.contradictions(saved.config, asked.config)
     if saved.num_examples != asked.num_examples:
         found.append(
             f'the dataset had {saved.num_examples} images there and has {asked.num_examples} now'
@@ -193,8 +211,8 @@ def check_same(workdir: str | os.PathLike[str], saved: Run, asked: Run) -> None:
         found.append(f'the dataset: {other}')
     if found:
         raise ValueError(
-            f'{workdir} holds checkpoints of another configuration: {"; ".join(found)}. Give the '
-            'same flags to resume it, or another --workdir to start afresh'
+            f'{workdir} holds checkpoints of another configuration: {"; ".join(found)}. Leave this '
+            'out to resume it, or give another --workdir to start afresh'
         )
 
 

@@ -96,10 +96,9 @@ class GANJob(Job):
 
     def resume_config(self) -> None:
         """As `Job.resume_config`; a run that is there was allowed when it began."""
-        asked = self.config
         super().resume_config()
-        if self.config is not asked:
-            self.asked = type(asked)()
+        if self.config is not self.request:
+            self.asked = type(self.request)()
 
     def open(self) -> runs.Run:
         """Opens the dataset and resolves the configuration."""

@@ -6,7 +6,8 @@ import pytest
 
 from osgan_jax import networks
 from osgan_jax.core import losses
-from osgan_jax.engine import config, runs
+from osgan_jax.engine import adoption, runs
+from osgan_jax.engine.config import declarations
 from osgan_jax.gan import methods
 from osgan_jax.gan.config import TrainConfig
 from tests.support import small
@@ -68,18 +69,18 @@ def test_values_out_of_range_are_refused(fields, message):
 
 def test_contradictions_name_fields_and_forgive_what_may_change():
     saved = small.make_config(beta1=0.5)
-    assert config.contradictions(saved, saved) == []
+    assert adoption.contradictions(saved, saved) == []
     moved = dataclasses.replace(saved, num_steps=99, keep=1, num_devices=4, data_dir='elsewhere')
-    assert config.contradictions(saved, moved) == []
+    assert adoption.contradictions(saved, moved) == []
     other = dataclasses.replace(saved, seed=3, beta1=0.0)
-    assert config.contradictions(saved, other) == [
+    assert adoption.contradictions(saved, other) == [
         'seed is 0 there and 3 now',
         'beta1 is 0.5 there and 0.0 now',
     ]
 
 
 def test_every_field_has_help():
-    for name, declaration in config.declarations(TrainConfig).items():
+    for name, declaration in declarations(TrainConfig).items():
         assert declaration.help, name
 
 

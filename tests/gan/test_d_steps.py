@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from osgan_jax.core import collectives
-from osgan_jax.engine import checkpoints, nonfinite
-from osgan_jax.engine import config as configuration
+from osgan_jax.engine import adoption, checkpoints, nonfinite
 from osgan_jax.gan import config, methods, model, summary, trainer, updates
 from osgan_jax.runtime import parallel
 from tests.support import dense, models, small
@@ -317,10 +316,10 @@ def test_a_run_from_before_goes_on_with_one():
     del values['d_steps']
     older = config.TrainConfig.from_json(json.dumps(values)).complete()
     assert older.d_steps == 1
-    adopted = configuration.adopt(small.make_config(method='wgan_gp'), older)
+    adopted = adoption.adopt(small.make_config(method='wgan_gp'), older)
     assert adopted.d_steps == 1
     assert 'd_steps 1 instead of 5' in summary.whose(small.resolve(adopted), 40)
-    assert configuration.adopt(small.make_config(method='wgan_gp', d_steps=5), older) is None
+    assert adoption.adopt(small.make_config(method='wgan_gp', d_steps=5), older) is None
 
 
 def test_a_run_says_what_a_step_is_and_goes_on_with_the_next_images(tmp_path, capsys):

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from osgan_jax.engine import config as configuration
+from osgan_jax.engine import adoption
 from osgan_jax.gan import methods, trainer
 from osgan_jax.gan.config import SCHEDULED, TrainConfig
 from tests.support import small
@@ -58,12 +58,13 @@ def test_adopted_are_open_fields_that_presets_decide():
     saved = small.resolve(small.make_config(method='wgan', scheme='two_stage'))
     saved = dataclasses.replace(saved, learning_rate_g=1e-5, latent_dim=6, max_seconds=5.0)
     asked = small.make_config(method='wgan', scheme='two_stage')
-    adopted = configuration.adopt(asked, saved)
+    adopted = adoption.adopt(asked, saved)
     assert (adopted.learning_rate_g, adopted.weight_clip) == (1e-5, 0.01)
-    # What a resumed run may change is left to the command.
-    assert adopted.max_seconds is None
+    # Nobody asked for another limit; None is one.
+    assert adopted.max_seconds == 5.0
+    assert adoption.adopt(dataclasses.replace(asked, max_seconds=None), saved).max_seconds is None
     other = dataclasses.replace(asked, learning_rate_g=1e-4)
-    assert configuration.adopt(other, saved) is None
+    assert adoption.adopt(other, saved) is None
 
 
 def test_a_saved_stylegan2_is_the_one_it_was():
@@ -78,7 +79,7 @@ def test_a_saved_stylegan2_is_the_one_it_was():
     # Its recipe had no augmentation then.
     values['augment'] = []
     saved = TrainConfig.from_json(json.dumps(values)).complete()
-    adopted = configuration.adopt(
+    adopted = adoption.adopt(
         TrainConfig(method='stylegan2', dataset='cifar10', scheme='two_stage'), saved
     )
     assert (adopted.mapping_layers, adopted.discriminator_skips) == (8, True)

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from osgan_jax.compression import config as compression
-from osgan_jax.engine import config as configuration
+from osgan_jax.engine import adoption
 from osgan_jax.gan import model, summary, updates
 from osgan_jax.gan.config import SCHEDULED
 from osgan_jax.runtime import parallel
@@ -218,7 +218,7 @@ def test_a_run_goes_on_with_the_schedule_that_it_began_with():
     asked = small.make_config(schedule='linear', num_steps=4)
     saved = small.resolve(asked)
     assert (saved.schedule_steps, saved.learning_rate_g_final) == (4, 0.0)
-    longer = configuration.adopt(dataclasses.replace(asked, num_steps=8), saved)
+    longer = adoption.adopt(dataclasses.replace(asked, num_steps=8), saved)
     found = small.resolve(longer)
     assert (found.num_steps, found.schedule_steps) == (8, 4)
     assert dict(summary.lines(found, 40))['schedule'].endswith('(32 images), then constant')
@@ -226,7 +226,7 @@ def test_a_run_goes_on_with_the_schedule_that_it_began_with():
     asked = small.make_config(method='r3gan', image_size=16, width=16, group_channels=16)
     old = dataclasses.replace(small.resolve(asked), schedule=None, schedule_steps=None)
     old = dataclasses.replace(old, **{f'{name}_final': None for name in SCHEDULED}).complete()
-    found = small.resolve(configuration.adopt(asked, old))
+    found = small.resolve(adoption.adopt(asked, old))
     assert (found.schedule, found.span('r1'), found.beta2_final) == ('constant', (0.05, 0.05), None)
 
 

@@ -10,8 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from osgan_jax.engine import config as configuration
-from osgan_jax.engine import summary
+from osgan_jax.engine import adoption, summary
 from osgan_jax.engine.checkpoints import quiet_orbax
 from osgan_jax.gan import trainer
 from osgan_jax.runtime import settings
@@ -198,7 +197,7 @@ def test_it_is_asked_for_before_a_job_is_prepared(not_started, tmp_path):
 
 def test_a_run_is_deterministic_from_its_first_step_to_its_last_or_not_at_all():
     configs = [small.make_config(deterministic=value) for value in (False, True)]
-    assert configuration.contradictions(*configs) == ['deterministic is False there and True now']
+    assert adoption.contradictions(*configs) == ['deterministic is False there and True now']
 
 
 def test_whether_jax_has_started():

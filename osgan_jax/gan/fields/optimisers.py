@@ -29,6 +29,7 @@ def _of_network(whose: str) -> Any:
         group='optimizer',
         choices=OPTIMIZERS,
         decided_by='optimizer',
+        follows='optimizer',
     )
 
 
@@ -41,6 +42,7 @@ def _beta(whose: str, name: str) -> Any:
         at_least=0,
         below=1,
         decided_by='optimizer',
+        follows=name,
     )
 
 
