@@ -136,6 +136,7 @@ def choose(
         metrics,
         has_logits=extractor is None or extractor.has_logits,
         own_classes=extractor is None or extractor.own_classes,
+        has_labels=_has_labels(real, fake),
     )
 
     def is_defined(metric: registry.Metric) -> bool:
@@ -195,7 +196,8 @@ def compare(
     warn = checked_npz.to_stderr if warn is None else warn
     chosen, _ = choose(metrics, real, fake, extractor)
     describe_sizes(real, fake, extractor)
-    classes = _shared_classes(real, fake, warn) if by_class else None
+    labelled = by_class or any('labels' in metric.needs for metric in chosen)
+    classes = _shared_classes(real, fake, warn) if labelled else None
     features = _features_of((real, fake), extractor, warn)
     name, num_samples = features['extractor'], _count(fake)
     statistics = _statistics(real, extractor, cache_dir, warn, real_progress)
@@ -220,13 +222,15 @@ def compare(
             fake, extractor, cache.drawn(len(fake), seed), batch_size, labels, progress
         )
         gathered = gather(stream, chosen, *(['pooled'] if by_class else []))
-    entry = registry.compute(chosen, statistics, gathered, name)
     if classes is not None:
+        gathered = dataclasses.replace(gathered, labels=classes[np.concatenate(labels)])
+    entry = registry.compute(chosen, statistics, gathered, name)
+    if by_class:
         entry['per_class'] = per_class.scores(
             statistics.pooled,
             cache.labels_of_pooled(real, statistics),
             gathered.pooled,
-            classes[np.concatenate(labels)[: len(gathered.pooled)]],
+            gathered.labels[: len(gathered.pooled)],
             metrics=chosen,
             extractor=name,
             class_names=real.class_names,
@@ -265,6 +269,10 @@ def save_statistics(
 
 def _is_moments(side: Set) -> bool:
     return isinstance(side, moments_file.MomentsFile)
+
+
+def _has_labels(*sides: Set) -> bool:
+    return not any(_is_moments(side) or not side.num_classes for side in sides)
 
 
 def _count(side: Set) -> int | None:
@@ -359,7 +367,7 @@ def _features_of(
 def _shared_classes(real: Set, fake: Set, warn: Callable[[str], None]) -> np.ndarray:
     """The real set's label of each label of the other, by name; -1 where it has no such class."""
     for side in (real, fake):
-        if _is_moments(side) or not side.num_classes:
+        if not _has_labels(side):
             raise ValueError(
                 f'scores per class need images with labels, and {side.name} has none: put each '
                 'class in a folder of its own, or labels into the .npz'

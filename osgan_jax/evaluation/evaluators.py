@@ -1,5 +1,6 @@
 """Scores of a generator's samples against the real set, through one extractor."""
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -114,7 +115,10 @@ class Evaluator:
             generator's classes.
         """
         self._metrics, self.left_out = registry.select(
-            metrics, has_logits=extractor.has_logits, own_classes=extractor.own_classes
+            metrics,
+            has_logits=extractor.has_logits,
+            own_classes=extractor.own_classes,
+            has_labels=gan.num_classes > 0,
         )
         greedy = max(self._metrics, key=lambda metric: metric.min_samples)
         if num_samples < greedy.min_samples:
@@ -189,6 +193,8 @@ class Evaluator:
         labels: list[np.ndarray] = []
         others = () if self._by_class is None else ('pooled',)
         fake = gather(self._features(variables, labels, check), self._metrics, *others)
+        if labels:
+            fake = dataclasses.replace(fake, labels=np.concatenate(labels))
         values = registry.compute(
             self._metrics, self._real, fake, self._extractor.name, self._metric_progress
         )
@@ -198,7 +204,7 @@ class Evaluator:
                 self._real.pooled,
                 cache.labels_of_pooled(dataset, self._real),
                 fake.pooled,
-                np.concatenate(labels)[: len(fake.pooled)],
+                fake.labels[: len(fake.pooled)],
                 metrics=self._metrics,
                 extractor=self._extractor.name,
                 class_names=dataset.class_names,

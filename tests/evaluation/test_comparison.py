@@ -127,6 +127,28 @@ def test_classes_are_matched_by_name(sets, tmp_path):
     assert len(per_class.lines(same['per_class'])) == 4
 
 
+def test_gan_test_asks_for_the_class_of_the_name(sets, tmp_path):
+    real = comparison.open_set(sets / 'real')
+    x, labels = pictures(30, seed=1)
+
+    def judge(batch):  # as a classifier of the real images: dogs are brighter
+        bright = np.asarray(batch, np.float32).mean((1, 2, 3))
+        return Features(quarters.see(batch).pooled, np.stack([0 * bright, bright - 127.5], 1))
+
+    trained = Extractor('classifier', 'c', 'f00d', judge, image_size=8)
+    wrong = labels.copy()
+    wrong[:6] = 1
+    for given, expected in ((labels, 1), (wrong, 0.8)):
+        np.savez(tmp_path / 'b.npz', images=x, labels=1 - given, class_names=('dog', 'cat'))
+        other = comparison.open_set(tmp_path / 'b.npz')
+        entry, _ = compare(real, other, trained, metrics=('gan_test',))
+        assert entry['classifier_gan_test'] == pytest.approx(expected)
+    np.savez(tmp_path / 'b.npz', images=x)
+    unlabelled = comparison.open_set(tmp_path / 'b.npz')
+    _, said = comparison.choose(('fid', 'gan_test'), real, unlabelled, trained)
+    assert said == 'Left out: gan_test, for the images have no labels.'
+
+
 @pytest.mark.parametrize(
     ('fields', 'message'),
     [

@@ -67,6 +67,7 @@ def test_scores_are_those_of_the_samples(workdir, tmp_path):
         'classifier_recall': recall,
         **dict(zip(('classifier_modes', 'classifier_reverse_kl'), found, strict=True)),
     }
+    assert scored.left_out == 'Left out: gan_test, for the images have no labels.'
     values = scored(sampler.variables)
     # Subsets of 40 of 40 images do not vary.
     assert values.pop('classifier_kd_std') is None
@@ -90,7 +91,7 @@ def test_dinov2_has_no_inception_score(workdir, tmp_path):
         sampler.gan, small.dataset(), dinov2, cache_dir=tmp_path, **options
     )
     assert scored.headline == 'fd_dinov2'
-    assert scored.left_out == 'Left out: is, modes, for these features have no logits.'
+    assert scored.left_out == 'Left out: is, modes, gan_test, for these features have no logits.'
     values = scored(sampler.variables)
     assert set(values) == set(scored.names)
     same = _evaluator(sampler.gan, cache_dir=tmp_path)(sampler.variables)
@@ -124,7 +125,10 @@ def test_names_with_the_inception_network_are_the_fields(workdir, tmp_path):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        ({'metrics': ('fid', 'lpips')}, "expected some of fid, kid, is, pr, modes, got 'lpips'"),
+        (
+            {'metrics': ('fid', 'lpips')},
+            "expected some of fid, kid, is, pr, modes, gan_test, got 'lpips'",
+        ),
         ({'metrics': ()}, 'got none'),
         ({'num_samples': 10}, 'num_samples=10: is is not defined for fewer than 20 images'),
     ],

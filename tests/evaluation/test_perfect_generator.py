@@ -78,6 +78,8 @@ def test_a_perfect_generator_scores_what_halves_of_the_real_images_score(order, 
     scored = evaluators.Evaluator(GAN, real, EXTRACTOR, **options)
     found = scored({})
     halves = {name: half['value'] for name, half in scored.halves.items()}
+    # Two classes may be alike; nobody asks for a real image by its class.
+    assert found.pop('classifier_gan_test') > 0.9
     assert halves.keys() == found.keys()
     assert {half['count'] for half in scored.halves.values()} == {SAMPLES}
     assert found['classifier_fd'] < 3 * halves['classifier_fd'] < 0.05

@@ -29,11 +29,13 @@ class FakeStatistics:
       moments: `moments.Moments` of the features of all images.
       pooled: features `[M, F]` of images drawn without replacement, `MAX_FEATURES` at most.
       logits: `[N, K]` of all images.
+      labels: `[N]`, the classes that were asked for.
     """
 
     moments: Any = None
     pooled: 'np.ndarray | None' = None
     logits: 'np.ndarray | None' = None
+    labels: 'np.ndarray | None' = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,36 +138,45 @@ def get(name: str) -> Metric:
 
 
 def select(
-    names: Collection[str], *, has_logits: bool = True, own_classes: bool = True
+    names: Collection[str],
+    *,
+    has_logits: bool = True,
+    own_classes: bool = True,
+    has_labels: bool = True,
 ) -> tuple[list[Metric], str | None]:
-    """The metrics of some names, and a sentence on those that features do not define.
+    """The metrics of some names, and a sentence on those that images and features do not define.
 
     Args:
       names: of metrics.
       has_logits: whether the features have logits.
       own_classes: whether those are of the real images' own classes, as a trained classifier's.
+      has_labels: whether the images that are scored have labels.
 
     Returns:
       Metrics in the order of the registry, and None where all are defined.
 
     Raises:
-      ValueError: for no names, an unknown one, or none that the features define.
+      ValueError: for no names, an unknown one, or none that is defined.
     """
     if not names:
         raise ValueError(f'metrics: expected some of {", ".join(_METRICS)}, got none')
     asked = {get(name).name for name in names}
     chosen = [metric for metric in _METRICS.values() if metric.name in asked]
-    if not has_logits:
-        undefined = [metric for metric in chosen if 'logits' in metric.needs]
-        what = 'logits'
-    else:
-        undefined = [metric for metric in chosen if metric.of_classes and not own_classes]
-        what = "logits of the real images' own classes"
-    chosen = [metric for metric in chosen if metric not in undefined]
-    lacking = ', '.join(metric.name for metric in undefined)
+    reasons: dict[str, list[str]] = {}
+    for metric in chosen:
+        if 'logits' in metric.needs and not has_logits:
+            reasons.setdefault('these features have no logits', []).append(metric.name)
+        elif metric.of_classes and not own_classes:
+            why = "these features have no logits of the real images' own classes"
+            reasons.setdefault(why, []).append(metric.name)
+        elif 'labels' in metric.needs and not has_labels:
+            reasons.setdefault('the images have no labels', []).append(metric.name)
+    said = '; '.join(f'{", ".join(names)}, for {why}' for why, names in reasons.items())
+    undefined = {name for names in reasons.values() for name in names}
+    chosen = [metric for metric in chosen if metric.name not in undefined]
     if not chosen:
-        raise ValueError(f'metrics: {lacking} needs {what}, which these features do not have')
-    return chosen, f'Left out: {lacking}, for these features have no {what}.' if lacking else None
+        raise ValueError(f'metrics: nothing is left to compute without {said}')
+    return chosen, f'Left out: {said}.' if said else None
 
 
 def of_score(name: str) -> Metric | None:
@@ -245,6 +256,13 @@ def _modes(real: Any, fake: FakeStatistics) -> tuple[float, float]:
     return modes(fake.logits, real.class_counts)
 
 
+def _gan_test(real: Any, fake: FakeStatistics) -> tuple[float]:
+    from osgan_jax.evaluation.metrics.gan_test import gan_test
+
+    del real
+    return (gan_test(fake.logits, fake.labels),)
+
+
 for _metric in (
     Metric(
         'fid',
@@ -294,6 +312,16 @@ for _metric in (
         lower_is_better=False,
         opposite=('reverse_kl',),
         of_classes=True,
+    ),
+    Metric(
+        'gan_test',
+        ('gan_test',),
+        _gan_test,
+        frozenset({'logits', 'labels'}),
+        lower_is_better=False,
+        min_samples=1,
+        of_classes=True,
+        reads_real=False,
     ),
 ):
     register(_metric)

@@ -311,9 +311,9 @@ def test_features_without_logits_leave_out_what_needs_them():
         said
         == "Left out: modes, for these features have no logits of the real images' own classes."
     )
-    with pytest.raises(ValueError, match="metrics: modes needs logits of the real images' own"):
+    with pytest.raises(ValueError, match='without modes, for these features have no logits of the'):
         registry.select(('modes',), own_classes=False)
     with pytest.raises(
-        ValueError, match='metrics: is needs logits, which these features do not have'
+        ValueError, match='nothing is left to compute without is, for these features have no'
     ):
         registry.select(('is',), has_logits=False)
