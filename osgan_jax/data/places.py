@@ -22,7 +22,7 @@ def kind_of(path: str) -> str:
     """
     shown = printable(path) or "''"
     if not os.path.exists(path):
-        raise FileNotFoundError(f'no file {shown}, and no folder {shown}')
+        raise FileNotFoundError(f'no file or folder {shown}')
     if os.path.isdir(path):
         return originals.kind_of(path) or ('parquet' if parquet.find(path) else 'folder')
     # Opening a pipe would wait for ever.

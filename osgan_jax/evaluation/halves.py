@@ -109,15 +109,17 @@ def describe_few(
         return None
     names = [metric.names(extractor)[0] for metric in few]
     known = [
-        f'{name} {found[name]["value"]:.4g} (of {found[name]["count"]:,})'
+        f'{name} {found[name]["value"]:.4g} ({found[name]["count"]:,} images)'
         for name in names
         if name in found
     ]
     fair = max(metric.fewest_fair(num_features) for metric in few)
-    measured = f'; one half of the real images against the other has {", ".join(known)}'
+    short = [f'{num_samples:,} samples'] if num_samples < fair else []
+    short += [f'{num_real:,} real images'] if num_real < fair else []
+    measured = f'; one half of the real images scores {", ".join(known)} against the other'
     return (
-        f'{num_samples:,} samples and {num_real:,} real images are few for {", ".join(names)}, '
-        f'which take {fair:,} or more{measured if known else ""}'
+        f'{" and ".join(short)} are too few for a reliable {", ".join(names)}, which '
+        f'{"take" if len(names) > 1 else "takes"} {fair:,} or more{measured if known else ""}'
     )
 
 

@@ -187,8 +187,8 @@ class Sampler:
         if not num_classes:
             if label is not None:
                 raise ValueError(
-                    f'label={label}: this run was not trained with labels (method '
-                    f'{self.run.config.method})'
+                    f'label={label}: this run was not trained with labels; --conditional trains a '
+                    'generator of classes'
                 )
             return None
         if label is None:

@@ -125,7 +125,7 @@ def test_odd_names(tmp_path, name):
 
 
 def test_nothing_to_read(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'no folder .*/nowhere$'):
+    with pytest.raises(FileNotFoundError, match=r'no file or folder .*/nowhere$'):
         load(tmp_path / 'nowhere')
     with pytest.raises(ValueError, match=r'no readable image in .*$'):
         load(tmp_path)

@@ -36,7 +36,7 @@ def test_describe_prints_classes_counts_and_what_is_odd(folder, tmp_path, capsys
     assert describe.main(['--dataset=digits']) == 0
     assert '10, named by their numbers' in capsys.readouterr().out
     assert describe.main(['--data_dir=/nowhere']) == 1
-    assert capsys.readouterr().err.startswith('error: no file /nowhere')
+    assert capsys.readouterr().err.startswith('error: no file or folder /nowhere')
 
 
 def test_an_uneven_dataset_and_one_without_labels(tmp_path):

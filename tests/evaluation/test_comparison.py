@@ -88,7 +88,7 @@ def test_scores_are_those_of_the_images_whatever_holds_them(sets):
         assert (entry['num_real'], entry['num_samples']) == (40, 30)
         assert entry['fake']['dataset'] == name
         assert entry['halves']['fid']['count'] == 20
-        assert '30 samples and 40 real images are few for fid' in warned[0]
+        assert '30 samples and 40 real images are too few for a reliable fid' in warned[0]
         entries.append(entry)
     # Real images once, and then their statistics are known.
     assert sum(SEEN) == 40 + 3 * 30

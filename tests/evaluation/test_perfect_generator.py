@@ -202,9 +202,9 @@ def test_scores_of_few_images_are_warned_of_with_what_halves_score(tmp_path):
     half = few.halves['classifier_fd']
     assert half['count'] == 30
     assert few.few.startswith(
-        '30 samples and 600 real images are few for classifier_fd, classifier_is, which take 5,000 '
-        'or more; one half of the real images against the other has '
-        f'classifier_fd {half["value"]:.4g} (of 30)'
+        '30 samples and 600 real images are too few for a reliable classifier_fd, classifier_is, '
+        'which take 5,000 or more; one half of the real images scores '
+        f'classifier_fd {half["value"]:.4g} (30 images)'
     )
     # More than there are for two halves: the largest ones, and their number.
     many = evaluators.Evaluator(
