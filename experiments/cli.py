@@ -39,6 +39,18 @@ class Workdir(Config):
 
 
 @dataclasses.dataclass(frozen=True)
+class OwnNetworks(Config):
+    """Where a run's own networks are, for what reads it."""
+
+    network: str | None = field(
+        None,
+        'function that returns the networks of a run that was trained with your own, '
+        'module:function or FILE.py:function; by default the one that the run names',
+        group='networks',
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class Processes(Config):
     """How several processes find each other: part of a launch, and not saved with the run."""
 

@@ -191,8 +191,8 @@ class EvaluateConfig(Config):
                 raise ValueError(f'--{name} goes with {others}, and not with {asked}')
 
 
-@cli.command(EvaluateConfig, _Features)
-def main(asked: EvaluateConfig, features: Config) -> None:
+@cli.command(EvaluateConfig, _Features, cli.OwnNetworks)
+def main(asked: EvaluateConfig, features: Config, own: cli.OwnNetworks) -> None:
     """Scores checkpoints, or two sets."""
     sources = {name: getattr(features, name) for name in _FEATURES}
     if asked.real is not None:
@@ -212,7 +212,7 @@ def main(asked: EvaluateConfig, features: Config) -> None:
         with checkpoints.Checkpoints(source, read_only=True) as saved:
             steps = saved.steps()
     # What is not there should not cost a classifier.
-    sampler = sampling.Sampler(source, steps[0] if steps else None, KINDS)
+    sampler = sampling.Sampler(source, steps[0] if steps else None, KINDS, own.network)
     if not asked.all:
         steps = [sampler.step]
     policy = features.label_policy
@@ -231,7 +231,7 @@ def main(asked: EvaluateConfig, features: Config) -> None:
     _say_cost(asked, steps, paths)
     for step in steps:
         if step != sampler.step:
-            sampler = sampling.Sampler(source, step, KINDS)
+            sampler = sampling.Sampler(source, step, KINDS, own.network)
         for evaluator in (*scorers, *paths):
             known = _known(score_log.read(workdir), step, evaluator)
             if known is not None and not asked.again:

@@ -55,8 +55,8 @@ class SampleConfig(Config):
             raise ValueError('--label and --label_policy exclude each other')
 
 
-@cli.command(SampleConfig)
-def main(asked: SampleConfig) -> None:
+@cli.command(SampleConfig, cli.OwnNetworks)
+def main(asked: SampleConfig, own: cli.OwnNetworks) -> None:
     """Draws the images and writes them."""
     import jax.numpy as jnp
 
@@ -64,7 +64,7 @@ def main(asked: SampleConfig) -> None:
     from osgan_jax.compression.config import KINDS
     from osgan_jax.gan import sampling
 
-    sampler = sampling.Sampler(asked.workdir, asked.step, KINDS)
+    sampler = sampling.Sampler(asked.workdir, asked.step, KINDS, own.network)
     out = pathlib.Path(asked.out or pathlib.Path(asked.workdir) / 'generated')
     scale = reporting.visible_scale(sampler.run.config.image_size)
 

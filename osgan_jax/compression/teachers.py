@@ -45,12 +45,13 @@ class Teacher:
         )
 
 
-def load(workdir: str | os.PathLike[str], step: int | None = None) -> Teacher:
+def load(workdir: str | os.PathLike[str], step: int | None = None, networks: Any = None) -> Teacher:
     """Reads a run of `experiments.train` or `experiments.compress`; it may still be training.
 
     Args:
       workdir: the run's directory.
       step: which checkpoint; None is the newest good one.
+      networks: the run's own networks, as for `osgan_jax.gan.sampling.restore`.
 
     Raises:
       FileNotFoundError: if there is no run.
@@ -58,7 +59,7 @@ def load(workdir: str | os.PathLike[str], step: int | None = None) -> Teacher:
         converted from published weights without the discriminator's.
       osgan_jax.engine.checkpoints.CheckpointError: if there is no such checkpoint, or none is good.
     """
-    run, gan, restored = sampling.restore(workdir, step, KINDS)
+    run, gan, restored = sampling.restore(workdir, step, KINDS, networks)
     with checkpoints.Checkpoints(pathlib.Path(workdir), read_only=True) as saved:
         if saved.metadata(restored.step).get('generator_only'):
             raise ValueError(

@@ -15,7 +15,7 @@ the logarithm of a rounded probability: -log(sigmoid(s)) is softplus(-s), and so
 
 import dataclasses
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -385,12 +385,18 @@ def get(name: str, **hyperparameters: Any) -> AdversarialLoss:
         raise ValueError(f'unknown loss {name!r}: expected one of {", ".join(names())}')
     # A built-in objective is the function of its name above.
     factory = loss_names.REGISTERED.get(name) or globals()[name]
-    known = inspect.signature(factory).parameters
-    unknown = sorted(set(hyperparameters) - set(known))
-    if unknown:
-        takes = ', '.join(sorted(known)) if known else 'none'
-        raise ValueError(f'{name}: unknown hyperparameter {", ".join(unknown)} (it takes: {takes})')
+    check_hyperparameters(name, factory, hyperparameters)
     loss = factory(**hyperparameters)
     if name in loss_names.REGISTERED:
         loss_checks.check(loss)
     return loss
+
+
+def check_hyperparameters(
+    name: str, factory: Callable[..., AdversarialLoss], given: Mapping[str, Any]
+) -> None:
+    """Raises ValueError for a hyperparameter that a loss's factory does not take."""
+    known = inspect.signature(factory).parameters
+    if unknown := sorted(set(given) - set(known)):
+        takes = ', '.join(sorted(known)) if known else 'none'
+        raise ValueError(f'{name}: unknown hyperparameter {", ".join(unknown)} (it takes: {takes})')

@@ -90,7 +90,12 @@ class EditableGenerator:
         )
 
     def label_tables(self) -> list[tuple]:
-        """Paths, of `jax.tree_util`, of the parameters that hold a row per label."""
+        """Paths, of `jax.tree_util`, of the parameters that hold a row per label.
+
+        There are none where a module cannot be told of another number of them.
+        """
+        if not hasattr(self.gan.generator, 'num_classes'):
+            return []
         leaves = jax.tree_util.tree_leaves_with_path(self.variables['params'])
         return [
             path

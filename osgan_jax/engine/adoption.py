@@ -66,7 +66,8 @@ def contradictions(saved: Config, asked: Config, names: Iterable[str] | None = N
     return [
         f'{each.name} is {before!r} there and {now!r} now'
         for each, before, now in _differing(saved, asked)
-        if not each.may_change and (names is None or each.name in names)
+        if not (each.may_change or saved.is_alike(each.name, now))
+        and (names is None or each.name in names)
     ]
 
 

@@ -237,6 +237,10 @@ class Config:
             raise ValueError(f'the configuration has unknown fields: {", ".join(unknown)}')
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
+    def is_alike(self, name: str, other: Any) -> bool:
+        """Whether another value of a field may be the same by another name."""
+        return getattr(self, name) == other
+
     def complete(self) -> Self:
         """A saved configuration, whose fields that came later have the values of that time."""
         fields = declarations(type(self)).values()

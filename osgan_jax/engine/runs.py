@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import pathlib
 import stat
@@ -34,6 +35,8 @@ class Run:
       num_examples: of the dataset, images an epoch; 0 for a run without data.
       source: identity of the dataset, of `osgan_jax.data.identity.identify`; None for a run without
         data, or one that was made before it was recorded.
+      own: facts about code of one's own that the configuration names; None without any. Of its
+        `values`, numbers by name, a resumed run has the same.
     """
 
     config: Any
@@ -41,6 +44,7 @@ class Run:
     class_names: tuple[str, ...]
     num_examples: int
     source: Mapping[str, Any] | None = None
+    own: Mapping[str, Any] | None = None
 
     @property
     def steps_per_epoch(self) -> float:
@@ -76,6 +80,7 @@ def write(workdir: str | os.PathLike[str], run: Run) -> None:
             'num_examples': run.num_examples,
             **({} if run.source is None else {'source': dict(run.source)}),
         },
+        **({} if run.own is None else {'own': dict(run.own)}),
     }
     with atomic.replacing(pathlib.Path(workdir) / _FILE) as file:
         file.write((json.dumps(body, indent=2) + '\n').encode())
@@ -107,6 +112,7 @@ def read(workdir: str | os.PathLike[str], *kinds: type[configuration.RunConfig])
             class_names=tuple(map(str, dataset['class_names'])),
             num_examples=_count(dataset, 'num_examples'),
             source=_source(dataset.get('source')),
+            own=_own(body.get('own')),
         )
     except FileNotFoundError:
         return None
@@ -209,6 +215,7 @@ def check_same(
         found.append('the dataset had other images or labels there')
     if other := classes.difference(saved.class_names, asked.class_names):
         found.append(f'the dataset: {other}')
+    found += _other_values(saved.own or {}, asked.own or {})
     if found:
         raise ValueError(
             f'{workdir} holds checkpoints of another configuration: {"; ".join(found)}. Leave this '
@@ -306,6 +313,27 @@ def _source(value: Any) -> dict[str, Any] | None:
         if type(value[name]) is not hint:
             raise ValueError(f'source: {name}={value[name]!r}: expected {hint.__name__}')
     return value
+
+
+def _own(value: Any) -> dict[str, Any] | None:
+    """Facts about code of one's own, None where there is none."""
+    if value is None:
+        return None
+    for name, number in value.get('values', {}).items():
+        if type(number) not in (int, float):
+            raise ValueError(f'own: {name}={number!r}: expected a number')
+    return value
+
+
+def _other_values(saved: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    """What code of one's own computes otherwise than it did, one phrase a value."""
+    before, now = saved.get('values', {}), asked.get('values', {})
+    return [
+        f'the loss is another: its {name} at the same logits is {before[name]:.6g} there and '
+        f'{now[name]:.6g} now'
+        for name in before
+        if name in now and not math.isclose(before[name], now[name], rel_tol=1e-3, abs_tol=1e-4)
+    ]
 
 
 def _reason(error: BaseException) -> str:

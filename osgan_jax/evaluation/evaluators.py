@@ -232,7 +232,7 @@ class Evaluator:
     def _draw(self, variables: Any, start: int) -> np.ndarray:
         """Images of one batch of the seed's latents, labels and noise, uint8."""
         key, count = jax.random.fold_in(self._key, start), self._batch_size
-        z = jax.random.normal(key, (count, self._gan.latent_dim))
+        z = inference.draw_latents(self._gan, key, count)
         labels = self._labels(start) if self._gan.num_classes else None
         noise = jax.random.fold_in(key, _NOISE)
         return reporting.to_uint8(np.asarray(self._generate(variables, z, labels, noise)))

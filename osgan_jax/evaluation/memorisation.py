@@ -242,7 +242,7 @@ class NearestTraining:
 
     def _draw(self, variables: Any, start: int) -> np.ndarray:
         key, classes = jax.random.fold_in(self._key, start), self._gan.num_classes
-        z = jax.random.normal(key, (self._batch_size, self._gan.latent_dim))
+        z = inference.draw_latents(self._gan, key, self._batch_size)
         labels = None
         if classes:
             key_labels = jax.random.fold_in(key, _LABELS)

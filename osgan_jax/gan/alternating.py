@@ -113,7 +113,9 @@ def _step_generator(
             # Real logits enter only losses that compare real with fake; for the others the compiler
             # drops their forward pass.
             s_real, s_fake = (
-                context.apply_discriminator(params_d, state.stats_d, images, inputs.labels)[0]
+                context.apply_discriminator(
+                    params_d, state.stats_d, images, inputs.labels, inputs.noise
+                )[0]
                 for images in context.augment_both(inputs, fake)
             )
             loss = context.loss.generator(s_real, s_fake, state.loss_state)

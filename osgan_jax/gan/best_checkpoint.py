@@ -8,6 +8,7 @@ from osgan_jax import data
 from osgan_jax.engine import checkpoints, messages, runs
 from osgan_jax.gan import model
 from osgan_jax.gan.model import TrainState
+from osgan_jax.io import own_code
 
 _DIRECTORY = 'best'
 
@@ -129,7 +130,11 @@ class BestCheckpoint:
         from osgan_jax.gan import sampling
 
         try:
-            kept = sampling.Sampler(self._workdir / _DIRECTORY, kinds=(type(self._run.config),))
+            config = self._run.config
+            networks = config.network if own_code.is_own(config.network) else None
+            kept = sampling.Sampler(
+                self._workdir / _DIRECTORY, kinds=(type(config),), networks=networks
+            )
         except FileNotFoundError:
             return []
         except (ValueError, OSError, checkpoints.CheckpointError) as error:

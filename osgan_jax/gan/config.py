@@ -5,7 +5,7 @@ the result. The fields are declared here and, by what they decide, in `osgan_jax
 """
 
 import dataclasses
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from osgan_jax import networks
 from osgan_jax.engine.config import RunConfig, dataset_field, field, fill
@@ -20,6 +20,7 @@ from osgan_jax.gan.fields.optimisers import (
     OptimizerFields,
 )
 from osgan_jax.gan.fields.scores import ScoreFields
+from osgan_jax.io import own_code
 
 __all__ = [
     'ADA',
@@ -29,6 +30,7 @@ __all__ = [
     'FALLING',
     'GRADIENT_PENALTIES',
     'OPTIMIZERS',
+    'OWN',
     'RATES',
     'SCHEDULED',
     'SCHEMES',
@@ -39,6 +41,8 @@ __all__ = [
 SCHEMES = ('one_stage', 'two_stage', 'shared_forward')
 SCHEDULED = (*RATES, 'beta2', 'ema_decay', 'augment_probability', *GRADIENT_PENALTIES)
 """The fields that follow --schedule."""
+OWN = ('network', 'loss')
+"""The fields that may name code of one's own."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,6 +144,11 @@ class TrainConfig(NetworkFields, ObjectiveFields, OptimizerFields, ScoreFields, 
         follows = (*FALLING, 'step') if name not in RATES else FALLING
         return start, end if self.schedule in follows and end is not None else start
 
+    def is_alike(self, name: str, other: Any) -> bool:
+        """As `Config.is_alike`: what is one's own is told by what it builds, not by its name."""
+        own = name in OWN and own_code.is_own(getattr(self, name)) and own_code.is_own(other)
+        return own or super().is_alike(name, other)
+
     def complete(self) -> Self:
         """As `Config.complete`; options that its network was given later have their defaults."""
         later = {
@@ -149,6 +158,8 @@ class TrainConfig(NetworkFields, ObjectiveFields, OptimizerFields, ScoreFields, 
             **{f'{name}_{whose}': getattr(self, name) for name in BETAS for whose in 'gd'},
         }
         complete = fill(super().complete(), later)
+        if own_code.is_own(self.network):
+            return complete  # reading a configuration runs no code of others
         try:
             options = networks.get(self.network).options
         except ValueError:  # another's, not registered here

@@ -230,7 +230,7 @@ def resolve(
     defaults = {
         'num_steps': default_steps(config, chosen, num_examples, dataset),
         'loss': method.loss,
-        'network': network.name,
+        'network': method.network,
         'image_size': image_size,
         'channels': channels,
         'conditional': method.conditional,
@@ -246,6 +246,7 @@ def resolve(
     }
     config = fill(config, defaults)
     config = fill(config, _average(config, chosen))
+    network = network.settle(config.network_options(num_classes))
     latent_dim = network.latent_dim(config.image_size)
     config = fill(config, {**usual, 'latent_dim': latent_dim, **network.options})
     config = fill(config, {f'{name}_{g}': getattr(config, name) for name in BETAS for g in 'gd'})

@@ -15,13 +15,12 @@ from flax import linen as nn
 from osgan_jax import networks
 from osgan_jax.core import losses
 from osgan_jax.core.regularizers import AllPenalties
-from osgan_jax.gan import augmentation, schedules
+from osgan_jax.gan import augmentation, objectives, schedules
 from osgan_jax.gan.augmentation import Augmentation
 from osgan_jax.gan.config import (
     ADAMS,
     GRADIENT_PENALTIES,
     TrainConfig,
-    parse_multiplier,
 )
 from osgan_jax.gan.schedules import Schedule
 from osgan_jax.io import checked_npz
@@ -156,18 +155,11 @@ def build(config: TrainConfig, *, num_classes: int, steps_per_epoch: float, axis
       ValueError: for an unknown network, norm, loss or option, or an image size that the network is
         not defined for.
     """
-    num_classes = num_classes if config.conditional else 0
-    options = networks.NetworkOptions(
-        **{
-            **_common_fields(config, networks.NetworkOptions),
-            'channel_multiplier': parse_multiplier(config.channel_multiplier),
-            'num_classes': num_classes,
-            'dtype': jnp.bfloat16 if config.precision == 'bfloat16' else jnp.float32,
-            'axis_name': axis_name,
-        }
-    )
-    pair = networks.build(config.network, options)
-    loss = objective(config, steps_per_epoch)
+    dtype = jnp.bfloat16 if config.precision == 'bfloat16' else jnp.float32
+    options = config.network_options(num_classes, dtype=dtype, axis_name=axis_name)
+    network = networks.get(config.network).settle(options)
+    pair = network.build(network.complete(options))
+    loss = objectives.objective(config, steps_per_epoch)
     spans = {
         name: dataclasses.replace(
             schedules.of_field(config, name, steps_per_epoch), warmup=config.penalty_warmup_steps
@@ -182,7 +174,7 @@ def build(config: TrainConfig, *, num_classes: int, steps_per_epoch: float, axis
     )
     half_life = schedules.of_field(config, 'ema_decay', steps_per_epoch, _half_life)
     return GAN(
-        network=networks.get(config.network),
+        network=network,
         generator=pair.generator,
         discriminator=pair.discriminator,
         loss=loss,
@@ -190,7 +182,7 @@ def build(config: TrainConfig, *, num_classes: int, steps_per_epoch: float, axis
         optimizer_d=_optimizer(config, 'd', steps_per_epoch, penalties.discriminator_every),
         latent_dim=config.latent_dim,
         image_shape=(config.image_size, config.image_size, config.channels),
-        num_classes=num_classes,
+        num_classes=options.num_classes,
         weight_clip=config.weight_clip,
         ema_decay=max(config.span('ema_decay')),
         ema_start=config.ema_start,
@@ -237,20 +229,6 @@ def create(gan: GAN, seed: int) -> TrainState:
     return jax.jit(initialise)(jax.random.key(seed))
 
 
-def objective(config: TrainConfig, steps_per_epoch: float) -> losses.AdversarialLoss:
-    """The objective of a resolved configuration; as `build`."""
-    loss = losses.get(config.loss, **parse_options(config.loss_options))
-    if config.label_smoothing:
-        loss = losses.with_label_smoothing(loss, config.label_smoothing)
-    if config.lecam:
-        loss = losses.with_lecam(loss, config.lecam, decay=config.lecam_decay)
-    if config.top_k < 1:
-        # The objective's state counts the updates of D.
-        epoch = max(1, round(steps_per_epoch * config.d_steps))
-        loss = losses.with_top_k(loss, config.top_k, decay=config.top_k_decay, every=epoch)
-    return loss
-
-
 def num_parameters(params: PyTree) -> int:
     """The number of parameters in a pytree."""
     return sum(x.size for x in jax.tree.leaves(params))
@@ -262,26 +240,6 @@ def digest(variables: PyTree) -> str:
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         parts += [jax.tree_util.keystr(path), np.asarray(leaf)]
     return checked_npz.digest(*parts)
-
-
-def parse_options(options: tuple[str, ...]) -> dict[str, float | bool]:
-    """Parses `('slope=0.2', 'linear_generator=true')` to keyword arguments.
-
-    Raises:
-      ValueError: for an option that is not `name=number` or `name=true|false`.
-    """
-    values: dict[str, float | bool] = {}
-    for option in options:
-        name, _, text = option.partition('=')
-        try:
-            values[name] = {'true': True, 'false': False}.get(text.lower())
-            if values[name] is None:
-                values[name] = float(text)
-        except ValueError as error:
-            raise ValueError(
-                f'loss_options={option!r}: expected name=number or name=true|false'
-            ) from error
-    return values
 
 
 def _common_fields(config: TrainConfig, kind: type) -> dict[str, Any]:

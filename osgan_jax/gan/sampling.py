@@ -13,7 +13,7 @@ import numpy as np
 from osgan_jax.data import classes
 from osgan_jax.engine import checkpoints, runs
 from osgan_jax.evaluation import label_policies
-from osgan_jax.gan import model
+from osgan_jax.gan import model, own
 from osgan_jax.gan.config import TrainConfig
 from osgan_jax.gan.model import GAN
 from osgan_jax.io import paths
@@ -57,7 +57,7 @@ def grid_inputs(
       count: latents drawn.
       shown: how many of them are returned, the first ones; all by default.
     """
-    z = fixed_latents(seed, count, gan.latent_dim)[:shown]
+    z = inference.draw_latents(gan, _grid_key(seed), count)[:shown]
     labels = jnp.arange(len(z)) % gan.num_classes if gan.num_classes else None
     return z, labels
 
@@ -80,16 +80,19 @@ def alarm_inputs(
     if labels is None or len(z) >= of_class * gan.num_classes or len(z) < of_class:
         return z, labels
     # Other than those of the grid.
-    z = fixed_latents(seed, 2 * len(z), gan.latent_dim)[len(z) :]
+    z = inference.draw_latents(gan, _grid_key(seed), 2 * len(z))[len(z) :]
     groups = len(z) // of_class
     chosen = jnp.linspace(0, gan.num_classes - 1, groups).round().astype(labels.dtype)
     return z, chosen[jnp.minimum(jnp.arange(len(z)) // of_class, groups - 1)]
 
 
 def fixed_latents(seed: int, count: int, latent_dim: int) -> jax.Array:
-    """The latents `[count, Z]` of a run's sample grids."""
-    key = jax.random.fold_in(jax.random.key(seed), _GRID_STREAM)
-    return jax.random.normal(key, (count, latent_dim))
+    """Normal latents `[count, Z]` of a run's sample grids."""
+    return jax.random.normal(_grid_key(seed), (count, latent_dim))
+
+
+def _grid_key(seed: int) -> jax.Array:
+    return jax.random.fold_in(jax.random.key(seed), _GRID_STREAM)
 
 
 def read(
@@ -117,6 +120,7 @@ def restore(
     workdir: str | os.PathLike[str],
     step: int | None = None,
     kinds: Sequence[type[TrainConfig]] = (TrainConfig,),
+    networks: Any = None,
 ) -> tuple[runs.Run, GAN, checkpoints.Restored]:
     """A run, its networks, and their state at one checkpoint.
 
@@ -124,16 +128,21 @@ def restore(
       workdir: the run's directory; a run that is still training may be read.
       step: which checkpoint; None is the newest good one.
       kinds: as for `read`.
+      networks: the run's own networks, `osgan_jax.gan.Networks` or a reference, where the run
+        does not name them, or no longer rightly.
 
     Raises:
       FileNotFoundError: if there is no run.
-      ValueError: if its configuration is damaged, or it is a run of another kind.
+      ValueError: if its configuration is damaged, it is a run of another kind, or its own networks
+        are not found.
       osgan_jax.engine.checkpoints.CheckpointError: if there is no such checkpoint, or none is good.
     """
-    run = read(workdir, kinds)
+    run = own.with_networks(read(workdir, kinds), networks, paths.expand(workdir))
     try:
         gan = model.build(
-            run.config, num_classes=run.num_classes, steps_per_epoch=run.steps_per_epoch
+            own.readable(run.config),
+            num_classes=run.num_classes,
+            steps_per_epoch=run.steps_per_epoch,
         )
         like = jax.eval_shape(lambda: model.create(gan, run.config.seed))
     except (TypeError, ArithmeticError) as error:
@@ -162,16 +171,17 @@ class Sampler:
         workdir: str | os.PathLike[str],
         step: int | None = None,
         kinds: Sequence[type[TrainConfig]] = (TrainConfig,),
+        networks: Any = None,
     ):
         """Reads a run's generator; arguments and errors are those of `restore`."""
-        self.run, self.gan, restored = restore(workdir, step, kinds)
+        self.run, self.gan, restored = restore(workdir, step, kinds, networks)
         self.step = restored.step
         self.variables = restored.state.sampling_variables()
         self._generate = inference.compile_generator(self.gan.generator)
 
     def latents(self, count: int, seed: int) -> jax.Array:
         """Latents `[count, Z]` from a seed."""
-        return jax.random.normal(jax.random.key(seed), (count, self.gan.latent_dim))
+        return inference.draw_latents(self.gan, jax.random.key(seed), count)
 
     def labels(self, count: int, label: int | str | None = None) -> jax.Array | None:
         """Labels `[count]`: all `label`, or every class in turn; None if unconditional.

@@ -11,6 +11,7 @@ from osgan_jax.core import losses
 from osgan_jax.core.collectives import Collectives
 from osgan_jax.gan.augmentation import Draws
 from osgan_jax.gan.model import GAN, TrainState
+from osgan_jax.networks import inference
 
 Array = jax.Array
 PyTree = Any
@@ -22,7 +23,7 @@ Metrics = dict[str, Array]
 # of a step whose key is `fold_in(fold_in(step's key, STAGE_ALONE), i)`.
 STAGE_D, STAGE_G, STAGE_PENALTY_D, STAGE_PENALTY_G, STAGE_SCORES, STAGE_ALONE = range(6)
 # Keys within a stage.
-_STYLE, _AUGMENT = 1, 2
+_STYLE, _AUGMENT, _NOISE = 1, 2, 3
 
 
 class Inputs(NamedTuple):
@@ -37,6 +38,8 @@ class Inputs(NamedTuple):
         `osgan_jax.gan.augmentation`.
       augment_fake: those of the fake images' augmentation.
       fake: the fake images of the step's pass `[n, H, W, C]`, for lazy penalties; None before it.
+      noise: keys `[n]` of what networks of one's own draw at random, such as dropout; the first is
+        used. None for networks that draw nothing, and for StyleGAN2's, which goes by z.
     """
 
     real: Array
@@ -46,6 +49,7 @@ class Inputs(NamedTuple):
     augment_real: Draws
     augment_fake: Draws
     fake: Array | None = None
+    noise: Array | None = None
 
 
 class PartResult(NamedTuple):
@@ -108,7 +112,7 @@ class StepContext:
         key = self.key(state, stage)
         images = batch['image']
         rows = images.shape[0]
-        z = jax.random.normal(key, (rows * self.collectives.size, self.gan.latent_dim))
+        z = inference.draw_latents(self.gan, key, rows * self.collectives.size)
         augment_key = jax.random.fold_in(key, _AUGMENT)
         augmentation = self.gan.augmentation
         probability = augmentation.probability_at(state.augmentation, state.step)
@@ -125,12 +129,23 @@ class StepContext:
             row=jnp.arange(rows),
             augment_real=augment_real,
             augment_fake=augment_fake,
+            noise=self._draw_noise(key, rows),
         )
+
+    def _draw_noise(self, key: Array, rows: int) -> Array | None:
+        """Keys `[n]` for networks that draw at random, others on each device and in each part."""
+        if not any(
+            getattr(each, 'draws', False) for each in (self.gan.generator, self.gan.discriminator)
+        ):
+            return None
+        keys = jax.random.split(jax.random.fold_in(key, _NOISE), rows * self.collectives.size)
+        return self.collectives.own_part(keys)
 
     def apply_generator(
         self, params: PyTree, stats: PyTree, inputs: Inputs, key: Array
     ) -> tuple[Array, PyTree]:
         """Returns fake images `[n, H, W, C]` and G's new statistics."""
+        key = key if inputs.noise is None else inputs.noise[0]
         return self.gan.generator.apply(
             {'params': params, **stats},
             inputs.z,
@@ -141,11 +156,22 @@ class StepContext:
         )
 
     def apply_discriminator(
-        self, params: PyTree, stats: PyTree, images: Array, labels: Array | None
+        self,
+        params: PyTree,
+        stats: PyTree,
+        images: Array,
+        labels: Array | None,
+        noise: Array | None = None,
     ) -> tuple[Array, PyTree]:
-        """Returns logits `[n]` and D's new statistics."""
+        """Returns logits `[n]` and D's new statistics; `noise` as `Inputs` has it."""
+        rngs = {} if noise is None else {'noise': noise[0]}
         return self.gan.discriminator.apply(
-            {'params': params, **stats}, images, labels, train=True, mutable=['batch_stats']
+            {'params': params, **stats},
+            images,
+            labels,
+            train=True,
+            mutable=['batch_stats'],
+            rngs=rngs,
         )
 
     def augment(self, draws: Draws, images: Array) -> Array:
@@ -169,17 +195,17 @@ class StepContext:
     ) -> tuple[tuple[Array, Array], PyTree]:
         """Returns `((s_real, s_fake), D's new statistics)`; images as for `augment_both`."""
         real, fake = self.augment_both(inputs, fake, real)
-        labels = inputs.labels
+        labels, noise = inputs.labels, inputs.noise
         if self.concatenate:
             both = None if labels is None else jnp.concatenate([labels, labels])
             logits, stats = self.apply_discriminator(
-                params, stats, jnp.concatenate([real, fake]), both
+                params, stats, jnp.concatenate([real, fake]), both, noise
             )
             return tuple(jnp.split(logits, 2)), stats
-        s_real, after_real = self.apply_discriminator(params, stats, real, labels)
-        s_fake, after_fake = self.apply_discriminator(params, stats, fake, labels)
+        s_real, after_real = self.apply_discriminator(params, stats, real, labels, noise)
+        s_fake, after_fake = self.apply_discriminator(params, stats, fake, labels, noise)
         # Both from the same statistics, so that spectral norm divides both by the same number.
-        stats = jax.tree.map(lambda a, b: (a + b) / 2, after_real, after_fake)
+        stats = jax.tree.map(_between, after_real, after_fake)
         return (s_real, s_fake), stats
 
     def adapt(self, state: TrainState, s_real: Array) -> TrainState:
@@ -258,3 +284,8 @@ class StepContext:
             **(state.penalties or {}),
             **self.gan.augmentation.metrics(state.augmentation, state.step),
         }
+
+
+def _between(a: Array, b: Array) -> Array:
+    """The mean of two statistics; of counts, and whatever else is not a float, the second."""
+    return (a + b) / 2 if jnp.issubdtype(a.dtype, jnp.floating) else b

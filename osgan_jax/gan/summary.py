@@ -7,10 +7,10 @@ import math
 from typing import Any
 
 from osgan_jax import networks
-from osgan_jax.core import losses
-from osgan_jax.gan import methods
+from osgan_jax.gan import methods, objectives
 from osgan_jax.gan.config import ADA, ADAMS, BETAS, FALLING, SCHEDULED, TrainConfig
 from osgan_jax.gan.recipes.recipe import Recipe
+from osgan_jax.io import own_code
 
 Line = tuple[str, str | None]
 
@@ -121,6 +121,8 @@ def _differences(config: TrainConfig, recipe: Recipe, theirs: dict[str, Any]) ->
 
 def networks_of(config: TrainConfig) -> str:
     """The networks, D's normalisation and groups, and the precision."""
+    if own_code.is_own(config.network):
+        return f'{config.network}, {config.precision}'
     norm = 'no' if config.discriminator_norm == 'none' else config.discriminator_norm
     text = f'{config.network}, {norm} norm in D, {config.precision}'
     if config.minibatch_deviation is None:
@@ -234,7 +236,7 @@ def _loss(config: TrainConfig) -> str | None:
             'the batch'
         )
     text = ', '.join(parts)
-    if (config.lecam or config.top_k < 1) and losses.get(config.loss).symmetric:
+    if (config.lecam or config.top_k < 1) and objectives.base(config).symmetric:
         text += f'; {config.loss} is not symmetric any more, and one_stage needs a samplewise D'
     return text or None
 

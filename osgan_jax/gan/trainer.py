@@ -1,12 +1,14 @@
 """Training a GAN: the job that a configuration and a dataset make."""
 
+import dataclasses
 import os
 from collections.abc import Callable
 from typing import Any
 
 import jax
 
-from osgan_jax import data, networks
+from osgan_jax import data
+from osgan_jax import networks as registry
 from osgan_jax.data import identity
 from osgan_jax.engine import messages, runner, runs
 from osgan_jax.engine.config import fill
@@ -14,7 +16,7 @@ from osgan_jax.engine.job import Job, Update
 from osgan_jax.engine.nonfinite import NonFiniteError
 from osgan_jax.engine.runner import Result
 from osgan_jax.engine.summary import count_flops
-from osgan_jax.gan import best_checkpoint, methods, model, summary, updates
+from osgan_jax.gan import best_checkpoint, methods, model, own, summary, updates
 from osgan_jax.gan.config import TrainConfig
 from osgan_jax.gan.recorder import GANRecorder
 from osgan_jax.reporting.summary import human
@@ -28,6 +30,7 @@ def train(
     workdir: str | os.PathLike[str],
     *,
     dataset: data.Dataset | None = None,
+    networks: Any = None,
 ) -> Result:
     """Trains, or resumes, the run that lives in `workdir`.
 
@@ -41,6 +44,7 @@ def train(
       config: what to train; open fields are resolved from the method and the dataset.
       workdir: the run's directory.
       dataset: instead of the configured one, already opened.
+      networks: instead of the configured ones, `osgan_jax.gan.Networks` of one's own.
 
     Returns:
       As `osgan_jax.engine.runner.run`, which also says what else is raised; the state is
@@ -50,6 +54,12 @@ def train(
       ValueError: for a configuration that contradicts itself, or the dataset.
       FileNotFoundError: for a dataset that is not there.
     """
+    if networks is not None:
+        if config.network is not None:
+            raise ValueError(f'network={config.network} and networks: give one of them')
+        # Nothing but what was given: what was not, a resumed run decides.
+        given = {name: getattr(config, name) for name in config.given}
+        config = type(config)(**{**given, 'network': networks})
     return runner.run(GANJob(config, workdir, dataset))
 
 
@@ -64,7 +74,7 @@ def open_dataset(config: TrainConfig) -> data.Dataset:
         channels=config.channels,
         flip=config.flip,
         upscale=config.upscale,
-        sizes=networks.get(config.network or methods.get(config.method).network).image_sizes,
+        sizes=registry.get(config.network or methods.get(config.method).network).image_sizes,
         **config.reading(),
     )
 
@@ -98,6 +108,7 @@ class GANJob(Job):
         """As `Job.resume_config`; a run that is there was allowed when it began."""
         super().resume_config()
         if self.config is not self.request:
+            own.check_apart(self.config, self.workdir, self.request)
             self.asked = type(self.request)()
 
     def open(self) -> runs.Run:
@@ -135,6 +146,9 @@ class GANJob(Job):
         )
         self.check_rows(config.minibatch_deviation)
         state, update = self.build_step()
+        self.run = dataclasses.replace(self.run, own=own.record(config, self.gan, state))
+        for remark in own.remarks(config, self.gan, state):
+            messages.warn(f'{remark}.')
         self._sizes = [human(model.num_parameters(p)) for p in (state.params_g, state.params_d)]
         return state, update
 

@@ -3,6 +3,7 @@
 `registry` says what a network declares of itself, and how one of your own joins them.
 """
 
+from osgan_jax.networks.given import Networks, named
 from osgan_jax.networks.registry import (
     OPTIONS,
     NetworkOptions,
@@ -14,4 +15,15 @@ from osgan_jax.networks.registry import (
     register,
 )
 
-__all__ = ['OPTIONS', 'NetworkOptions', 'NetworkSpec', 'Pair', 'build', 'get', 'names', 'register']
+__all__ = [
+    'OPTIONS',
+    'NetworkOptions',
+    'NetworkSpec',
+    'Networks',
+    'Pair',
+    'build',
+    'get',
+    'named',
+    'names',
+    'register',
+]

@@ -30,6 +30,17 @@ def compile_generator(generator: nn.Module) -> Generate:
     return jax.jit(generate)
 
 
+def draw_latents(gan: 'Generative', key: jax.Array, count: int) -> jax.Array:
+    """Latents `[count, Z]` of a generator's own distribution."""
+    return latents_of(gan.network, key, (count, gan.latent_dim))
+
+
+def latents_of(network: NetworkSpec, key: jax.Array, shape: tuple[int, int]) -> jax.Array:
+    """Latents `[N, Z]` of a network's distribution."""
+    draw = network.latents or jax.random.normal
+    return jnp.asarray(draw(key, shape), jnp.float32)
+
+
 def draw_labels(
     key: jax.Array, count: int, num_classes: int, frequencies: Sequence[float] | None = None
 ) -> jax.Array:

@@ -1,17 +1,21 @@
 """The networks that a GAN can be made of, one entry each.
 
 A network of one's own is one more `register(NetworkSpec(...))`; `--network=NAME` is valid from then
-on. This module imports neither jax nor flax, for `--help` lists the names: a network that comes
-with the library is imported when it is first used.
+on. Without a name of its own it is a reference, `--network=module:function`, or `Networks` that a
+program gives (`osgan_jax.networks.own`). This module imports neither jax nor flax, for `--help`
+lists the names: a network that comes with the library is imported when it is first used.
 """
 
 import dataclasses
+import difflib
 import fractions
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from osgan_jax.io import own_code
 
 # Each is a module beside this one, with a `SPEC`.
 _BUILT_IN = ('dcgan', 'resnet_gan', 'biggan', 'stylegan2', 'r3gan')
@@ -50,6 +54,7 @@ class NetworkOptions:
       remat: Whether blocks are computed again in the backward pass rather than kept.
       dtype: Dtype of the computation; parameters, images and logits are float32.
       axis_name: Mapped axis over which BatchNorm shares its statistics; None for each device's own.
+      config: The whole configuration, for networks of one's own; None where there is none.
     """
 
     image_size: int
@@ -71,6 +76,7 @@ class NetworkOptions:
     remat: bool = False
     dtype: Any = np.float32
     axis_name: str | None = None
+    config: Any = None
 
     def shared(self) -> dict[str, Any]:
         """The fields that both modules of most networks take, as keyword arguments."""
@@ -122,11 +128,13 @@ class NetworkSpec:
       name: its name in `--network`.
       build: makes the two modules. Of the options, only those that the network does not take are
         None.
-      image_sizes: the sizes it is defined for, pixels.
+      image_sizes: the sizes it is defined for, pixels; none for any.
       width: its default width.
       norms: normalisations that D may have; the first is the default where a method's is not among
         them.
       latent_dim: the default size of `z`, a function of the image size.
+      latents: how `z` is drawn, `(key, shape) -> z` with independent rows; None for standard
+        normal.
       options: those of `OPTIONS` that it takes, with their defaults, which are what the network was
         before it had the option. A D with minibatch deviation mixes samples, which one-stage
         training with an asymmetric loss excludes; G has an attribute `style_mixing` if it takes
@@ -148,11 +156,17 @@ class NetworkSpec:
     width: int
     norms: Sequence[str]
     latent_dim: Callable[[int], int] = lambda image_size: 100
+    latents: Callable[..., Any] | None = None
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     has_styles: bool = False
     has_blocks: bool = False
     has_groups: bool = False
     macs: Callable[[NetworkOptions, str], int] | None = None
+
+    def settle(self, options: NetworkOptions) -> 'NetworkSpec':
+        """What it declares of itself for these options, some of which may be open."""
+        del options
+        return self
 
     def complete(self, options: NetworkOptions) -> NetworkOptions:
         """The options with this network's defaults in the place of None.
@@ -161,7 +175,7 @@ class NetworkSpec:
           ValueError: for an image size or normalisation that the network is not defined for, an
             option that it does not take, or a number out of range.
         """
-        if options.image_size not in self.image_sizes:
+        if self.image_sizes and options.image_size not in self.image_sizes:
             sizes = ', '.join(map(str, self.image_sizes))
             raise ValueError(
                 f'{self.name} has no {options.image_size}-pixel networks: use one of {sizes}'
@@ -221,20 +235,27 @@ def names() -> tuple[str, ...]:
 
 
 def get(name: str) -> NetworkSpec:
-    """The network of a name.
+    """The network of a name, a reference, or `Networks` as a configuration holds them.
 
     Raises:
-      ValueError: for an unknown name.
+      ValueError: for an unknown name, or a reference that cannot be loaded.
     """
+    if own_code.is_own(name):
+        return importlib.import_module('osgan_jax.networks.own').spec_of(name)
     if name in _BUILT_IN:
         return importlib.import_module(f'osgan_jax.networks.{name}').SPEC
     if name not in _REGISTERED:
-        raise ValueError(f'unknown network {name!r}: use one of {", ".join(names())}')
+        close = difflib.get_close_matches(name, names(), 1)
+        meant = f'did you mean {close[0]}? ' if close else ''
+        raise ValueError(
+            f'unknown network {name!r}: {meant}Use one of {", ".join(names())}, or module:function '
+            'or FILE.py:function of your own'
+        )
     return _REGISTERED[name]
 
 
 def build(name: str, options: NetworkOptions) -> Pair:
-    """Builds a generator and a discriminator that fit each other.
+    """Builds a generator and a discriminator that fit each other, of a name as for `get`.
 
     Raises:
       ValueError: for an unknown name, and as `NetworkSpec.complete`.

@@ -120,7 +120,11 @@ class _Returns(nn.Module):
 @pytest.mark.parametrize(('source', 'noticed'), [(IMAGES[:200], True), (HELD_OUT[:200], False)])
 def test_a_generator_that_returns_training_images_is_noticed(source, noticed, tmp_path):
     gan = types.SimpleNamespace(
-        generator=_Returns(), latent_dim=2, num_classes=0, image_shape=(8, 8, 1)
+        network=types.SimpleNamespace(latents=None),
+        generator=_Returns(),
+        latent_dim=2,
+        num_classes=0,
+        image_shape=(8, 8, 1),
     )
     warnings, seen = [], []
     search = memorisation.NearestTraining(

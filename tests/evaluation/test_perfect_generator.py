@@ -38,7 +38,7 @@ class Perfect(nn.Module):
 
 
 GAN = types.SimpleNamespace(
-    network=types.SimpleNamespace(has_styles=False),
+    network=types.SimpleNamespace(has_styles=False, latents=None),
     generator=Perfect(),
     latent_dim=Z,
     image_shape=(SIZE, SIZE, 1),

@@ -72,7 +72,8 @@ def test_a_run_says_that_its_generator_collapsed(tmp_path, capsys, alarm):
 
 @pytest.mark.parametrize(('classes', 'count'), [(0, 8), (2, 8), (3, 8), (100, 64), (100, 3)])
 def test_the_alarm_sees_four_images_of_a_class(classes, count):
-    gan = types.SimpleNamespace(num_classes=classes, latent_dim=5)
+    network = types.SimpleNamespace(latents=None)
+    gan = types.SimpleNamespace(network=network, num_classes=classes, latent_dim=5)
     z, labels = sampling.grid_inputs(gan, 0, count)
     judged, of = sampling.alarm_inputs(gan, 0, z, labels)
     assert judged.shape == z.shape

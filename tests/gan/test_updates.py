@@ -12,7 +12,7 @@ import pytest
 from flax import linen as nn
 
 from osgan_jax.core import collectives, losses, samplewise
-from osgan_jax.gan import config, methods, model, simultaneous, step_context, updates
+from osgan_jax.gan import config, methods, model, objectives, simultaneous, step_context, updates
 from osgan_jax.runtime import parallel
 from tests.support import models, small
 from tests.support.marks import slow_but
@@ -290,12 +290,12 @@ def test_unknown_scheme_and_options():
     with pytest.raises(ValueError, match="unknown scheme 'three_stage'"):
         updates.make_update(gan, 'three_stage', state)
     with pytest.raises(ValueError, match='expected name=number'):
-        model.parse_options(('slope',))
-    assert model.parse_options(('slope=0.2', 'linear_generator=true')) == {
+        objectives.parse_options(('slope',))
+    assert objectives.parse_options(('slope=0.2', 'linear_generator=true')) == {
         'slope': 0.2,
         'linear_generator': True,
     }
-    assert losses.get('geometric', **model.parse_options(('slope=0.2',))).name == 'geometric'
+    assert losses.get('geometric', **objectives.parse_options(('slope=0.2',))).name == 'geometric'
 
 
 def test_optimizers_are_optaxs():

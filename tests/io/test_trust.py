@@ -53,6 +53,10 @@ ALLOWED = {
             *('editing/__init__.py', 'engine/config.py', 'networks/registry.py'),
         )
     ),
+    # Code of the user's own, which a flag or a run names; none that lies in the run's own directory
+    # (osgan_jax.gan.own.check_apart).
+    ('osgan_jax/io/own_code.py', 'importlib.import_module'),
+    ('osgan_jax/io/own_code.py', '.exec_module'),
     # Arrays alone, whose claims are checked first (osgan_jax.engine.checkpoints.reading).
     ('osgan_jax/engine/checkpoints/quiet_orbax.py', 'import orbax.checkpoint'),
 }

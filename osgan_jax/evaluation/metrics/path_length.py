@@ -11,6 +11,7 @@ itself is computed and added to the first latent, and only the latents' own roun
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from osgan_jax.networks.inference import Generative, draw_labels
+from osgan_jax.networks.inference import Generative, draw_labels, latents_of
 from osgan_jax.runtime import parallel
 
 Array = jax.Array
@@ -43,6 +44,7 @@ class Parts:
       mapping: `(variables, z [n, Z], labels) -> w [n, W]`; None for a generator without w.
       num_classes: labels, 0 for an unconditional generator.
       frequencies: how often each label is drawn; None for all as often.
+      draw: `(key, shape) -> z`, the distribution of z.
     """
 
     variables: Any
@@ -51,6 +53,7 @@ class Parts:
     mapping: Callable[[Any, Array, Array | None], Array] | None = None
     num_classes: int = 0
     frequencies: Sequence[float] | None = None
+    draw: Callable[..., Array] = jax.random.normal
 
 
 def parts_of(gan: Generative, variables: Any, frequencies: Sequence[float] | None = None) -> Parts:
@@ -66,13 +69,14 @@ def parts_of(gan: Generative, variables: Any, frequencies: Sequence[float] | Non
     """
     # Statistics shared over devices belong to training; inference reads the running ones.
     generator = gan.generator.clone(axis_name=None, dtype=jnp.float32)
+    draw = functools.partial(latents_of, gan.network)
     if not gan.network.has_styles:
 
         def whole(variables, z, labels, keys):
             del keys
             return generator.apply(variables, z, labels, train=False)
 
-        return Parts(variables, gan.latent_dim, whole, None, gan.num_classes, frequencies)
+        return Parts(variables, gan.latent_dim, whole, None, gan.num_classes, frequencies, draw)
 
     def mapping(variables, z, labels):
         return generator.apply(variables, z, labels, method='mapping')
@@ -87,7 +91,7 @@ def parts_of(gan: Generative, variables: Any, frequencies: Sequence[float] | Non
         # Each row draws from its own key, or noise would depend on who else is in the batch.
         return jax.vmap(one)(ws, keys)
 
-    return Parts(variables, gan.latent_dim, synthesis, mapping, gan.num_classes, frequencies)
+    return Parts(variables, gan.latent_dim, synthesis, mapping, gan.num_classes, frequencies, draw)
 
 
 def pair_distances(
@@ -180,7 +184,7 @@ def _images(
 
     def draw(index):
         latents, place, label, noise = jax.random.split(jax.random.fold_in(key, index), 4)
-        z = jax.random.normal(latents, (2, generator.latent_dim))
+        z = generator.draw(latents, (2, generator.latent_dim))
         t = jax.random.uniform(place) if sampling == 'full' else jnp.zeros(())
         classes = max(generator.num_classes, 1)
         return z[0], z[1], t, draw_labels(label, 1, classes, generator.frequencies)[0], noise

@@ -4,7 +4,9 @@ import dataclasses
 import fractions
 from typing import Any
 
+from osgan_jax import networks
 from osgan_jax.engine.config import Config, field
+from osgan_jax.io import own_code
 
 
 def _network(help: str, decided_by: str | tuple[str, ...] = 'network', **known: Any) -> Any:
@@ -34,7 +36,10 @@ class NetworkFields(Config):
     """Which networks G and D are."""
 
     network: str | None = _network(
-        'architecture of G and D', names='osgan_jax.networks:names', decided_by='method'
+        'architecture of G and D, or your own: module:function or FILE.py:function, which returns '
+        'osgan_jax.gan.Networks',
+        names='osgan_jax.networks:names',
+        decided_by='method',
     )
     width: int | None = _network(
         'base number of channels; in stylegan2 and r3gan the largest number of channels of a layer',
@@ -112,5 +117,26 @@ class NetworkFields(Config):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.network is not None:
+            named = own_code.absolute(networks.named(self.network))
+            object.__setattr__(self, 'network', named)
         if self.channel_multiplier is not None:
             parse_multiplier(self.channel_multiplier)
+
+    def network_options(self, num_classes: int, **known: Any) -> networks.NetworkOptions:
+        """What the networks are built from.
+
+        Args:
+          num_classes: labels of the dataset.
+          **known: fields of the options that a configuration does not have.
+        """
+        fields = dataclasses.fields(networks.NetworkOptions)
+        common = {
+            each.name: getattr(self, each.name) for each in fields if hasattr(self, each.name)
+        }
+        own = {
+            'channel_multiplier': parse_multiplier(self.channel_multiplier),
+            'num_classes': num_classes if self.conditional else 0,
+            'config': self,
+        }
+        return networks.NetworkOptions(**{**common, **own, **known})

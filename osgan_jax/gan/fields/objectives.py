@@ -5,6 +5,7 @@ from typing import Any
 
 from osgan_jax.engine.config import Config, field
 from osgan_jax.gan.fields.final import final_field
+from osgan_jax.io import own_code
 
 ADA = 'ada'
 """The name of ADA's augmentations among those of `--augment`."""
@@ -27,7 +28,8 @@ class ObjectiveFields(Config):
     loss: str | None = field(
         None,
         "adversarial objective; relativistic_pairing is R3GAN's; relativistic is twice that "
-        'loss, so the same r1 and r2 count half as much',
+        'loss, so the same r1 and r2 count half as much; or your own: module:function or '
+        'FILE.py:function, which returns an osgan_jax.AdversarialLoss',
         group='losses',
         names='osgan_jax.core.loss_names:names',
         decided_by='method',
@@ -171,3 +173,26 @@ class ObjectiveFields(Config):
         otherwise=500_000.0,
         older=500_000.0,
     )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.loss is not None:
+            object.__setattr__(self, 'loss', own_code.absolute(_named(self.loss)))
+
+
+def _named(loss: Any) -> str:
+    """The name of a loss in a configuration: a text as it is, an AdversarialLoss with what it is.
+
+    Raises:
+      ValueError: if it is neither.
+    """
+    if isinstance(loss, str):
+        return loss
+    from osgan_jax.core import losses  # imports jax, as a loss that is given has done
+
+    if not isinstance(loss, losses.AdversarialLoss):
+        raise ValueError(
+            f'loss: expected a name, module:function or an osgan_jax.AdversarialLoss, got a value '
+            f'of type {type(loss).__name__}'
+        )
+    return own_code.Given(loss.name, loss)

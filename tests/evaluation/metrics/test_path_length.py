@@ -322,7 +322,7 @@ def test_one_and_several_devices_and_other_batches():
 
 
 def parts_of(module, variables, has_styles):
-    network = types.SimpleNamespace(has_styles=has_styles)
+    network = types.SimpleNamespace(has_styles=has_styles, latents=None)
     gan = types.SimpleNamespace(generator=module, network=network, latent_dim=Z, num_classes=0)
     return path_length.parts_of(gan, variables)
 
