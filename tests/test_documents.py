@@ -132,6 +132,7 @@ def desk(tmp_path_factory):
     with zipfile.ZipFile(there / 'generated.zip', 'w') as archive:
         for path in sorted((there / 'photos').rglob('*.png')):
             archive.write(path, path.relative_to(there / 'photos'))
+    shutil.copy(ROOT / 'tests' / 'support' / 'own_nets.py', there / 'my_nets.py')
     random = np.random.default_rng(0)
     np.savez(
         there / 'cifar10_train.npz',
