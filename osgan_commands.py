@@ -9,18 +9,17 @@ import importlib
 import importlib.util
 import pathlib
 import sys
+import types
 
 
 def main() -> int:
     """Runs the module that the command is named after, with the flags of this process."""
     module = pathlib.Path(sys.argv[0]).stem.removeprefix('osgan-')
     root = pathlib.Path(importlib.util.find_spec('osgan_jax').origin).parents[1]
-    spec = importlib.util.spec_from_file_location(
-        'experiments', root / 'experiments' / '__init__.py'
-    )
-    package = importlib.util.module_from_spec(spec)
+    # Not imported by name, and whatever another package has made of its __init__.py.
+    package = types.ModuleType('experiments')
+    package.__path__ = [str(root / 'experiments')]
     sys.modules['experiments'] = package
-    spec.loader.exec_module(package)
     name = f'experiments.{module}'
     if importlib.util.find_spec(name).submodule_search_locations:
         name += '.__main__'

@@ -51,6 +51,8 @@ maximum_signature_line_length = 88
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 napoleon_use_rtype = False
+# Each object is documented in its own module; following would list `builtins` among the sources.
+viewcode_follow_imported_members = False
 
 html_theme = 'sphinx_book_theme'
 html_title = f'osgan_jax {release}'

@@ -382,7 +382,10 @@ def get(name: str, **hyperparameters: Any) -> AdversarialLoss:
         registered objective also if it does not keep what `symmetric` and `mean_over_samples` say.
     """
     if name not in names():
-        raise ValueError(f'unknown loss {name!r}: expected one of {", ".join(names())}')
+        raise ValueError(
+            f'unknown loss {name!r}: expected one of {", ".join(names())}, or a name that the '
+            'program has registered (osgan_jax.losses.register)'
+        )
     # A built-in objective is the function of its name above.
     factory = loss_names.REGISTERED.get(name) or globals()[name]
     check_hyperparameters(name, factory, hyperparameters)

@@ -31,6 +31,7 @@ def test_notebook_runs(path, tmp_path, monkeypatch):
         pytest.importorskip('equinox', reason='docs/requirements.txt')
     monkeypatch.setenv('PYTHONPATH', str(ROOT))
     monkeypatch.setenv('JAX_PLATFORMS', 'cpu')
+    monkeypatch.delenv('MPLBACKEND', raising=False)  # the notebook's own draws into its outputs
     notebook = nbformat.read(path, 4)
     # Its own assertions hold, or it raises.
     nbclient.NotebookClient(
