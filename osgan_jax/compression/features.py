@@ -1,5 +1,6 @@
 """Features of networks made of blocks, by the grid they have, and how they are compared."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,15 +12,12 @@ Array = jax.Array
 PyTree = Any
 
 
-def _of_block(module: nn.Module, method: str) -> bool:
-    return method == '__call__' and (module.name or '').startswith('block_')
-
-
 def apply(module: nn.Module, variables: PyTree, *args: Any, **options: Any):
     """Applies a network and keeps what its blocks give.
 
     Args:
-      module: a generator or discriminator of a network that `has_blocks`.
+      module: a generator or discriminator of a network that `has_blocks`; one of one's own names
+        its blocks in `taps`.
       variables: its own.
       *args: its inputs.
       **options: of `module.apply` but `mutable` and `capture_intermediates`; with `train=True` new
@@ -28,26 +26,36 @@ def apply(module: nn.Module, variables: PyTree, *args: Any, **options: Any):
     Returns:
       `(output, features)`, features `[n, grid, grid, C]` by grid, the last block of each.
     """
+    rank = functools.partial(_rank, getattr(module, 'taps', ()))
     output, kept = module.apply(
         variables,
         *args,
-        capture_intermediates=_of_block,
+        capture_intermediates=lambda part, method: (
+            method == '__call__' and rank(part.name or '') is not None
+        ),
         mutable=['batch_stats', 'intermediates'],
         **options,
     )
-    return output, {leaf.shape[1]: leaf for leaf in _in_order(kept['intermediates'])}
+    return output, {leaf.shape[1]: leaf for leaf in _in_order(kept['intermediates'], rank)}
 
 
-def _in_order(tree: PyTree) -> list[Array]:
-    """What the blocks gave, one after the other; `block_10` is after `block_9`."""
+def _rank(taps: Sequence[str], name: str) -> int | None:
+    """The place of a module among the blocks; None where it is not one."""
+    if taps:
+        return taps.index(name) if name in taps else None
+    return int(name[6:]) if name.startswith('block_') else None
+
+
+def _in_order(tree: PyTree, rank: Callable[[str], int | None]) -> list[Array]:
+    """The grids that the blocks gave, one after the other; `block_10` is after `block_9`."""
     found = []
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         names = [getattr(key, 'key', None) for key in path]
-        block = next(int(name[6:]) for name in names if name and name.startswith('block_'))
+        block = next(place for name in names if name and (place := rank(name)) is not None)
         # Places after the method's name: of the call, and of a part where a block gives several;
         # features are the first.
         parts = [key.idx for key in path[names.index('__call__') + 1 :]]
-        if parts[1:] in ([], [0]):
+        if leaf.ndim == 4 and parts[1:] in ([], [0]):
             found.append((block, leaf))
     return [leaf for _, leaf in sorted(found, key=lambda item: item[0])]
 

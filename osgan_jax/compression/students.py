@@ -14,6 +14,7 @@ from osgan_jax.engine import messages, runner, runs
 from osgan_jax.engine.job import Update
 from osgan_jax.gan import model, trainer
 from osgan_jax.gan.trainer import GANJob
+from osgan_jax.io import own_code
 
 
 def compress(
@@ -91,8 +92,22 @@ class CompressJob(GANJob):
         self.check_rows(self.teacher.run.config.minibatch_deviation)
         config = self.run.config
         state = stages.create(config, self.gan, self.teacher)
+        self._check_narrower(state)
         update = stages.make_update(config, self.gan, self.teacher, state, self.collectives)
         return state, update
+
+    def _check_narrower(self, state: stages.CompressState) -> None:
+        """Raises ValueError where networks of one's own take no notice of the multiplier."""
+        config, teacher = self.run.config, self.teacher
+        size = model.num_parameters(state.params_g)
+        same = size == model.num_parameters(teacher.variables['generator']['params'])
+        asked = config.channel_multiplier != teacher.run.config.channel_multiplier
+        if asked and same and own_code.is_own(config.network):
+            raise ValueError(
+                f'channel_multiplier={config.channel_multiplier}: {config.network} makes a student '
+                f'as large as its teacher, {size:,} parameters: take its width from '
+                'facts.multiplied_width()'
+            )
 
     def flops(self, compiled: float | None) -> None:
         """None: the compiler counts both stages."""

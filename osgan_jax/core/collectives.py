@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from osgan_jax.core import losses
 
@@ -32,6 +33,15 @@ class Collectives:
     def sum(self, tree: PyTree) -> PyTree:
         """The sum over devices of every leaf."""
         return tree if self.axis_name is None else jax.lax.psum(tree, self.axis_name)
+
+    def mean(self, tree: PyTree) -> PyTree:
+        """The mean over devices of every leaf of floats; others as they are here."""
+
+        def mean(leaf: jax.Array) -> jax.Array:
+            is_float = jnp.issubdtype(leaf.dtype, jnp.floating)
+            return jax.lax.pmean(leaf, self.axis_name) if is_float else leaf
+
+        return tree if self.axis_name is None else jax.tree.map(mean, tree)
 
     def own_part(self, batch: jax.Array) -> jax.Array:
         """This device's rows of an array that every device holds whole, `[N, ...]`."""

@@ -91,6 +91,7 @@ def update_discriminator(
 
     every = gan.penalties.discriminator_every
     grads = context.collectives.sum(grads)
+    stats = context.shared(gan.discriminator, stats)
     state = descend(gan.optimizer_d, state, grads).replace(stats_d=stats)
     state = _every_kth(every, context.count_d(state), descend_penalties, state)
     if gan.weight_clip:
@@ -125,6 +126,7 @@ def update_generator(
     if every == 1:
         state, of_penalty = penalties.generator_gradients(context, state, inputs)
         grads = optax.tree.add(grads, of_penalty)
+    stats = context.shared(gan.generator, stats)
     state = descend(gan.optimizer_g, state, grads).replace(stats_g=stats)
     if gan.lookahead:
         state = _keep_slow_statistics(gan, state)

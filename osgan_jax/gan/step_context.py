@@ -12,6 +12,7 @@ from osgan_jax.core.collectives import Collectives
 from osgan_jax.gan.augmentation import Draws
 from osgan_jax.gan.model import GAN, TrainState
 from osgan_jax.networks import inference
+from osgan_jax.networks.own import OwnModule
 
 Array = jax.Array
 PyTree = Any
@@ -173,6 +174,10 @@ class StepContext:
             mutable=['batch_stats'],
             rngs=rngs,
         )
+
+    def shared(self, module: Any, stats: PyTree) -> PyTree:
+        """New statistics as all devices keep them; modules of one's own may have each its own."""
+        return self.collectives.mean(stats) if isinstance(module, OwnModule) else stats
 
     def augment(self, draws: Draws, images: Array) -> Array:
         """Images as D takes them; unchanged where the GAN has no augmentation."""

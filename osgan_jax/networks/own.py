@@ -38,13 +38,13 @@ class OwnModule:
       module: The module.
       takes: What its `__call__` takes.
       draws: Whether it draws random numbers while it trains, as dropout does.
-      blocks: Names of the submodules that make it up, in order.
+      taps: Names of the submodules whose outputs are its features, in order.
     """
 
     module: nn.Module
     takes: 'own_checks.Arguments'
     draws: bool = False
-    blocks: tuple[str, ...] = ()
+    taps: tuple[str, ...] = ()
 
     def __getattr__(self, name: str) -> Any:
         """An attribute of the module."""
@@ -232,7 +232,7 @@ def _made(name: str, value: Any, options: NetworkOptions) -> Networks:
     return given.as_networks(f'{what} returned', own_code.call(what, value, *arguments))
 
 
-def _adapt(module: nn.Module, role: str, options: NetworkOptions, blocks: Any) -> OwnModule:
+def _adapt(module: nn.Module, role: str, options: NetworkOptions, taps: Any) -> OwnModule:
     """A module with this library's interface, of the options' dtype and devices."""
     changes = {}
     if options.axis_name and _has_field(module, 'axis_name') and module.axis_name is None:
@@ -240,7 +240,7 @@ def _adapt(module: nn.Module, role: str, options: NetworkOptions, blocks: Any) -
     if options.dtype == jnp.bfloat16 and _has_field(module, 'dtype'):
         changes['dtype'] = options.dtype
     takes = own_checks.arguments(role, module, bool(options.num_classes))
-    adapted = OwnModule(module, takes, blocks=tuple(blocks))
+    adapted = OwnModule(module, takes, taps=tuple(taps))
     return adapted.clone(**changes)
 
 
