@@ -57,14 +57,14 @@ class Run(Config):
     step: int | None = field(None, "the checkpoint's step; the newest good one by default")
 
 
-@cli.command(Run, EditConfig)
-def main(run: Run, config: EditConfig) -> None:
+@cli.command(Run, EditConfig, cli.OwnNetworks)
+def main(run: Run, config: EditConfig, own: cli.OwnNetworks) -> None:
     """Draws the sheets."""
     from osgan_jax import editing
     from osgan_jax.compression.config import KINDS
     from osgan_jax.gan import sampling
 
-    sampler = sampling.Sampler(run.workdir, run.step, KINDS)
+    sampler = sampling.Sampler(run.workdir, run.step, KINDS, own.network)
     out = pathlib.Path(run.out or pathlib.Path(run.workdir) / 'edits')
     written = editing.edit(sampler, config, out, say=lambda text: print(text, flush=True))
     print(f'Wrote {", ".join(written)} to {out}, from step {sampler.step}.', flush=True)
