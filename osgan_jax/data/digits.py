@@ -9,9 +9,15 @@ goes writer by writer, so that the split is nearly one by writers; a random one 
 hands on both sides.
 """
 
+import importlib.util
+import pathlib
+
 import numpy as np
 
 NUM_TRAIN = 1_500
+# Importing scikit-learn takes as long as all other imports of a launch; its file has a line of 64
+# values and the label a digit.
+_FILE = 'datasets/data/digits.csv.gz'
 _ROWS = {'train': slice(NUM_TRAIN), 'test': slice(NUM_TRAIN, None), 'all': slice(None)}
 
 
@@ -23,13 +29,19 @@ def arrays(split: str) -> tuple[np.ndarray, np.ndarray]:
     """
     if split not in _ROWS:
         raise ValueError(f'digits: unknown split {split!r}, choose one of {", ".join(_ROWS)}')
-    try:
-        from sklearn import datasets
-    except ImportError:
+    package = importlib.util.find_spec('sklearn')
+    if package is None:
         raise ValueError(
             'digits needs scikit-learn, which is not installed: pip install scikit-learn'
-        ) from None
-    raw = datasets.load_digits()
+        )
+    file = pathlib.Path(package.origin).parent / _FILE
+    if file.is_file():
+        raw = np.loadtxt(file, delimiter=',', dtype=np.int32)  # it opens .gz, too
+        pixels, labels = raw[:, :-1], raw[:, -1]
+    else:
+        from sklearn import datasets
+
+        pixels, labels = datasets.load_digits(return_X_y=True)
     # 0..16 is stretched over 0..255.
-    images = np.rint(raw.images * (255 / 16)).astype(np.uint8)[..., None]
-    return images[_ROWS[split]], raw.target.astype(np.int32)[_ROWS[split]]
+    images = np.rint(pixels.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
+    return images[_ROWS[split]], labels.astype(np.int32)[_ROWS[split]]

@@ -12,6 +12,7 @@ import optax
 from osgan_jax.distillation.config import DistillConfig, TeacherConfig
 from osgan_jax.gan import model
 from osgan_jax.networks import classifiers, data_free
+from osgan_jax.runtime import compiling
 
 PyTree = Any
 
@@ -142,7 +143,7 @@ def create(
             key=key,
         )
 
-    return jax.jit(initialise)(jax.random.key(config.seed))
+    return compiling.call_once(initialise, jax.random.key(config.seed))
 
 
 def _initial(learner: Learner, variables: PyTree) -> LearnerState:

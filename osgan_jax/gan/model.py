@@ -25,6 +25,7 @@ from osgan_jax.gan.config import (
 from osgan_jax.gan.schedules import Schedule
 from osgan_jax.io import checked_npz
 from osgan_jax.layers import convolutions
+from osgan_jax.runtime import compiling
 
 Array = jax.Array
 PyTree = Any
@@ -226,7 +227,7 @@ def create(gan: GAN, seed: int) -> TrainState:
             slow=jax.tree.map(jnp.copy, slow) if gan.lookahead else None,
         )
 
-    return jax.jit(initialise)(jax.random.key(seed))
+    return compiling.call_once(initialise, jax.random.key(seed))
 
 
 def num_parameters(params: PyTree) -> int:

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from osgan_jax import data
-from osgan_jax.data import catalogue, images, loading, prepare, tfds_source
+from osgan_jax.data import catalogue, digits, images, loading, prepare, tfds_source
 from tests.support import prepared
 
 
@@ -65,6 +65,14 @@ def test_digits_without_resizing_are_the_raw_levels():
             dataset[index]['image'][..., 0] * (16 / 255), raw[index], atol=0.04
         )
     assert max(row['image'].max() for row in dataset) == 255
+
+
+def test_digits_of_a_scikit_learn_that_keeps_its_file_elsewhere_are_the_same(monkeypatch):
+    expected = digits.arrays('all')
+    monkeypatch.setattr(digits, '_FILE', 'datasets/elsewhere.csv')
+    for found, array in zip(digits.arrays('all'), expected, strict=True):
+        np.testing.assert_array_equal(found, array)
+        assert found.dtype == array.dtype
 
 
 def test_digits_need_no_folder(tmp_path, monkeypatch):
