@@ -137,7 +137,9 @@ class CompressJob(GANJob):
             self.teacher.run,
             'the teacher',
             lambda: trainer.open_dataset(self.config),
-            'give --dataset and --data_dir, or the images themselves from Python',
+            'give --dataset and --data_dir, --data_changed to go on with these, or the images '
+            'themselves from Python',
+            messages.warn if self.config.data_changed else None,
         )
 
     def _load_teacher(self) -> Teacher:

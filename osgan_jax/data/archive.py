@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from osgan_jax.data import arrays, images, labelling, survey
+from osgan_jax.data import arrays, fingerprints, images, labelling, survey
 from osgan_jax.data.dataset import MAX_CLASSES
 from osgan_jax.data.facts import Facts
 from osgan_jax.data.reading import Note, Reading
@@ -34,6 +34,12 @@ class ArraySource:
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
         image = images.from_array(self._stored[index], **self._options)
         return image, int(self._labels[index])
+
+    def fingerprint(self) -> str:
+        """See `osgan_jax.data.fingerprints`."""
+        first, _ = self[0]
+        same = first.shape == self._stored.shape[1:]
+        return fingerprints.of_arrays(self._stored, self._labels, as_served=same)
 
 
 class EncodedSource:
@@ -68,6 +74,16 @@ class EncodedSource:
         except images.UnreadableImageError as error:
             raise images.UnreadableImageError(f'image {index} of {self._name}: {error}') from None
         return image, int(self._labels[index])
+
+    def fingerprint(self) -> str:
+        """See `osgan_jax.data.fingerprints`."""
+        at = self._offset
+        return fingerprints.of_files(
+            [''] * len(self),
+            np.diff(at).tolist(),
+            self._labels,
+            lambda index: self._content[at[index] : at[index + 1]].tobytes(),
+        )
 
 
 @dataclasses.dataclass(frozen=True)

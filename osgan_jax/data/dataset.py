@@ -3,7 +3,8 @@
 A *source* is anything with `len(source)` and `source[i] -> (image, label)`, where the image is
 uint8 `[H, W, C]` and the label an int. A source that can be read from several processes must
 survive pickling. `MemorySource` adds `gather`, which reads a whole batch in one call. A source may
-add `labels() -> [M] int32`, for whoever needs no images.
+add `labels() -> [M] int32`, for whoever needs no images, and `fingerprint() -> str`, see
+`osgan_jax.data.fingerprints`.
 """
 
 import dataclasses
@@ -12,6 +13,8 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
+
+from osgan_jax.data import fingerprints
 
 # A greater label is taken for a mistake: networks have weights for each class.
 MAX_CLASSES = 1_000_000
@@ -128,6 +131,12 @@ class MemorySource:
     def labels(self) -> np.ndarray:
         """The labels of all images, `[M]` int32."""
         return self._labels if self._encoded is None else labels_of(self._encoded)
+
+    def fingerprint(self) -> str | None:
+        """The fingerprint of the images, see `osgan_jax.data.fingerprints`."""
+        if self._encoded is not None:
+            return fingerprints.of_source(self._encoded)
+        return fingerprints.of_arrays(self._images, self._labels)
 
     def gather(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Reads images `[N, H, W, C]` uint8 and labels `[N]` int32 at `indices` `[N]`.

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from osgan_jax.data import collection, facts, formats, images
+from osgan_jax.data import collection, facts, fingerprints, formats, images
 from osgan_jax.data.collection import ImageFolder
 from osgan_jax.data.facts import Facts
 from osgan_jax.data.reading import Reading
@@ -46,6 +46,18 @@ class FolderSource:
     def labels(self) -> np.ndarray:
         """The labels of all images, `[M]` int32."""
         return self._labels
+
+    def fingerprint(self) -> str:
+        """See `osgan_jax.data.fingerprints`."""
+        files = [os.path.join(self._root, path) for path in self._paths]
+        names = [path.replace(os.sep, '/') for path in self._paths]
+        return fingerprints.of_files(
+            names,
+            [os.stat(file).st_size for file in files],
+            self._labels,
+            lambda index: pathlib.Path(files[index]).read_bytes(),
+            self._frames,
+        )
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
         path = os.path.join(self._root, self._paths[index])

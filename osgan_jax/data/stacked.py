@@ -12,7 +12,9 @@ Which digits are stacked is drawn by a constant seed: the dataset is the same ev
 
 import numpy as np
 
+from osgan_jax.data import fingerprints
 from osgan_jax.data.dataset import MemorySource, Source, labels_of
+from osgan_jax.io import checked_npz
 
 DEPTH = 3
 """Digits in an image, one a channel."""
@@ -45,6 +47,12 @@ class StackedSource(MemorySource):
     def labels(self) -> np.ndarray:
         """The labels of all images, `[M]` int32."""
         return self._stacked_labels
+
+    def fingerprint(self) -> str | None:
+        """See `MemorySource`."""
+        base = fingerprints.of_source(self._base)
+        digest = checked_npz.digest(base, self._rows)
+        return None if base is None else f'stacked-1:{digest}'
 
     def gather(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `MemorySource`."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from osgan_jax.data import collection, folder, formats, images
+from osgan_jax.data import collection, fingerprints, folder, formats, images
 from osgan_jax.data.collection import ImageFolder
 from osgan_jax.data.facts import Facts
 from osgan_jax.data.reading import Reading
@@ -43,11 +43,8 @@ class ZipSource:
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
         path = self._paths[index]
         try:
-            if self._archive is None:
-                opened = zipfile.ZipFile(self._root)
-                checks.members(opened, os.path.getsize(self._root))
-                self._archive = opened
-            content = _read(self._archive, self._archive.getinfo(path))
+            archive = self._open()
+            content = _read(archive, archive.getinfo(path))
             image = images.load(content, frame=int(self._frames[index]), **self._options)
         except checks.DAMAGE as error:
             raise images.UnreadableImageError(
@@ -55,6 +52,30 @@ class ZipSource:
                 f'opened but is not readable now ({reason(error)}): restore it to resume'
             ) from None
         return image, int(self._labels[index])
+
+    def _open(self) -> zipfile.ZipFile:
+        if self._archive is None:
+            opened = zipfile.ZipFile(self._root)
+            checks.members(opened, os.path.getsize(self._root))
+            self._archive = opened
+        return self._archive
+
+    def fingerprint(self) -> str:
+        """See `osgan_jax.data.fingerprints`."""
+        try:
+            archive = self._open()
+            infos = [archive.getinfo(path) for path in self._paths]
+            return fingerprints.of_files(
+                self._paths,
+                [info.file_size for info in infos],
+                self._labels,
+                lambda index: _read(archive, infos[index]),
+                self._frames,
+            )
+        except checks.DAMAGE as error:
+            raise ValueError(
+                f'{printable(self._root)} is not readable now ({reason(error)}): restore it'
+            ) from None
 
     def labels(self) -> np.ndarray:
         """The labels of all images, `[M]` int32."""

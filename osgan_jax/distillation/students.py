@@ -20,7 +20,10 @@ from osgan_jax.gan import model
 from osgan_jax.reporting.summary import human
 
 NO_DATA = 'none'
-_GIVE_DATA = 'give --dataset and --data_dir, or the images themselves from Python'
+_GIVE_DATA = (
+    'give --dataset and --data_dir, --data_changed to go on with these, or the images themselves '
+    'from Python'
+)
 
 
 def distill(
@@ -173,7 +176,9 @@ class DistillJob(teachers.ClassifierJob):
         elif self.dataset is None and has_data:
             self.dataset = teachers.open_part(config)
             if inherits:
-                runs.reopen(self.teacher.run, 'the teacher', lambda: self.dataset, _GIVE_DATA)
+                accept = messages.warn if config.data_changed else None
+                opened = self.dataset
+                runs.reopen(self.teacher.run, 'the teacher', lambda: opened, _GIVE_DATA, accept)
         if self.test is None and has_data:
             self.test = teachers.open_part(config, test=True)
         for name in ('dataset', 'test'):

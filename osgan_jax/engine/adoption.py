@@ -76,6 +76,15 @@ def changes(saved: Config, now: Config) -> list[str]:
     return [f'{each.name} {_text(a)} -> {_text(b)}' for each, a, b in _differing(saved, now)]
 
 
+def differing(saved: Config, now: Config, groups: set[str]) -> list[tuple[str, str, str]]:
+    """Names and both values of fields of some groups that differ and may not change."""
+    return [
+        (each.name, _text(before), _text(after))
+        for each, before, after in _differing(saved, now)
+        if each.group in groups and not each.may_change
+    ]
+
+
 def _differing(saved: Config, other: Config) -> list[tuple[Declaration, object, object]]:
     found = []
     for name, each in declarations(type(saved)).items():

@@ -219,6 +219,11 @@ class Config:
         """The configuration as a JSON object, one field a line."""
         return json.dumps(dataclasses.asdict(self), indent=2) + '\n'
 
+    def kept(self) -> Self:
+        """The configuration as a run keeps it, without what holds for one call."""
+        fields = declarations(type(self)).values()
+        return dataclasses.replace(self, **{e.name: e.default for e in fields if e.once})
+
     @classmethod
     def from_json(cls, text: str) -> Self:
         """The configuration that `to_json` wrote.
@@ -335,6 +340,19 @@ class RunConfig(Config):
         otherwise='recognised',
         older='top_folders',
         flag=False,
+    )
+    fork: str | None = field(
+        None,
+        'RUN@STEP, RUN@best or RUN: a new workdir goes on from that checkpoint of another run, '
+        'with other values where flags give some',
+        path=True,
+    )
+    data_changed: bool = field(
+        False,
+        'go on with other images than those trained on so far, more or fewer, of the same classes',
+        group='data',
+        may_change=True,
+        once=True,
     )
     seed: int = field(
         0,

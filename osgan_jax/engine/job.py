@@ -11,7 +11,7 @@ import numpy as np
 
 from osgan_jax import data
 from osgan_jax.core import collectives
-from osgan_jax.engine import adoption, recorder, runs
+from osgan_jax.engine import adoption, origins, recorder, runs
 from osgan_jax.engine.config import RunConfig
 from osgan_jax.io import paths
 
@@ -32,6 +32,7 @@ class Job(abc.ABC):
       title: first line of the summary.
       advice: how a person may go on after a loss or a parameter is no longer finite.
       step_name: what a person calls a step.
+      renewable: parts of the state that may begin anew when a run is forked.
       workdir: the run's directory.
       request: what to train, as asked for.
       config: the same, and what a run that goes on brings.
@@ -39,13 +40,14 @@ class Job(abc.ABC):
       constants: what every step reads and none changes, such as a teacher's parameters; None for
         none.
       run: what `open` returned.
-      changes: the fields that a resumed run has otherwise than before, in words.
+      notes: names and values of the summary that say how the run goes on.
       devices: those of all processes that share a step.
     """
 
     title: ClassVar[str]
     advice: ClassVar[str]
     step_name: ClassVar[str] = 'step'
+    renewable: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(
         self,
@@ -58,7 +60,7 @@ class Job(abc.ABC):
         self.dataset = dataset
         data.check_dataset(dataset)
         self.constants: PyTree = None
-        self.changes: list[str] = []
+        self.notes: list[tuple[str, str]] = []
         self.run: runs.Run
         self.devices: list[jax.Device]
 
@@ -80,6 +82,8 @@ class Job(abc.ABC):
         saved = runs.read(self.workdir, type(self.request))
         if saved is not None:
             self.config = adoption.adopt(self.request, saved.config) or self.request
+        elif self.request.fork:
+            self.config = origins.fork_config(self.request, self.workdir)
 
     @abc.abstractmethod
     def build(self) -> tuple[Any, Update]:
@@ -90,6 +94,21 @@ class Job(abc.ABC):
           finite; the update is `(state, batch) -> (state, metrics)`, with constants
           `(state, batch, constants) -> (state, metrics)`.
         """
+
+    def initialise(self, state: Any) -> origins.Beginning | None:
+        """A first state that comes from elsewhere in part; None for the fresh one."""
+        del state
+        return None
+
+    def renew(self, state: Any, parts: frozenset[str]) -> Any:
+        """A forked state, whose `parts` its source had not or otherwise and are fresh.
+
+        Args:
+          state: the state.
+          parts: some of `renewable`.
+        """
+        del parts
+        return state
 
     @abc.abstractmethod
     def describe(self, flops: float | None) -> list[tuple[str, str | None]]:

@@ -211,7 +211,7 @@ class Loop:
                 state,
                 iterator_state=batches.get_state(),
                 metadata={
-                    'config': dataclasses.asdict(self.config),
+                    'config': dataclasses.asdict(self.config.kept()),
                     'skipped': [self.skipped, self._skipped_in_a_row],
                     'seconds': self.recorder.seconds,
                 },

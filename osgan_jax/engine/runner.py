@@ -9,6 +9,7 @@ lock on the directory, resuming, devices and processes, compiling, signals. Trai
 import contextlib
 import dataclasses
 import math
+import pathlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,15 @@ from typing import Any
 import jax
 
 from osgan_jax import data
-from osgan_jax.engine import adoption, checkpoints, nonfinite, recorder, runs, summary
+from osgan_jax.engine import (
+    adoption,
+    checkpoints,
+    nonfinite,
+    origins,
+    recorder,
+    runs,
+    summary,
+)
 from osgan_jax.engine.config import RunConfig
 from osgan_jax.engine.job import Job, Update
 from osgan_jax.engine.loop import Loop, feed
@@ -75,7 +84,9 @@ def run(job: Job) -> Result:
     with processes.peer_errors(), contextlib.ExitStack() as stack:
         with processes.all_or_none():
             state, update = _prepare(job)
-            # Before anything is written: what cannot be trained should leave no trace.
+        beginning = _begin(job, state)
+        # Before anything is written: what cannot be trained should leave no trace.
+        with processes.all_or_none():
             if processes.is_first():
                 runs.read(job.workdir, type(job.config))  # another kind of run is left untouched
                 stack.enter_context(checkpoints.lock(job.workdir))
@@ -84,8 +95,13 @@ def run(job: Job) -> Result:
             checkpoints.Checkpoints(job.workdir, keep=job.config.keep, warn=warn)
         )
         batches = stack.enter_context(job.open_batches())
-        state, start, metadata = _restore(job, state, saved, batches)
+        state, start, metadata = _restore(job, state, saved, batches, beginning)
         _write_config(job, is_new=saved.latest_step() is None)
+        if beginning is not None and saved.latest_step() is None:
+            # From here on the run needs its source no more.
+            metadata = {**metadata, 'config': dataclasses.asdict(job.run.config.kept())}
+            order = batches.get_state()
+            saved.save(start, state, iterator_state=order, metadata=metadata, wait=True)
         state = parallel.replicate(state, job.devices)
         with announced('Compiling the step, once', done='Compiled'):
             compiled, flops = _compile(job, update, state)
@@ -102,6 +118,7 @@ def run(job: Job) -> Result:
 def _prepare(job: Job) -> tuple[Any, Update]:
     """The state and the step of a job, without touching its workdir or other processes."""
     job.resume_config()
+    _check_request(job)
     job.run = job.open()
     job.devices = parallel.local_devices(job.config.num_devices, job.run.config.batch_size)
     with announced('Building the networks'):
@@ -110,25 +127,82 @@ def _prepare(job: Job) -> tuple[Any, Update]:
     return state, update
 
 
+def _check_request(job: Job) -> None:
+    """Raises ValueError where a person asks for what the run in the workdir cannot become."""
+    saved, request = runs.read(job.workdir, type(job.request)), job.request
+    if saved is None:
+        return
+    found = adoption.contradictions(saved.config, request, adoption.asked_for(request))
+    if found and _has_checkpoints(job.workdir):
+        runs.refuse(job.workdir, found)
+
+
+def _has_checkpoints(workdir: pathlib.Path) -> bool:
+    with checkpoints.Checkpoints(workdir, read_only=True) as saved:
+        return saved.latest_step() is not None
+
+
+def _begin(job: Job, state: Any) -> origins.Beginning | None:
+    """The state of another run that a new one begins with; None for one that begins afresh."""
+    if _has_checkpoints(job.workdir):
+        return None
+    return origins.fork(job, state) if job.run.config.fork else job.initialise(state)
+
+
 def _restore(
-    job: Job, state: Any, saved: checkpoints.Checkpoints, batches: data.Batches
+    job: Job,
+    state: Any,
+    saved: checkpoints.Checkpoints,
+    batches: data.Batches,
+    beginning: origins.Beginning | None,
 ) -> tuple[Any, int, dict[str, Any]]:
-    """The newest checkpoint's `(state, step, metadata)`; the fresh state, 0 and {} without one."""
+    """The newest checkpoint's `(state, step, metadata)`; else that of the run's beginning."""
     workdir, newest = job.workdir, saved.latest_step()
     processes.check_same(_shared(job.run, newest))
+    if newest is None and beginning is not None:
+        job.run = beginning.run
+        job.notes += beginning.notes
+        start = beginning.step
+        processes.check_same({'the step to go on from': start})
+        if beginning.iterator_state:
+            try:
+                batches.set_state(beginning.iterator_state)
+            except ValueError:  # of another seed or batch size
+                job.notes.append(('images', 'in a new order'))
+        _check_calls(workdir, start, job.run.config)
+        _check_finite(beginning.state, f'step {start} of the run it begins with')
+        return beginning.state, start, beginning.metadata
     if newest is None:
         return state, 0, {}
     recorded = _recorded_run(job, saved)
     if recorded is not None:
         runs.check_same(workdir, recorded, job.run, job.request)
-        job.changes = adoption.changes(recorded.config, job.run.config)
+        if changed := adoption.changes(recorded.config, job.run.config):
+            job.notes.append(('changed', ', '.join(changed)))
     state, iterator_state, start = saved.restore(state)
-    batches.set_state(iterator_state)
+    if recorded is None or not _note_data(job, recorded, start):
+        batches.set_state(iterator_state)
     # A process may have read an older one, if the files it sees are others.
     processes.check_same({'the step to go on from': start})
     _check_calls(workdir, start, job.run.config)
     _check_finite(state, f'the checkpoint of step {start} in {workdir}')
     return state, start, saved.metadata(start)
+
+
+def _note_data(job: Job, recorded: runs.Run, step: int) -> bool:
+    """Records and says how the images differ from those before; whether their order is new."""
+    earlier = recorded.earlier
+    changed = runs.data_change(recorded, job.run)
+    if changed is not None:
+        earlier += ({'step': step, 'source': recorded.source},)
+        job.notes.append(
+            ('data changed', f'{changed}; they come in a new order, and epochs are counted in them')
+        )
+    elif job.run.source and not (recorded.source and 'fingerprint' in recorded.source):
+        what = 'some' if recorded.source else 'none'
+        say(f'{job.workdir} recorded {what} of its images; it goes on with these, and records all.')
+    job.run = dataclasses.replace(job.run, earlier=earlier, origin=recorded.origin)
+    return changed is not None
 
 
 def _write_config(job: Job, *, is_new: bool) -> None:
@@ -266,7 +340,8 @@ def _shared(run: runs.Run, newest: int | None) -> dict[str, Any]:
     return {
         **values,
         'number of images in the dataset': run.num_examples,
-        'fingerprint of the images': run.source and run.source['content'],
+        'fingerprint of the images': run.source
+        and run.source.get('fingerprint', run.source['content']),
         'newest checkpoint in the workdir': newest,
     }
 

@@ -9,7 +9,7 @@ import stat
 import types
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from osgan_jax import reporting
 from osgan_jax.data import classes, identity
@@ -37,6 +37,10 @@ class Run:
         data, or one that was made before it was recorded.
       own: facts about code of one's own that the configuration names; None without any. Of its
         `values`, numbers by name, a resumed run has the same.
+      origin: where the run began, if from another run's checkpoint: `how` (fork or init_from), the
+        `workdir` and the `step` of that run; None if afresh.
+      earlier: the datasets before it, where the run went on with other images: the last `step` with
+        each, and its `source`.
     """
 
     config: Any
@@ -45,6 +49,8 @@ class Run:
     num_examples: int
     source: Mapping[str, Any] | None = None
     own: Mapping[str, Any] | None = None
+    earlier: tuple[Mapping[str, Any], ...] = ()
+    origin: Mapping[str, Any] | None = None
 
     @property
     def steps_per_epoch(self) -> float:
@@ -73,14 +79,16 @@ def write(workdir: str | os.PathLike[str], run: Run) -> None:
     """Writes `workdir/config.json`, whole or not at all."""
     body = {
         'kind': run.config.KIND,
-        'config': json.loads(run.config.to_json()),
+        'config': json.loads(run.config.kept().to_json()),
         'dataset': {
             'num_classes': run.num_classes,
             'class_names': list(run.class_names),
             'num_examples': run.num_examples,
             **({} if run.source is None else {'source': dict(run.source)}),
+            **({'earlier': [dict(each) for each in run.earlier]} if run.earlier else {}),
         },
         **({} if run.own is None else {'own': dict(run.own)}),
+        **({} if run.origin is None else {'origin': dict(run.origin)}),
     }
     with atomic.replacing(pathlib.Path(workdir) / _FILE) as file:
         file.write((json.dumps(body, indent=2) + '\n').encode())
@@ -113,6 +121,8 @@ def read(workdir: str | os.PathLike[str], *kinds: type[configuration.RunConfig])
             num_examples=_count(dataset, 'num_examples'),
             source=_source(dataset.get('source')),
             own=_own(body.get('own')),
+            earlier=_earlier(dataset.get('earlier', [])),
+            origin=_origin(body.get('origin')),
         )
     except FileNotFoundError:
         return None
@@ -202,25 +212,37 @@ def check_same(
       request: what a person asked for, if that is known: what follows from it is not named.
 
     Raises:
-      ValueError: naming every field in which they contradict each other.
+      ValueError: naming every field in which they contradict each other; other images are accepted
+        where the configuration says so.
     """
     names = None if request is None else adoption.asked_for(request)
     found = adoption.contradictions(saved.config, asked.config, names)
     found = found or adoption.contradictions(saved.config, asked.config)
-    if saved.num_examples != asked.num_examples:
-        found.append(
-            f'the dataset had {saved.num_examples} images there and has {asked.num_examples} now'
-        )
-    elif saved.source and asked.source and saved.source['content'] != asked.source['content']:
-        found.append('the dataset had other images or labels there')
+    images = None if asked.config.data_changed else data_change(saved, asked)
+    if images is not None:
+        found.append(f'{images} (--data_changed goes on with them)')
     if other := classes.difference(saved.class_names, asked.class_names):
         found.append(f'the dataset: {other}')
     found += _other_values(saved.own or {}, asked.own or {})
     if found:
-        raise ValueError(
-            f'{workdir} holds checkpoints of another configuration: {"; ".join(found)}. Leave this '
-            'out to resume it, or give another --workdir to start afresh'
-        )
+        refuse(workdir, found)
+
+
+def refuse(workdir: str | os.PathLike[str], found: list[str]) -> NoReturn:
+    """Raises ValueError for what contradicts the run that has checkpoints in a directory."""
+    raise ValueError(
+        f'{workdir} holds checkpoints of another configuration: {"; ".join(found)}. Leave this '
+        'out to resume it, or give another --workdir to start afresh'
+    )
+
+
+def data_change(saved: Run, asked: Run) -> str | None:
+    """How the images of a run differ from those it had, in a clause; None where they do not."""
+    if saved.num_examples != asked.num_examples:
+        return f'the dataset had {saved.num_examples} images there and has {asked.num_examples} now'
+    if saved.source and asked.source and identity.difference(saved.source, asked.source):
+        return 'the dataset had other images or labels there'
+    return None
 
 
 def check_reopens(run: Run, whose: str, advice: str) -> None:
@@ -237,7 +259,13 @@ def check_reopens(run: Run, whose: str, advice: str) -> None:
         )
 
 
-def reopen(run: Run, whose: str, load: Callable[[], Dataset], advice: str) -> Dataset:
+def reopen(
+    run: Run,
+    whose: str,
+    load: Callable[[], Dataset],
+    advice: str,
+    accept: Callable[[str], None] | None = None,
+) -> Dataset:
     """Opens the dataset that a run's configuration names, and no other than it was trained on.
 
     Args:
@@ -245,6 +273,7 @@ def reopen(run: Run, whose: str, load: Callable[[], Dataset], advice: str) -> Da
       whose: the run's directory or role, for messages.
       load: opens the dataset by the configuration's fields.
       advice: what to do where the dataset is another one.
+      accept: called with a sentence where other images of the same classes are welcome.
 
     Raises:
       ValueError: if the run was trained on other images.
@@ -252,11 +281,15 @@ def reopen(run: Run, whose: str, load: Callable[[], Dataset], advice: str) -> Da
     check_reopens(run, whose, advice)
     source, dataset = run.source, load()
     changed = source and identity.difference(source, identity.identify(dataset))
-    if changed := changed or classes.difference(run.class_names, dataset.class_names):
-        raise ValueError(
+    other = classes.difference(run.class_names, dataset.class_names)
+    if changed := changed or other:
+        said = (
             f'{whose} was trained on images other than those that {dataset.name} '
-            f'({dataset.split}) has now: {changed}; {advice}'
+            f'({dataset.split}) has now: {changed}'
         )
+        if accept is None or other:
+            raise ValueError(f'{said}; {advice}')
+        accept(said)
     return dataset
 
 
@@ -309,6 +342,8 @@ def _source(value: Any) -> dict[str, Any] | None:
     if value is None:
         return None
     hints = {'dataset': str, 'split': str, 'num_images': int, 'content': str}
+    if 'fingerprint' in value:
+        hints['fingerprint'] = str
     for name, hint in hints.items():
         if type(value[name]) is not hint:
             raise ValueError(f'source: {name}={value[name]!r}: expected {hint.__name__}')
@@ -334,6 +369,24 @@ def _other_values(saved: Mapping[str, Any], asked: Mapping[str, Any]) -> list[st
         for name in before
         if name in now and not math.isclose(before[name], now[name], rel_tol=1e-3, abs_tol=1e-4)
     ]
+
+
+def _origin(value: Any) -> dict[str, Any] | None:
+    """Where a run began; None if afresh."""
+    if value is None:
+        return None
+    return {
+        'how': str(value['how']),
+        'workdir': str(value['workdir']),
+        'step': _count(value, 'step'),
+    }
+
+
+def _earlier(value: Any) -> tuple[dict[str, Any], ...]:
+    """The datasets that a run had before."""
+    return tuple(
+        {'step': _count(each, 'step'), 'source': _source(each['source'])} for each in value
+    )
 
 
 def _reason(error: BaseException) -> str:

@@ -24,7 +24,7 @@ def text(job: Job, start: int, flops: float | None) -> str:
         ('devices', devices(job.devices)),
         ('workdir', str(job.workdir)),
         ('resumed', f'from {job.step_name} {start:,}' if start else None),
-        ('changed', ', '.join(job.changes) or None),
+        *job.notes,
     ]
     return reporting.summary.summary(fields, title=job.title)
 

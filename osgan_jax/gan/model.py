@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import flax.struct
@@ -228,6 +228,21 @@ def create(gan: GAN, seed: int) -> TrainState:
         )
 
     return compiling.call_once(initialise, jax.random.key(seed))
+
+
+def renew(state: TrainState, parts: Collection[str] = ('ema_g', 'slow')) -> TrainState:
+    """The state, whose average of G and slow weights, where it has them, begin at the networks.
+
+    Args:
+      state: the state.
+      parts: which of both.
+    """
+    copied = lambda tree: jax.tree.map(jnp.copy, tree)  # noqa: E731 (donation: no shared buffers)
+    if 'slow' in parts and state.slow is not None:
+        state = state.replace(slow=copied({name: getattr(state, name) for name in state.slow}))
+    if 'ema_g' in parts and state.ema_g is not None:
+        state = state.replace(ema_g=copied(state.settled_variables()))
+    return state
 
 
 def num_parameters(params: PyTree) -> int:

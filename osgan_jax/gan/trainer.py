@@ -88,6 +88,7 @@ class GANJob(Job):
     """
 
     title = 'osgan_jax: one run'
+    renewable = frozenset(('ema_g', 'slow', 'loss_state', 'penalties', 'augmentation'))
     advice = (
         'Lower --learning_rate_d or --learning_rate_g, change the loss or normalisation, or '
         'another --seed; where it is a rare accident, --skip_nonfinite.'
@@ -160,6 +161,10 @@ class GANJob(Job):
             self.gan, config.scheme, state, self.collectives, accumulate=config.accumulate
         )
         return state, update
+
+    def renew(self, state: Any, parts: frozenset[str]) -> Any:
+        """Begins averages and slow weights at the networks; the rest stays fresh."""
+        return model.renew(state, parts)
 
     def check_rows(self, group: int | None) -> None:
         """Raises ValueError unless a D's groups divide the images that a device judges at a time.

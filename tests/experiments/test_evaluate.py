@@ -172,8 +172,11 @@ def test_a_run_is_not_scored_against_images_that_it_was_not_trained_on(
             'name what to compare with by --dataset and --data_dir',
         ),
         ({'num_images': 50}, 'it had 50 images and has 40; name what to compare with'),
-        ({'content': 'f' * 64}, 'its images or labels are others (fingerprint ffffffff and '),
-        ({'split': 'test', 'content': 'f' * 64}, 'its split was test and is train'),
+        (
+            {'fingerprint': 'arrays-1:' + 'f' * 64},
+            'its images or labels are others (fingerprint arrays-1:fffffff',
+        ),
+        ({'split': 'test', 'fingerprint': 'arrays-1:0'}, 'its split was test and is train'),
     ]:
         edited(**changes)
         done = score(workdir, tmp_path)
@@ -187,7 +190,7 @@ def test_a_run_is_not_scored_against_images_that_it_was_not_trained_on(
     assert "called 'arrays' that a program passed as arrays, not on npz" in done.err
     assert score_log.read(workdir) == before
     # Whoever names images wants those, and reads that they are others.
-    edited(split='test', content='f' * 64)
+    edited(split='test', fingerprint='arrays-1:0')
     same = workdir.parent / 'small.npz'
     done = score(workdir, tmp_path, '--dataset=npz', f'--data_dir={same}')
     assert done.code == 0, done.err

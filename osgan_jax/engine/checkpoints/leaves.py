@@ -56,6 +56,28 @@ def differences(
     ]
 
 
+def fitting(
+    described: dict[str, dict[str, Any]], expected: dict[str, ShapeAndDtype]
+) -> tuple[set[str], dict[str, str]]:
+    """Which leaves of a stored state fit another one.
+
+    Args:
+      described: the manifest's entries, see `to_host`.
+      expected: see `expected`.
+
+    Returns:
+      `(fit, misfits)`: names of those with the same shape and type, and of all others, stored or
+      expected, how they differ.
+    """
+    have = {name: (tuple(leaf['shape']), leaf['dtype']) for name, leaf in described.items()}
+    misfits = {
+        name: f'{_describe(have.get(name))} there and {_describe(expected.get(name))} here'
+        for name in [*expected, *(name for name in have if name not in expected)]
+        if have.get(name) != expected.get(name)
+    }
+    return have.keys() & expected.keys() - misfits.keys(), misfits
+
+
 def to_host(state: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Copies a state to host memory of its own.
 
@@ -95,11 +117,13 @@ def to_devices(like_state: Any, arrays: dict[str, np.ndarray]) -> Any:
 
     Args:
       like_state: the structure; a concrete leaf gives the devices, numpy leaves stay numpy.
-      arrays: the values by leaf name, see `to_host`.
+      arrays: the values by leaf name, see `to_host`; leaves without one stay as they are.
     """
 
     def put(path: tuple[Any, ...], like: Any) -> Any:
-        value: Any = arrays[_name(path)]
+        value: Any = arrays.get(_name(path))
+        if value is None:
+            return like
         if isinstance(like, np.ndarray | np.generic):
             return value
         if not hasattr(like, 'dtype'):

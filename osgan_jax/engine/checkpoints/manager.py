@@ -22,23 +22,17 @@ import os
 import pathlib
 import shutil
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
+import numpy as np
 
 from osgan_jax.engine.checkpoints import errors, leaves, manifest, quiet_orbax, reading
+from osgan_jax.engine.checkpoints.contents import Restored, Stored
 
 _DIRECTORY = 'checkpoints'
 _DAMAGED = 'checkpoints_damaged'
 _SHOWN = 3  # differing leaves named in an error
-
-
-class Restored(NamedTuple):
-    """A checkpoint read back by `Checkpoints.restore`."""
-
-    state: Any
-    iterator_state: bytes
-    step: int
 
 
 class Checkpoints:
@@ -210,6 +204,30 @@ class Checkpoints:
             may be good cannot be read just now.
         """
         expected = leaves.expected(like_state)
+
+        def check(candidate: int, described: dict[str, Any]) -> None:
+            if not whole:
+                described = {k: v for k, v in described.items() if k in expected}
+            self._check_structure(candidate, described, expected)
+
+        found, body, arrays = self._read(step, check)
+        state = leaves.to_devices(like_state, arrays)
+        return Restored(state, manifest.own_iterator_state(body), found)
+
+    def read(self, step: int | None = None) -> Stored:
+        """Reads a checkpoint of any structure.
+
+        Args, raises: as `restore`.
+        """
+        found, body, arrays = self._read(step, lambda *_: None)
+        return Stored(
+            found, arrays, body['leaves'], manifest.own_iterator_state(body), body['metadata']
+        )
+
+    def _read(
+        self, step: int | None, check: Callable[[int, dict[str, Any]], None]
+    ) -> tuple[int, dict[str, Any], dict[str, np.ndarray]]:
+        """Step, manifest's body and arrays of a checkpoint, see `restore`."""
         steps = self.steps()
         if not steps:
             raise errors.CheckpointError(f'there is no checkpoint in {self.directory}.')
@@ -220,38 +238,29 @@ class Checkpoints:
                     f'are {", ".join(map(str, steps))}.'
                 )
             steps = [step]
-        found, damaged = None, []
+        damaged = []
         for candidate in reversed(steps):
             try:
                 body = reading.read_manifest(self._path(candidate))
-                described = body['leaves']
-                if not whole:
-                    described = {k: v for k, v in described.items() if k in expected}
-                self._check_structure(candidate, described, expected)
+                check(candidate, body['leaves'])
                 arrays = reading.read_arrays(self._manager, self._path(candidate), body['leaves'])
-                found = candidate, body, arrays
-                break
             except errors.DamagedError as error:
                 damaged.append((candidate, str(error)))
-        if found is not None:
-            candidate, body, arrays = found
+                continue
             for bad, why in damaged:
                 self._warn(
                     f'the checkpoint {self._path(bad)} is damaged ({why}); going on from '
                     f'step {candidate} instead.'
                 )
             self._set_aside([bad for bad, _ in damaged])
-            state = leaves.to_devices(like_state, arrays)
-            return Restored(state, manifest.own_iterator_state(body), candidate)
+            return candidate, body, arrays
         if step is not None:
             raise errors.CheckpointError(
                 f'the checkpoint {self._path(step)} is damaged ({damaged[0][1]}); choose '
                 'another step.'
             )
         if self._read_only and self.steps() != steps:
-            return self.restore(
-                like_state, whole=whole
-            )  # the run being looked at replaced them meanwhile
+            return self._read(None, check)  # the run being looked at replaced them meanwhile
         raise errors.CheckpointError(
             f'none of the {len(damaged)} checkpoints in {self.directory} can be read (newest, step '
             f'{damaged[0][0]}: {damaged[0][1]}); restore them from a copy, or choose another '
