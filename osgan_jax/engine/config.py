@@ -66,6 +66,8 @@ class Declaration:
       may_change: whether a resumed run may have another value.
       once: whether it holds for one call, and is not kept with the run.
       follows: the field whose value an open one takes.
+      begins: whether it names the run that this one begins with, so that a fork does not take it.
+      carried: whether a run that begins with another's parameters takes its value.
       flag: whether a person may set it; otherwise it is decided when the run starts.
       path: whether the text is a path, or each item of a tuple; flags expand `~` and `$VAR` in it.
       repeated: of a tuple of texts that may hold commas: the flag is given once for each of them.
@@ -90,6 +92,8 @@ class Declaration:
     may_change: bool = False
     once: bool = False
     follows: str = ''
+    begins: bool = False
+    carried: bool = False
     flag: bool = True
     path: bool = False
     repeated: bool = False
@@ -219,6 +223,12 @@ class Config:
         """The configuration as a JSON object, one field a line."""
         return json.dumps(dataclasses.asdict(self), indent=2) + '\n'
 
+    def replace(self, **values: Any) -> Self:
+        """The configuration with other values, which count as given, and no others than before."""
+        changed = dataclasses.replace(self, **values)
+        object.__setattr__(changed, '_given', self.given | set(values))
+        return changed
+
     def kept(self) -> Self:
         """The configuration as a run keeps it, without what holds for one call."""
         fields = declarations(type(self)).values()
@@ -346,6 +356,7 @@ class RunConfig(Config):
         'RUN@STEP, RUN@best or RUN: a new workdir goes on from that checkpoint of another run, '
         'with other values where flags give some',
         path=True,
+        begins=True,
     )
     data_changed: bool = field(
         False,

@@ -193,7 +193,9 @@ class Loop:
         with contextlib.suppress(checkpoints.CheckpointError):
             self.saved.wait()  # one may be on its way
         newest = self.saved.latest_step()
-        kept = f'the checkpoint of step {newest} is kept' if newest else 'nothing was saved yet'
+        kept = 'nothing was saved yet'
+        if newest is not None:
+            kept = f'the checkpoint of step {newest} is kept'
         return f'The run in {self.job.workdir} is stopped and {kept}. {self.job.advice}'
 
     @contextlib.contextmanager

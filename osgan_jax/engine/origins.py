@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from osgan_jax.data import classes
 from osgan_jax.engine import adoption, checkpoints, runs
 from osgan_jax.engine.checkpoints import leaves
-from osgan_jax.engine.config import Config, RunConfig
+from osgan_jax.engine.config import Config, RunConfig, declarations
 from osgan_jax.io import messages, paths
 
 _BEST = 'best'
@@ -117,7 +117,13 @@ def fork_config(asked: _C, workdir: pathlib.Path) -> _C:
                 f'{getattr(source, name)}, has decided; leave it out, and give the fields that '
                 'are to differ, such as --loss or --learning_rate_g'
             )
-    return adoption.merge(asked, dataclasses.replace(source, fork=None))
+    beginnings = [each.name for each in declarations(type(asked)).values() if each.begins]
+    if both := [name for name in beginnings if name in given and name != 'fork']:
+        raise ValueError(
+            f'fork={asked.fork} and {both[0]}={getattr(asked, both[0])}: a run begins with one of '
+            'them; give one'
+        )
+    return adoption.merge(asked, dataclasses.replace(source, **dict.fromkeys(beginnings)))
 
 
 def fork(job: Any, state: Any) -> Beginning:
@@ -149,7 +155,10 @@ def fork(job: Any, state: Any) -> Beginning:
     arrays = {name: stored.arrays[name] for name in fits if name.partition('/')[0] not in renewed}
     state = job.renew(leaves.to_devices(state, arrays), renewed)
     notes = [('forked', f'from {where.workdir}, {job.step_name} {stored.step:,}')]
-    begun = dataclasses.replace(source.config, fork=run.config.fork)
+    beginnings = {e.name for e in declarations(type(run.config)).values() if e.begins}
+    begun = dataclasses.replace(
+        source.config, **{name: getattr(run.config, name) for name in beginnings}
+    )
     if differing := adoption.changes(begun, run.config):
         notes.append(('changed', ', '.join(differing)))
     if renewed:

@@ -197,6 +197,22 @@ def kind_of(workdir: str | os.PathLike[str]) -> str | None:
         return None
 
 
+def peek(workdir: str | os.PathLike[str]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The values of a run's configuration by field, and the names of its classes, of any kind.
+
+    Raises:
+      ValueError: if its config.json is missing or damaged.
+    """
+    try:
+        body = json.loads(_read_file(pathlib.Path(workdir) / _FILE))
+        return dict(body['config']), tuple(map(str, body['dataset']['class_names']))
+    except _DAMAGE as error:
+        raise ValueError(
+            f'{workdir} holds no run whose config.json can be used ({_reason(error)}): give the '
+            'workdir of a run'
+        ) from error
+
+
 def check_same(
     workdir: str | os.PathLike[str],
     saved: Run,

@@ -56,12 +56,21 @@ class TrainConfig(NetworkFields, ObjectiveFields, OptimizerFields, ScoreFields, 
         "row of the paper's Table 1, or wgan_gp, sngan_resnet, stylegan2, biggan or r3gan; sets "
         'loss, networks, rates and penalties',
         names='osgan_jax.gan.methods:names',
+        carried=True,
     )
     scheme: str = field(
         'one_stage',
         'how the gradients of both networks are computed: one forward and one backward pass '
         'through D, two separate updates, or one forward and two backward passes',
         choices=SCHEMES,
+        carried=True,
+    )
+    init_from: str | None = field(
+        None,
+        'RUN@STEP, RUN@best or RUN: begin at step 0 with the parameters and averages of another '
+        'run that fit; its networks and method are the default',
+        path=True,
+        begins=True,
     )
     dataset: str = dataset_field('digits')
     split: str = field(
@@ -112,9 +121,10 @@ class TrainConfig(NetworkFields, ObjectiveFields, OptimizerFields, ScoreFields, 
         group='data',
         at_least=1,
         decided_by='dataset',
+        carried=True,
     )
     channels: int | None = field(
-        None, 'channels of images, 1 or 3', group='data', decided_by='dataset'
+        None, 'channels of images, 1 or 3', group='data', decided_by='dataset', carried=True
     )
     flip: bool | None = field(
         None,

@@ -15,7 +15,7 @@ from flax import linen as nn
 from osgan_jax import networks
 from osgan_jax.core import losses
 from osgan_jax.core.regularizers import AllPenalties
-from osgan_jax.gan import augmentation, objectives, schedules
+from osgan_jax.gan import augmentation, freezing, objectives, schedules
 from osgan_jax.gan.augmentation import Augmentation
 from osgan_jax.gan.config import (
     ADAMS,
@@ -58,6 +58,7 @@ class GAN:
       penalty_schedules: schedules of weights that change, by the penalty's name.
       d_steps: updates of D a step, all but one of them of D alone.
       augmentation: augmentation of all images that D sees.
+      frozen: the parameters that stay as they are.
     """
 
     network: networks.NetworkSpec
@@ -80,6 +81,7 @@ class GAN:
     penalty_schedules: Mapping[str, Schedule] = dataclasses.field(default_factory=dict)
     d_steps: int = 1
     augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
+    frozen: freezing.Frozen = dataclasses.field(default_factory=freezing.Frozen)
 
     def penalties_at(self, step: Array) -> AllPenalties:
         """The penalties with the weights of a step; what is constant is a Python number."""
@@ -195,6 +197,7 @@ def build(config: TrainConfig, *, num_classes: int, steps_per_epoch: float, axis
         penalty_schedules={name: each for name, each in spans.items() if not each.is_constant},
         d_steps=config.d_steps,
         augmentation=augmentation.build(config, loss, steps_per_epoch),
+        frozen=freezing.build(config.freeze, networks.get(config.network), options),
     )
 
 

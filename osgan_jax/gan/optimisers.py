@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 
 from osgan_jax.core import regularizers
-from osgan_jax.gan import penalties
+from osgan_jax.gan import freezing, penalties
 from osgan_jax.gan.model import GAN, TrainState
 from osgan_jax.gan.step_context import Inputs, StepContext
 
@@ -79,9 +79,10 @@ def update_discriminator(
     Returns:
       The state with a new D.
     """
-    gan = context.gan
+    gan, before = context.gan, state
 
     def descend(optimizer, state: TrainState, grads: PyTree) -> TrainState:
+        grads = gan.frozen.zero(freezing.DISCRIMINATOR, grads)
         params, opt = apply_gradients(optimizer, grads, state.opt_d, state.params_d, state.step)
         return state.replace(params_d=params, opt_d=opt)
 
@@ -98,7 +99,7 @@ def update_discriminator(
         bound = gan.weight_clip
         clipped = jax.tree.map(lambda p: jnp.clip(p, -bound, bound), state.params_d)
         state = state.replace(params_d=clipped)
-    return state
+    return gan.frozen.hold(state, before)
 
 
 def update_generator(
@@ -108,9 +109,10 @@ def update_generator(
 
     Args, returns: as `update_discriminator`, of G.
     """
-    gan = context.gan
+    gan, before = context.gan, state
 
     def descend(optimizer, state: TrainState, grads: PyTree) -> TrainState:
+        grads = gan.frozen.zero(freezing.GENERATOR, grads)
         params, opt = apply_gradients(optimizer, grads, state.opt_g, state.params_g, state.step)
         return state.replace(params_g=params, opt_g=opt)
 
@@ -134,6 +136,7 @@ def update_generator(
     # Both networks are where this step takes them.
     if gan.lookahead:
         state = look_ahead(gan, state)
+    state = gan.frozen.hold(state, before)
     return _average(context, state) if gan.ema_decay else state
 
 
@@ -195,7 +198,10 @@ def _average(context: StepContext, state: TrainState) -> TrainState:
         decay = jnp.minimum(decay, (1 + t) / (10 + t))
     if gan.ema_start:
         decay = jnp.where(state.step < gan.ema_start, 0.0, decay)
-    averaged = optax.incremental_update(state.settled_variables(), state.ema_g, 1 - decay)
+    settled = state.settled_variables()
+    averaged = optax.incremental_update(settled, state.ema_g, 1 - decay)
+    own = (tree['params'] for tree in (averaged, state.ema_g, settled))
+    averaged = {**averaged, 'params': gan.frozen.average(*own)}
     if gan.network.has_styles:
         # It is an average already, and its authors copy it.
         averaged = _with_w_average(averaged, state.stats_g['batch_stats']['w_average'])

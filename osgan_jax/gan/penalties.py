@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from osgan_jax.core import judging, regularizers
+from osgan_jax.gan import freezing
 from osgan_jax.gan.model import TrainState
 from osgan_jax.gan.step_context import (
     STAGE_PENALTY_D,
@@ -130,6 +131,7 @@ def _latents_and_render(
             return context.apply_generator(params_g, stats_g, inputs._replace(z=z), key)[0]
 
         return inputs.z, render_latents
+    params_g = context.gan.frozen.stop(freezing.GENERATOR, params_g)
     variables = {'params': params_g, **stats_g}
     (styles, noise_keys), _ = generator.apply(
         variables,

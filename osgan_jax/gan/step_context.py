@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from osgan_jax.core import losses
 from osgan_jax.core.collectives import Collectives
+from osgan_jax.gan import freezing
 from osgan_jax.gan.augmentation import Draws
 from osgan_jax.gan.model import GAN, TrainState
 from osgan_jax.networks import inference
@@ -147,6 +148,7 @@ class StepContext:
     ) -> tuple[Array, PyTree]:
         """Returns fake images `[n, H, W, C]` and G's new statistics."""
         key = key if inputs.noise is None else inputs.noise[0]
+        params = self.gan.frozen.stop(freezing.GENERATOR, params)
         return self.gan.generator.apply(
             {'params': params, **stats},
             inputs.z,
@@ -166,6 +168,7 @@ class StepContext:
     ) -> tuple[Array, PyTree]:
         """Returns logits `[n]` and D's new statistics; `noise` as `Inputs` has it."""
         rngs = {} if noise is None else {'noise': noise[0]}
+        params = self.gan.frozen.stop(freezing.DISCRIMINATOR, params)
         return self.gan.discriminator.apply(
             {'params': params, **stats},
             images,

@@ -10,13 +10,13 @@ import jax
 from osgan_jax import data
 from osgan_jax import networks as registry
 from osgan_jax.data import identity
-from osgan_jax.engine import messages, runner, runs
+from osgan_jax.engine import messages, origins, runner, runs
 from osgan_jax.engine.config import fill
 from osgan_jax.engine.job import Job, Update
 from osgan_jax.engine.nonfinite import NonFiniteError
 from osgan_jax.engine.runner import Result
 from osgan_jax.engine.summary import count_flops
-from osgan_jax.gan import best_checkpoint, methods, model, own, summary, updates
+from osgan_jax.gan import best_checkpoint, freezing, methods, model, own, summary, transfer, updates
 from osgan_jax.gan.config import TrainConfig
 from osgan_jax.gan.recorder import GANRecorder
 from osgan_jax.reporting.summary import human
@@ -108,9 +108,17 @@ class GANJob(Job):
     def resume_config(self) -> None:
         """As `Job.resume_config`; a run that is there was allowed when it began."""
         super().resume_config()
-        if self.config is not self.request:
-            own.check_apart(self.config, self.workdir, self.request)
-            self.asked = type(self.request)()
+        request, named = self.request, [self.workdir]
+        begins = runs.kind_of(self.workdir) is None
+        if self.config is not request:
+            self.asked = type(request)()
+        elif request.init_from and begins:
+            self.config = transfer.carry(request)
+        if (source := request.fork or request.init_from) and begins:
+            named.append(origins.place(source).workdir)
+        if self.config is not request:
+            for directory in named:
+                own.check_apart(self.config, directory, request)
 
     def open(self) -> runs.Run:
         """Opens the dataset and resolves the configuration."""
@@ -139,19 +147,24 @@ class GANJob(Job):
     def build(self) -> tuple[Any, Update]:
         """Builds the networks, a fresh state and the step."""
         config = self.run.config
-        self.gan = model.build(
-            config,
-            num_classes=self.run.num_classes,
-            steps_per_epoch=self.run.steps_per_epoch,
-            axis_name=self.collectives.axis_name,
-        )
+        self.gan = self._make(self.run.num_classes, self.collectives.axis_name)
         self.check_rows(config.minibatch_deviation)
         state, update = self.build_step()
         self.run = dataclasses.replace(self.run, own=own.record(config, self.gan, state))
         for remark in own.remarks(config, self.gan, state):
             messages.warn(f'{remark}.')
+        params = {freezing.GENERATOR: state.params_g, freezing.DISCRIMINATOR: state.params_d}
+        self._frozen = freezing.describe(config.freeze, self.gan.frozen, params)
         self._sizes = [human(model.num_parameters(p)) for p in (state.params_g, state.params_d)]
         return state, update
+
+    def _make(self, num_classes: int, axis_name: str | None) -> model.GAN:
+        return model.build(
+            self.run.config,
+            num_classes=num_classes,
+            steps_per_epoch=self.run.steps_per_epoch,
+            axis_name=axis_name,
+        )
 
     def build_step(self) -> tuple[Any, Update]:
         """A fresh state and the step of the networks, see `build`."""
@@ -161,6 +174,16 @@ class GANJob(Job):
             self.gan, config.scheme, state, self.collectives, accumulate=config.accumulate
         )
         return state, update
+
+    def initialise(self, state: Any) -> origins.Beginning | None:
+        """A first state with what --init_from names has of it; None without."""
+        if not self.run.config.init_from:
+            return None
+
+        def create(num_classes: int) -> model.TrainState:
+            return model.create(self._make(num_classes, None), 0)
+
+        return transfer.begin(self.run, state, create)
 
     def renew(self, state: Any, parts: frozenset[str]) -> Any:
         """Begins averages and slow weights at the networks; the rest stays fresh."""
@@ -208,6 +231,7 @@ class GANJob(Job):
             *dataset.remarks(),
             ('networks', summary.networks_of(config)),
             ('parameters', f'G {self._sizes[0]}, D {self._sizes[1]}'),
+            ('frozen', self._frozen),
             ('a step', batch + count_flops(flops)),
             ('recipe', self.describe_recipe()),
             *summary.lines(config, len(dataset), dataset.name),

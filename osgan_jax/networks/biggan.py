@@ -23,7 +23,7 @@ import jax.numpy as jnp
 
 from osgan_jax.layers import attention, norms, pooling, spectral
 from osgan_jax.networks import bases
-from osgan_jax.networks.registry import NetworkOptions, NetworkSpec, Pair
+from osgan_jax.networks.registry import Blocks, NetworkOptions, NetworkSpec, Pair
 
 Array = jax.Array
 
@@ -322,6 +322,21 @@ def _build(options: NetworkOptions) -> Pair:
     )
 
 
+def _blocks(options: NetworkOptions) -> Blocks:
+    """Residual blocks, with attention where it follows; first and last layers are blocks too."""
+    grid, attended = 4, _ATTENTION[options.image_size]
+    generator: list[tuple[str, ...]] = [('Dense_0',)]
+    for index in range(len(_GENERATOR[options.image_size]) - 1):
+        grid *= 2
+        generator.append((f'block_{index}', *(('SelfAttention_0',) if grid == attended else ())))
+    discriminator, grid = [], options.image_size
+    for index, (_, halve) in enumerate(_DISCRIMINATOR[options.image_size]):
+        grid //= 2 if halve else 1
+        follows = halve and grid == attended
+        discriminator.append((f'block_{index}', *(('SelfAttention_0',) if follows else ())))
+    return Blocks((*generator, ('BatchNorm_0', 'Conv_0')), (*discriminator, ('Dense_0',)))
+
+
 SPEC = NetworkSpec(
     name='biggan',
     build=_build,
@@ -331,5 +346,6 @@ SPEC = NetworkSpec(
     latent_dim=latent_dim,
     options={'hierarchical_z': True, 'init': 'orthogonal', 'remat': False},
     has_blocks=True,
+    blocks=_blocks,
     macs=macs,
 )

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from osgan_jax.layers import modules, norms
 from osgan_jax.networks import bases
-from osgan_jax.networks.registry import NetworkOptions, NetworkSpec, Pair
+from osgan_jax.networks.registry import Blocks, NetworkOptions, NetworkSpec, Pair
 
 IMAGE_SIZES = (16, 32, 64, 128, 256)
 
@@ -111,6 +111,27 @@ def _build(options: NetworkOptions) -> Pair:
     )
 
 
+def _blocks(options: NetworkOptions) -> Blocks:
+    """Convolutions with the normalisation after them."""
+    hidden = range(len(hidden_channels(options.image_size, options.width)))
+    return Blocks(
+        generator=(
+            *((f'ConvTranspose_{index}', f'BatchNorm_{index}') for index in hidden),
+            (f'ConvTranspose_{len(hidden)}',),
+        ),
+        # The first convolution of D has no normalisation.
+        discriminator=(
+            *((f'Conv_{index}', f'*Norm_{index - 1}') for index in hidden),
+            (f'Conv_{len(hidden)}',),
+        ),
+    )
+
+
 SPEC = NetworkSpec(
-    name='dcgan', build=_build, image_sizes=IMAGE_SIZES, width=128, norms=norms.NAMES
+    name='dcgan',
+    build=_build,
+    image_sizes=IMAGE_SIZES,
+    width=128,
+    norms=norms.NAMES,
+    blocks=_blocks,
 )

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 
 from osgan_jax.layers import modules, resampling
 from osgan_jax.networks import bases
-from osgan_jax.networks.registry import NetworkOptions, NetworkSpec, Pair
+from osgan_jax.networks.registry import Blocks, NetworkOptions, NetworkSpec, Pair
 
 _FIRST = 4  # pixels
 _EXPANSION = 2
@@ -222,6 +222,25 @@ def _build(options: NetworkOptions) -> Pair:
     return Pair(Generator(latent_dim=options.latent_dim, **sizes), Discriminator(**sizes))
 
 
+def _blocks(options: NetworkOptions) -> Blocks:
+    """Stages, one for each grid, with the first and the last layers in or after them."""
+    rising = widths(options.image_size, options.multiplied_width(), options.full_width)
+
+    def stages(features: list[int], first: tuple[str, ...]) -> list[tuple[str, ...]]:
+        found = []
+        for index, width in enumerate(features):
+            begin = index * options.blocks
+            own = [f'Block_{begin + offset}' for offset in range(options.blocks)]
+            change = (f'to_{width}',) if index and width != features[index - 1] else ()
+            found.append((*(first if not index else change), *own))
+        return found
+
+    return Blocks(
+        generator=(*stages(rising, ('basis', 'Dense_0')), ('Conv_0',)),
+        discriminator=(*stages(rising[::-1], ('Conv_0',)), ('basis', 'Dense_0')),
+    )
+
+
 SPEC = NetworkSpec(
     name='r3gan',
     build=_build,
@@ -231,4 +250,5 @@ SPEC = NetworkSpec(
     latent_dim=lambda image_size: 64,
     options={'blocks': 2, 'group_channels': 16, 'full_width': 32},
     has_groups=True,
+    blocks=_blocks,
 )

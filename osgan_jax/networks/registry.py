@@ -28,6 +28,18 @@ class Pair(NamedTuple):
     discriminator: Any
 
 
+class Blocks(NamedTuple):
+    """The blocks of both networks in the order in which they are computed, G's from z.
+
+    A block is a tuple of paths of its parameters, or of the modules that hold them, with '/'
+    between names; `*` and `?` stand for any characters of a name. Embeddings of labels belong to
+    none.
+    """
+
+    generator: tuple[tuple[str, ...], ...]
+    discriminator: tuple[tuple[str, ...], ...]
+
+
 @dataclasses.dataclass(frozen=True)
 class NetworkOptions:
     """What a pair of networks is built from; None stands for the network's own default.
@@ -146,6 +158,8 @@ class NetworkSpec:
         `block_0`, `block_1` and so on return feature maps `[N, h, w, C]`, alone or first.
       has_groups: whether convolutions are grouped. XLA's CPU backend computes those in a loop
         (`layers.cpu.formulations`), whose body the compiler counts once: FLOPs are not known there.
+      blocks: the blocks of the networks that complete options make, which may be frozen one by one;
+        None where they have no such parts.
       macs: counts the multiply-accumulates of G for one image, `(options, convention) -> int`, see
         `stylegan2.macs`; None for no count.
     """
@@ -161,6 +175,7 @@ class NetworkSpec:
     has_styles: bool = False
     has_blocks: bool = False
     has_groups: bool = False
+    blocks: Callable[[NetworkOptions], Blocks] | None = None
     macs: Callable[[NetworkOptions, str], int] | None = None
 
     def settle(self, options: NetworkOptions) -> 'NetworkSpec':

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from osgan_jax.layers import modules, norms, pooling
 from osgan_jax.networks import bases
-from osgan_jax.networks.registry import NetworkOptions, NetworkSpec, Pair
+from osgan_jax.networks.registry import Blocks, NetworkOptions, NetworkSpec, Pair
 
 # Multiples of the width: the generator's 4x4 grid and its blocks, and the discriminator's blocks
 # as (channels, whether the block halves the grid).
@@ -214,6 +214,25 @@ def _build(options: NetworkOptions) -> Pair:
     )
 
 
+def _blocks(options: NetworkOptions) -> Blocks:
+    """Residual blocks, with the first and the last layers as blocks of their own."""
+    doublings = range(len(_GENERATOR[options.image_size]) - 1)
+    residual = range(len(_DISCRIMINATOR[options.image_size]))
+    return Blocks(
+        generator=(
+            ('Dense_0',),
+            *((f'GeneratorBlock_{index}',) for index in doublings),
+            ('BatchNorm_0', 'Conv_0'),
+        ),
+        discriminator=(*((f'DiscriminatorBlock_{index}',) for index in residual), ('Dense_0',)),
+    )
+
+
 SPEC = NetworkSpec(
-    name='resnet_gan', build=_build, image_sizes=tuple(_GENERATOR), width=64, norms=norms.NAMES
+    name='resnet_gan',
+    build=_build,
+    image_sizes=tuple(_GENERATOR),
+    width=64,
+    norms=norms.NAMES,
+    blocks=_blocks,
 )

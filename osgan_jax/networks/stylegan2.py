@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from osgan_jax.layers import style
 from osgan_jax.networks import bases, style_blocks
-from osgan_jax.networks.registry import NetworkOptions, NetworkSpec, Pair
+from osgan_jax.networks.registry import Blocks, NetworkOptions, NetworkSpec, Pair
 
 Array = jax.Array
 
@@ -358,6 +358,24 @@ def _build(options: NetworkOptions) -> Pair:
     )
 
 
+def _blocks(options: NetworkOptions) -> Blocks:
+    """One block a grid, G's mapping network before them and D's last layer after them."""
+    grids = _grids(options.image_size)
+    synthesis = [
+        tuple(f'synthesis_network/{name}' for name in names)
+        for names in (
+            ('constant', 'conv_4', 'to_rgb_4'),
+            *((f'block_{grid}',) for grid in grids[1:]),
+        )
+    ]
+    falling = [(f'block_{grid}',) for grid in reversed(grids[1:])]
+    falling[0] = ('from_rgb', *falling[0])
+    return Blocks(
+        generator=(('mapping_network/dense_*',), *synthesis),
+        discriminator=(*falling, ('conv_4', 'dense'), ('logit',)),
+    )
+
+
 SPEC = NetworkSpec(
     name='stylegan2',
     build=_build,
@@ -374,5 +392,6 @@ SPEC = NetworkSpec(
     },
     has_styles=True,
     has_blocks=True,
+    blocks=_blocks,
     macs=macs,
 )

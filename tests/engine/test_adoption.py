@@ -17,6 +17,8 @@ def test_a_configuration_knows_what_it_was_given():
     assert adoption.asked_for(TrainConfig(scheme='one_stage', beta1=None)) == {'scheme'}
     # Where nothing decides a field that may change, None is a value.
     assert adoption.asked_for(TrainConfig(max_seconds=None)) == {'max_seconds'}
+    changed = TrainConfig(seed=3).replace(num_steps=5)
+    assert (changed.given, changed.num_steps, changed.seed) == ({'seed', 'num_steps'}, 5, 3)
 
 
 def test_nothing_asked_for_is_the_run_that_was_saved():

@@ -11,7 +11,7 @@ from osgan_jax.io import own_code
 
 def _network(help: str, decided_by: str | tuple[str, ...] = 'network', **known: Any) -> Any:
     """An open field of the networks."""
-    return field(None, help, group='networks', decided_by=decided_by, **known)
+    return field(None, help, group='networks', decided_by=decided_by, carried=True, **known)
 
 
 def parse_multiplier(text: str) -> fractions.Fraction:
@@ -50,6 +50,7 @@ class NetworkFields(Config):
         'share of the channels to keep, above 0 and up to 1, such as 1/2 or 0.5; in biggan only '
         "G's channels",
         group='networks',
+        carried=True,
     )
     latent_dim: int | None = _network(
         'dimensions of z', decided_by=('method', 'network'), at_least=1
@@ -106,6 +107,12 @@ class NetworkFields(Config):
         'each doubling beyond it halves the width',
         decided_by=('method', 'network'),
         at_least=4,
+    )
+    freeze: tuple[str, ...] = field(
+        (),
+        'blocks that stay as they are, in the order of the computation: discriminator:0-2 are the '
+        'three nearest to the image, generator:0 is the one nearest to z',
+        group='networks',
     )
     remat: bool = field(
         False,
