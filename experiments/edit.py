@@ -29,12 +29,29 @@ accuracy on held-out samples. The samples' labels come from
     a person, or any program:
         python -m experiments.edit --workdir=runs/ffhq --label_samples=500
         (fill in LABELS, runs/ffhq/edits/label_samples/labels.csv; empty ones are not used)
-        python -m experiments.edit --workdir=runs/ffhq --sheet=direction --labels=LABELS
+        python -m experiments.edit --workdir=runs/ffhq --sheet=direction --sample_labels=LABELS
 
 It writes direction_3.npz, which --direction=FILE reads again, direction_3.png, whose columns are
 moved by --strengths, in standard deviations of w along the direction, and direction_3.webp. With
 --orthogonal_to=FILE,FILE the direction leaves unchanged what those directions change. With 2,000
 digits that a classifier labels it takes seven seconds in all.
+
+    python -m experiments.edit --workdir=runs/ffhq --project=me.png,you.png --sheet=interpolate_w
+
+finds the latents of images: --project takes files and folders. Each image is fitted as the run's
+data were, and its latents are sought in w (--project_space=w_plus: in a w for each layer; z without
+w) by optimisation from several --restarts, the nearest of which is kept. Images are compared by
+LPIPS (--lpips_weights), or by pixels and features of the run's D (--similarity). In a conditional
+run all classes are searched, unless --label names one. Distances are printed, beside that of the
+nearest of --project_samples random samples. projected/me.png shows the image, its projection and
+the curve of the distance; projected/me.npz holds the latents, which --latents=FILE,FILE reads
+again. Sheets show these images in place of samples, mixing all pairs of them, paths each image and
+the next. For 400 steps from four starts, a digit of a DCGAN of 16 pixels takes a second.
+
+masked: --columns samples drawn with a share of each convolution's weights set to 0 (a row for each
+of --masked_shares), and below as they are (Figure 2 of DGL-GAN). gradients: --rows samples, beside
+them the gradient of D's logit at each, by channel, averaged over noisy copies of the image; of a
+run of experiments.compress also that of the teacher's D (its Figure 5).
 """
 
 import dataclasses

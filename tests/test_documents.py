@@ -106,7 +106,7 @@ SMALL = {
     ),
     # As many devices as this process has: a command may ask for a number before jax starts alone.
     'benchmark': '--image_size=16 --width=8 --batch_size=8 --repeats=1 --precision=float32',
-    'edit': '--frames=2 --rows=2 --columns=2',
+    'edit': '--frames=2 --rows=2 --columns=2 --project_steps=2 --project_samples=8',
 }
 # What cannot be had without the network, or an accelerator's time.
 ABSENT = re.compile(
@@ -129,6 +129,9 @@ def desk(tmp_path_factory):
     """A directory with the files that pages speak of."""
     there = tmp_path_factory.mktemp('desk')
     images(there / 'photos')
+    (there / 'mine').mkdir()
+    for name, index in (('five', 0), ('seven', 1)):
+        shutil.copy(there / 'photos' / 'cats' / f'{index}.png', there / 'mine' / f'{name}.png')
     with zipfile.ZipFile(there / 'generated.zip', 'w') as archive:
         for path in sorted((there / 'photos').rglob('*.png')):
             archive.write(path, path.relative_to(there / 'photos'))

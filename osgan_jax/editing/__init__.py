@@ -1,10 +1,12 @@
-"""Editing images with a trained generator: mixing styles, paths between images, directions.
+"""Editing images with a trained generator: projection, mixing, paths between images, directions.
 
 `EditableGenerator` is a generator and its variables in the form that edits need; `sheets` lays
 images out, `paths` leads from one image or class to another, `directions` finds directions to move
 latents along, `labels` holds what people or classifiers see in samples, `animation` writes moving
-pictures. `edit` makes files of all this from a run and an `EditConfig`. The configuration costs no
-jax; the rest loads where it is used.
+pictures. `projection` finds the latents of an image by a `similarity`, and `latents` keeps them in
+files; `masks` and `gradients` show what depends on G's weights, and what D's logits depend on.
+`edit` makes files of all this from a run and an `EditConfig`. The configuration costs no jax; the
+rest loads where it is used.
 """
 
 import importlib
@@ -13,7 +15,18 @@ from typing import TYPE_CHECKING, Any
 from osgan_jax.editing.config import EditConfig
 
 if TYPE_CHECKING:
-    from osgan_jax.editing import animation, directions, labels, paths, sheets
+    from osgan_jax.editing import (
+        animation,
+        directions,
+        gradients,
+        labels,
+        latents,
+        masks,
+        paths,
+        projection,
+        sheets,
+        similarity,
+    )
     from osgan_jax.editing.generators import EditableGenerator
     from osgan_jax.editing.render import edit
 
@@ -23,9 +36,14 @@ __all__ = [
     'animation',
     'directions',
     'edit',
+    'gradients',
     'labels',
+    'latents',
+    'masks',
     'paths',
+    'projection',
     'sheets',
+    'similarity',
 ]
 
 _HOMES = {'EditableGenerator': 'generators', 'edit': 'render'}

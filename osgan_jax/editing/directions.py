@@ -45,9 +45,10 @@ class Direction:
     about: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def moved(self, codes: np.ndarray, strengths: Sequence[float]) -> np.ndarray:
-        """Points `[R, S, D]`: each of `[R, D]` moved by so many standard deviations."""
+        """Points `[R, S, ..., D]`: each of `[R, ..., D]` moved by so many standard deviations."""
+        codes = np.asarray(codes)
         steps = self.deviation * np.asarray(strengths, np.float32)
-        return np.asarray(codes)[:, None] + steps[None, :, None] * self.normal
+        return codes[:, None] + steps.reshape(-1, *[1] * (codes.ndim - 1)) * self.normal
 
     def without(self, others: Sequence['Direction'], codes: np.ndarray) -> 'Direction':
         """The direction without its parts along others.

@@ -5,7 +5,8 @@ and labels; every other generator is edited in z. StyleGAN2's noise is the same 
 that they differ by the edit alone.
 """
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -53,7 +54,13 @@ class EditableGenerator:
         self._rows = rows or max(1, min(_ROWS, _PIXELS // (height * width)))
         self._generate = inference.compile_generator(module)
         self._map = jax.jit(lambda v, z, labels: module.apply(v, z, labels, method='mapping'))
-        self._synthesize = jax.jit(lambda v, ws: module.apply(v, ws, method='synthesis'))
+        self._render = jax.jit(self.render)
+
+    def with_variables(self, variables: Any) -> 'EditableGenerator':
+        """The same generator with other variables; what is compiled is shared."""
+        other = copy.copy(self)
+        other.variables = variables
+        return other
 
     @property
     def num_styles(self) -> int:
@@ -64,6 +71,31 @@ class EditableGenerator:
     def average(self) -> Array:
         """The average of w, `[D]`; only in w."""
         return self.variables['batch_stats']['w_average']
+
+    def point_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The spaces of latents that this generator takes, and the shapes of their points."""
+        if self.space == 'z':
+            return {'z': (self.gan.latent_dim,)}
+        size = len(self.average)
+        return {'w': (size,), 'w_plus': (self.num_styles, size)}
+
+    def render(
+        self, variables: Any, points: Array, labels: Array | None, noise: Sequence[Array] = ()
+    ) -> Array:
+        """Images `[N, H, W, C]`, float32, of points; to be differentiated or compiled.
+
+        Args:
+          variables: the generator's.
+          points: `[N, D]` of the space, or in w also `[N, L, D]`.
+          labels: `[N]`; None if unconditional. Only generators without w read them.
+          noise: maps `[N, h, w]` of all layers with noise; none for the noise that all edits
+            share.
+        """
+        if self.space == 'z':
+            return self._module.apply(variables, points, labels, train=False)
+        if points.ndim == 2:
+            points = jnp.repeat(points[:, None], self.num_styles, axis=1)
+        return self._module.apply(variables, points, noise=noise or None, method='synthesis')
 
     def sheets(self) -> tuple[str, ...]:
         """Those of `osgan_jax.editing.config.SHEETS` that this generator can draw."""
@@ -130,30 +162,40 @@ class EditableGenerator:
         draw = lambda *rows: then(self._generate(self.variables, *rows))  # noqa: E731
         return sampling.in_chunks(draw, self._rows, z, labels)
 
-    def synthesize(self, ws: Array) -> np.ndarray:
-        """Images `[N, H, W, C]`, uint8, of style vectors `[N, L, D]`; only in w."""
-        draw = lambda rows: reporting.to_uint8(self._synthesize(self.variables, rows))  # noqa: E731
-        return sampling.in_chunks(draw, self._rows, ws)
+    def points(
+        self,
+        points: Array,
+        labels: Array | None = None,
+        then: Callable[[Array], Any] = np.asarray,
+    ) -> np.ndarray:
+        """Images of points, in chunks of one shape.
+
+        Args:
+          points: `[N, D]` of the space, or in w also `[N, L, D]`, a vector for each layer.
+          labels: `[N]`; None if unconditional. Only generators without w read them.
+          then: as for `images`; by default float32 images.
+
+        Returns:
+          The rows `[N, ...]` that `then` returned.
+        """
+        if self.space == 'z':
+            return self.images(points, labels, then)
+        draw = lambda rows: then(self._render(self.variables, rows, None))  # noqa: E731
+        return sampling.in_chunks(draw, self._rows, points)
 
     def draw(self, codes: Array, labels: Array | None = None) -> np.ndarray:
         """Images of points of the space.
 
         Args:
-          codes: `[R, C, D]`.
+          codes: `[R, C, D]`, or in w also `[R, C, L, D]`.
           labels: `[R]`, one a row; None if unconditional. Only generators without w read them, for
             w contains them.
 
         Returns:
           `[R, C, H, W, ch]`, uint8.
         """
-        rows, columns, size = codes.shape
-        flat = np.reshape(codes, (-1, size))
-        if self.space == 'w':
-            # One vector for all layers, repeated a chunk at a time.
-            draw = lambda w: reporting.to_uint8(  # noqa: E731
-                self._synthesize(self.variables, jnp.repeat(w[:, None], self.num_styles, 1))
-            )
-            images = sampling.in_chunks(draw, self._rows, flat)
-        else:
-            images = self.images(flat, None if labels is None else np.repeat(labels, columns))
+        rows, columns, *shape = codes.shape
+        flat = np.reshape(codes, (-1, *shape))
+        labels = None if labels is None else np.repeat(labels, columns)
+        images = self.points(flat, labels, then=reporting.to_uint8)
         return images.reshape(rows, columns, *images.shape[1:])

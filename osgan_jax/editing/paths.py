@@ -25,13 +25,23 @@ def great_circle(start: Array, end: Array, frames: int) -> Array:
 
 
 def straight(start: Array, end: Array, frames: int) -> np.ndarray:
-    """Points `[R, F, D]` from `start` `[R, D]` to `end`, ends included."""
-    t = np.linspace(0.0, 1.0, frames, dtype=np.float32)[None, :, None]
+    """Points `[R, F, ...]` from `start` `[R, ...]` to `end`, ends included."""
+    t = _along(np.linspace(0.0, 1.0, frames), start)
     return (1 - t) * np.asarray(start)[:, None] + t * np.asarray(end)[:, None]
 
 
+def _along(values: Sequence[float], points: Array) -> np.ndarray:
+    """Values `[1, F, 1, ...]` that meet points `[R, 1, ...]`, float32."""
+    return np.asarray(values, np.float32).reshape(1, -1, *[1] * (np.ndim(points) - 1))
+
+
 def through_z(
-    generator: EditableGenerator, start: Array, end: Array, labels: Array | None, frames: int
+    generator: EditableGenerator,
+    start: Array,
+    end: Array,
+    labels: Array | None,
+    end_labels: Array | None,
+    frames: int,
 ) -> np.ndarray:
     """Images along great circles in z.
 
@@ -39,15 +49,29 @@ def through_z(
       generator: the generator of the images.
       start: latents `[R, Z]`.
       end: latents `[R, Z]`.
-      labels: `[R]`, kept along the way; None if unconditional.
+      labels: `[R]`, at the start; None if unconditional.
+      end_labels: `[R]`, at the end; where they differ, the path also leads from class to class, as
+        `between_classes` does.
       frames: F, ends included, at least 2.
 
     Returns:
       `[R, F, H, W, C]`, uint8.
+
+    Raises:
+      ValueError: for two labels that there is nothing between.
     """
-    path = great_circle(start, end, frames).reshape(-1, start.shape[-1])
-    images = generator.images(path, None if labels is None else np.repeat(labels, frames))
-    return images.reshape(-1, frames, *images.shape[1:])
+    path = great_circle(start, end, frames)
+    if labels is None or np.array_equal(labels, end_labels):
+        flat = path.reshape(-1, start.shape[-1])
+        images = generator.images(flat, None if labels is None else np.repeat(labels, frames))
+        return images.reshape(-1, frames, *images.shape[1:])
+    generator.require('interpolate_classes')
+    rows = []
+    for points, first, last in zip(path, labels, end_labels, strict=True):
+        # A class for every frame.
+        steps = _with_classes_between(generator, int(first), int(last), frames)
+        rows.append(steps.images(points, np.arange(frames)))
+    return np.stack(rows)
 
 
 def between_classes(
@@ -109,11 +133,11 @@ def towards_average(generator: EditableGenerator, w: Array, shares: Sequence[flo
 
     Args:
       generator: one with w.
-      w: `[R, D]`.
+      w: `[R, D]`, or `[R, L, D]`, a vector for each layer.
       shares: P finite shares of the distance: 0 the average, 1 the w itself, below 0 beyond it.
 
     Returns:
-      `[R, P, D]`.
+      `[R, P, D]`, or `[R, P, L, D]`.
 
     Raises:
       ValueError: for a share that is not finite.
@@ -121,8 +145,7 @@ def towards_average(generator: EditableGenerator, w: Array, shares: Sequence[flo
     if not np.isfinite(shares).all():
         raise ValueError(f'truncations in w must be finite, got {tuple(shares)}')
     average = np.asarray(generator.average)
-    shares = np.asarray(shares, np.float32)[None, :, None]
-    return average + shares * (np.asarray(w)[:, None] - average)
+    return average + _along(shares, w) * (np.asarray(w)[:, None] - average)
 
 
 def truncated(z: Array, thresholds: Sequence[float]) -> Array:

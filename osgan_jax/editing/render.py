@@ -11,9 +11,19 @@ import numpy as np
 
 from osgan_jax import reporting
 from osgan_jax.data import classes as data_classes
-from osgan_jax.editing import animation, directions, labels, paths, sheets
+from osgan_jax.editing import (
+    animation,
+    directions,
+    gradients,
+    labels,
+    masks,
+    paths,
+    projecting,
+    sheets,
+)
 from osgan_jax.editing.config import EditConfig
 from osgan_jax.editing.generators import EditableGenerator
+from osgan_jax.editing.rows import Rows
 from osgan_jax.gan.sampling import Sampler
 
 Array = jax.Array
@@ -43,7 +53,7 @@ def edit(
 
     Raises:
       ValueError: for a sheet that this generator cannot draw, before anything is written; for
-        labels, directions or values that do not fit.
+        images, latents, labels, directions or values that do not fit.
       FileNotFoundError: if a file to be read is not there.
       OSError: if a file cannot be read or written.
     """
@@ -52,6 +62,7 @@ def edit(
         renderer.generator.require(name)
     if config.label_samples:
         renderer.label_samples()
+    renderer.find_latents()
     for name in config.sheet:
         getattr(renderer, name)()
     return renderer.written
@@ -67,13 +78,25 @@ class _SheetRenderer:
         self.config = _by_number(config, sampler)
         self.generator = EditableGenerator(sampler.gan, sampler.variables)
         self.scale = reporting.visible_scale(sampler.gan.image_shape[0])
+        self.rows = Rows(sampler, self.generator, self.config)
         self.written: list[str] = []
+
+    def find_latents(self) -> None:
+        """Reads latents, and projects images; both are what sheets show from now on."""
+        config = self.config
+        found = projecting.load(self.generator, config, self.say)
+        if config.project:
+            projected = projecting.project(self.sampler, self.generator, config, self.out, self.say)
+            found += projected
+            count = f'{len(projected)} image{"s" * (len(projected) > 1)}'
+            self.written.append(f'{count} and latents in {projecting.FOLDER}')
+        self.rows = Rows(self.sampler, self.generator, config, found)
 
     def label_samples(self) -> None:
         count = self.config.label_samples
         if count > labels.MAX_SAMPLES:
             raise ValueError(f'label_samples={count}: expected at most {labels.MAX_SAMPLES}')
-        z, classes = self._samples(count)
+        z, classes = self.rows.samples(count)
         path = labels.write_samples(
             self.out / 'label_samples', self.generator, z, classes, self._about_samples()
         )
@@ -84,38 +107,39 @@ class _SheetRenderer:
         styles = {
             name: sheets.layers(name, count) for name in config.mixing_layers or sheets.bands(count)
         }
-        w = self.generator.codes(*self._samples(config.rows + config.columns))
-        plain = self.generator.draw(w[:, None])[:, 0]
-        edges = {'left': plain[: config.rows], 'top': plain[config.rows :]}
+        left, top = self.rows.edges()
+        edges = {
+            name: self.generator.draw(w[:, None])[:, 0]
+            for name, w in (('left', left), ('top', top))
+        }
         for name, layers in styles.items():
-            cells = sheets.mix(self.generator, w[: config.rows], w[config.rows :], layers)
+            cells = sheets.mix(self.generator, left, top, layers)
             self._save_sheet(f'mixing_{name}', cells, **edges)
 
     def interpolate_z(self) -> None:
-        start, end, classes = self._pairs()
-        cells = paths.through_z(self.generator, start, end, classes, self.config.frames)
+        start, end, *sides = self.rows.ends(in_z=True)
+        cells = paths.through_z(self.generator, start, end, *sides, self.config.frames)
         self._save_path('interpolate_z', cells)
 
     def interpolate_w(self) -> None:
-        start, end, classes = self._pairs()
-        ends = [self.generator.codes(z, classes) for z in (start, end)]
-        cells = self.generator.draw(paths.straight(*ends, self.config.frames))
+        start, end, *_ = self.rows.ends()
+        cells = self.generator.draw(paths.straight(start, end, self.config.frames))
         self._save_path('interpolate_w', cells)
 
     def interpolate_classes(self) -> None:
         config = self.config
-        z = self.sampler.latents(config.rows, config.seed)
+        z = self.rows.z(config.rows, 'interpolate_classes')
         cells = paths.between_classes(self.generator, z, *config.classes, config.frames)
         self._save_path('interpolate_classes', cells)
 
     def truncation(self) -> None:
         space = self.generator.space
         columns = self.config.truncations or _TRUNCATIONS[space]
-        z, classes = self._samples(self.config.rows)
+        points, classes = self.rows.points(self.config.rows)
         if space == 'w':
-            codes = paths.towards_average(self.generator, self.generator.codes(z, classes), columns)
+            codes = paths.towards_average(self.generator, points, columns)
         else:
-            codes = paths.truncated(z, columns)
+            codes = paths.truncated(points, columns)
         self._save_sheet('truncation', self.generator.draw(codes, classes))
         self.say(f'Columns of truncation.png: {", ".join(f"{value:g}" for value in columns)}.')
 
@@ -124,14 +148,40 @@ class _SheetRenderer:
         direction, name = self._find_direction()
         direction.save(self.out / f'{name}.npz')
         self.written.append(f'{name}.npz')
-        z, classes = self._samples(config.rows)
-        codes = self.generator.codes(z, classes)
+        codes, classes = self.rows.points(config.rows)
         moved = direction.moved(codes, config.strengths)
         self._save_sheet(name, self.generator.draw(moved, classes))
         if len(set(config.strengths)) > 1:
             path = np.linspace(min(config.strengths), max(config.strengths), config.frames)
             cells = self.generator.draw(direction.moved(codes, path), classes)
             self._save_animation(name, cells)
+
+    def masked(self) -> None:
+        config = self.config
+        points, classes = self.rows.points(config.columns)
+        cells = [
+            masks.masked(self.generator, share, config.seed).draw(points[:, None], classes)[:, 0]
+            for share in (*config.masked_shares, 0.0)
+        ]
+        self._save_sheet('masked', np.stack(cells))
+        shares = ', '.join(f'{share:g}' for share in config.masked_shares)
+        self.say(f'Rows of masked.png: shares {shares} of the weights set to 0; none of them.')
+
+    def gradients(self) -> None:
+        config = self.config
+        judges = gradients.judges(self.sampler)
+        points, classes = self.rows.points(config.rows)
+        images = self.generator.points(points, classes)
+        cells = gradients.sheet(
+            judges,
+            images,
+            classes,
+            samples=config.gradient_samples,
+            noise=config.gradient_noise,
+            seed=config.seed,
+        )
+        self._save_sheet('gradients', cells)
+        self.say(f'Columns of gradients.png: {gradients.describe(judges, images.shape[-1])}.')
 
     def _find_direction(self) -> tuple[directions.Direction, str]:
         """The requested direction, and the name of its files."""
@@ -142,7 +192,7 @@ class _SheetRenderer:
         if config.direction is not None:
             name = pathlib.Path(config.direction).stem
             direction = directions.load(config.direction, space, size)
-            codes = self.generator.codes(*self._samples(config.num_samples)) if others else None
+            codes = self.generator.codes(*self.rows.samples(config.num_samples)) if others else None
         else:
             codes, shown, (target, against) = self._labelled()
             name = f'direction_{target}'
@@ -175,10 +225,10 @@ class _SheetRenderer:
         """Points of the space, the labels of their images, and those at both ends."""
         config, generator = self.config, self.generator
         own = self.sampler.run.class_names, self.sampler.gan.num_classes
-        if config.labels is not None:
-            indices, shown = labels.read(config.labels)
-            labels.check_samples(config.labels, self._about_samples())
-            z, classes = self._samples(int(indices.max()) + 1)
+        if config.sample_labels is not None:
+            indices, shown = labels.read(config.sample_labels)
+            labels.check_samples(config.sample_labels, self._about_samples())
+            z, classes = self.rows.samples(int(indices.max()) + 1)
             classes = None if classes is None else classes[indices]
             return generator.codes(z[indices], classes), shown, self._ends(*own)
         if config.classifier is not None:
@@ -186,7 +236,7 @@ class _SheetRenderer:
 
             classifier = distillation.load(config.classifier)
             self.say(f'Labelling {config.num_samples:,} samples with {classifier.architecture}.')
-            z, classes = self._samples(config.num_samples)
+            z, classes = self.rows.samples(config.num_samples)
             ends = self._ends(classifier.run.class_names, classifier.run.num_classes)
             shown = labels.by_classifier(generator, classifier, z, classes)
             return generator.codes(z, classes), shown, ends
@@ -208,23 +258,12 @@ class _SheetRenderer:
 
         def number(label: str) -> int:
             # Labels by hand are any numbers.
-            if self.config.labels is not None and str(label).isdecimal():
+            if self.config.sample_labels is not None and str(label).isdecimal():
                 return int(label)
             return data_classes.find(str(label), class_names, num_classes)
 
         target, against = (None if each is None else number(each) for each in asked)
         return target, against
-
-    def _samples(self, count: int) -> tuple[Array, Array | None]:
-        """Latents and labels of the first samples, those of `experiments.sample`."""
-        z = self.sampler.latents(count, self.config.seed)
-        return z, self.sampler.labels(count, self.config.label)
-
-    def _pairs(self) -> tuple[Array, Array, Array | None]:
-        """Latents of both ends of each row, and the row's label: a row stays in its class."""
-        rows = self.config.rows
-        z = self.sampler.latents(2 * rows, self.config.seed)
-        return z[0::2], z[1::2], self.sampler.labels(rows, self.config.label)
 
     def _about_samples(self) -> dict[str, int | None]:
         """The values that determine which image a sample is."""

@@ -54,8 +54,8 @@ def mix(
 
     Args:
       generator: one with w.
-      rows: w `[R, D]`.
-      columns: w `[C, D]`.
+      rows: w `[R, D]`, or `[R, L, D]`, a vector for each layer.
+      columns: w, `[C, D]` or `[C, L, D]`.
       taken: indices of the style vectors that come from the column's w.
 
     Returns:
@@ -63,8 +63,10 @@ def mix(
     """
     count = generator.num_styles
     chosen = np.isin(np.arange(count), taken)[:, None]
+    # A vector for all layers is one for each.
+    rows, columns = (each[:, None] if each.ndim == 2 else each for each in (rows, columns))
     images = [
-        generator.synthesize(np.where(chosen, columns[:, None], row[None, None])) for row in rows
+        generator.points(np.where(chosen, columns, row), then=reporting.to_uint8) for row in rows
     ]
     return np.stack(images)
 

@@ -160,6 +160,7 @@ class Sampler:
     """The generator of a run at one checkpoint.
 
     Attributes:
+      workdir: the run's directory.
       run: what the run was made with.
       gan: its networks.
       step: the checkpoint's step.
@@ -174,6 +175,7 @@ class Sampler:
         networks: Any = None,
     ):
         """Reads a run's generator; arguments and errors are those of `restore`."""
+        self.workdir = workdir
         self.run, self.gan, restored = restore(workdir, step, kinds, networks)
         self.step = restored.step
         self.variables = restored.state.sampling_variables()

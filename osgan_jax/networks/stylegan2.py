@@ -159,6 +159,20 @@ class Generator(bases.Generator):
         """L, the number of style vectors of an image."""
         return num_styles(self.image_size)
 
+    @property
+    def noise_shapes(self) -> tuple[tuple[int, int], ...]:
+        """Shapes of the noise maps: grids 4, 8, 8, 16, 16 and so on."""
+        grids = _grids(self.image_size)
+        return tuple((grid, grid) for grid in grids for _ in range(1 if grid == 4 else 2))
+
+    def shared_noise(self) -> tuple[Array, ...]:
+        """The noise maps `[H, W]` of all images that are drawn without a key."""
+        keys = jax.random.split(jax.random.key(0), len(self.noise_shapes))
+        return tuple(
+            jax.random.normal(key, shape)
+            for key, shape in zip(keys, self.noise_shapes, strict=True)
+        )
+
     def draw_styles(
         self, z: Array, labels: Array | None = None, *, train: bool
     ) -> tuple[Array, Array | None]:
@@ -244,16 +258,16 @@ class Generator(bases.Generator):
           ws: One vector a layer, `[N, L, w_dim]`.
           noise_key: Draws the noise of each sample: one key, or one per sample, `[N]`; None gives
             all samples and calls the same noise.
-          noise: The noise itself, `[H, W]` for each layer but the last, the image's: on grids 4, 8,
-            8, 16, 16 and so on.
+          noise: The noise itself, for each layer but the last, the image's: `[H, W]` of
+            `noise_shapes`, or one a sample, `[N, H, W]`.
 
         Returns:
           `[N, image_size, image_size, channels]`, float32.
         """
-        grids = [grid for grid in _grids(self.image_size) for _ in range(1 if grid == 4 else 2)]
+        grids = [height for height, _ in self.noise_shapes]
         if noise is not None:
             maps = [
-                jnp.reshape(n, (1, grid, grid, 1)) for n, grid in zip(noise, grids, strict=True)
+                jnp.reshape(n, (-1, grid, grid, 1)) for n, grid in zip(noise, grids, strict=True)
             ]
         else:
             # Behind the barrier, or the compiler would draw the fixed noise itself, slowly.

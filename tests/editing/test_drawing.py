@@ -1,7 +1,6 @@
 """Sheets and paths against direct calls of generators, and whole edits of runs made by hand."""
 
 import dataclasses
-import types
 
 import jax
 import jax.numpy as jnp
@@ -9,103 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from osgan_jax import editing, networks, reporting
+from osgan_jax import editing, reporting
 from osgan_jax.editing import paths, render, sheets
-from osgan_jax.gan import model, sampling
-from osgan_jax.networks import biggan, dcgan, resnet_gan, stylegan2
-
-CLASSES = 3
-MODULES = {
-    'stylegan2': lambda classes: stylegan2.Generator(
-        8, 1, 6, w_dim=6, base_channels=64, max_channels=8, mapping_layers=2, num_classes=classes
-    ),
-    'biggan': lambda classes: biggan.Generator(
-        32, 1, width=2, latent_dim=8, num_classes=classes, embedding_dim=4
-    ),
-    'resnet_gan': lambda classes: resnet_gan.Generator(32, 1, 6, classes, width=2),
-    'dcgan': lambda classes: dcgan.Generator(16, 1, 6, classes, width=2),
-}
-
-
-class HandMade(sampling.Sampler):
-    """A sampler without a run."""
-
-    def __init__(self, name, classes):
-        module = MODULES[name](classes)
-        size = module.image_size
-        self.gan = model.GAN(
-            network=networks.get(name),
-            generator=module.clone(axis_name='devices'),
-            discriminator=None,
-            loss=None,
-            optimizer_g=None,
-            optimizer_d=None,
-            latent_dim=module.latent_dim,
-            image_shape=(size, size, 1),
-            num_classes=classes,
-        )
-        self.run = types.SimpleNamespace(class_names=(), config=types.SimpleNamespace(method=name))
-        self.step = 7
-        shapes = jax.eval_shape(
-            lambda: module.init(
-                jax.random.key(0),
-                jnp.zeros((1, module.latent_dim)),
-                jnp.zeros(1, jnp.int32),
-                train=False,
-            )
-        )
-        rng = np.random.default_rng(0)
-
-        def draw(path, leaf):
-            """Everything random: noise that is seen, statistics that matter, labels that differ."""
-            names = [key.key for key in path]
-            if names[-1] == 'var':
-                return np.float32(rng.uniform(0.5, 1.5, leaf.shape))
-            # Layers that learn a hundredth as fast.
-            scale = 100 if 'mapping_network' in names and names[-1] == 'kernel' else 0.5
-            return np.float32(rng.normal(0, scale, leaf.shape))
-
-        self.variables = jax.tree_util.tree_map_with_path(draw, shapes)
-        if name == 'stylegan2':
-            # Nothing bounds its images: to the middle of what can be seen.
-            self.variables['params']['synthesis_network']['to_rgb_4']['bias'] -= 1.0
-        self._jitted = {
-            name: jax.jit(lambda *arrays, o=options: module.apply(self.variables, *arrays, **o))
-            for name, options in {
-                'images': {'train': False},
-                'mapping': {'method': 'mapping'},
-                'synthesis': {'method': 'synthesis'},
-            }.items()
-        }
-
-    def direct(self, name, *arrays):
-        """What the network itself makes, a row at a time."""
-        arrays = [array for array in arrays if array is not None]
-        rows = [
-            self._jitted[name](*(array[row : row + 1] for array in arrays))
-            for row in range(len(arrays[0]))
-        ]
-        return np.concatenate(rows)
-
-    def plain(self, z, labels=None):
-        """Images for people."""
-        return reporting.to_uint8(self.direct('images', z, labels))
-
-    def synthesised(self, ws):
-        """Images for people of style vectors."""
-        return reporting.to_uint8(self.direct('synthesis', ws))
-
-
-@pytest.fixture(scope='module')
-def style():
-    sampler = HandMade('stylegan2', CLASSES)
-    return sampler, editing.EditableGenerator(sampler.gan, sampler.variables, rows=2)
-
-
-@pytest.fixture(scope='module')
-def plain():
-    sampler = HandMade('dcgan', 0)
-    return sampler, editing.EditableGenerator(sampler.gan, sampler.variables, rows=2)
+from osgan_jax.gan import sampling
+from tests.support.editable import CLASSES, MODULES, HandMade
 
 
 def same(found, expected):
@@ -181,7 +87,7 @@ def test_sheets_of_paths_show_both_ends():
 def test_paths_through_z_end_at_their_samples(request, name):
     sampler, generator = request.getfixturevalue(name)
     z, labels = sampler.latents(4, 2), sampler.labels(2)
-    cells = paths.through_z(generator, z[:2], z[2:], labels, 5)
+    cells = paths.through_z(generator, z[:2], z[2:], labels, labels, 5)
     assert cells.shape == (2, 5, *sampler.gan.image_shape)
     same(cells[:, 0], sampler.plain(z[:2], labels))
     same(cells[:, -1], sampler.plain(z[2:], labels))
@@ -271,7 +177,7 @@ def test_truncated_latents_are_truncated_normals():
 
 def test_a_sheet_that_cannot_be_drawn_names_those_that_can(plain, style, tmp_path):
     sampler, generator = plain
-    assert generator.sheets() == ('interpolate_z', 'truncation', 'direction')
+    assert generator.sheets() == ('interpolate_z', 'truncation', 'direction', 'masked', 'gradients')
     assert style[1].sheets() == editing.config.SHEETS
     with pytest.raises(
         ValueError,
@@ -288,7 +194,8 @@ def test_every_sheet_of_a_conditional_stylegan2(style, tmp_path, monkeypatch):
     # Compiled before.
     monkeypatch.setattr(render, 'EditableGenerator', lambda *_: generator)
     config = editing.EditConfig(
-        sheet=editing.config.SHEETS,
+        # Gradients need a run.
+        sheet=editing.config.SHEETS[:-1],
         mixing_layers=('coarse', '2-3'),
         rows=2,
         columns=3,
@@ -314,30 +221,32 @@ def test_every_sheet_of_a_conditional_stylegan2(style, tmp_path, monkeypatch):
         'direction_2_against_0.npz',
         'direction_2_against_0.png',
         'direction_2_against_0.webp',
+        'masked.png',
     ]
     assert written == names
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
     tile = 64 + 2
-    sizes = {'mixing_coarse.png': (4, 3), 'truncation.png': (7, 2), names[-2]: (3, 2)}
+    sizes = {'mixing_coarse.png': (4, 3), 'truncation.png': (7, 2), names[-3]: (3, 2)}
+    sizes |= {'masked.png': (3, 2)}
     for name, (columns, rows) in sizes.items():
         with Image.open(tmp_path / name) as image:
             assert image.size == (columns * tile + 2, rows * tile + 2)
     assert 'Columns of truncation.png: -1, -0.5, 0' in said[0]
     # What stands in the middle column of the direction is nobody's move.
-    with Image.open(tmp_path / names[-2]) as image:
+    with Image.open(tmp_path / names[-3]) as image:
         pixels = np.asarray(image)[2:-2, tile + 2 : tile + 66]
     z, labels = sampler.latents(2, 0), sampler.labels(2)
     expected = sampler.plain(z, labels)[..., 0].repeat(8, 1).repeat(8, 2)
     same(np.stack([pixels[:64], pixels[tile:]]), expected)
     # The labels shape w: they are told apart in it.
-    direction = editing.directions.load(tmp_path / names[-3], 'w', 6)
+    direction = editing.directions.load(tmp_path / names[-4], 'w', 6)
     assert direction.about['accuracy'] > 0.8
     again = dataclasses.replace(config, sheet=('interpolate_w', 'direction'))
     for name in editing.edit(sampler, again, tmp_path / 'again', say=said.append):
         if not name.endswith('.npz'):
             assert (tmp_path / 'again' / name).read_bytes() == (tmp_path / name).read_bytes()
     np.testing.assert_array_equal(
-        editing.directions.load(tmp_path / 'again' / names[-3], 'w', 6).normal, direction.normal
+        editing.directions.load(tmp_path / 'again' / names[-4], 'w', 6).normal, direction.normal
     )
 
 
@@ -357,16 +266,16 @@ def test_a_direction_from_labels_by_hand(plain, tmp_path, monkeypatch):
     assert edit(label_samples=60) == ['60 samples to label in label_samples/labels.csv']
     labels = tmp_path / 'label_samples' / 'labels.csv'
     with pytest.raises(ValueError, match='labels no sample'):
-        edit(sheet=('direction',), labels=str(labels))
+        edit(sheet=('direction',), sample_labels=str(labels))
     # The sign of one number of z, of some samples in any order.
     z = np.asarray(sampler.latents(60, 0))
     lines = [f'{index},{int(z[index, 4] > 0)}' for index in range(59, 4, -1)]
     labels.write_text('\n'.join(['index,label', *lines]))
     with pytest.raises(ValueError, match='labels samples of seed 0, not 1'):
-        edit(sheet=('direction',), labels=str(labels), seed=1)
+        edit(sheet=('direction',), sample_labels=str(labels), seed=1)
     with pytest.raises(ValueError, match='no sample has label 7; there are: 0, 1'):
-        edit(sheet=('direction',), labels=str(labels), target_class=7)
-    written = edit(sheet=('direction',), labels=str(labels))
+        edit(sheet=('direction',), sample_labels=str(labels), target_class=7)
+    written = edit(sheet=('direction',), sample_labels=str(labels))
     assert written == ['direction_1.npz', 'direction_1.png', 'direction_1.webp']
     found = editing.directions.load(tmp_path / written[0], 'z', 6)
     assert found.normal[4] > 0.95
