@@ -16,14 +16,28 @@ _NAMES = {
     'gamma': 'mean of the batch',
     'logit_real': 'real',
     'logit_fake': 'fake',
+    'teacher_real': "real, teacher's D",
+    'teacher_fake': "fake, teacher's D",
+    'margin': 'D',
+    'teacher_margin': "teacher's D",
 }
 _LABELS = {
     'accuracy_d': 'pairs that D ranks rightly',
     'augment_probability': 'probability of augmentations',
     'overfitting': "mean sign of D's real logits",
+    'margin': 'mean logit of real minus fake',
 }
+# Metrics that share a panel: those that begin so. Both discriminators of a student are compared at
+# the same images (Figures 4, 7 and 8 of Tian et al. 2024).
+_SHARED = {
+    'loss': ('loss_',),
+    'gamma': ('gamma',),
+    'logit': ('logit_', 'teacher_real', 'teacher_fake'),
+    'margin': ('margin', 'teacher_margin'),
+}
+_STAGE = 'stage'
 _QUANTILES = ('gamma_q05', 'gamma_q50', 'gamma_q95')
-_NOT_DRAWN = ('step', 'epoch')
+_NOT_DRAWN = ('step', 'epoch', 'stage')
 _MAX_PANELS = 12
 _MAX_LINES = 4000  # of the log: more than there are pixels, and no more work at the millionth step
 _TICKS = 5  # labels of an axis, at most about so many
@@ -34,8 +48,9 @@ def save_curves(
 ) -> pathlib.Path | None:
     """Draws `workdir/metrics.jsonl` to `workdir/filename`, replacing it whole.
 
-    One panel for everything called `loss_*`, one for `gamma*`, one for `logit_*`, one for each
-    further metric. Raw values are faint under their running average. Of gamma the median is drawn
+    One panel for everything called `loss_*`, one for `gamma*`, one for `logit_*` and a teacher's,
+    one for both margins, one for each further metric. The step at which a `stage` 2 begins is a
+    dotted line. Raw values are faint under their running average. Of gamma the median is drawn
     over the band from its 5% to its 95% quantile; of logs without quantiles, a running median of
     the batches' means. An axis is logarithmic where positive values span more than two decades, and
     beyond the usual values where some stick far out. Of more than 4,000 lines every k-th is drawn,
@@ -132,14 +147,13 @@ def _save(
 def _panels(columns: dict[str, np.ndarray]) -> list[tuple[str, list[str]]]:
     """Axis label and metrics of each panel."""
     names = [n for n, v in columns.items() if n not in _NOT_DRAWN and np.isfinite(v).any()]
-    losses = [name for name in names if name.startswith('loss_')]
-    gammas = [name for name in names if name.startswith('gamma')]
-    logits = [name for name in names if name.startswith('logit_')]
-    panels = [('loss', losses), ('gamma', gammas), ('logit', logits)]
     # A share that never left zero has nothing to show.
     names = [name for name in names if name != 'floored' or np.any(columns[name])]
-    panels += [(name, [name]) for name in names if name not in losses + gammas + logits]
-    return [panel for panel in panels if panel[1]][:_MAX_PANELS]
+    panels: dict[str, list[str]] = {label: [] for label in _SHARED}
+    for name in names:
+        shared = (label for label, begins in _SHARED.items() if name.startswith(begins))
+        panels.setdefault(next(shared, name), []).append(name)
+    return [panel for panel in panels.items() if panel[1]][:_MAX_PANELS]
 
 
 def _draw(axis, label: str, names: list[str], columns: dict[str, np.ndarray]) -> None:
@@ -162,6 +176,9 @@ def _draw(axis, label: str, names: list[str], columns: dict[str, np.ndarray]) ->
         axis.yaxis.set_minor_locator(ticker.NullLocator())
     else:
         axis.yaxis.set_major_locator(ticker.MaxNLocator(_TICKS))
+    second = columns['step'][columns[_STAGE] == 2] if _STAGE in columns else ()
+    if len(second) and second[0] > columns['step'][0]:
+        axis.axvline(second[0], color='#444444', linestyle=':', linewidth=1, label='stage II')
     axis.xaxis.set_major_locator(ticker.MaxNLocator(_TICKS, integer=True))
     axis.xaxis.set_major_formatter(ticker.StrMethodFormatter('{x:,.0f}'))
     axis.set_xlabel('step')

@@ -54,7 +54,24 @@ def test_a_student_has_a_panel_for_all_it_logs():
     names = ('loss_d', 'loss_g', 'logit_real', 'accuracy_d', 'gamma', 'floored', 'penalty_d')
     names += ('stage', 'teacher_real', 'teacher_fake', 'margin', 'teacher_margin')
     columns = {name: np.ones(3) for name in names}
-    assert {name for _, drawn in curves._panels(columns) for name in drawn} == set(names)
+    panels = dict(curves._panels(columns))
+    # The stage is a line in all panels.
+    assert {name for drawn in panels.values() for name in drawn} == set(names) - {'stage'}
+    # Both discriminators side by side.
+    assert panels['logit'] == ['logit_real', 'teacher_real', 'teacher_fake']
+    assert panels['margin'] == ['margin', 'teacher_margin']
+
+
+def test_the_step_at_which_stage_two_begins_is_marked(tmp_path, monkeypatch):
+    from matplotlib.axes import Axes
+
+    lines = []
+    monkeypatch.setattr(Axes, 'axvline', lambda axis, x, **_: lines.append(x))
+    with metrics_log.MetricsLog(tmp_path) as log:
+        for step in range(1, 31):
+            log.write(step, {'logit_real': 1.0, 'teacher_real': 2.0, 'stage': 1.0 + (step >= 12)})
+    curves.save_curves(tmp_path)
+    assert lines == [12]
 
 
 def test_gamma_is_a_band_where_its_quantiles_are_known(tmp_path, monkeypatch):
