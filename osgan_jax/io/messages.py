@@ -3,7 +3,7 @@
 import os
 
 _MOST_CHARACTERS = 300
-_MOST_NAMES = 5
+MOST_NAMES = 5
 
 
 def printable(text: str | os.PathLike[str]) -> str:
@@ -41,8 +41,8 @@ def quote(found: object) -> str:
 
 def shorten(names: list[str]) -> str:
     """Returns the first five of printable names, and how many more there are."""
-    rest = len(names) - _MOST_NAMES
-    return ', '.join(names[:_MOST_NAMES]) + (f' and {rest} more' if rest > 0 else '')
+    rest = len(names) - MOST_NAMES
+    return ', '.join(names[:MOST_NAMES]) + (f' and {rest} more' if rest > 0 else '')
 
 
 def listing(faults: dict[str, list[str]]) -> str:

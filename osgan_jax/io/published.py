@@ -1,12 +1,16 @@
 """Published weights as variables of networks: names, shapes and layouts of others made ours."""
 
+import difflib
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import flax
 import numpy as np
 
-from osgan_jax.io.messages import listing, quote
+from osgan_jax.io.messages import MOST_NAMES, listing, quote
+
+_NEAR = 0.85  # of 1 for equal names
+_MOST_COMPARED = 200  # characters of a name
 
 
 class Tensor(NamedTuple):
@@ -90,7 +94,7 @@ def select(
 
     Raises:
       ValueError: tensors are missing, unknown, of another shape or type, not finite, or negative
-        variances; it names a few of each.
+        variances; it names a few of each, beside unknown ones the nearest that is missing.
     """
     arrays, misshapen, unfit, negative = {}, [], [], []
     for name in shapes.keys() & tensors.keys():
@@ -108,7 +112,10 @@ def select(
                 negative.append(quote(name))
     faults = {
         'missing': [quote(name) for name in shapes if name not in tensors],
-        'unknown': [quote(name) for name in tensors if name not in shapes],
+        'unknown': _with_nearest(
+            [name for name in tensors if name not in shapes],
+            [name for name in shapes if name not in tensors],
+        ),
         'of another shape': sorted(misshapen),
         'of another type, or not finite': sorted(unfit),
         'with variances below zero': sorted(negative),
@@ -116,3 +123,14 @@ def select(
     if any(faults.values()):
         raise ValueError(f'these are not {whose}: {listing(faults)}')
     return {name: arrays[name] for name in shapes}
+
+
+def _with_nearest(unknown: list[str], missing: list[str]) -> list[str]:
+    """Unknown names in quotes; those that a message shows with the missing name next to them."""
+    shown = []
+    for index, name in enumerate(unknown):
+        near = []
+        if index < MOST_NAMES and len(name) <= _MOST_COMPARED:
+            near = difflib.get_close_matches(name, missing, 1, _NEAR)
+        shown.append(quote(name) + (f' (near {quote(near[0])})' if near else ''))
+    return shown

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from osgan_jax.io import checks, dtypes
+from osgan_jax.io import checks, dtypes, messages
 from osgan_jax.io.messages import quote
 
 _TYPES = {
@@ -214,15 +214,36 @@ def _read_stream(file: BinaryIO, size: int) -> dict[str, np.ndarray]:
 
 
 def _tensors(found: Any) -> dict[str, _Tensor]:
-    """Checks that a pickle held tensors by name."""
+    """Checks that a pickle held tensors by name; of a checkpoint, takes those of its one network.
+
+    A checkpoint is a dictionary with the tensors of a network as one of its values, beside numbers
+    of the training or an optimiser's state.
+    """
     if not isinstance(found, dict):
         raise ValueError('it does not hold tensors by name')
+    if not any(isinstance(each, _Tensor) for each in found.values()):
+        within = {name: each for name, each in found.items() if _holds_tensors(each)}
+        if len(within) > 1:
+            names = messages.shorten([quote(name) for name in within])
+            raise ValueError(
+                f'it holds the tensors of several networks, {names}: save those of one by name'
+            )
+        if within:
+            (found,) = within.values()
     for name, tensor in found.items():
         if type(name) is not str or not isinstance(tensor, _Tensor):
             raise ValueError(f'it holds {quote(name)}, which is not a tensor; save tensors by name')
         if not isinstance(tensor.storage, _Storage) or not tensor.storage.key:
             raise ValueError(f'its tensor {quote(name)} has no storage')
     return found
+
+
+def _holds_tensors(found: Any) -> bool:
+    return (
+        isinstance(found, dict)
+        and bool(found)
+        and all(type(n) is str and isinstance(each, _Tensor) for n, each in found.items())
+    )
 
 
 def _view(numbers: np.ndarray, tensor: _Tensor, name: str) -> np.ndarray:

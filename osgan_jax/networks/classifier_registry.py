@@ -28,9 +28,17 @@ def _lenet(*features: int) -> ClassifierSpec:
     return ClassifierSpec('LeNet', {'features': features}, 32, 1, 'lenet5_half', 0.01)
 
 
+def _large(*blocks: int, bottleneck: bool = False) -> ClassifierSpec:
+    options = {'blocks': blocks, 'bottleneck': bottleneck, 'large': True}
+    return ClassifierSpec('ResNet', options, student='resnet18_imagenet')
+
+
 _CLASSIFIERS = {
     'resnet18': ClassifierSpec('ResNet', {'blocks': (2, 2, 2, 2)}),
     'resnet34': ClassifierSpec('ResNet', {'blocks': (3, 4, 6, 3)}),
+    'resnet18_imagenet': _large(2, 2, 2, 2),
+    'resnet34_imagenet': _large(3, 4, 6, 3),
+    'resnet50_imagenet': _large(3, 4, 6, 3, bottleneck=True),
     'wrn16_1': ClassifierSpec('WideResNet', {'depth': 16, 'widening': 1}),
     'wrn16_2': ClassifierSpec('WideResNet', {'depth': 16, 'widening': 2}),
     'wrn40_1': ClassifierSpec('WideResNet', {'depth': 40, 'widening': 1}),

@@ -3,6 +3,9 @@
 * resnet18, resnet34: residual networks (He et al. 2016, https://arxiv.org/abs/1512.03385) in their
   usual form for CIFAR: a 3x3 stem of 64 channels, no pooling before the blocks, a 1x1
   convolution with BatchNorm where a shortcut changes shape.
+* resnet18_imagenet, resnet34_imagenet, resnet50_imagenet: those of the same paper for large images:
+  a 7x7 stem that halves the grid, and 3x3 max pooling that halves it again; the last has blocks of
+  a 1x1, a 3x3 and a 1x1 convolution, the 3x3 with the stride, as torchvision has them.
 * wrn16_1, wrn16_2, wrn40_1, wrn40_2: wide residual networks of that depth and width (Zagoruyko and
   Komodakis 2016, https://arxiv.org/abs/1605.07146), normalised before each convolution.
 * lenet5, lenet5_half: LeNet-5 (LeCun et al. 1998) with ReLU and max pooling, and half its channels.
@@ -74,18 +77,26 @@ class _Network(nn.Module):
 
 
 class ResNet(_Network):
-    """A residual network of blocks of two 3x3 convolutions.
+    """A residual network of blocks of two 3x3 convolutions, or of bottlenecks.
 
     Attributes:
       blocks: Blocks in each of four stages, of 64, 128, 256 and 512 channels.
+      bottleneck: Whether blocks are bottlenecks, whose output has four times the channels.
+      large: Whether the stem is that for large images.
     """
 
     blocks: tuple[int, ...] = (2, 2, 2, 2)
+    bottleneck: bool = False
+    large: bool = False
 
     @nn.compact
     def __call__(self, images: Array, *, train: bool) -> Outputs:
         """Classifies standardised images `[N, H, W, C]`."""
-        x = nn.relu(self.norm(self.conv(jnp.asarray(images, self.dtype), 64, 3), train))
+        stem = (7, 2) if self.large else (3, 1)
+        x = nn.relu(self.norm(self.conv(jnp.asarray(images, self.dtype), 64, *stem), train))
+        if self.large:
+            # Windows of 3x3 that overlap; padded with -inf, which no window takes.
+            x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
         activations = []
         for stage, blocks in enumerate(self.blocks):
             for block in range(blocks):
@@ -94,11 +105,14 @@ class ResNet(_Network):
         return Outputs(self.head(x), tuple(activations))
 
     def _block(self, x: Array, features: int, stride: int, train: bool) -> Array:
-        shortcut = x
-        if stride > 1 or x.shape[-1] != features:
-            shortcut = self.norm(self.conv(x, features, 1, stride), train)
+        shortcut, after = x, features * (4 if self.bottleneck else 1)
+        if stride > 1 or x.shape[-1] != after:
+            shortcut = self.norm(self.conv(x, after, 1, stride), train)
+        if self.bottleneck:
+            x = nn.relu(self.norm(self.conv(x, features, 1), train))
         x = nn.relu(self.norm(self.conv(x, features, 3, stride), train))
-        return nn.relu(self.norm(self.conv(x, features, 3), train) + shortcut)
+        last = 1 if self.bottleneck else 3
+        return nn.relu(self.norm(self.conv(x, after, last), train) + shortcut)
 
 
 class WideResNet(_Network):

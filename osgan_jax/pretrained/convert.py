@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from osgan_jax import networks
-from osgan_jax.engine import checkpoints, runs
+from osgan_jax.engine import runs
 from osgan_jax.engine.config import fill
 from osgan_jax.gan import methods, model
 from osgan_jax.gan.config import TrainConfig
 from osgan_jax.io import messages, weights
-from osgan_jax.pretrained import biggan, stylegan2
+from osgan_jax.pretrained import biggan, stylegan2, writing
 
 _CONVERTERS = {'stylegan2': stylegan2, 'biggan': biggan}
 
@@ -85,7 +85,7 @@ def convert(
         raise ValueError(
             f'method={config.method!r}: published weights are those of {" or ".join(_CONVERTERS)}'
         )
-    _check_free(workdir)
+    writing.check_free(workdir)
     found = read_networks(paths, config.method)
     if 'generator' not in found:
         raise ValueError("the weights hold only a discriminator: give a generator's too")
@@ -106,19 +106,7 @@ def convert(
         variables = converter.discriminator_variables(found['discriminator'], gan.discriminator)
         fields['params_d'], fields['stats_d'] = _split(variables)
     state = model.create(gan, run.config.seed).replace(**fields)
-    metadata = {
-        'config': dataclasses.asdict(run.config),
-        'weights': {os.path.basename(path): weights.verify(path, '') for path in paths},
-        'generator_only': generator_only,
-    }
-    with (
-        checkpoints.lock(workdir),
-        checkpoints.Checkpoints(workdir, keep=run.config.keep) as saved,
-    ):
-        _check_free(workdir)
-        saved.save(0, state, metadata=metadata, wait=True)
-        # Last: a directory with a config.json is a run.
-        runs.write(workdir, run)
+    writing.write(workdir, run, state, paths, generator_only=generator_only)
     return Converted(run, state)
 
 
@@ -265,10 +253,3 @@ def _count_mapping_layers(generator: dict[str, np.ndarray]) -> int:
 def _split(variables: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     stats = dict(variables)
     return stats.pop('params'), stats
-
-
-def _check_free(workdir: pathlib.Path) -> None:
-    with checkpoints.Checkpoints(workdir, read_only=True) as saved:
-        steps = saved.steps()
-    if steps or runs.kind_of(workdir) is not None:
-        raise ValueError(f'{messages.printable(workdir)} already holds a run: give another workdir')

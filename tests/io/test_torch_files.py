@@ -117,6 +117,14 @@ def test_parameters_and_versions_of_modules(tmp_path, write):
 
 
 @WRITERS
+def test_of_a_checkpoint_the_tensors_of_its_network_are_taken(tmp_path, write):
+    path = tmp_path / 'checkpoint.pth'
+    network = named(a=tensor(storage_id('0', 4), [4], [1]))[2:-1]
+    write(path, named(epoch=integer(3), net=network, optimizer=named(state=integer(1))[2:-1]))
+    untrusted.equal(weights.read(path), {'a': FOUR})
+
+
+@WRITERS
 def test_nothing_pickled_is_executed(tmp_path, write):
     path, ran = tmp_path / 'weights.pth', tmp_path / 'ran'
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
@@ -174,7 +182,12 @@ REBUILD = lookup('torch._utils', '_rebuild_tensor_v2')
         (b'\x80\x02](' + ONE + b'e.', 'does not hold tensors by name'),
         (named(a=integer(3)), "holds 'a', which is not a tensor"),
         (named(epoch=integer(3), a=ONE), "holds 'epoch', which is not a tensor"),
-        (named(state_dict=named(a=ONE)[2:-1]), "holds 'state_dict', which is not a tensor"),
+        (
+            named(net=named(a=ONE)[2:-1], ema=named(a=ONE)[2:-1]),
+            "the tensors of several networks, 'net', 'ema': save those of one",
+        ),
+        (named(net=named(a=named(b=ONE)[2:-1])[2:-1]), "holds 'net', which is not a tensor"),
+        (named(b=ONE, net=named(a=ONE)[2:-1]), "holds 'net', which is not a tensor"),
         (named(a=ORDERED), "holds 'a', which is not a tensor"),
         (b'\x80\x02}K\x01' + ONE + b's.', "holds '<int>', which is not a tensor"),
         (named(a=tensor(integer(0), [4], [1])), "'a' has no storage"),
