@@ -27,8 +27,8 @@ class CommonConfig(Config):
     )
 
 
-# What jax says where an accelerator, or the machine, has no memory left.
-_EXHAUSTED = re.compile('RESOURCE_EXHAUSTED|Out of memory')
+# What jax and PyTorch say where an accelerator, or the machine, has no memory left.
+_EXHAUSTED = re.compile('RESOURCE_EXHAUSTED|[Oo]ut of memory')
 
 
 def of(function: Callable[..., int | None], configs: Sequence[Config], common: CommonConfig) -> int:
@@ -60,6 +60,11 @@ def fail(message: str) -> int:
     sys.stdout.flush()
     print(f'error: {message}', file=sys.stderr, flush=True)
     return 1
+
+
+def is_exhausted(error: BaseException) -> bool:
+    """Whether an error says that the machine, or its accelerator, has no memory left."""
+    return isinstance(error, MemoryError | OverflowError) or bool(_EXHAUSTED.search(str(error)))
 
 
 def sentence(error: BaseException) -> str:
@@ -104,8 +109,7 @@ def _of(
         return fail(processes.speaker() + sentence(error))
     # Products of flags may be more than devices count to, let alone hold.
     except (MemoryError, OverflowError, jax.errors.JaxRuntimeError) as error:
-        too_much = isinstance(error, MemoryError | OverflowError) or _EXHAUSTED.search(str(error))
-        if common.debug or not too_much:
+        if common.debug or not is_exhausted(error):
             raise
         return fail(
             f'{processes.speaker()}there is not enough memory: ask for smaller batches, fewer '

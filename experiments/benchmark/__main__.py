@@ -25,6 +25,21 @@ installed. --loop=200 trains for 200 steps and prints the share of the time in w
 --pipeline measures the throughput of the input pipeline alone. Only these two need a dataset,
 --dataset (synthetic: JPEG files of 178x218 pixels).
 
+    python -m experiments.benchmark --suite=accelerator --out=results/gpu
+
+measures a list of cases on one accelerator within eight minutes (--budget): DCGAN, ResNet,
+StyleGAN2, BigGAN and R3GAN, three precisions, penalties, growing batches, PyTorch where it is
+installed. Every case has a time limit and a file of its own; --report=results/gpu makes the table
+and the charts of what is there, also of a suite that was killed. --scale=tiny tries it on a CPU.
+
+    python -m experiments.benchmark --target=v5e:2x4 --width=128 --batch_size=1024 \
+        --precision=bfloat16 --bytes
+
+compiles every scheme for eight TPU chips that need not be there (it needs libtpu: the extra
+tpu-topology) and prints FLOPs, bytes moved, memory and the bounds that follow from the chip's
+published rates. It takes minutes a scheme and measures no time. --bytes lists the bytes by kind of
+operation. --target=h200 has the bounds of a traced step on a GPU.
+
     python -m experiments.benchmark --distill=resnet34:resnet18 --batch_size=32
 
 times rounds of distillation instead: one_stage, dfad (five updates of the student and one of the
@@ -40,16 +55,35 @@ import sys
 from typing import Any
 
 from experiments import cli
-from experiments.benchmark.config import BenchmarkConfig, OtherConfig
+from experiments.benchmark.config import (
+    BenchmarkConfig,
+    OtherConfig,
+    SuiteConfig,
+    TargetConfig,
+)
 from osgan_jax.io import atomic
 from osgan_jax.networks import classifier_registry
 
 _MOST_DEVICES = 1024  # of a CPU
 
 
-@cli.command(BenchmarkConfig, OtherConfig)
-def main(config: BenchmarkConfig, other: OtherConfig) -> None:
+@cli.command(BenchmarkConfig, OtherConfig, SuiteConfig, TargetConfig)
+def main(
+    config: BenchmarkConfig, other: OtherConfig, suite: SuiteConfig, target: TargetConfig
+) -> None:
     """Measures, prints and writes."""
+    kinds = {'suite': suite.suite, 'report': suite.report, 'target': target.target}
+    kinds = [f'--{name}={value}' for name, value in kinds.items() if value]
+    if len(kinds) > 1:
+        raise ValueError(f'{" and ".join(kinds)} are different things: give one of them')
+    if target.bytes and not target.target:
+        raise ValueError('--bytes reads a program compiled for --target: give that too')
+    if target.target:
+        _compile_for(target, config, other.out)
+        return
+    if kinds:
+        _run_suite(suite, other.out)
+        return
     import jax
 
     if config.num_devices:
@@ -94,24 +128,70 @@ def main(config: BenchmarkConfig, other: OtherConfig) -> None:
         peak = peaks[case.precision]
         print('\n' + report.rounds_table(case, timings, peak), flush=True)
     if other.out:
+        path = pathlib.Path(other.out)
         body = {
-            'date': datetime.date.today().isoformat(),
-            'command': ['python', '-m', 'experiments.benchmark', *main.argv],
-            'machine': machine,
+            **_origin(machine),
             'peak_flops': peaks,
             'config': dataclasses.asdict(config),
             'steps': report.rows_as_json(rows, peaks),
             'rounds': report.rounds_as_json(rounds, peaks),
             'feeding': feeding,
         }
-        path = pathlib.Path(other.out)
-        with atomic.replacing(path) as file:
-            file.write((json.dumps(body, indent=2) + '\n').encode())
+        _write(path, body)
         charted = [(report.name(case), timings) for case, timings in rows]
         charted += [(case.name, timings) for case, timings in rounds]
         title = f'{machine["device"]}, jax {machine["jax"]}, {body["date"]}'
         report.save_chart(path.with_suffix('.png'), charted, title)
         print(f'\nWritten: {path} and {path.with_suffix(".png")}')
+
+
+def _origin(machine: dict[str, Any]) -> dict[str, Any]:
+    return {
+        'date': datetime.date.today().isoformat(),
+        'command': ['python', '-m', 'experiments.benchmark', *main.argv],
+        'machine': machine,
+    }
+
+
+def _write(path: pathlib.Path, body: dict[str, Any]) -> None:
+    with atomic.replacing(path) as file:
+        file.write((json.dumps(body, indent=2) + '\n').encode())
+
+
+def _compile_for(asked: TargetConfig, config: BenchmarkConfig, out: str | None) -> None:
+    import jax
+
+    # Nothing is run but what builds the networks.
+    jax.config.update('jax_platforms', 'cpu')
+    from experiments.benchmark import report, targets
+
+    target, found = targets.parse(asked.target), []
+    machine = {**report.machine(), **targets.versions()}
+    for case in config.cases():
+        found.append({})
+        compiled = []
+        for each in targets.compile_schemes(target, case, config.scheme):
+            compiled.append(each)
+            found[-1] = targets.as_json(target, case, compiled)
+            if out:  # at once: the next one may take minutes
+                _write(pathlib.Path(out), {**_origin(machine), 'targets': found})
+            if asked.bytes:
+                print('\n' + targets.bytes_table(each) + '\n', flush=True)
+        print('\n' + targets.table(target, case, compiled), flush=True)
+    if out:
+        print(f'\nWritten: {out}')
+
+
+def _run_suite(suite: SuiteConfig, out: str | None) -> None:
+    from experiments.benchmark.suite import run
+
+    if suite.report:
+        run.report(pathlib.Path(suite.report))
+        return
+    if out is None:
+        raise ValueError(f'--suite={suite.suite} needs --out, the directory of its results')
+    directory = pathlib.Path(out)
+    run.run(directory, scale=suite.scale, budget=suite.budget, argv=main.argv)
 
 
 def _distilled(config: BenchmarkConfig, other: OtherConfig) -> list[Any]:

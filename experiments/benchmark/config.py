@@ -113,7 +113,10 @@ class OtherConfig(Config):
     """The other things to measure, and the file to write."""
 
     out: str | None = field(
-        None, 'JSON file to write; a PNG is written beside it', group='output', path=True
+        None,
+        'JSON file to write; a PNG is written beside it; with --suite, the directory to write',
+        group='output',
+        path=True,
     )
     loop: int = field(
         0,
@@ -150,4 +153,46 @@ class OtherConfig(Config):
         "channels of the generator's first grids, with --distill",
         group='networks',
         at_least=2,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class SuiteConfig(Config):
+    """A list of cases that comes with the benchmark, in place of those that flags describe."""
+
+    suite: str | None = field(
+        None,
+        'a list of cases to measure within --budget, into the directory --out, in the place of '
+        'what other flags describe',
+        choices=('accelerator',),
+    )
+    scale: str = field(
+        'full',
+        'of --suite: full, or tiny, whose small networks only show, on a CPU, that all of it runs',
+        choices=('full', 'tiny'),
+    )
+    budget: float = field(
+        480.0, 'seconds of --suite in all; what does not fit is listed as not run', at_least=30.0
+    )
+    report: str | None = field(
+        None,
+        'directory of a suite, also one that was killed, whose table and charts are made again',
+        group='output',
+        path=True,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class TargetConfig(Config):
+    """Devices that are not there."""
+
+    target: str | None = field(
+        None,
+        'compile every scheme for a TPU that need not be there, as v5e:2x4 or v5e for one chip, '
+        'and print FLOPs, bytes moved, memory and the bounds that follow, in the place of times; '
+        'a100, h100 and h200 have bounds of the traced step',
+        group='devices',
+    )
+    bytes: bool = field(
+        False, 'with --target, also list where the bytes go, by kind of operation', group='devices'
     )

@@ -3,7 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -15,9 +15,43 @@ from osgan_jax.core.collectives import collectives_over
 from osgan_jax.engine import messages
 from osgan_jax.gan import methods, model, updates
 from osgan_jax.gan.config import TrainConfig
+from osgan_jax.gan.model import GAN, TrainState
 from osgan_jax.runtime import parallel, settings
 
 PEER = 'pytorch'
+
+
+class Built(NamedTuple):
+    """A scheme's step before it is compiled.
+
+    Attributes:
+      config: resolved.
+      gan: what is trained.
+      update: as `parallel.compile_update` takes it.
+      state: on the first device there is.
+      batch: on the host, as a call of the step takes it.
+      one: a batch of one update.
+      devices: for which it is built.
+    """
+
+    config: TrainConfig
+    gan: GAN
+    update: updates.Update
+    state: TrainState
+    batch: Any
+    one: Any
+    devices: Sequence[jax.Device]
+
+    def count_flops(self, compiled: float | None) -> float | None:
+        """The FLOPs of a step over all devices, see `updates.count_flops`."""
+        return updates.count_flops(
+            self.gan,
+            compiled,
+            self.state,
+            self.one,
+            self.devices,
+            accumulate=self.config.accumulate,
+        )
 
 
 def check(case: TrainConfig, schemes: Sequence[str], *, peer: bool = False) -> None:
@@ -60,7 +94,7 @@ def measure_steps(
     settings.set_precision(case.precision)
     runners = {scheme: _runner(case, scheme) for scheme in schemes}
     if peer:
-        runners |= _peer_runners(case, schemes)
+        runners |= peer_runners(case, schemes)
     return turns.take_turns(runners, repeats, rest=peer)
 
 
@@ -75,31 +109,67 @@ def _resolve(case: TrainConfig, scheme: str) -> TrainConfig:
     )
 
 
-def _runner(case: TrainConfig, scheme: str) -> Runner:
-    messages.say(f'Compiling {scheme} ...')
-    start = time.perf_counter()
+def build(
+    case: TrainConfig,
+    scheme: str,
+    devices: Sequence[jax.Device] | None = None,
+    like: Built | None = None,
+) -> Built:
+    """Builds one scheme's step, its state and a batch of random images.
+
+    Args:
+      case: as for `measure_steps`.
+      scheme: one of `SCHEMES`.
+      devices: for which it is built; by default those that the case asks for.
+      like: another step, whose state is taken where it is of the same networks and optimisers.
+
+    Raises:
+      ValueError: for a case that cannot be trained.
+    """
     config = _resolve(case, scheme)
-    devices = parallel.local_devices(config.num_devices, config.batch_size)
+    devices = devices or parallel.local_devices(config.num_devices, config.batch_size)
     collectives = collectives_over(devices)
     gan = model.build(config, num_classes=2, steps_per_epoch=1, axis_name=collectives.axis_name)
-    state = model.create(gan, config.seed)
+    state = _state_of(gan, config.seed, like)
     update = updates.make_update(gan, scheme, state, collectives, accumulate=config.accumulate)
     rng = np.random.default_rng(config.seed)
     shape = (config.batch_size, config.image_size, config.image_size, config.channels)
-    batch: Any = {
+    one: Any = {
         'image': rng.uniform(-1, 1, shape).astype(np.float32),
         'label': rng.integers(0, 2, config.batch_size).astype(np.int32),
     }
-    one = batch
+    batch = one
     for count in (config.d_steps, config.steps_per_call):
         batch = [batch] * count if count > 1 else batch
+    return Built(config, gan, update, state, batch, one, devices)
+
+
+def _state_of(gan: GAN, seed: int, like: Built | None) -> TrainState:
+    """A fresh state; another step's where that is alike, for drawing a large one takes long."""
+    if like is not None:
+        # A scheme may decide about networks: StyleGAN2's D has no minibatch deviation in one stage.
+        found, wanted = (
+            jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+            for tree in (like.state, jax.eval_shape(lambda: model.create(gan, seed)))
+        )
+        if found == wanted:
+            return like.state
+    return model.create(gan, seed)
+
+
+def _runner(case: TrainConfig, scheme: str) -> Runner:
+    messages.say(f'Compiling {scheme} ...')
+    start = time.perf_counter()
+    built = build(case, scheme)
     runner, compiled = turns.compiled_runner(
-        update, state, batch, devices=devices, began=start, steps=config.steps_per_call
+        built.update,
+        built.state,
+        built.batch,
+        devices=built.devices,
+        began=start,
+        steps=built.config.steps_per_call,
     )
-    counted = parallel.flops(compiled, len(devices))
-    runner.flops = updates.count_flops(
-        gan, counted, state, one, devices, accumulate=config.accumulate
-    )
+    runner.flops = built.count_flops(parallel.flops(compiled, len(built.devices)))
     return runner
 
 
@@ -131,7 +201,16 @@ def _check_peer(case: TrainConfig) -> None:
             )
 
 
-def _peer_runners(case: TrainConfig, schemes: Sequence[str]) -> dict[str, Runner]:
+def peer_runners(
+    case: TrainConfig, schemes: Sequence[str], *, compiler: str | None = None
+) -> dict[str, Runner]:
+    """PyTorch's steps, each made once, by names that begin with `PEER`.
+
+    Args:
+      case: checked, see `check`.
+      schemes: those that have no counterpart there are left out.
+      compiler: a backend of `torch.compile` for both networks; None for eager steps.
+    """
     from experiments.benchmark import torch_peer
 
     config = _resolve(case, 'one_stage')
@@ -141,9 +220,10 @@ def _peer_runners(case: TrainConfig, schemes: Sequence[str]) -> dict[str, Runner
         # shared_forward has no counterpart there.
         if scheme not in torch_peer.SCHEMES:
             continue
-        messages.say(f'Preparing {PEER} {scheme} ...')
+        name = f'{PEER} {scheme}' + (', compiled' if compiler else '')
+        messages.say(f'Preparing {name} ...')
         start = time.perf_counter()
-        peer = torch_peer.Peer(config, scheme, device)
+        peer = torch_peer.Peer(config, scheme, device, compiler=compiler)
         peer.step()
-        runners[f'{PEER} {scheme}'] = Runner(peer.step, time.perf_counter() - start)
+        runners[name] = Runner(peer.step, time.perf_counter() - start)
     return runners

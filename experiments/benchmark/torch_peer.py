@@ -2,8 +2,8 @@
 
 An optional peer of the benchmark: this module needs torch, which nothing else here does. Networks,
 objectives and schemes are those of `osgan_jax.networks.dcgan`, `osgan_jax.losses` and
-`osgan_jax.gan.updates`, written the way training code is in an eager framework (no torch.compile,
-no captured graphs) and tuned as far as that allows: see `Peer`.
+`osgan_jax.gan.updates`, written the way training code is in an eager framework (no torch.compile
+unless asked for, no captured graphs) and tuned as far as that allows: see `Peer`.
 
 One stage in autograd's terms (Shen et al., "Training Generative Adversarial Networks in One Stage",
 CVPR 2021, Algorithm 1): D runs on a detached copy of the fake batch that collects its own gradient.
@@ -156,7 +156,14 @@ class Peer:
       real: the images, `[N, C, H, W]` in [-1, 1].
     """
 
-    def __init__(self, config: TrainConfig, scheme: str, device: str = 'cpu'):
+    def __init__(
+        self,
+        config: TrainConfig,
+        scheme: str,
+        device: str = 'cpu',
+        *,
+        compiler: str | None = None,
+    ):
         """Builds networks, optimisers and a batch.
 
         Args:
@@ -167,6 +174,8 @@ class Peer:
             dropped. Both alternate as `osgan_jax.gan.updates` does: a fresh z for G, against the
             new D.
           device: as torch names it: 'cpu', 'cuda', 'cuda:1'.
+          compiler: a backend of `torch.compile`, such as 'inductor', for both networks; None for
+            eager ones.
 
         Raises:
           ValueError: for a device that is not there.
@@ -191,6 +200,10 @@ class Peer:
         # no difference beyond the spread.
         place = {'device': device, 'memory_format': torch.channels_last}
         self.generator, self.discriminator = generator.to(**place), discriminator.to(**place)
+        if compiler:
+            # Parameters stay the modules'.
+            self.generator = torch.compile(self.generator, backend=compiler)
+            self.discriminator = torch.compile(self.discriminator, backend=compiler)
         self.real = real.to(**place)
         self._random = torch.Generator(self.real.device).manual_seed(config.seed)
         self._adam = {

@@ -123,35 +123,60 @@ def compiled_runner(
     Returns:
       The runner, whose FLOPs are not known yet, and the compiled program.
     """
-    batch = parallel.put_batch(batch, devices)
-    state = parallel.replicate(state, devices)
     constants = [parallel.replicate(constant, devices) for constant in constants]
     before = time.perf_counter()
     mapped = parallel.compile_update(
         update, devices, steps_per_call=steps, num_constants=len(constants)
     )
-    compiled = mapped.lower(state, batch, *constants).compile()
+    compiled = mapped.lower(*parallel.shapes(state, batch, devices), *constants).compile()
     compile_seconds = time.perf_counter() - before
-
-    def call() -> None:
-        # The state is donated: each step's result is the next one's input.
-        nonlocal state
-        state, _ = compiled(state, batch, *constants)
-        jax.block_until_ready(state)
-
-    call()
     runner = Runner(
-        call=call,
+        call=first_call(compiled, state, batch, *constants, devices=devices),
         first_step_seconds=time.perf_counter() - began,
         steps=steps,
         num_devices=len(devices),
-        bytes=_memory(compiled),
+        bytes=memory(compiled),
         compile_seconds=compile_seconds,
     )
     return runner, compiled
 
 
-def _memory(compiled: Any) -> int | None:
+def first_call(
+    compiled: Any,
+    state: Any,
+    batch: Any,
+    *constants: Any,
+    devices: Sequence[jax.Device],
+    calls: int = 1,
+) -> Callable[[], None]:
+    """Makes the first call of a compiled step.
+
+    Args:
+      compiled: for the devices.
+      state: on one device; it is used up.
+      batch: on the host.
+      *constants: further arguments, on the devices.
+      devices: where to run.
+      calls: made at a time, one after the other without waiting in between.
+
+    Returns:
+      A function that makes the next ones and waits for them.
+    """
+    batch = parallel.put_batch(batch, devices)
+    state = parallel.replicate(state, devices)
+
+    def call() -> None:
+        # The state is donated: each step's result is the next one's input.
+        nonlocal state
+        for _ in range(calls):
+            state, _ = compiled(state, batch, *constants)
+        jax.block_until_ready(state)
+
+    call()
+    return call
+
+
+def memory(compiled: Any) -> int | None:
     """Bytes that a compiled step needs on one device; None where the compiler does not say."""
     sizes = compiled.memory_analysis()
     if sizes is None:

@@ -20,6 +20,7 @@ from osgan_jax.gan import alternating, simultaneous
 from osgan_jax.gan.model import GAN, TrainState
 from osgan_jax.gan.step_context import Batch, Metrics, StepContext
 from osgan_jax.gan.terms import NO_TERMS, Terms
+from osgan_jax.layers import backend
 from osgan_jax.runtime import parallel
 
 PyTree = Any
@@ -189,7 +190,7 @@ def _check_discriminator(gan: GAN, scheme: str, state: TrainState) -> bool:
         samples.
     """
     penalised = gan.penalties.discriminator_every == 1
-    wanted = scheme != 'shared_forward' and jax.default_backend() != 'cpu' and not penalised
+    wanted = scheme != 'shared_forward' and backend.platform() != 'cpu' and not penalised
     # At most one check of D, which an accelerator takes seconds to compile.
     if scheme == 'one_stage' and (not gan.loss.symmetric or (penalised and gan.penalties.r2)):
         _check_samplewise(gan, state)

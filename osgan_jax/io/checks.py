@@ -8,7 +8,10 @@ import zlib
 from collections.abc import Iterable
 from typing import Any
 
-import safetensors
+try:
+    from safetensors import SafetensorError
+except ModuleNotFoundError:  # nothing in its format is read then; training steps need none
+    SafetensorError = ValueError
 
 # The errors of zipfile, numpy, pickle and others at damaged bytes, depending on which ones they
 # are: lengths that lie, unknown compression, a password that was never set, malformed headers.
@@ -29,7 +32,7 @@ DAMAGE = (
     pickle.UnpicklingError,
     zipfile.BadZipFile,
     zlib.error,
-    safetensors.SafetensorError,
+    SafetensorError,
 )
 
 _MOST_AXES = 32

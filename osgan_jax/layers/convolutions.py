@@ -20,6 +20,7 @@ from collections.abc import Iterator
 
 import jax
 
+from osgan_jax.layers import backend
 from osgan_jax.layers.cpu import formulations
 
 IMPLEMENTATIONS = ('auto', 'plain', 'adjoint')
@@ -70,7 +71,7 @@ def _choose(name: str | None) -> str:
     """Resolves to 'plain', 'adjoint', or 'auto' where that means plain but for matrix products."""
     name = _implementation if name is None else name
     _check_implementation(name)
-    return 'adjoint' if name == 'auto' and jax.default_backend() == 'cpu' else name
+    return 'adjoint' if name == 'auto' and backend.platform() == 'cpu' else name
 
 
 def loops_over_groups() -> bool:

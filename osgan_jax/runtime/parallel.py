@@ -179,6 +179,33 @@ def replicate(state: PyTree, devices: Sequence[jax.Device]) -> PyTree:
     return jax.device_put(state, _sharding(_own(devices)))
 
 
+def shapes(state: PyTree, batch: PyTree, devices: Sequence[jax.Device]) -> tuple[PyTree, PyTree]:
+    """What `compile_update`'s function lowers for without arrays, also for devices not there.
+
+    Args:
+      state: arrays or their shapes.
+      batch: on the host, as `put_batch` takes it.
+      devices: as for `compile_update`; those of a topology will do.
+
+    Returns:
+      Shapes as of `replicate(state, devices)` and `put_batch(batch, devices)`.
+    """
+    batch, axis = _stack(batch)
+    place = {}
+    if len(devices) == 1:
+        place['sharding'] = jax.sharding.SingleDeviceSharding(devices[0])
+
+    def split(array):
+        shape = list(array.shape)
+        if len(devices) > 1:
+            shape[axis] //= len(devices)
+            shape.insert(0, len(devices))
+        return jax.ShapeDtypeStruct(tuple(shape), array.dtype, **place)
+
+    whole = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, **place), state)
+    return whole, jax.tree.map(split, batch)
+
+
 def maximum(devices: Sequence[jax.Device]) -> Callable[[int], jax.Array]:
     """The maximum over processes: a function that all call together, each with its own number.
 

@@ -29,6 +29,19 @@ def test_batches_are_split_and_stacked_in_order():
     np.testing.assert_array_equal(alone[1, 2], 12 * batch['image'])
 
 
+@pytest.mark.parametrize('count', [1, 4])
+def test_shapes_are_those_of_what_is_placed(count):
+    devices = jax.local_devices()[:count]
+    state = {'w': jnp.ones((3, 2)), 'key': jax.random.key(0)}
+    batch = {'image': np.zeros((8, 3), np.float32), 'label': np.zeros(8, np.int32)}
+    for steps in (batch, [batch] * 3, [[batch] * 2] * 3):
+        found = parallel.shapes(state, steps, devices)
+        placed = parallel.replicate(state, devices), parallel.put_batch(steps, devices)
+        assert jax.tree.map(lambda x: (x.shape, x.dtype), found) == jax.tree.map(
+            lambda x: (x.shape, x.dtype), placed
+        )
+
+
 def test_loss_over_devices_gives_the_global_losss_cotangents():
     # Fisher couples every sample with every other: the hardest case.
     loss = losses.get('fisher', rho=0.3)
