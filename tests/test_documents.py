@@ -113,7 +113,7 @@ ABSENT = re.compile(
     r'--dataset=(mnist|cifar10|celeb_a|tfds)|_weights=|--student=resnet|--distill=resnet|=FILE'
 )
 # Commands of these are among others' tests, or need what other pages make.
-ELSEWHERE = {'convert', 'osgan_jax.data.prepare'}
+ELSEWHERE = {'convert', 'osgan_jax.data.convert', 'osgan_jax.data.prepare'}
 
 
 def images(folder):

@@ -187,6 +187,7 @@ def resolve(
     num_examples: int,
     dataset: str | None = None,
     asked: TrainConfig | None = None,
+    why_unlabelled: str = '',
 ) -> TrainConfig:
     """Fills every open field from the method, the network and the opened dataset.
 
@@ -199,6 +200,7 @@ def resolve(
       dataset: the dataset's name; the configured one's by default.
       asked: what a person gave, where others have filled fields since: what is searched for
         contradictions.
+      why_unlabelled: a clause on why the dataset has no labels, for the refusal.
 
     Returns:
       A configuration in which None is left in `data_dir`, `width` and `num_devices`, where it
@@ -253,7 +255,8 @@ def resolve(
     config = fill(config, _schedule(config, chosen))
     if config.conditional and num_classes < 2:
         raise ValueError(
-            f'{config.method} is conditional but {dataset} has no labels: choose a labelled '
+            f'{config.method} is conditional but {dataset} has no labels'
+            f'{f" ({why_unlabelled})" if why_unlabelled else ""}: choose a labelled '
             'dataset (in a folder, one subfolder a class) or --noconditional'
         )
     if config.num_steps % config.steps_per_call:

@@ -140,6 +140,7 @@ class GANJob(Job):
             num_examples=len(dataset),
             dataset=dataset.name,
             asked=self.asked,
+            why_unlabelled=dict(dataset.notes).get('labels', '').removeprefix('none: '),
         )
         source = identity.identify(dataset)
         return runs.Run(config, dataset.num_classes, dataset.class_names, len(dataset), source)
@@ -229,6 +230,7 @@ class GANJob(Job):
             *self.describe_teacher(),
             ('dataset', f'{self.dataset_name}, {len(dataset):,} images an epoch, {size}'),
             *dataset.remarks(),
+            ('conditional', self._conditional()),
             ('networks', summary.networks_of(config)),
             ('parameters', f'G {self._sizes[0]}, D {self._sizes[1]}'),
             ('frozen', self._frozen),
@@ -236,6 +238,12 @@ class GANJob(Job):
             ('recipe', self.describe_recipe()),
             *summary.lines(config, len(dataset), dataset.name),
         ]
+
+    def _conditional(self) -> str | None:
+        """Whether labels are trained with, where there are any."""
+        if not self.dataset.num_classes:
+            return None
+        return 'yes' if self.run.config.conditional else 'no: --conditional trains with the labels'
 
     def describe_recipe(self) -> str:
         """Whose recipe it is."""

@@ -44,6 +44,7 @@ def test_what_is_said_and_classes_by_name(root, tmp_path):
     for part in (
         'classes 3: 0 2, 1 10, 2 dog',
         'labels by folder, in natural order',
+        'conditional yes',
         'channels 1: no image shows a colour; --channels=3 repeats them in three',
         'fit crop: of 6 of 6 images (10/0.png) only the centre is kept; 20% of all pixels go',
         'files skipped 1 of 7: dog/cut.png (not an image',

@@ -118,6 +118,15 @@ def test_resolving_refuses_what_cannot_be():
         methods.resolve(
             TrainConfig(method='cgan'), image_size=32, channels=1, num_classes=0, num_examples=200
         )
+    with pytest.raises(ValueError, match=r'no labels \(1 image lies beside the folders\): choose'):
+        methods.resolve(
+            TrainConfig(method='cgan'),
+            image_size=32,
+            channels=1,
+            num_classes=0,
+            num_examples=200,
+            why_unlabelled='1 image lies beside the folders',
+        )
     with pytest.raises(ValueError, match='more than the 100 images of digits'):
         methods.resolve(TrainConfig(), image_size=32, channels=1, num_classes=0, num_examples=100)
     with pytest.raises(ValueError, match='num_steps=5: expected a multiple'):
