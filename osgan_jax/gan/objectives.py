@@ -46,6 +46,8 @@ def base(config: TrainConfig) -> losses.AdversarialLoss:
     """
     name, options = config.loss, parse_options(config.loss_options)
     if not own_code.is_own(name):
+        if name not in losses.names():
+            raise ValueError(own_code.unknown(_FIELD, name, losses.names()))
         return losses.get(name, **options)
     what = f'{_FIELD}={name}'
     if own_code.is_lost(name):

@@ -13,7 +13,7 @@ import pathlib
 import sys
 import traceback
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from osgan_jax.io import messages, paths
@@ -120,6 +120,16 @@ def call(what: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> 
         return function(*args, **kwargs)
     except Exception as error:
         raise ValueError(f'{what} {describe(error)}') from error
+
+
+def unknown(field: str, name: str, names: Sequence[str]) -> str:
+    """What is wrong with a name that is neither one of those there are nor a reference."""
+    close = difflib.get_close_matches(name, names, 1)
+    meant = f'did you mean {close[0]}? Use' if close else 'use'
+    return (
+        f'unknown {field} {name!r}: {meant} one of {", ".join(names)}, or your own: '
+        'module:function or FILE.py:function'
+    )
 
 
 def describe(error: BaseException) -> str:

@@ -7,7 +7,6 @@ lists the names: a network that comes with the library is imported when it is fi
 """
 
 import dataclasses
-import difflib
 import fractions
 import importlib
 from collections.abc import Callable, Mapping, Sequence
@@ -260,12 +259,7 @@ def get(name: str) -> NetworkSpec:
     if name in _BUILT_IN:
         return importlib.import_module(f'osgan_jax.networks.{name}').SPEC
     if name not in _REGISTERED:
-        close = difflib.get_close_matches(name, names(), 1)
-        meant = f'did you mean {close[0]}? ' if close else ''
-        raise ValueError(
-            f'unknown network {name!r}: {meant}Use one of {", ".join(names())}, or module:function '
-            'or FILE.py:function of your own'
-        )
+        raise ValueError(own_code.unknown('network', name, names()))
     return _REGISTERED[name]
 
 

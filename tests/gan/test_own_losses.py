@@ -91,6 +91,8 @@ def test_values_that_are_not_losses_are_refused():
         ValueError, match=r'loss: expected a name, .*, got a value of type function'
     ):
         Config(loss=lambda s_real, s_fake: 0)
+    with pytest.raises(ValueError, match=r"unknown loss 'hing': did you mean hinge\? Use one of"):
+        objectives.base(Config(loss='hing'))
     with pytest.raises(ValueError, match=r'this loss was given by a program.*: give it again'):
         objectives.base(Config(loss='own(soft)'))
 
