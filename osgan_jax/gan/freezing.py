@@ -113,13 +113,14 @@ def build(
                 f'freeze={text!r}: expected discriminator or generator with the numbers of their '
                 'lowest blocks, such as discriminator:0-2'
             )
-        if spec.blocks is None:
-            raise ValueError(
-                f'freeze={text}: {spec.name} does not declare its blocks (NetworkSpec.blocks), so '
-                'that none of them can be named'
-            )
         whose, first, last = match[1], int(match[2]), int(match[3] or match[2])
-        count = len(getattr(spec.blocks(spec.complete(options)), whose))
+        known = spec.blocks(spec.complete(options)) if spec.blocks else None
+        if not getattr(known, whose, ()):
+            raise ValueError(
+                f'freeze={text}: {spec.name} does not declare its blocks (NetworkSpec.blocks, or '
+                f'{whose}_blocks of Networks), so that none of them can be named'
+            )
+        count = len(getattr(known, whose))
         if not first <= last < count:
             raise ValueError(
                 f'freeze={text}: the {whose} of {spec.name} has {count} blocks at this size, 0 to '

@@ -197,7 +197,7 @@ def build(config: TrainConfig, *, num_classes: int, steps_per_epoch: float, axis
         penalty_schedules={name: each for name, each in spans.items() if not each.is_constant},
         d_steps=config.d_steps,
         augmentation=augmentation.build(config, loss, steps_per_epoch),
-        frozen=freezing.build(config.freeze, networks.get(config.network), options),
+        frozen=freezing.build(config.freeze, network, options),
     )
 
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from osgan_jax.io import own_code
 from osgan_jax.networks import given, own_checks
 from osgan_jax.networks.given import Networks
-from osgan_jax.networks.registry import NetworkOptions, NetworkSpec, Pair
+from osgan_jax.networks.registry import Blocks, NetworkOptions, NetworkSpec, Pair
 
 Array = jax.Array
 PyTree = Any
@@ -152,6 +152,7 @@ class OwnSpec(NetworkSpec):
             latents=own_checks.latents(self.name, networks.latents),
             has_styles=networks.has_styles,
             has_blocks=bool(networks.generator_blocks and networks.discriminator_blocks),
+            blocks=_blocks(networks),
         )
 
     def _networks(self, options: NetworkOptions) -> Networks:
@@ -242,6 +243,13 @@ def _adapt(module: nn.Module, role: str, options: NetworkOptions, taps: Any) -> 
     takes = own_checks.arguments(role, module, bool(options.num_classes))
     adapted = OwnModule(module, takes, taps=tuple(taps))
     return adapted.clone(**changes)
+
+
+def _blocks(networks: Networks) -> Callable[[NetworkOptions], Blocks] | None:
+    """The blocks that are declared, a submodule each; None where there are none."""
+    names = (networks.generator_blocks, networks.discriminator_blocks)
+    blocks = Blocks(*(tuple((name,) for name in each) for each in names))
+    return (lambda options: blocks) if any(blocks) else None
 
 
 def _has_field(module: nn.Module, name: str) -> bool:

@@ -3,6 +3,7 @@
 import pathlib
 import shutil
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -178,3 +179,23 @@ def test_what_is_odd_is_said_before_training(tmp_path, capsys):
     precision, span = own.remarks(resolved, gan, model.create(gan, 0))
     assert 'the generator and the discriminator of own(Sigmoid, Mixing) have no' in precision
     assert 'but images are in [-1, 1] here: end it in tanh' in span
+
+
+class Deep(nn.Module):
+    @nn.compact
+    def __call__(self, images):
+        x = nn.relu(nn.Dense(4, name='first')(images.reshape(len(images), -1)))
+        return nn.Dense(1, name='last')(x)
+
+
+def test_declared_blocks_are_frozen():
+    networks = Networks(Sigmoid(), Deep(), 5, discriminator_blocks=('first', 'last'))
+    fields = {'method': 'lsgan', 'network': networks, 'width': None, 'latent_dim': None}
+    _, state, *_ = small.build(**fields)
+    before = jax.device_get(state.params_d)
+    frozen = {'freeze': ('discriminator:0',), **fields}
+    after = small.run_steps(1, **frozen)[0].params_d
+    np.testing.assert_array_equal(after['first']['kernel'], before['first']['kernel'])
+    assert np.any(np.asarray(after['last']['kernel']) != before['last']['kernel'])
+    with pytest.raises(ValueError, match=r'own\(Sigmoid, Deep\) does not declare .*generator_bl'):
+        small.build(freeze=('generator:0',), **fields)
