@@ -33,16 +33,19 @@ def frames(cells: np.ndarray, *, scale: int = 1) -> list[np.ndarray]:
     return [reporting.grid(cells[:, index], scale=scale) for index in range(cells.shape[1])]
 
 
-def save(path: str | os.PathLike[str], pictures: list[np.ndarray], *, fps: float) -> int:
-    """Writes pictures as an animated WebP that goes there and back, whole or not at all.
+def save(
+    path: str | os.PathLike[str], pictures: list[np.ndarray], *, fps: float, back: bool = True
+) -> int:
+    """Writes pictures as an animated WebP, an endless loop, whole or not at all.
 
     Args:
       path: the file; its directory is created.
       pictures: at least 2, uint8 `[H, W, 1 or 3]` of one shape.
       fps: frames a second, above 0 and at most 100.
+      back: whether the loop goes there and back: both ends once, all between them twice.
 
     Returns:
-      Frames in the loop: both ends once, all between them twice.
+      Frames in the loop.
 
     Raises:
       ValueError: for fewer pictures, another speed, or more than 16,383 pixels a side.
@@ -62,7 +65,7 @@ def save(path: str | os.PathLike[str], pictures: list[np.ndarray], *, fps: float
         )
     channels = [p if p.shape[-1] == 3 else np.repeat(p, 3, axis=-1) for p in pictures]
     images = [Image.fromarray(np.ascontiguousarray(p)) for p in channels]
-    loop = images + images[-2:0:-1]
+    loop = images + images[-2:0:-1] if back else images
     # Whole milliseconds that do not drift from the frame rate.
     durations = np.diff(np.rint(1000 * np.arange(len(loop) + 1) / fps)).astype(int).tolist()
     encoded = []

@@ -21,10 +21,6 @@ from osgan_jax.networks import inference
 
 Array = jax.Array
 
-# The most pixels and images computed at once: 32 images of 256 pixels, 2 of 1024.
-_PIXELS = 2**21
-_ROWS = 256
-
 
 class EditableGenerator:
     """A generator and its variables.
@@ -50,8 +46,7 @@ class EditableGenerator:
         self._module = module = gan.generator.clone(axis_name=None)
         self.space = 'w' if gan.network.has_styles else 'z'
         self.name = gan.network.name
-        height, width, _ = gan.image_shape
-        self._rows = rows or max(1, min(_ROWS, _PIXELS // (height * width)))
+        self._rows = rows or sampling.rows_at_once(gan.image_shape)
         self._generate = inference.compile_generator(module)
         self._map = jax.jit(lambda v, z, labels: module.apply(v, z, labels, method='mapping'))
         self._render = jax.jit(self.render)

@@ -6,14 +6,14 @@ looks up for a label move on the straight line between two labels, as in Miyato 
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from osgan_jax.editing.generators import EditableGenerator
-from osgan_jax.gan import sampling
+from osgan_jax.gan import sampling, truncation
 
 Array = jax.Array
 
@@ -105,26 +105,52 @@ def between_classes(
     if generator.space == 'w':
         ends = [generator.codes(z, jnp.full(rows, label)) for label in (first, second)]
         return generator.draw(straight(*ends, frames))
-    steps = _with_classes_between(generator, first, second, frames)
+    along = straight(*np.eye(count, dtype=np.float32)[[[first], [second]]], frames)[0]
     labels = np.tile(np.arange(frames), rows)
-    images = steps.images(np.repeat(z, frames, axis=0), labels)
+    images = _with_classes(generator, along).images(np.repeat(z, frames, axis=0), labels)
     return images.reshape(rows, frames, *images.shape[1:])
 
 
-def _with_classes_between(
-    generator: EditableGenerator, first: int, second: int, frames: int
-) -> EditableGenerator:
-    """The generator with as many classes as frames, on the path from one class to the other."""
+def around_classes(
+    generator: EditableGenerator, z: Array, classes: Sequence[int], frames: int, psi: float = 1.0
+) -> Iterator[np.ndarray]:
+    """Images of one z on the closed path of `between_classes` from each class to the next.
+
+    Args:
+      generator: a conditional one.
+      z: the latent `[Z]`.
+      classes: labels, K.
+      frames: from one class to the next.
+      psi: share of the distance from the average w that is kept; only read in w.
+
+    Yields:
+      K * frames images `[H, W, C]`, uint8.
+    """
+    ends = np.eye(generator.gan.num_classes, dtype=np.float32)[list(classes)]
+    if generator.space == 'w':
+        ends = generator.codes(jnp.tile(z, (len(classes), 1)), jnp.asarray(classes))
+        ends = towards_average(generator, ends, [psi])[:, 0]
+    parts = straight(ends, np.roll(ends, -1, axis=0), frames + 1)[:, :-1]
+    if generator.space == 'z':
+        generator = _with_classes(generator, parts.reshape(-1, parts.shape[-1]))
+    for index, part in enumerate(parts):
+        if generator.space == 'w':
+            yield from generator.draw(part[None])[0]
+        else:
+            labels = index * frames + np.arange(frames)
+            yield from generator.images(np.tile(z, (frames, 1)), labels)
+
+
+def _with_classes(generator: EditableGenerator, shares: np.ndarray) -> EditableGenerator:
+    """The generator with other classes, `[F]`, each of shares of its own ones, `[F, K]`."""
     tables = set(generator.label_tables())
 
     def replace(path, leaf):
-        if path not in tables:
-            return leaf
-        return straight(leaf[first][None], leaf[second][None], frames)[0]
+        return shares @ np.asarray(leaf) if path in tables else leaf
 
     params = jax.tree_util.tree_map_with_path(replace, generator.variables['params'])
-    module = generator.gan.generator.clone(num_classes=frames)
-    gan = dataclasses.replace(generator.gan, generator=module, num_classes=frames)
+    module = generator.gan.generator.clone(num_classes=len(shares))
+    gan = dataclasses.replace(generator.gan, generator=module, num_classes=len(shares))
     return EditableGenerator(gan, {**generator.variables, 'params': params})
 
 
@@ -149,11 +175,7 @@ def towards_average(generator: EditableGenerator, w: Array, shares: Sequence[flo
 
 
 def truncated(z: Array, thresholds: Sequence[float]) -> Array:
-    """Latents of truncated normals.
-
-    Their distribution is that of BigGAN's, which draws numbers beyond the threshold again: a normal
-    one cut off there. But each is a monotonic function of the number it comes from, so an image
-    changes steadily with the threshold, and an infinite one leaves it alone.
+    """Latents of truncated normals, see `osgan_jax.gan.truncation.truncate`.
 
     Args:
       z: normal, `[R, Z]`.
@@ -167,12 +189,4 @@ def truncated(z: Array, thresholds: Sequence[float]) -> Array:
     """
     if not all(threshold > 0 for threshold in thresholds):
         raise ValueError(f'truncations of z must be positive, got {tuple(thresholds)}')
-    z = jnp.asarray(z)
-    root = jnp.sqrt(2.0)
-    columns = []
-    for threshold in thresholds:
-        # The share of a normal distribution within |z| becomes the share of the truncated one.
-        share = jax.lax.erf(jnp.abs(z) / root) * jax.lax.erf(threshold / root)
-        near = jnp.minimum(root * jax.lax.erf_inv(share), jnp.minimum(threshold, jnp.abs(z)))
-        columns.append(jnp.where(threshold == jnp.inf, z, jnp.sign(z) * near))
-    return jnp.stack(columns, axis=1)
+    return jnp.stack([truncation.truncate(z, threshold) for threshold in thresholds], axis=1)

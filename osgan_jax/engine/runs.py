@@ -59,12 +59,11 @@ class Run:
         return batches / self.config.batches_per_step
 
 
-class _OtherKindError(ValueError):
-    pass
+class OtherKindError(ValueError):
+    """A run is of another kind than those that are asked for."""
 
 
-# The errors of reading damaged or hostile bytes.
-_DAMAGE = (
+DAMAGE = (
     ValueError,
     LookupError,
     TypeError,
@@ -73,11 +72,12 @@ _DAMAGE = (
     OSError,
     RecursionError,
 )
+"""The errors of reading damaged or hostile bytes."""
 
 
-def write(workdir: str | os.PathLike[str], run: Run) -> None:
-    """Writes `workdir/config.json`, whole or not at all."""
-    body = {
+def to_json(run: Run) -> dict[str, Any]:
+    """A run as JSON holds it."""
+    return {
         'kind': run.config.KIND,
         'config': json.loads(run.config.kept().to_json()),
         'dataset': {
@@ -90,8 +90,45 @@ def write(workdir: str | os.PathLike[str], run: Run) -> None:
         **({} if run.own is None else {'own': dict(run.own)}),
         **({} if run.origin is None else {'origin': dict(run.origin)}),
     }
+
+
+def from_json(
+    body: Any, whose: str | os.PathLike[str], *kinds: type[configuration.RunConfig]
+) -> Run:
+    """The run of a JSON object.
+
+    Args:
+      body: as `to_json` returned it.
+      whose: the directory that it is in, for messages.
+      *kinds: the classes that the run's configuration may be of.
+
+    Raises:
+      OtherKindError: it is of none of these.
+      `DAMAGE`: it describes no run.
+    """
+    known = {kind.KIND: kind for kind in kinds}
+    dataset, found = body['dataset'], body.get('kind', _DEFAULT_KIND)
+    if found not in known:
+        raise OtherKindError(
+            f'{whose} holds a run of experiments.{found}, not of experiments.'
+            f'{" or experiments.".join(known)}: give another workdir'
+        )
+    return Run(
+        config=_config(known[found], body['config']),
+        num_classes=_count(dataset, 'num_classes'),
+        class_names=tuple(map(str, dataset['class_names'])),
+        num_examples=_count(dataset, 'num_examples'),
+        source=_source(dataset.get('source')),
+        own=_own(body.get('own')),
+        earlier=_earlier(dataset.get('earlier', [])),
+        origin=_origin(body.get('origin')),
+    )
+
+
+def write(workdir: str | os.PathLike[str], run: Run) -> None:
+    """Writes `workdir/config.json`, whole or not at all."""
     with atomic.replacing(pathlib.Path(workdir) / _FILE) as file:
-        file.write((json.dumps(body, indent=2) + '\n').encode())
+        file.write((json.dumps(to_json(run), indent=2) + '\n').encode())
 
 
 def read(workdir: str | os.PathLike[str], *kinds: type[configuration.RunConfig]) -> Run | None:
@@ -105,30 +142,13 @@ def read(workdir: str | os.PathLike[str], *kinds: type[configuration.RunConfig])
       ValueError: if it is damaged, from another version, or of a run of another kind.
     """
     path = pathlib.Path(workdir) / _FILE
-    known = {kind.KIND: kind for kind in kinds}
     try:
-        body = json.loads(_read_file(path))
-        dataset, found = body['dataset'], body.get('kind', _DEFAULT_KIND)
-        if found not in known:
-            raise _OtherKindError(
-                f'{workdir} holds a run of experiments.{found}, not of experiments.'
-                f'{" or experiments.".join(known)}: give another workdir'
-            )
-        return Run(
-            config=_config(known[found], body['config']),
-            num_classes=_count(dataset, 'num_classes'),
-            class_names=tuple(map(str, dataset['class_names'])),
-            num_examples=_count(dataset, 'num_examples'),
-            source=_source(dataset.get('source')),
-            own=_own(body.get('own')),
-            earlier=_earlier(dataset.get('earlier', [])),
-            origin=_origin(body.get('origin')),
-        )
+        return from_json(json.loads(_read_file(path)), workdir, *kinds)
     except FileNotFoundError:
         return None
-    except _OtherKindError:
+    except OtherKindError:
         raise
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise ValueError(
             f'{path} cannot be used ({_reason(error)}): restore it, delete it if there are '
             'checkpoints (they hold a copy), or choose another workdir'
@@ -147,7 +167,7 @@ def recall(metadata: Mapping[str, Any], like: Run) -> Run | None:
     """
     try:
         return dataclasses.replace(like, config=_config(type(like.config), metadata['config']))
-    except _DAMAGE:
+    except DAMAGE:
         return None
 
 
@@ -155,7 +175,7 @@ def last_logged(workdir: str | os.PathLike[str]) -> int:
     """The last step in a run's metrics.jsonl, 0 where there is none."""
     try:
         steps = reporting.metrics_log.read(pathlib.Path(workdir) / 'metrics.jsonl')['step']
-    except _DAMAGE:
+    except DAMAGE:
         return 0
     return int(steps.max(initial=0))
 
@@ -193,7 +213,7 @@ def kind_of(workdir: str | os.PathLike[str]) -> str | None:
     try:
         body = json.loads(_read_file(pathlib.Path(workdir) / _FILE))
         return str(body.get('kind', _DEFAULT_KIND))
-    except _DAMAGE:
+    except DAMAGE:
         return None
 
 
@@ -206,7 +226,7 @@ def peek(workdir: str | os.PathLike[str]) -> tuple[dict[str, Any], tuple[str, ..
     try:
         body = json.loads(_read_file(pathlib.Path(workdir) / _FILE))
         return dict(body['config']), tuple(map(str, body['dataset']['class_names']))
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise ValueError(
             f'{workdir} holds no run whose config.json can be used ({_reason(error)}): give the '
             'workdir of a run'

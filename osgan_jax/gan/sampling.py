@@ -13,7 +13,8 @@ import numpy as np
 from osgan_jax.data import classes
 from osgan_jax.engine import checkpoints, runs
 from osgan_jax.evaluation import label_policies
-from osgan_jax.gan import model, own
+from osgan_jax.gan import exported, model, own
+from osgan_jax.gan import truncation as truncations
 from osgan_jax.gan.config import TrainConfig
 from osgan_jax.gan.model import GAN
 from osgan_jax.io import paths
@@ -23,8 +24,18 @@ from osgan_jax.networks import inference
 _GRID_STREAM = 0x6772_6964
 _LABEL_STREAM = 0x6C61_6265
 _NOISE_STREAM = 0x6E6F_6973  # of generators with noise of their own
-_CHUNK = 256
+# The most pixels and images computed at once: 32 images of 256 pixels, 2 of 1024.
+_PIXELS = 2**21
+_ROWS = 256
+# Rows of a seed's latents that are drawn from one key.
+BLOCK = 2**14
 _MAX_COLUMNS = 16
+
+
+def rows_at_once(image_shape: tuple[int, int, int]) -> int:
+    """The number of images `(H, W, C)` that are computed at once: what fits most machines."""
+    height, width, _ = image_shape
+    return max(1, min(_ROWS, _PIXELS // (height * width)))
 
 
 def grid_shape(num_classes: int, count: int) -> tuple[int, int | None]:
@@ -108,7 +119,10 @@ def read(
       FileNotFoundError: if there is no run.
       ValueError: if its configuration is damaged, or it is a run of another kind.
     """
-    run = runs.read(paths.expand(workdir), *kinds)
+    workdir = paths.expand(workdir)
+    run = runs.read(workdir, *kinds)
+    if run is None and exported.is_export(workdir):
+        return exported.read_description(workdir, *kinds)[0]
     if run is None:
         raise FileNotFoundError(
             f'{workdir} holds no run (no config.json): give the --workdir of a training run'
@@ -138,22 +152,27 @@ def restore(
       osgan_jax.engine.checkpoints.CheckpointError: if there is no such checkpoint, or none is good.
     """
     run = own.with_networks(read(workdir, kinds), networks, paths.expand(workdir))
+    gan, like = _build(run, workdir)
+    with checkpoints.Checkpoints(pathlib.Path(paths.expand(workdir)), read_only=True) as saved:
+        # A student's state has more than the networks.
+        return run, gan, saved.restore(like, step, whole=False)
+
+
+def _build(run: runs.Run, workdir: str | os.PathLike[str]) -> tuple[GAN, Any]:
+    """The networks of a run, and the shapes of their state."""
     try:
         gan = model.build(
             own.readable(run.config),
             num_classes=run.num_classes,
             steps_per_epoch=run.steps_per_epoch,
         )
-        like = jax.eval_shape(lambda: model.create(gan, run.config.seed))
+        return gan, jax.eval_shape(lambda: model.create(gan, run.config.seed))
     except (TypeError, ArithmeticError) as error:
         # Fields left open, or sizes that no array has; what is contradictory, build refuses.
         raise ValueError(
             f'the configuration in {workdir} describes no networks that can be built: restore its '
             'config.json'
         ) from error
-    with checkpoints.Checkpoints(pathlib.Path(paths.expand(workdir)), read_only=True) as saved:
-        # A student's state has more than the networks.
-        return run, gan, saved.restore(like, step, whole=False)
 
 
 class Sampler:
@@ -164,7 +183,8 @@ class Sampler:
       run: what the run was made with.
       gan: its networks.
       step: the checkpoint's step.
-      variables: the generator's, averaged where the run keeps an average.
+      variables: the generator's, averaged where the run keeps an average. In an export they are
+        those that were chosen then.
     """
 
     def __init__(
@@ -174,38 +194,75 @@ class Sampler:
         kinds: Sequence[type[TrainConfig]] = (TrainConfig,),
         networks: Any = None,
     ):
-        """Reads a run's generator; arguments and errors are those of `restore`."""
+        """Reads a run's generator, or an exported one.
+
+        Arguments and errors are those of `restore`; an export has a single step.
+        """
         self.workdir = workdir
-        self.run, self.gan, restored = restore(workdir, step, kinds, networks)
-        self.step = restored.step
-        self.variables = restored.state.sampling_variables()
+        folder = paths.expand(workdir)
+        if exported.is_export(folder):
+            run, description = exported.read_description(folder, *kinds)
+            self.run = own.with_networks(run, networks, folder)
+            self.step = description['step']
+            if step not in (None, self.step):
+                raise ValueError(f'step={step}: {folder} is an export of step {self.step}')
+            self.gan, like = _build(self.run, folder)
+            self.variables = exported.read(folder, description, like.settled_variables())
+        else:
+            self.run, self.gan, restored = restore(workdir, step, kinds, networks)
+            self.step = restored.step
+            self.variables = restored.state.sampling_variables()
         self._generate = inference.compile_generator(self.gan.generator)
 
-    def latents(self, count: int, seed: int) -> jax.Array:
-        """Latents `[count, Z]` from a seed."""
-        return inference.draw_latents(self.gan, jax.random.key(seed), count)
+    def latents(self, count: int, seed: int, start: int = 0) -> jax.Array:
+        """Latents `[count, Z]` from a seed; row i is the same whatever the count.
 
-    def labels(self, count: int, label: int | str | None = None) -> jax.Array | None:
-        """Labels `[count]`: all `label`, or every class in turn; None if unconditional.
+        Args:
+          count: latents.
+          seed: of all of them.
+          start: the row of the first.
+        """
+        parts = []
+        for block in range(start // BLOCK, -(-(start + count) // BLOCK)):
+            key = jax.random.key(seed)
+            key = jax.random.fold_in(key, block) if block else key
+            low, high = (min(max(row - block * BLOCK, 0), BLOCK) for row in (start, start + count))
+            parts.append(inference.draw_latents(self.gan, key, high)[low:])
+        return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
+
+    def seeded_latents(self, seeds: Sequence[int] | np.ndarray) -> jax.Array:
+        """Latents `[N, Z]`, each the first of a seed of its own, `[N]`."""
+        draw = lambda seed: inference.draw_latents(self.gan, jax.random.key(seed), 1)[0]  # noqa: E731
+        return jax.vmap(draw)(np.asarray(seeds, np.uint32))
+
+    def labels(
+        self, count: int, label: int | str | Sequence[int | str] | None = None
+    ) -> jax.Array | None:
+        """Labels `[count]`: all `label`, or several classes in turn; None if unconditional.
 
         Args:
           count: labels.
-          label: a class by name, or by number as a number or text.
+          label: a class by name, or by number as a number or text, or several; by default all.
 
         Raises:
           ValueError: for a label asked of an unconditional run, or out of range.
         """
-        num_classes = self.gan.num_classes
-        if not num_classes:
-            if label is not None:
+        chosen = jnp.asarray(self.classes(label))
+        return chosen[jnp.arange(count) % len(chosen)] if len(chosen) else None
+
+    def classes(self, label: int | str | Sequence[int | str] | None = None) -> tuple[int, ...]:
+        """The numbers of classes, as `labels` takes them; none if unconditional."""
+        asked = (label,) if isinstance(label, int | str) else label
+        if not self.gan.num_classes:
+            if asked:
                 raise ValueError(
-                    f'label={label}: this run was not trained with labels; --conditional trains a '
-                    'generator of classes'
+                    f'label={",".join(map(str, asked))}: this run was not trained with labels; '
+                    '--conditional trains a generator of classes'
                 )
-            return None
-        if label is None:
-            return jnp.arange(count) % num_classes
-        return jnp.full(count, self.class_number(label))
+            return ()
+        if not asked:
+            return tuple(range(self.gan.num_classes))
+        return tuple(map(self.class_number, asked))
 
     def class_number(self, label: int | str) -> int:
         """The number of a class given by name or number; raises ValueError for no such class."""
@@ -231,7 +288,11 @@ class Sampler:
         return inference.draw_labels(key, count, num_classes, frequencies)
 
     def images(
-        self, z: jax.Array, labels: jax.Array | None = None, noise_seed: int | None = 0
+        self,
+        z: jax.Array,
+        labels: jax.Array | None = None,
+        noise_seed: int | None = 0,
+        truncation: float | None = None,
     ) -> np.ndarray:
         """Images `[N, H, W, C]`, float32 in [-1, 1], for latents `[N, Z]`.
 
@@ -242,18 +303,54 @@ class Sampler:
           labels: `[N]`; None if unconditional.
           noise_seed: of StyleGAN2's noise, which is drawn for each image anew; None for the same
             noise in all images, as those of one path should have it.
+          truncation: as for `generate`.
+
+        Raises:
+          ValueError: as `generate`.
         """
         chunk = itertools.count()
 
         def draw(*rows: Any) -> Any:
-            key = None
-            if noise_seed is not None:
-                key = jax.random.fold_in(jax.random.key(noise_seed), _NOISE_STREAM)
-                # Images of two chunks have other noise, too.
-                key = jax.random.fold_in(key, next(chunk))
-            return self._generate(self.variables, *rows, key)
+            return self.generate(*rows, noise_seed, next(chunk), truncation)
 
-        return in_chunks(draw, _CHUNK, z, labels)
+        return in_chunks(draw, rows_at_once(self.gan.image_shape), z, labels)
+
+    def generate(
+        self,
+        z: jax.Array,
+        labels: jax.Array | None,
+        noise_seed: int | None,
+        chunk: int = 0,
+        truncation: float | None = None,
+    ) -> jax.Array:
+        """Images of one chunk, which may still be computed on the device when this returns.
+
+        Args:
+          z: latents `[N, Z]`.
+          labels: `[N]`; None if unconditional.
+          noise_seed: as for `images`.
+          chunk: number of the chunk.
+          truncation: of a generator with styles, the share of the distance from the average w that
+            is kept; of any other, the number beyond which no latent lies. None for neither.
+
+        Raises:
+          ValueError: for a truncation of z that is not positive, or of latents that are not normal.
+        """
+        key, has_styles = None, self.gan.network.has_styles
+        if noise_seed is not None:
+            # Images of two chunks have other noise, also where it does not depend on z.
+            key = noise_key(noise_seed, 0 if has_styles else chunk)
+        if truncation is not None and not has_styles:
+            if self.gan.network.latents is not None:
+                raise ValueError('truncation is of normal latents, and this generator has others')
+            z, truncation = truncations.truncate(z, truncation), None
+        return self._generate(self.variables, z, labels, key, truncation)
+
+
+def noise_key(seed: int | jax.Array, chunk: int = 0) -> jax.Array:
+    """The key of the noise of a chunk of images."""
+    key = jax.random.fold_in(jax.random.key(seed), _NOISE_STREAM)
+    return jax.random.fold_in(key, chunk)
 
 
 def in_chunks(function: Callable[..., Any], size: int, *arrays: Any) -> np.ndarray:

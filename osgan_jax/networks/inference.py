@@ -1,7 +1,8 @@
 """Images from a trained generator."""
 
+import functools
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import flax.linen as nn
 import jax
@@ -13,21 +14,48 @@ Generate = Callable[..., jax.Array]
 
 
 def compile_generator(generator: nn.Module) -> Generate:
-    """A compiled `(variables, z [N, Z], labels [N] or None, key=None) -> images [N, H, W, C]`.
-
-    It runs in inference mode: running statistics, no updates. A generator with noise of its own,
-    StyleGAN2's, draws it from the key for each image anew, as its authors do where they measure; a
-    sample's noise depends on the key and its own z alone. Without a key all images and calls have
-    the same noise.
-    """
+    """Compiles `apply_generator` of a generator, without the first argument."""
     # Statistics shared over devices belong to training; inference reads the running ones.
     generator = generator.clone(axis_name=None)
+    return jax.jit(functools.partial(apply_generator, generator))
 
-    def generate(variables, z, labels, key=None):
-        rngs = {} if key is None else {'style': key}
+
+def apply_generator(
+    generator: nn.Module,
+    variables: Any,
+    z: jax.Array,
+    labels: jax.Array | None,
+    key: jax.Array | None = None,
+    truncation: jax.Array | None = None,
+) -> jax.Array:
+    """Images of a generator in inference mode: running statistics, no updates.
+
+    A generator with noise of its own, StyleGAN2's, draws it from the key for each image anew, as
+    its authors do where they measure; a sample's noise depends on the key and its own z alone.
+    Without a key all images and calls have the same noise.
+
+    Args:
+      generator: the module; its statistics must not be shared over an axis.
+      variables: its variables.
+      z: latents `[N, Z]`.
+      labels: `[N]`; None if unconditional.
+      key: of the noise.
+      truncation: the share of the distance from the average w that is kept; None for all of it.
+        Only for a generator with styles.
+
+    Returns:
+      `[N, H, W, C]`.
+    """
+    rngs = {} if key is None else {'style': key}
+    if truncation is None:
         return generator.apply(variables, z, labels, train=False, rngs=rngs)
 
-    return jax.jit(generate)
+    def draw(module: nn.Module) -> jax.Array:
+        ws, noise_keys = module.draw_styles(z, labels, train=False)
+        average = variables['batch_stats']['w_average']
+        return module.synthesis(average + truncation * (ws - average), noise_keys)
+
+    return generator.apply(variables, rngs=rngs, method=draw)
 
 
 def draw_latents(gan: 'Generative', key: jax.Array, count: int) -> jax.Array:

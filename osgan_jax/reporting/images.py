@@ -1,5 +1,6 @@
 """Images for people: uint8, grids, PNG files. Arrays are `[N, H, W, C]`, floats in [-1, 1]."""
 
+import io
 import math
 import os
 
@@ -85,12 +86,27 @@ def save_png(path: str | os.PathLike[str], image: ArrayLike, *, scale: int = 1) 
 
     Args:
       path: the file; its directory is created.
+      image: as for `to_png`.
+      scale: likewise.
+
+    Raises:
+      ValueError: as `to_png`.
+      OSError: the file cannot be written.
+    """
+    content = to_png(image, scale=scale)
+    with atomic.replacing(path) as file:
+        file.write(content)
+
+
+def to_png(image: ArrayLike, *, scale: int = 1) -> bytes:
+    """The content of a PNG file.
+
+    Args:
       image: `[H, W]` or `[H, W, 1]` (saved as grey), or `[H, W, 3]`; floats in [-1, 1] or uint8.
       scale: each pixel is drawn as a square of this side, at least 1.
 
     Raises:
       ValueError: another shape, or scale below 1.
-      OSError: the file cannot be written.
     """
     from PIL import Image
 
@@ -104,5 +120,6 @@ def save_png(path: str | os.PathLike[str], image: ArrayLike, *, scale: int = 1) 
     pixels = to_uint8(image).repeat(scale, axis=0).repeat(scale, axis=1)
     if pixels.shape[-1] == 1:
         pixels = pixels[..., 0]
-    with atomic.replacing(path) as file:
-        Image.fromarray(np.ascontiguousarray(pixels)).save(file, format='PNG')
+    content = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(content, format='PNG')
+    return content.getvalue()

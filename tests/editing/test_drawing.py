@@ -132,6 +132,9 @@ def test_paths_between_classes_end_at_their_classes(style, name):
             lambda: module.apply(sampler.variables, z, train=False, embedding=embedding)
         )()
         same(cells[:, 2], reporting.to_uint8(middle))
+    loop = np.stack([*paths.around_classes(generator, z[0], (2, 0, 1), 2)])
+    assert len(loop) == 6
+    same(loop[::2], sampler.plain(jnp.tile(z[:1], (3, 1)), jnp.array([2, 0, 1])))
     with pytest.raises(ValueError, match='class 3: expected 0 to 2'):
         paths.between_classes(generator, z, 0, 3, 5)
 

@@ -40,12 +40,19 @@ def test_sample_writes_grid_images_and_interpolations(run):
         'sample', f'--workdir={workdir}', '--grid=4', '--count=3', '--interpolate=2', '--steps=5'
     )
     assert done.code == 0, done.err
+    folder = workdir / 'generated' / 'step_2-seed_0-3_images'
     names = sorted(p.name for p in (workdir / 'generated').iterdir())
-    images = [f'image_{i:05d}.png' for i in range(3)]
-    assert names == ['grid.png', *images, 'interpolations.png']
+    assert names == [
+        'grid.png',
+        'interpolations.png',
+        'sheets.json',
+        folder.name,
+        f'{folder.name}.json',
+    ]
     with Image.open(workdir / 'generated' / 'interpolations.png') as image:
         assert image.size == (5 * 66 + 2, 2 * 66 + 2)
-    with Image.open(workdir / 'generated' / images[0]) as image:
+    assert sorted(p.name for p in folder.iterdir()) == [f'image_{i:05d}.png' for i in range(3)]
+    with Image.open(folder / 'image_00000.png') as image:
         assert image.size == (16, 16)
 
 

@@ -1,20 +1,24 @@
 """Sampling from checkpoints, and interpolation between latents."""
 
+import types
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from osgan_jax import reporting
 from osgan_jax.engine import checkpoints
-from osgan_jax.gan import sampling, trainer
+from osgan_jax.gan import drawing, sampling, trainer, truncation
 from tests.support import modules, small
 
 
 @pytest.fixture(scope='module')
 def conditional_run(tmp_path_factory):
     workdir = tmp_path_factory.mktemp('cgan')
-    config = small.make_config(method='cgan', num_steps=4, save_every=2, ema_decay=0.5)
+    rates = {'learning_rate_g': 0.05, 'learning_rate_d': 0.05}  # weights large enough to see
+    config = small.make_config(method='cgan', num_steps=4, save_every=2, ema_decay=0.5, **rates)
     result = trainer.train(config, workdir, dataset=small.dataset())
     return workdir, result.state
 
@@ -30,12 +34,14 @@ def test_samples_are_the_averaged_generators(conditional_run):
 
 
 def test_noise_is_drawn_for_each_image_whatever_the_chunk(monkeypatch):
-    def generate(variables, z, labels, key):
+    def generate(variables, z, labels, key, truncation):
         return z if key is None else jax.random.normal(key, (len(z), 1))
 
-    monkeypatch.setattr(sampling, '_CHUNK', 4)
+    monkeypatch.setattr(sampling, '_ROWS', 4)
     sampler = sampling.Sampler.__new__(sampling.Sampler)
     sampler.variables, sampler._generate = {}, generate
+    network = types.SimpleNamespace(has_styles=False)
+    sampler.gan = types.SimpleNamespace(network=network, image_shape=(1, 1, 1))
     z = jnp.zeros((10, 1))
     drawn = [sampler.images(z, noise_seed=seed) for seed in (0, 1)]
     assert len(np.unique(drawn)) == 20
@@ -56,8 +62,63 @@ def test_chunks_do_not_show(conditional_run, monkeypatch):
     sampler = sampling.Sampler(conditional_run[0])
     z, labels = sampler.latents(7, 0), sampler.labels(7)
     whole = sampler.images(z, labels)
-    monkeypatch.setattr(sampling, '_CHUNK', 3)
+    monkeypatch.setattr(sampling, '_ROWS', 3)
     np.testing.assert_allclose(sampler.images(z, labels), whole, atol=1e-6)
+    found = drawing.Drawing(sampler, 7)
+    assert [len(part) for part in found.batches()] == [3, 3, 1]
+    assert differ_by(np.concatenate([*found.batches()]), reporting.to_uint8(whole)) <= 1
+    # Where a drawing was interrupted.
+    np.testing.assert_array_equal([*found.batches(3)][-1], [*found.batches()][-1])
+    with pytest.raises(ValueError, match='start=4: expected a multiple of 3'):
+        next(found.batches(4))
+
+
+def differ_by(one, other):
+    """The greatest difference of two uint8 images, in levels."""
+    return np.abs(one.astype(int) - other).max()
+
+
+def test_an_image_is_decided_by_its_seed_alone(conditional_run):
+    sampler = sampling.Sampler(conditional_run[0])
+    seeds = [2**32 - 1, 9, 0, 14]
+    many = drawing.Drawing(sampler, 4, seeds=seeds)
+    np.testing.assert_array_equal(many.labels, [3, 1, 0, 2])  # seed modulo 4 classes
+    for place, seed in enumerate(seeds):
+        alone = drawing.Drawing(sampler, 1, seeds=[seed])
+        first = sampler.latents(1, seed)
+        np.testing.assert_array_equal(alone.latents(np.array([0])), first)
+        np.testing.assert_array_equal(many.latents(np.array([place])), first)
+        (image,), images = alone.batches(), np.concatenate([*many.batches()])
+        assert differ_by(image[0], images[place]) <= 1
+    drawn = [drawing.Drawing(sampler, len(s), seeds=s, policy='uniform') for s in (seeds, [9])]
+    assert drawn[0].labels[1] == drawn[1].labels[0]
+    some = drawing.Drawing(sampler, 4, seeds=seeds, label=(3, 2))
+    np.testing.assert_array_equal(some.labels, [2, 2, 3, 3])
+
+
+def test_rows_of_a_seed_do_not_depend_on_how_many_are_drawn(conditional_run, monkeypatch):
+    sampler = sampling.Sampler(conditional_run[0])
+    whole = sampler.latents(10, 5)
+    np.testing.assert_array_equal(sampler.latents(3, 5), whole[:3])
+    monkeypatch.setattr(sampling, 'BLOCK', 4)
+    blocks = sampler.latents(10, 5)
+    np.testing.assert_array_equal(blocks[:4], whole[:4])
+    assert len(np.unique(blocks)) == blocks.size
+    np.testing.assert_array_equal(sampler.latents(5, 5, 3), blocks[3:8])
+    found = drawing.Drawing(sampler, 10, 5)
+    for places in ([0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 9, 9]):
+        np.testing.assert_array_equal(found.latents(np.array(places)), blocks[np.array(places)])
+
+
+def test_truncated_images_are_those_of_truncated_latents(conditional_run):
+    sampler = sampling.Sampler(conditional_run[0])
+    z, labels = sampler.latents(3, 0), sampler.labels(3, [1, 2])
+    np.testing.assert_array_equal(labels, [1, 2, 1])
+    expected = sampler.images(truncation.truncate(z, 0.5), labels)
+    np.testing.assert_array_equal(sampler.images(z, labels, truncation=0.5), expected)
+    assert np.abs(expected - sampler.images(z, labels)).max() > 0.01
+    with pytest.raises(ValueError, match='truncation=0: a threshold of z must be positive'):
+        sampler.images(z, labels, truncation=0.0)
 
 
 def test_labels_are_drawn_as_often_as_in_the_data(conditional_run):
