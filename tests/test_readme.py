@@ -67,7 +67,9 @@ THEIR_FLAGS = {'xla_backend_optimization_level', 'durations', 'to', 'sheet'}
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_flag_exists(page):
-    flags = {name for module in commands.MODULES for name in commands.find(module).fields}
+    fields = [each for module in commands.MODULES for each in commands.find(module).fields.values()]
+    flags = {each.name for each in fields}
+    flags |= {f'no{each.name}' for each in fields if each.kind is bool}
     flags |= {'help', 'debug', *THEIR_FLAGS}
     for flag in re.findall(r'(?<![\w-])--(\w+)', page.read_text()):
         assert flag in flags, flag
@@ -109,6 +111,7 @@ OPTIONAL = {
     'torch': ('peer', ROOT / 'experiments' / 'benchmark' / 'torch_peer.py'),
     'pillow_heif': ('heif', ROOT / 'osgan_jax' / 'data' / 'formats.py'),
     'pyarrow': ('parquet', ROOT / 'osgan_jax' / 'data' / 'parquet.py'),
+    'flatbuffers': ('stablehlo', ROOT / 'osgan_jax' / 'pretrained' / 'stablehlo.py'),
     'h5py': ('hdf5', ROOT / 'osgan_jax' / 'data' / 'array_files.py'),
 }
 

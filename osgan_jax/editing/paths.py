@@ -105,9 +105,9 @@ def between_classes(
     if generator.space == 'w':
         ends = [generator.codes(z, jnp.full(rows, label)) for label in (first, second)]
         return generator.draw(straight(*ends, frames))
-    along = straight(*np.eye(count, dtype=np.float32)[[[first], [second]]], frames)[0]
+    steps = _with_classes_between(generator, first, second, frames)
     labels = np.tile(np.arange(frames), rows)
-    images = _with_classes(generator, along).images(np.repeat(z, frames, axis=0), labels)
+    images = steps.images(np.repeat(z, frames, axis=0), labels)
     return images.reshape(rows, frames, *images.shape[1:])
 
 
@@ -139,6 +139,14 @@ def around_classes(
         else:
             labels = index * frames + np.arange(frames)
             yield from generator.images(np.tile(z, (frames, 1)), labels)
+
+
+def _with_classes_between(
+    generator: EditableGenerator, first: int, second: int, frames: int
+) -> EditableGenerator:
+    """The generator with as many classes as frames, on the path from one class to the other."""
+    ends = np.eye(generator.gan.num_classes, dtype=np.float32)[[first, second]]
+    return _with_classes(generator, straight(ends[:1], ends[1:], frames)[0])
 
 
 def _with_classes(generator: EditableGenerator, shares: np.ndarray) -> EditableGenerator:

@@ -4,7 +4,7 @@ import importlib
 
 MODULES = (
     *('train', 'evaluate', 'sample', 'benchmark', 'table1', 'table2'),
-    *('teacher', 'distill', 'compress', 'edit', 'convert'),
+    *('teacher', 'distill', 'compress', 'edit', 'convert', 'export'),
 )
 """All experiment modules."""
 

@@ -1,0 +1,73 @@
+r"""Exports the generator of a training run for others.
+
+    python -m experiments.export --workdir=runs/lsgan --format=safetensors
+    python -m experiments.export --workdir=runs/lsgan --format=stablehlo --out=generator
+
+writes to `runs/lsgan/exported/safetensors-step_5000` (or --out) a folder of generator.safetensors
+(.npz), whose arrays are named by path, such as params/Dense_0/kernel; export.json, with the run's
+configuration, classes, sizes, versions and checksums; and README.txt, with lines of Python that
+draw images. It takes seconds. experiments.sample, evaluate and edit read such a folder as their
+--workdir.
+
+stablehlo is the generator with its weights as one program, by jax.export: for CPUs, CUDA and TPUs,
+for any number of images, without osgan_jax. It takes (z, and as far as the network has them labels,
+the seed of its noise, and psi), which export.json describes. JAX promises to run it for six months
+after the version that wrote it; weights have no such limit. It needs the package flatbuffers.
+
+Weights are averaged where the run keeps an average, as for sampling; --noaverage takes those of
+training. --discriminator adds D's. A folder that is there is replaced with --overwrite alone.
+"""
+
+import dataclasses
+import sys
+
+from experiments import cli
+from osgan_jax.engine.config import REQUIRED, Config, field
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportConfig(Config):
+    """What to export, and in which form."""
+
+    workdir: str = field(REQUIRED, 'directory of the training run', path=True)
+    format: str = field(
+        REQUIRED,
+        'file of arrays, or program with its weights',
+        choices=('safetensors', 'npz', 'stablehlo'),
+    )
+    out: str | None = field(
+        None,
+        'folder to write; by default WORKDIR/exported/FORMAT-step_STEP',
+        group='output',
+        path=True,
+    )
+    step: int | None = field(None, "the checkpoint's step; the newest good one by default")
+    average: bool | None = field(
+        None, "take G's average rather than the weights of training; by default as for sampling"
+    )
+    discriminator: bool = field(False, "write D's weights too", group='output')
+    overwrite: bool = field(False, 'replace an export that is there', group='output')
+
+
+@cli.command(ExportConfig)
+def main(asked: ExportConfig) -> None:
+    """Exports the networks."""
+    from osgan_jax.compression.config import KINDS
+    from osgan_jax.pretrained import export
+
+    folder = export.export(
+        asked.workdir,
+        asked.format,
+        out=asked.out,
+        step=asked.step,
+        average=asked.average,
+        discriminator=asked.discriminator,
+        overwrite=asked.overwrite,
+        kinds=KINDS,
+    )
+    names = ', '.join(sorted(path.name for path in folder.iterdir()))
+    print(f'Wrote {names} to {folder}.', flush=True)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
