@@ -49,8 +49,8 @@ class ExportConfig(Config):
     overwrite: bool = field(False, 'replace an export that is there', group='output')
 
 
-@cli.command(ExportConfig)
-def main(asked: ExportConfig) -> None:
+@cli.command(ExportConfig, cli.OwnNetworks)
+def main(asked: ExportConfig, own: cli.OwnNetworks) -> None:
     """Exports the networks."""
     from osgan_jax.compression.config import KINDS
     from osgan_jax.pretrained import export
@@ -64,6 +64,7 @@ def main(asked: ExportConfig) -> None:
         discriminator=asked.discriminator,
         overwrite=asked.overwrite,
         kinds=KINDS,
+        networks=own.network,
     )
     names = ', '.join(sorted(path.name for path in folder.iterdir()))
     print(f'Wrote {names} to {folder}.', flush=True)

@@ -35,6 +35,7 @@ def export(
     discriminator: bool = False,
     overwrite: bool = False,
     kinds: Sequence[type[TrainConfig]] = (TrainConfig,),
+    networks: Any = None,
 ) -> pathlib.Path:
     """Writes a folder with the generator of a run, whole or not at all.
 
@@ -52,6 +53,7 @@ def export(
       discriminator: whether D is written too; not as a program.
       overwrite: whether an export that is there is replaced.
       kinds: configurations of the kinds of run that are accepted.
+      networks: the run's own networks, as for `sampling.restore`.
 
     Returns:
       The folder.
@@ -70,7 +72,7 @@ def export(
             'stablehlo is a program that draws images, without D: take --format=safetensors for it'
         )
     workdir = pathlib.Path(paths.expand(workdir))
-    run, gan, restored = sampling.restore(workdir, step, kinds)
+    run, gan, restored = sampling.restore(workdir, step, kinds, networks)
     state = restored.state
     if average and state.ema_g is None:
         raise ValueError(f'{workdir} keeps no average of G (--ema_decay): leave --average out')
