@@ -3,7 +3,8 @@
 import pytest
 from PIL import Image
 
-from osgan_jax import compression
+from osgan_jax.compression import config as compression_config
+from osgan_jax.compression import students
 from osgan_jax.gan import trainer
 from tests.support import launching, small
 
@@ -84,8 +85,8 @@ def test_images_are_projected_and_shown(workdir, tmp_path):
 
 @pytest.mark.slow
 def test_a_student_and_its_teacher_look_at_the_same_images(workdir, tmp_path):
-    compression.compress(
-        compression.CompressConfig(
+    students.compress(
+        compression_config.CompressConfig(
             teacher=str(workdir),
             num_steps=2,
             stage_one_kimg=0.008,
