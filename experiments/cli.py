@@ -237,6 +237,8 @@ def _define(each: Declaration) -> None:
         define(each.name, texts, each.help)
     elif each.choices:
         flags.DEFINE_enum(each.name, default, each.choices, each.help)
+    elif each.parse:
+        flags.DEFINE_string(each.name, default, each.help)
     else:
         _DEFINE[each.kind](each.name, default, each.help)
 
@@ -253,7 +255,7 @@ def _from_flags(config_class: type) -> Any:
         if not (each.flag and flags.FLAGS[each.name].present):
             continue
         value = flags.FLAGS[each.name].value
-        if each.many and value is not None:
+        if each.many and not each.parse and value is not None:
             try:
                 value = tuple(each.kind(text) for text in value)
             except ValueError as error:

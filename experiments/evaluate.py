@@ -64,7 +64,7 @@ import pathlib
 import sys
 
 from experiments import cli, two_sets
-from osgan_jax.engine.config import MAX_SEED, Config, field
+from osgan_jax.engine.config import MAX_SEED, Config, field, image_size_field
 from osgan_jax.gan.config import TrainConfig
 
 # As in training: what features come from, and which labels images are given.
@@ -143,11 +143,10 @@ class EvaluateConfig(Config):
     data_dir: str | None = field(
         None, "directory or file of the dataset; the run's by default", group='data', path=True
     )
-    image_size: int | None = field(
+    image_size: int | str | None = image_size_field(
         None,
-        'height and width to which --real and --fake are resized; their own by default',
-        group='data',
-        at_least=1,
+        'pixels that the images of --real and --fake get, as 64, or height x width, as 64x128; '
+        'their own by default',
     )
     out: str | None = field(
         None, 'file of JSON for the scores of --fake; none by default', group='output', path=True

@@ -48,7 +48,7 @@ def _entry(each: Declaration) -> str:
 
 
 def _value(each: Declaration) -> str:
-    kind = 'NAME' if each.choices or each.names else _KINDS[each.kind]
+    kind = 'NAME' if each.choices or each.names else 'SIZE' if each.parse else _KINDS[each.kind]
     if each.repeated:
         return f'{kind} --{each.name}={kind} ...'
     return f'{kind},{kind},...' if each.many else kind

@@ -4,8 +4,16 @@ import dataclasses
 import functools
 import itertools
 
+from osgan_jax.core.image_sizes import ImageSize
 from osgan_jax.distillation.config import ALGORITHMS
-from osgan_jax.engine.config import MAX_SEED, PRECISIONS, Config, declarations, field
+from osgan_jax.engine.config import (
+    MAX_SEED,
+    PRECISIONS,
+    Config,
+    declarations,
+    field,
+    image_size_field,
+)
 from osgan_jax.gan.config import TrainConfig
 
 # two_stage_eager is two_stage as a framework without a compiler runs it; no run trains with it.
@@ -26,9 +34,7 @@ class BenchmarkConfig(Config):
     network: tuple[str, ...] = field(
         ('dcgan',), 'architectures', group='networks', names='osgan_jax.networks:names'
     )
-    image_size: tuple[int, ...] = field(
-        (64,), 'height and width of images, in pixels', group='data'
-    )
+    image_size: tuple[ImageSize, ...] = image_size_field((64,))
     width: tuple[int, ...] = field(
         (), 'base numbers of channels', group='networks', decided_by='network'
     )

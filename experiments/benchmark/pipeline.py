@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from osgan_jax import data
+from osgan_jax.core.image_sizes import ImageSize
 
 SYNTHETIC = 'synthetic'
 _FACE = (218, 178)  # pixels of the aligned CelebA photographs
@@ -29,7 +30,7 @@ class PipelineTiming:
     """
 
     dataset: str
-    image_size: int
+    image_size: ImageSize
     num_workers: int
     first_epoch: float
     later: float | None
@@ -58,7 +59,7 @@ def measure_pipeline(
 
 @contextlib.contextmanager
 def open_dataset(
-    name: str, *, data_dir: str | None, image_size: int, channels: int
+    name: str, *, data_dir: str | None, image_size: ImageSize, channels: int
 ) -> Iterator[data.Dataset]:
     """Opens a dataset by name, or synthetic JPEG files of CelebA's shape.
 

@@ -11,6 +11,7 @@ import numpy as np
 from experiments.benchmark import turns
 from experiments.benchmark.config import PENALTIES
 from experiments.benchmark.turns import Runner, StepTiming
+from osgan_jax.core import image_sizes
 from osgan_jax.core.collectives import collectives_over
 from osgan_jax.engine import messages
 from osgan_jax.gan import methods, model, updates
@@ -133,7 +134,7 @@ def build(
     state = _state_of(gan, config.seed, like)
     update = updates.make_update(gan, scheme, state, collectives, accumulate=config.accumulate)
     rng = np.random.default_rng(config.seed)
-    shape = (config.batch_size, config.image_size, config.image_size, config.channels)
+    shape = (config.batch_size, *image_sizes.sides(config.image_size), config.channels)
     one: Any = {
         'image': rng.uniform(-1, 1, shape).astype(np.float32),
         'label': rng.integers(0, 2, config.batch_size).astype(np.int32),

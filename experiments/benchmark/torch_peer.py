@@ -22,7 +22,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from osgan_jax.core import one_stage
+from osgan_jax.core import image_sizes, one_stage
+from osgan_jax.core.image_sizes import ImageSize
 from osgan_jax.gan.config import TrainConfig
 from osgan_jax.networks import dcgan
 
@@ -35,14 +36,15 @@ BETAS = (0.5, 0.999)  # Adam's, section 4 of the paper
 class Generator(nn.Module):
     """`osgan_jax.networks.dcgan.Generator`: `z` `[N, latent_dim]` to images `[N, C, H, W]`."""
 
-    def __init__(self, image_size: int, channels: int, width: int, latent_dim: int):
+    def __init__(self, image_size: ImageSize, channels: int, width: int, latent_dim: int):
         super().__init__()
         layers: list[nn.Module] = []
         inputs = latent_dim
         for index, features in enumerate(reversed(dcgan.hidden_channels(image_size, width))):
             geometry = {'stride': 2, 'padding': 1} if index else {'stride': 1, 'padding': 0}
+            kernel = 4 if index else image_sizes.grid(image_size)
             layers += [
-                nn.ConvTranspose2d(inputs, features, 4, **geometry),
+                nn.ConvTranspose2d(inputs, features, kernel, **geometry),
                 nn.BatchNorm2d(features, eps=1e-5, momentum=0.1),
                 nn.ReLU(inplace=True),
             ]
@@ -59,7 +61,7 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """`osgan_jax.networks.dcgan.Discriminator` with norm='group': images to logits `[N]`."""
 
-    def __init__(self, image_size: int, channels: int, width: int):
+    def __init__(self, image_size: ImageSize, channels: int, width: int):
         super().__init__()
         layers: list[nn.Module] = []
         inputs = channels
@@ -70,7 +72,7 @@ class Discriminator(nn.Module):
             layers.append(nn.LeakyReLU(0.2, inplace=True))
             inputs = features
         self.layers = nn.Sequential(*layers)
-        self.last = nn.Conv2d(inputs, 1, 4)
+        self.last = nn.Conv2d(inputs, 1, image_sizes.grid(image_size))
         _initialise(self)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -193,7 +195,7 @@ class Peer:
             torch.manual_seed(config.seed)
             generator = Generator(size, channels, width, self._latent_dim)
             discriminator = Discriminator(size, channels, width)
-            real = 2 * torch.rand(config.batch_size, channels, size, size) - 1
+            real = 2 * torch.rand(config.batch_size, channels, *image_sizes.sides(size)) - 1
         # The faster order of axes: DCGAN-64, float32, two CPU cores, torch 2.13, medians of 9
         # steps, against contiguous ones: one_stage 190 and 202 ms (width 64, batch 32), 105 and 140
         # ms (width 32, batch 64). One concatenated batch for D, and an Adam that is not fused, made

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from experiments.studies.records import Result
+from osgan_jax.core import image_sizes
 from osgan_jax.reporting import images
 
 _HEADING = 24  # pixels
@@ -105,8 +106,9 @@ def first_rows(results: Sequence[Result], rows: int) -> tuple[int, Any] | None:
         return None
     with Image.open(shown.samples) as image:
         # As `osgan_jax.reporting.grid` lays it out.
-        side = shown.image_size * images.visible_scale(shown.image_size) + 2
-        height = min(image.height, rows * side + 2)
+        height, _ = image_sizes.sides(shown.image_size)
+        row = height * images.visible_scale(shown.image_size) + 2
+        height = min(image.height, rows * row + 2)
         return shown.cell.seed, image.convert('RGB').crop((0, 0, image.width, height))
 
 

@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from osgan_jax.core.image_sizes import ImageSize
 from osgan_jax.evaluation import score_log
 from osgan_jax.io import atomic
 
@@ -59,7 +60,7 @@ class Result:
     about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     evaluations: Sequence[Mapping[str, Any]] = ()
     samples: pathlib.Path | None = None
-    image_size: int | None = None
+    image_size: ImageSize | None = None
 
 
 AnyResult = TypeVar('AnyResult', bound=Result)

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from osgan_jax.core import image_sizes
 from osgan_jax.engine.config import READING, dataset_field, declarations, field
 from osgan_jax.gan import contradictions
 from osgan_jax.gan.config import (
@@ -179,7 +180,7 @@ class CompressConfig(TrainConfig):
     network: str | None = _teachers()
     loss: str | None = _teachers()
     loss_options: tuple[str, ...] = _teachers(())
-    image_size: int | None = _teachers(at_least=1)
+    image_size: int | str | None = _teachers(parse=image_sizes.parse)
     channels: int | None = _teachers()
     width: int | None = _teachers(at_least=1)
     latent_dim: int | None = _teachers(at_least=1)

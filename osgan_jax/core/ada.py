@@ -3,11 +3,12 @@
 Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data"
 (https://arxiv.org/abs/2006.06676, appendix B), with the paper's order and distributions:
 
-* blit: mirroring, turns by multiples of 90 degrees, shifts by whole pixels;
+* blit: mirroring, turns by multiples of 90 degrees (of 180 where images are not square, for the
+  others would not keep their shape), shifts by whole pixels;
 * geom: isotropic and anisotropic scaling, rotation, shifts by fractions of a pixel;
 * color: brightness, contrast, luma flip, hue and saturation, as one matrix a sample;
 * noise: independent normal noise of each pixel and channel;
-* cutout: a square of half the size becomes 0, grey.
+* cutout: a square of half the size (half of each side) becomes 0, grey.
 
 The paper applies blit, geom and color. Its band-pass filters are not here. Blit and geom are one
 bilinear resampling (`osgan_jax.core.resampling`), where the paper resamples at twice the resolution
@@ -208,7 +209,8 @@ class _Sampler:
 
 def _blit(sample: _Sampler, height: int, width: int) -> list[Array]:
     mirrored = 1 - 2 * sample(sample.choice(2), 0.0)
-    turns = sample(sample.choice(4), 0.0)
+    kept = 4 if height == width else 2
+    turns = 4 // kept * sample(sample.choice(kept), 0.0)
     # Whole numbers, so that pixels come from pixels.
     cosine = jnp.array([1.0, 0.0, -1.0, 0.0])[turns.astype(jnp.int32)]
     sine = jnp.array([0.0, 1.0, 0.0, -1.0])[turns.astype(jnp.int32)]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from osgan_jax.core.image_sizes import ImageSize
 from osgan_jax.data import arrays, fingerprints, images, labelling, survey
 from osgan_jax.data.dataset import MAX_CLASSES
 from osgan_jax.data.facts import Facts
@@ -16,7 +17,7 @@ _LONGEST_NAME = 10_000  # bytes of a class's name
 
 
 class ArraySource:
-    """Decoded images `[M, H, W, C]` uint8, made squares when read."""
+    """Decoded images `[M, H, W, C]` uint8, fitted when read."""
 
     def __init__(self, stored: np.ndarray, labels: np.ndarray, **options: Any):
         """Makes a source; options are those of `images.from_array`."""
@@ -43,7 +44,7 @@ class ArraySource:
 
 
 class EncodedSource:
-    """Image files end to end, decoded and made squares when read."""
+    """Image files end to end, decoded and fitted when read."""
 
     def __init__(
         self,
@@ -109,7 +110,7 @@ class Archive:
     notes: tuple[Note, ...] = ()
 
     def source(
-        self, *, reading: Reading, image_size: int, channels: int, upscale: bool = True
+        self, *, reading: Reading, image_size: ImageSize, channels: int, upscale: bool = True
     ) -> ArraySource | EncodedSource:
         """Returns its images at one size.
 
@@ -154,7 +155,7 @@ def of_arrays(
       ValueError: arrays are not what they must be, or do not fit together.
     """
     content, said = arrays.to_images(stored, f'{name}: {terms[0]}', reading.white_level)
-    facts = [_facts(content.shape)] * len(content)
+    facts = [facts_of(content.shape)] * len(content)
     notes = (*notes, *said)
     return _assemble(name, content, None, facts, labels, class_names, reading, terms[1], notes)
 
@@ -216,7 +217,7 @@ def _offset(name: str, content: np.ndarray, offset: np.ndarray) -> np.ndarray:
     return offset
 
 
-def _facts(shape: tuple[int, ...]) -> Facts:
+def facts_of(shape: tuple[int, ...]) -> Facts:
     """The facts of decoded images `[M, H, W, C]`."""
     _, height, width, depth = shape
     return Facts(width, height, depth == 3, False, 0, 1, 'L' if depth == 1 else 'RGB', False)

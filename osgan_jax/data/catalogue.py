@@ -12,7 +12,8 @@ class Entry:
 
     Attributes:
       kind: 'digits', 'stacked', 'tfds', 'folder' or 'npz'.
-      image_size: default height and width in pixels; None takes the dataset's own.
+      image_size: default height and width in pixels; None takes the dataset's own. Folders whose
+        images all have one oblong shape keep that, with this as the shorter side.
       channels: default number of channels; None takes the dataset's own.
       upscale: whether images smaller than asked are enlarged rather than refused.
       in_memory: whether its images are small enough to keep decoded.

@@ -14,7 +14,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from osgan_jax.data import fingerprints
+from osgan_jax.core import image_sizes
+from osgan_jax.core.image_sizes import ImageSize
+from osgan_jax.data import fingerprints, fitting
+from osgan_jax.data import images as decoding
 
 # A greater label is taken for a mistake: networks have weights for each class.
 MAX_CLASSES = 1_000_000
@@ -38,7 +41,7 @@ class Dataset:
     Attributes:
       name: the name it was loaded under.
       split: the split it was loaded from.
-      image_size: height and width in pixels.
+      image_size: height and width in pixels: 64, or '64x128' where they differ.
       channels: 1 (grey) or 3 (RGB).
       num_classes: number of classes, 0 where the images are not labelled.
       class_names: `num_classes` names, in label order.
@@ -53,7 +56,7 @@ class Dataset:
 
     name: str
     split: str
-    image_size: int
+    image_size: ImageSize
     channels: int
     num_classes: int
     class_names: tuple[str, ...]
@@ -188,16 +191,20 @@ def from_arrays(
     name: str = 'arrays',
     class_names: Sequence[str] | None = None,
     flip: bool = False,
+    image_size: ImageSize | tuple[int, int] | None = None,
+    fit: str = 'crop',
 ) -> Dataset:
     """Makes a dataset of arrays in memory.
 
     Args:
-      images: `[M, H, W, C]` uint8 with H = W and C 1 or 3.
+      images: `[M, H, W, C]` uint8 with C 1 or 3.
       labels: `[M]` integers from 0, or None for images without labels.
       name: its name.
       class_names: one name a class; by default the class numbers. Classes are counted by it, or
         by the largest label.
       flip: see `Dataset`.
+      image_size: that images get; their own by default.
+      fit: how they get its shape, one of `fitting.FITS`.
 
     Raises:
       ValueError: arrays of another shape, dtype or length, or no images.
@@ -208,11 +215,13 @@ def from_arrays(
             'images: expected a uint8 array [M, H, W, C] with C 1 or 3, '
             f'got {images.dtype} {list(images.shape)}' + _advice(images)
         )
-    if images.shape[1] != images.shape[2] or not images.size:
-        raise ValueError(
-            f'images: expected at least one square image, got {list(images.shape)}; '
-            'crop and resize them first'
-        )
+    if not images.size:
+        raise ValueError(f'images: expected at least one image, got {list(images.shape)}')
+    if fit not in fitting.FITS:
+        raise ValueError(f'fit={fit!r}: expected one of {", ".join(fitting.FITS)}')
+    if image_size is not None:
+        size = {'image_size': image_sizes.parse(image_size), 'channels': images.shape[3]}
+        images = np.stack([decoding.from_array(image, fit=fit, **size) for image in images])
     if labels is None:
         labels = np.zeros(len(images), np.int32)
         class_names = ()
@@ -233,7 +242,7 @@ def from_arrays(
     return Dataset(
         name=name,
         split='train',
-        image_size=images.shape[1],
+        image_size=image_sizes.of(*images.shape[1:3]),
         channels=images.shape[3],
         num_classes=len(class_names),
         class_names=tuple(str(value) for value in class_names),

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from osgan_jax.core import image_sizes
 from osgan_jax.data import images, loading
 from osgan_jax.data.dataset import Dataset
 from osgan_jax.data.reading import Reading
@@ -27,7 +28,7 @@ _TYPES = {'white_level': int}
 
 def lines(dataset: Dataset) -> list[str]:
     """What a dataset holds, a line each."""
-    size = f'{dataset.image_size}x{dataset.image_size}x{dataset.channels}'
+    size = f'{image_sizes.text(dataset.image_size)}x{dataset.channels}'
     found = [f'{dataset.name} ({dataset.split}): {len(dataset):,} images, {size}']
     found += [f'  {what}: {said}' for what, said in dataset.remarks()]
     if not dataset.num_classes:
@@ -61,7 +62,8 @@ def sheet(dataset: Dataset) -> np.ndarray:
         last = len(dataset) - 1
         chosen = np.linspace(0, last, min(_ROWS * _COLUMNS, last + 1)).round().astype(int)
     columns = min(_COLUMNS, len(chosen))
-    scale, edge = max(1, _VISIBLE // dataset.image_size), ((1, 1), (1, 1), (0, 0))
+    scale = max(1, _VISIBLE // image_sizes.short(dataset.image_size))
+    edge = ((1, 1), (1, 1), (0, 0))
     tiles = [
         np.pad(
             dataset[int(i)]['image'].repeat(scale, 0).repeat(scale, 1), edge, constant_values=255
@@ -79,7 +81,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--dataset', default='folder', help='a dataset by name; by default folder')
     parser.add_argument('--data_dir', help='directory or file of the dataset')
     parser.add_argument('--split', default='train', help='part of the dataset; by default train')
-    parser.add_argument('--image_size', type=int, help="pixels; by default the dataset's")
+    parser.add_argument(
+        '--image_size', help="pixels, as 64 or 64x128 (height x width); by default the dataset's"
+    )
     parser.add_argument('--channels', type=int, help="1 or 3; by default the dataset's")
     for each in dataclasses.fields(Reading):
         if each.name != 'layout':

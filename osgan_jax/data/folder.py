@@ -30,7 +30,7 @@ _MOST_LIST = 2**30  # bytes of StyleGAN's list
 
 
 class FolderSource:
-    """The images of a folder, decoded and made squares when read."""
+    """The images of a folder, decoded and fitted when read."""
 
     def __init__(self, found: ImageFolder, **options: Any):
         """Makes a source; options are those of `images.load`."""

@@ -9,6 +9,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from osgan_jax.core import image_sizes
+from osgan_jax.core.image_sizes import ImageSize
 from osgan_jax.data import facts, fitting, formats, headers
 from osgan_jax.io import messages
 
@@ -95,20 +97,20 @@ def glance(file: bytes | str | os.PathLike) -> facts.Facts:
 def load(
     file: bytes | str | os.PathLike,
     *,
-    image_size: int,
+    image_size: ImageSize,
     channels: int,
     upscale: bool = True,
     fit: str = 'crop',
     **how: Any,
 ) -> np.ndarray:
-    """Decodes one image and makes it a square of uint8 `[image_size, image_size, channels]`.
+    """Decodes one image and makes it uint8 `[H, W, channels]` of a size.
 
     Args:
       file: the bytes of the file, or its path.
-      image_size: height and width of the result in pixels.
+      image_size: of the result.
       channels: 1 or 3.
       upscale: whether a smaller image is enlarged rather than refused.
-      fit: how it becomes a square, one of `fitting.FITS`.
+      fit: how it gets the shape of that size, one of `fitting.FITS`.
       **how: further arguments of `decode`.
 
     Raises:
@@ -116,10 +118,10 @@ def load(
         is False.
     """
     image = decode(file, channels=channels, **how)
-    if not upscale and min(image.size) < image_size:
+    height, width = image_sizes.sides(image_size)
+    if not upscale and (image.size[0] < width or image.size[1] < height):
         raise UnreadableImageError(
-            f'{image.size[0]}x{image.size[1]} pixels, smaller than the requested '
-            f'{image_size}x{image_size}'
+            f'{image.size[1]}x{image.size[0]} pixels, smaller than the requested {height}x{width}'
         )
     return fitting.fit(image, image_size, fit, how.get('background', 'white'))
 
@@ -127,12 +129,12 @@ def load(
 def from_array(
     array: np.ndarray,
     *,
-    image_size: int,
+    image_size: ImageSize,
     channels: int,
     fit: str = 'crop',
     background: str = 'white',
 ) -> np.ndarray:
-    """Makes uint8 `[H, W, C]` a square `[image_size, image_size, channels]`, as `load`."""
+    """Makes of uint8 `[H, W, C]` one of a size and of `channels`, as `load`."""
     from PIL import Image
 
     image = Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
@@ -172,7 +174,7 @@ def _open(file: bytes | str | os.PathLike) -> Iterator:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise UnreadableImageError(
-                    f'{width}x{height} pixels, more than the {MAX_PIXELS:,} a dataset accepts'
+                    f'{height}x{width} pixels, more than the {MAX_PIXELS:,} a dataset accepts'
                 )
             yield image
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from osgan_jax.core import image_sizes
+from osgan_jax.core.image_sizes import ImageSize
 from osgan_jax.data import (
     archive,
     catalogue,
@@ -35,14 +37,21 @@ class _Asked:
     entry: catalogue.Entry
     split: str
     data_dir: str | os.PathLike | None
-    image_size: int | None
+    image_size: ImageSize | None
     channels: int | None
     upscale: bool
     sizes: Sequence[int]
+    oblong: bool
     reading: Reading
-    given_size: int | None
+    given_size: ImageSize | None
     given_upscale: bool | None
     own_size: bool
+
+    @property
+    def keeps_shape(self) -> bool:
+        """Whether images of one oblong shape keep it."""
+        # A way of fitting that somebody chose is meant to be used.
+        return self.oblong and self.given_size is None and self.reading.fit == Reading().fit
 
 
 def load(
@@ -50,11 +59,12 @@ def load(
     *,
     split: str = 'train',
     data_dir: str | os.PathLike | None = None,
-    image_size: int | None = None,
+    image_size: ImageSize | tuple[int, int] | None = None,
     channels: int | None = None,
     flip: bool = False,
     upscale: bool | None = None,
     sizes: Sequence[int] = (),
+    oblong: bool = True,
     own_size: bool = False,
     **reading: Any,
 ) -> Dataset:
@@ -68,17 +78,20 @@ def load(
         apart: a folder, a zip archive of one, .npz, .npy, .parquet, HDF5, or the original files of
         MNIST and CIFAR; or the root of tfds datasets, by default tfds's own. Digits need none, and
         do not look at it.
-      image_size: height and width in pixels; by default the dataset's.
+      image_size: in pixels, 64 for squares or '64x128' (or a pair) for height and width; by default
+        the dataset's. Images of files that all have one oblong shape then keep it, as nearly as
+        networks can have it, unless `fit` is pad or stretch.
       channels: 1 or 3; by default the dataset's: one where all images of a folder or file are
         grey. Grey is repeated, colour is turned to luma.
       flip: whether batches mirror images at random.
       upscale: whether images smaller than `image_size` are enlarged. False refuses them, with an
         error. By default refused in folders, celeb_a and lsun_church, and enlarged elsewhere.
-      sizes: image sizes that whatever uses the images has, for advice and for the default.
+      sizes: squares that whatever uses the images has, for advice and for the default.
+      oblong: whether it has oblongs too.
       own_size: whether images of files keep the size that most of them have, where `image_size` is
         not given, also in a folder.
-      **reading: attributes of `osgan_jax.data.reading.Reading`: how images become squares, what is
-        behind transparent ones, frames, white of 16 bits, labels.
+      **reading: attributes of `osgan_jax.data.reading.Reading`: how images become that size, what
+        is behind transparent ones, frames, white of 16 bits, labels.
 
     Returns:
       A `Dataset`, whose `remarks()` say what was inferred.
@@ -89,8 +102,8 @@ def load(
         message says how to prepare it.
     """
     entry = catalogue.entry(name)
-    if image_size is not None and image_size < 1:
-        raise ValueError(f'image_size: expected at least 1 pixel, got {image_size}')
+    if image_size is not None:
+        image_size = image_sizes.parse(image_size)
     if channels not in (None, 1, 3):
         raise ValueError(f'channels: expected 1 (grey) or 3 (colour), got {channels}')
     asked = _Asked(
@@ -102,6 +115,7 @@ def load(
         channels=channels or entry.channels,
         upscale=entry.upscale if upscale is None else upscale,
         sizes=sizes,
+        oblong=oblong,
         reading=Reading(**reading),
         given_size=image_size,
         given_upscale=upscale,
@@ -126,7 +140,8 @@ def _open_digits(asked: _Asked) -> Dataset:
         split=asked.split,
         num_classes=10,
         class_names=tuple('0123456789'),
-        source=archive.ArraySource(stored, labels, **size),
+        source=archive.ArraySource(stored, labels, **size, **asked.reading.of_arrays()),
+        notes=tuple(_shape_notes(asked, stored.shape[1:3])),
         **size,
     )
 
@@ -169,11 +184,17 @@ def _open_tfds(asked: _Asked) -> Dataset:
     notes = []
     if asked.image_size is None:
         image_size = 32 if known and min(height, width) <= 32 else 64
-        own = f'{width}x{height}' if known else 'of several sizes'
-        notes.append(('size', f'{image_size}x{image_size}, of images that are {own}; --image_size'))
+        own = 'of several sizes'
+        if known:
+            own = f'{height}x{width}'
+            if asked.keeps_shape:
+                image_size = image_sizes.like(image_size, own)
+        size = image_sizes.text(image_size)
+        notes.append(('size', f'{size}, of images that are {own}; --image_size'))
         asked = dataclasses.replace(asked, image_size=image_size)
     if known:
         _check_size(asked, (height, width))
+        notes += _shape_notes(asked, (height, width))
     size = {'image_size': asked.image_size, 'channels': asked.channels or (1 if depth == 1 else 3)}
     source = tfds_source.TfdsSource(
         prepared, asked.split, upscale=asked.upscale, **asked.reading.of_files(), **size
@@ -230,10 +251,27 @@ def _open_files(asked: _Asked) -> Dataset:
     )
 
 
-def _size(asked: _Asked, found: ImageFolder | Archive) -> tuple[int, list[Note]]:
-    """The size that is asked for; else the one that most images have, or the network near it."""
+def _size(asked: _Asked, found: ImageFolder | Archive) -> tuple[ImageSize, list[Note]]:
+    """The size that is asked for; else that of the images, or the one of the network near it."""
+    if asked.given_size is not None:
+        return asked.given_size, []
+    side, notes = _side(asked, found)
+    shape = found.survey.shape() if asked.keeps_shape else None
+    if shape is None or image_sizes.is_square(shape):
+        return side, notes
+    size = shape
+    if asked.sizes or side != image_sizes.short(shape):
+        size = image_sizes.like(side, shape)
+    if image_sizes.is_square(size):
+        return side, notes
+    of_all = f'the shape of all images, which are {shape}' if size != shape else 'as all images are'
+    return size, [('size', f'{size}, {of_all}; --image_size={side} makes squares of them')]
+
+
+def _side(asked: _Asked, found: ImageFolder | Archive) -> tuple[int, list[Note]]:
+    """The side of a square, or the shorter one of an oblong."""
     if asked.image_size is not None:
-        return asked.image_size, []
+        return image_sizes.short(asked.image_size), []
     own = found.survey.size()
     if not asked.sizes or own in asked.sizes:
         return own, []
@@ -251,19 +289,29 @@ _OPEN = {
 }
 
 
-def _in_memory(source: Source, image_size: int, channels: int) -> Source:
+def _in_memory(source: Source, image_size: ImageSize, channels: int) -> Source:
     """Keeps decoded images, unless they would take more than `MAX_MEMORY`."""
-    shape = (len(source), image_size, image_size, channels)
+    shape = (len(source), *image_sizes.sides(image_size), channels)
     if np.prod(shape, dtype=np.int64) > MAX_MEMORY:
         return source
     # Pages of an empty array take memory when they are first written to.
     return MemorySource(np.empty(shape, np.uint8), np.empty(len(source), np.int32), source)
 
 
+def _shape_notes(asked: _Asked, shape: tuple[int, int]) -> list[Note]:
+    """What becomes of the shape of images that are all of one, as notes."""
+    if image_sizes.is_square(asked.image_size):
+        return []
+    one = survey.Survey([asked.name], [archive.facts_of((1, *shape, 1))])
+    notes = survey.shape_notes(one, asked.reading.fit, asked.image_size)
+    return [note for note in notes if note[0] == 'fit']
+
+
 def _check_size(asked: _Asked, shape: tuple[int, int]) -> None:
-    if not asked.upscale and min(shape) < asked.image_size:
-        size = asked.image_size
+    height, width = image_sizes.sides(asked.image_size)
+    if not asked.upscale and (shape[0] < height or shape[1] < width):
+        advice = survey.advise(shape[::-1], asked.image_size, asked.sizes)
         raise ValueError(
-            f'{asked.name}: its images are {shape[1]}x{shape[0]} pixels, smaller than the '
-            f'requested {size}x{size}: {survey.advise(min(shape), size, asked.sizes)}'
+            f'{asked.name}: its images are {shape[0]}x{shape[1]} pixels, smaller than the '
+            f'requested {height}x{width}: {advice}'
         )

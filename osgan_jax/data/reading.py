@@ -18,7 +18,7 @@ class Reading:
     """How images and labels are read from files.
 
     Attributes:
-      fit: how an image becomes a square, one of `fitting.FITS`.
+      fit: how an image gets the shape of the size asked for, one of `fitting.FITS`.
       background: colour behind transparent pixels and in the borders of `pad`.
       white_level: the value that is white in grey images of 16 bits a channel.
       frames: of a file with several, the first or all.

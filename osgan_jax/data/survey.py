@@ -1,6 +1,7 @@
 """What many images have in common, what is decided of them by that, and in which words it is said.
 
-Nothing is decided from the first image: all of them are looked at.
+Nothing is decided from the first image: all of them are looked at. Sizes are said as height x
+width, in the order in which they are asked for.
 """
 
 from collections import Counter
@@ -9,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from osgan_jax.core import image_sizes
+from osgan_jax.core.image_sizes import ImageSize
 from osgan_jax.data import fitting
 from osgan_jax.data.facts import Facts
 from osgan_jax.data.images import FULL_SCALE
@@ -43,6 +46,11 @@ class Survey(NamedTuple):
         """1 where no image shows colour, else 3, which loses nothing of the grey ones."""
         return 3 if any(each.colour for each in self.facts) else 1
 
+    def shape(self) -> ImageSize | None:
+        """The size that all images have, None where they differ."""
+        found = {each[:2] for each in self.facts}
+        return image_sizes.of(*found.pop()[::-1]) if len(found) == 1 else None
+
     def size(self) -> int:
         """The shorter side that most images have, in pixels; of two as frequent the greater."""
         counts = Counter(min(each[:2]) for each in self.facts)
@@ -55,55 +63,72 @@ class Survey(NamedTuple):
         return f'{verb} ({printable(self.names[indices[0]])})'
 
 
-def check_sizes(root: str, found: Survey, image_size: int, sizes: Sequence[int] = ()) -> None:
-    """Refuses images whose shorter side is below `image_size` pixels.
+def check_sizes(root: str, found: Survey, image_size: ImageSize, sizes: Sequence[int] = ()) -> None:
+    """Refuses images of which a side is below that of `image_size`.
 
     Args:
       root: the folder or file that holds them.
       found: the images.
       image_size: as asked for.
-      sizes: those that a network has, to advise one of.
+      sizes: sides of the squares that a network has, to advise one of.
 
     Raises:
       ValueError: says how many, names the smallest, and what to do.
     """
-    short = found.sizes.min(axis=1)
-    small = int(np.sum(short < image_size))
+    reach = _reach(found.sizes, image_size)
+    small = int(np.sum(reach < 1))
     if small:
-        smallest = int(np.argmin(short))
+        smallest = int(np.argmin(reach))
         width, height = found.sizes[smallest]
         raise ValueError(
-            f'{small:,} of {len(short):,} images in {printable(root)} are smaller '
-            f'than {image_size}x{image_size}, the smallest is '
-            f'{printable(found.names[smallest])} with {width}x{height} pixels: '
-            + advise(int(min(width, height)), image_size, sizes)
+            f'{small:,} of {len(reach):,} images in {printable(root)} are smaller '
+            f'than {image_sizes.text(image_size)}, the smallest is '
+            f'{printable(found.names[smallest])} with {height}x{width} pixels: '
+            + advise(found.sizes[smallest], image_size, sizes)
         )
 
 
-def advise(short: int, image_size: int, sizes: Sequence[int] = ()) -> str:
-    """What to do where images are smaller than asked for: only what works."""
-    text = f'--upscale enlarges them to {image_size}x{image_size}'
-    possible = [size for size in sizes or (short,) if size <= short]
+def advise(smallest: Sequence[int], image_size: ImageSize, sizes: Sequence[int] = ()) -> str:
+    """What to do where images are smaller than asked for: only what works.
+
+    Args:
+      smallest: width and height of the image that lacks most.
+      image_size: as asked for.
+      sizes: sides of the squares that a network has, to advise one of.
+    """
+    text = f'--upscale enlarges them to {image_sizes.text(image_size)}'
+    scaled = [image_sizes.like(side, image_size) for side in sizes]
+    possible = [
+        size
+        for size in scaled or [image_sizes.largest(*smallest, image_size)]
+        if image_sizes.short(size) and _reach(np.asarray([smallest]), size).item() >= 1
+    ]
     if possible:
-        text += f', --image_size={max(possible)} makes all of them {max(possible)}x{max(possible)}'
+        most = max(possible, key=image_sizes.sides)
+        text += f', --image_size={most} makes all of them {image_sizes.text(most)}'
     return text
 
 
+def _reach(sizes: np.ndarray, image_size: ImageSize) -> np.ndarray:
+    """The part of a size that images `[M, 2]`, width and height, have of its scarcer side."""
+    return (sizes / image_sizes.sides(image_size)[::-1]).min(axis=1)
+
+
 def notes(
-    found: Survey, reading: Reading, *, image_size: int, channels: int, decoded: bool = True
+    found: Survey, reading: Reading, *, image_size: ImageSize, channels: int, decoded: bool = True
 ) -> list[Note]:
     """What becomes of the images, as notes: only what somebody may not expect.
 
     Args:
       found: the images.
       reading: how they are read.
-      image_size: height and width that they get, in pixels.
+      image_size: that they get.
       channels: that they get.
       decoded: whether facts are of pixels, and not of headers alone.
     """
     said = [
         *_colour(found, channels, decoded),
-        *_shape(found, reading.fit, image_size),
+        *shape_notes(found, reading.fit, image_size),
         *_depth(found, reading.white_level),
         *_frames(found, reading.frames),
     ]
@@ -141,14 +166,15 @@ def _colour(found: Survey, channels: int, decoded: bool) -> list[Note]:
     return []
 
 
-def _shape(found: Survey, fit: str, image_size: int) -> list[Note]:
+def shape_notes(found: Survey, fit: str, image_size: ImageSize) -> list[Note]:
+    """What becomes of images that have another shape or are smaller, as notes."""
     sizes = found.sizes
     said = []
-    oblong = sizes[:, 0] != sizes[:, 1]
+    oblong = np.asarray([fitting.differs(*size, image_size) for size in sizes])
     if oblong.any():
         which = found.which(oblong)
         if fit == 'crop':
-            lost = np.asarray([fitting.share_cropped(*size) for size in sizes])
+            lost = np.asarray([fitting.share_cropped(*size, image_size) for size in sizes])
             most = int(lost.argmax())
             width, height = sizes[most]
             others = '--fit=pad or --fit=stretch keeps all'
@@ -158,23 +184,25 @@ def _shape(found: Survey, fit: str, image_size: int) -> list[Note]:
                 text = (
                     f'crop: of {which} only the centre is kept; {_share(lost.mean())} of all '
                     f'pixels go, at most {_share(lost[most])} ({printable(found.names[most])}, '
-                    f'{width}x{height}); {others}'
+                    f'{height}x{width}); {others}'
                 )
         elif fit == 'pad':
             text = f'pad: {which} get borders; --background sets their colour'
         else:
-            long, short = sizes.max(1), sizes.min(1)
-            text = f'stretch: {which} are distorted, at most {(long / short).max():.2g} times'
+            wide = sizes / image_sizes.sides(image_size)[::-1]
+            most = (wide.max(1) / wide.min(1)).max()
+            text = f'stretch: {which} are distorted, at most {most:.2g} times'
         said.append(('fit', text))
-    small = sizes.min(axis=1) < image_size
+    reach = _reach(sizes, image_size)
+    small = reach < 1
     if small.any():
-        least = int(sizes.min(axis=1).argmin())
+        least = int(reach.argmin())
         width, height = sizes[least]
         said.append(
             (
                 'enlarged',
-                f'{found.which(small)}, the smallest from {width}x{height} to '
-                f'{image_size}x{image_size}',
+                f'{found.which(small)}, the smallest from {height}x{width} to '
+                f'{image_sizes.text(image_size)}',
             )
         )
     return said

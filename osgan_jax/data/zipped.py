@@ -26,7 +26,7 @@ _SMALL = 2**24
 
 
 class ZipSource:
-    """The images of an archive, decoded and made squares when read."""
+    """The images of an archive, decoded and fitted when read."""
 
     def __init__(self, found: ImageFolder, **options: Any):
         """Makes a source; options are those of `images.load`."""

@@ -4,7 +4,16 @@ import dataclasses
 import functools
 from typing import Any, ClassVar
 
-from osgan_jax.engine.config import RunConfig, check_rising, dataset_field, field, fill, otherwise
+from osgan_jax.core import image_sizes
+from osgan_jax.engine.config import (
+    RunConfig,
+    check_rising,
+    dataset_field,
+    field,
+    fill,
+    image_size_field,
+    otherwise,
+)
 from osgan_jax.networks import classifier_registry
 
 ALGORITHMS = ('kd', 'zskt', 'dfad', 'one_stage')
@@ -115,8 +124,11 @@ class TeacherConfig(_ClassifierConfig):
         names=_NETWORKS,
         decided_by='dataset',
     )
-    image_size: int | None = _data(
-        None, 'height and width of images, in pixels', at_least=1, decided_by='dataset'
+    image_size: int | None = image_size_field(
+        None,
+        'height and width of images, which are squares, in pixels',
+        parse=image_sizes.square,
+        decided_by='dataset',
     )
     channels: int | None = _data(None, 'channels of images, 1 or 3', decided_by='dataset')
     # Not rising with --num_steps: the schedule depends on it.
@@ -301,10 +313,11 @@ def resolve_teacher(
       statistics: `() -> (mean, std)` of the dataset's channels, asked where nothing else is known.
 
     Raises:
-      ValueError: for an unknown network, a batch greater than the dataset, or means of another
-        number of channels.
+      ValueError: for images that are not square, an unknown network, a batch greater than the
+        dataset, or means of another number of channels.
     """
     config = fill(config, otherwise(TeacherConfig))
+    image_size = image_sizes.square(image_size)
     epoch = _steps_per_epoch(num_examples, config.batch_size)
     network = config.network or ('resnet34' if channels == 3 else 'lenet5')
     mean, std = config.mean, config.std

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from osgan_jax import data
+from osgan_jax.core import image_sizes
 from osgan_jax.core.collectives import ONE_DEVICE
 from osgan_jax.data import classes, identity
 from osgan_jax.distillation import learners, rounds
@@ -183,6 +184,7 @@ def open_part(config: TeacherConfig | DistillConfig, *, test: bool = False) -> d
             image_size=config.image_size,
             channels=config.channels,
             upscale=config.upscale,
+            oblong=False,
             **config.reading(),
         ),
     )
@@ -206,7 +208,7 @@ def check_alike(dataset: data.Dataset, test: data.Dataset) -> None:
 
 def describe(dataset: data.Dataset) -> str:
     """One line about a dataset."""
-    size = f'{dataset.image_size}x{dataset.image_size}x{dataset.channels}'
+    size = f'{image_sizes.text(dataset.image_size)}x{dataset.channels}'
     classes = f'{dataset.num_classes} classes'
     return f'{dataset.name} ({dataset.split}), {len(dataset):,} images, {size}, {classes}'
 

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from osgan_jax import reporting
+from osgan_jax.core import image_sizes
 from osgan_jax.editing.generators import EditableGenerator
 from osgan_jax.io import atomic, weights
 
@@ -191,7 +192,7 @@ def by_classifier(
       ValueError: if the classifier takes images of another size.
     """
     config = classifier.run.config
-    expected = (config.image_size, config.image_size, config.channels)
+    expected = (*image_sizes.sides(config.image_size), config.channels)
     if tuple(generator.gan.image_shape) != expected:
         sizes = [' x '.join(map(str, shape)) for shape in (expected, generator.gan.image_shape)]
         raise ValueError(f'the classifier takes images of {sizes[0]}, this run makes {sizes[1]}')

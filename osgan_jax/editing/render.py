@@ -77,7 +77,7 @@ class _SheetRenderer:
         self.sampler, self.out, self.say = sampler, out, say
         self.config = _by_number(config, sampler)
         self.generator = EditableGenerator(sampler.gan, sampler.variables)
-        self.scale = reporting.visible_scale(sampler.gan.image_shape[0])
+        self.scale = reporting.visible_scale(min(sampler.gan.image_shape[:2]))
         self.rows = Rows(sampler, self.generator, self.config)
         self.written: list[str] = []
 

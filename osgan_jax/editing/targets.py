@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from osgan_jax.core import image_sizes
 from osgan_jax.data import formats, images, labelling
 from osgan_jax.io.messages import printable
 
@@ -55,8 +56,9 @@ def read(paths: Sequence[str], config: Any) -> list[Target]:
                 f'cannot project {printable(path)}: {error}; give an image, such as PNG or JPEG'
             ) from None
         remarks = []
-        if min(facts.width, facts.height) < config.image_size:
-            remarks.append(f'enlarged from {facts.width}x{facts.height} pixels')
+        height, width = image_sizes.sides(config.image_size)
+        if facts.width < width or facts.height < height:
+            remarks.append(f'enlarged from {facts.height}x{facts.width} pixels')
         if config.channels == 1 and facts.colour:
             remarks.append('its colours turned to grey, as the run draws')
         name, count = pathlib.Path(path).stem, 1

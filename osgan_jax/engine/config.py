@@ -12,8 +12,10 @@ import importlib
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self, TypeVar
+
+from osgan_jax.core import image_sizes
 
 PRECISIONS = ('float32', 'tensorfloat32', 'bfloat16')
 
@@ -73,6 +75,8 @@ class Declaration:
       flag: whether a person may set it; otherwise it is decided when the run starts.
       path: whether the text is a path, or each item of a tuple; flags expand `~` and `$VAR` in it.
       repeated: of a tuple of texts that may hold commas: the flag is given once for each of them.
+      parse: makes the value, or each item of a tuple, out of what was given, as a flag's text; for
+        values that are written in several ways.
       name: the field's and its flag's name.
       default: the value where none is given, or `REQUIRED`.
       kind: type of the value, or of the items of a tuple: bool, int, float or str.
@@ -99,6 +103,7 @@ class Declaration:
     flag: bool = True
     path: bool = False
     repeated: bool = False
+    parse: Callable[[Any], Any] | None = None
     name: str = ''
     default: Any = None
     kind: type = str
@@ -110,6 +115,16 @@ class Declaration:
             return self.choices
         module, _, function = self.names.partition(':')
         return tuple(getattr(importlib.import_module(module), function)())
+
+    def parsed(self, value: Any) -> Any:
+        """The value in the one form that a configuration keeps.
+
+        Raises:
+          ValueError: as `parse`.
+        """
+        if value is None:
+            return None
+        return tuple(map(self.parse, value)) if self.many else self.parse(value)
 
     def check(self, value: Any) -> None:
         """Raises ValueError unless the field may have the value, or each item of a tuple."""
@@ -172,19 +187,24 @@ def declarations(config_class: type) -> Mapping[str, Declaration]:
     hints = typing.get_type_hints(config_class)
     found = {}
     for each in dataclasses.fields(config_class):
-        hint = hints[each.name]
-        if isinstance(hint, types.UnionType):
-            (hint,) = (part for part in typing.get_args(hint) if part is not types.NoneType)
+        hint = _kind(hints[each.name])
         many = typing.get_origin(hint) is tuple
         found[each.name] = dataclasses.replace(
             each.metadata['declaration'],
             name=each.name,
             default=each.default,
-            kind=typing.get_args(hint)[0] if many else hint,
+            kind=_kind(typing.get_args(hint)[0]) if many else hint,
             many=many,
             **getattr(config_class, 'CHANGED', {}).get(each.name, {}),
         )
     return types.MappingProxyType(found)
+
+
+def _kind(hint: Any) -> Any:
+    """The first type of a union that is not None's."""
+    if isinstance(hint, types.UnionType):
+        return next(part for part in typing.get_args(hint) if part is not types.NoneType)
+    return hint
 
 
 def otherwise(config_class: type) -> dict[str, Any]:
@@ -219,6 +239,8 @@ class Config:
 
     def __post_init__(self):
         for name, declaration in declarations(type(self)).items():
+            if declaration.parse:
+                object.__setattr__(self, name, declaration.parsed(getattr(self, name)))
             declaration.check(getattr(self, name))
 
     def to_json(self) -> str:
@@ -285,6 +307,12 @@ def dataset_field(default: str | None, **known: Any) -> Any:
     return field(default, help, group='data', names='osgan_jax.data:names', **known)
 
 
+def image_size_field(default: Any = None, help: str = '', **known: Any) -> Any:
+    """The field of the size of images, or of several sizes."""
+    help = help or 'pixels of images, as 64, or height x width, as 64x128'
+    return field(default, help, **{'group': 'data', 'parse': image_sizes.parse, **known})
+
+
 READING = ('labels', 'fit', 'background', 'white_level', 'frames', 'layout')
 """Fields that say how images and labels are read from files."""
 
@@ -319,8 +347,8 @@ class RunConfig(Config):
     )
     fit: str = field(
         'crop',
-        'how an image that is not square becomes square: crop keeps its centre, pad adds '
-        'borders, stretch distorts it',
+        'how an image gets the shape of --image_size: crop keeps its centre, pad adds borders, '
+        'stretch distorts it',
         group='data',
         choices=('crop', 'pad', 'stretch'),
     )

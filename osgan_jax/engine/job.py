@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from osgan_jax import data
-from osgan_jax.core import collectives
+from osgan_jax.core import collectives, image_sizes
 from osgan_jax.engine import adoption, origins, recorder, runs
 from osgan_jax.engine.config import RunConfig
 from osgan_jax.io import paths
@@ -150,8 +150,8 @@ class Job(abc.ABC):
     def example_batch(self) -> dict[str, Any]:
         """A batch as the step takes this process's rows of it, all zeros."""
         rows = self.run.config.batch_size // jax.process_count()
-        size, channels = self.dataset.image_size, self.dataset.channels
-        images = np.zeros((rows, size, size, channels), np.float32)
+        shape = (*image_sizes.sides(self.dataset.image_size), self.dataset.channels)
+        images = np.zeros((rows, *shape), np.float32)
         return {'image': images, 'label': np.zeros(rows, np.int32)}
 
     @property

@@ -205,7 +205,7 @@ class FileRecorder(Recorder):
           images: `[N, H, W, C]` in [-1, 1].
           columns: images a row; by default about as many as rows.
         """
-        scale = reporting.visible_scale(images.shape[1])
+        scale = reporting.visible_scale(min(images.shape[1:3]))
         shown = reporting.grid(images, columns=columns, scale=scale)
         directory, every = self.workdir / 'samples', self.run.config.sample_every
         reporting.save_png(directory / f'step_{step:07d}.png', shown)

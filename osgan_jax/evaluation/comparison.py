@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from osgan_jax import data
+from osgan_jax.core import image_sizes
+from osgan_jax.core.image_sizes import ImageSize
 from osgan_jax.data import folder, identity, zipped
 from osgan_jax.evaluation import halves, per_class
 from osgan_jax.evaluation.evaluators import gather
@@ -32,7 +34,7 @@ _BY_SIZE = {2048: 'inception', 1024: 'dinov2'}
 def open_set(
     path: str | os.PathLike[str],
     *,
-    image_size: int | None = None,
+    image_size: ImageSize | None = None,
     split: str | None = None,
     data_dir: str | os.PathLike[str] | None = None,
 ) -> Set:
@@ -41,8 +43,7 @@ def open_set(
     Args:
       path: a folder or zip archive of images, an .npz of images or of statistics, or a dataset's
         name.
-      image_size: height and width to read images at; by default their own: the middle square, where
-        one side is longer.
+      image_size: to read images at; by default their own.
       split: of a named dataset; 'train' by default.
       data_dir: of a named dataset.
 
@@ -74,17 +75,17 @@ def is_name(path: str | os.PathLike[str]) -> bool:
     return not os.path.exists(path) and (path in data.names() or path.startswith('tfds:'))
 
 
-def _own_size(path: str) -> int:
-    """The shorter side of images, which must be of one size."""
+def _own_size(path: str) -> ImageSize:
+    """The size of images, which must be of one."""
     sizes = (zipped if zipped.is_zip(path) else folder).scan(path).sizes
     found = np.unique(sizes, axis=0)
     if len(found) > 1:
-        low, high = ('{}x{}'.format(*size) for size in (found[0], found[-1]))
+        low, high = ('{}x{}'.format(*size[::-1]) for size in (found[0], found[-1]))
         raise ValueError(
             f'the images of {printable(path)} have {len(found):,} sizes, from {low} to {high}: '
             f'choose one for the comparison, such as --image_size={sizes.min()}'
         )
-    return int(found.min())
+    return image_sizes.of(*found[0][::-1])
 
 
 def describe(side: Set) -> str:
@@ -93,7 +94,7 @@ def describe(side: Set) -> str:
         count = 'an unknown number of' if side.count is None else f'{side.count:,}'
         return f'{side.path}: mean and covariance of the features of {count} images'
     classes = f', {side.num_classes:,} classes' if side.num_classes else ''
-    pixels = f'{side.image_size}x{side.image_size}'
+    pixels = image_sizes.text(side.image_size)
     return f'{side.name} ({side.split}): {len(side):,} images of {pixels} pixels{classes}'
 
 
@@ -106,7 +107,7 @@ def describe_sizes(real: Set, fake: Set, extractor: extractors.Extractor | None)
     sizes = [side.image_size for side in (real, fake) if not _is_moments(side)]
     if len(set(sizes)) < 2:
         return None
-    pixels = '{0}x{0} and {1}x{1}'.format(*sizes)
+    pixels = ' and '.join(map(image_sizes.text, sizes))
     if extractor.image_size is None:
         raise ValueError(
             f'real and fake images have {pixels} pixels, and {extractor.name} does not resize '

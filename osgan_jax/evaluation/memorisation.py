@@ -62,11 +62,10 @@ def pixels() -> extractors.Extractor:
     def apply(images: np.ndarray) -> extractors.Features:
         extractors.check_images(images, 'pixels')
         images = images.astype(np.float32) / 255
-        size = images.shape[1]
-        if size > _SIDE:
-            side = (_SIDE, _SIDE)
+        sides = tuple(min(side, _SIDE) for side in images.shape[1:3])
+        if sides != images.shape[1:3]:
             images = jax.image.resize(
-                images, (len(images), *side, images.shape[3]), 'linear', antialias=True
+                images, (len(images), *sides, images.shape[3]), 'linear', antialias=True
             )
         return extractors.Features(np.asarray(images).reshape(len(images), -1), None)
 
@@ -147,7 +146,7 @@ def sheet(images: np.ndarray, dataset: data.Dataset, found: Found) -> np.ndarray
     for index in np.argsort(found.relative, kind='stable')[:_SHOWN]:
         tiles.append(images[index])
         tiles += [dataset[int(row)]['image'] for row in found.rows[index, :shown]]
-    scale = reporting.visible_scale(images.shape[1])
+    scale = reporting.visible_scale(min(images.shape[1:3]))
     return reporting.grid(np.stack(tiles), columns=1 + shown, scale=scale)
 
 

@@ -8,7 +8,7 @@ import dataclasses
 from typing import Any, ClassVar, Self
 
 from osgan_jax import networks
-from osgan_jax.engine.config import RunConfig, dataset_field, field, fill
+from osgan_jax.engine.config import RunConfig, dataset_field, field, fill, image_size_field
 from osgan_jax.gan.fields.networks import NetworkFields, parse_multiplier
 from osgan_jax.gan.fields.objectives import ADA, ADA_GROUPS, GRADIENT_PENALTIES, ObjectiveFields
 from osgan_jax.gan.fields.optimisers import (
@@ -115,14 +115,7 @@ class TrainConfig(NetworkFields, ObjectiveFields, OptimizerFields, ScoreFields, 
         'the statistics of one part',
         at_least=1,
     )
-    image_size: int | None = field(
-        None,
-        'height and width of images, in pixels',
-        group='data',
-        at_least=1,
-        decided_by='dataset',
-        carried=True,
-    )
+    image_size: int | str | None = image_size_field(decided_by='dataset', carried=True)
     channels: int | None = field(
         None, 'channels of images, 1 or 3', group='data', decided_by='dataset', carried=True
     )

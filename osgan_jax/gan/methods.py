@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from osgan_jax import networks
+from osgan_jax.core.image_sizes import ImageSize
 from osgan_jax.engine.config import declarations, fill, otherwise
 from osgan_jax.gan import contradictions
 from osgan_jax.gan.config import (
@@ -146,7 +147,7 @@ def get(name: str) -> Method:
 
 
 def recipe(
-    config: TrainConfig, image_size: int | None = None, dataset: str | None = None
+    config: TrainConfig, image_size: ImageSize | None = None, dataset: str | None = None
 ) -> Recipe:
     """The recipe of a configuration's method in its setting.
 
@@ -181,7 +182,7 @@ def opening(config: TrainConfig) -> TrainConfig:
 def resolve(
     config: TrainConfig,
     *,
-    image_size: int,
+    image_size: ImageSize,
     channels: int,
     num_classes: int,
     num_examples: int,
@@ -248,6 +249,7 @@ def resolve(
     }
     config = fill(config, defaults)
     config = fill(config, _average(config, chosen))
+    network.check_size(config.image_size)
     network = network.settle(config.network_options(num_classes))
     latent_dim = network.latent_dim(config.image_size)
     config = fill(config, {**usual, 'latent_dim': latent_dim, **network.options})

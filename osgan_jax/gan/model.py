@@ -13,7 +13,7 @@ import optax
 from flax import linen as nn
 
 from osgan_jax import networks
-from osgan_jax.core import losses
+from osgan_jax.core import image_sizes, losses
 from osgan_jax.core.regularizers import AllPenalties
 from osgan_jax.gan import augmentation, freezing, objectives, schedules
 from osgan_jax.gan.augmentation import Augmentation
@@ -184,7 +184,7 @@ def build(config: TrainConfig, *, num_classes: int, steps_per_epoch: float, axis
         optimizer_g=_optimizer(config, 'g', steps_per_epoch, penalties.generator_every),
         optimizer_d=_optimizer(config, 'd', steps_per_epoch, penalties.discriminator_every),
         latent_dim=config.latent_dim,
-        image_shape=(config.image_size, config.image_size, config.channels),
+        image_shape=(*image_sizes.sides(config.image_size), config.channels),
         num_classes=options.num_classes,
         weight_clip=config.weight_clip,
         ema_decay=max(config.span('ema_decay')),

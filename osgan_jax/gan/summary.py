@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from osgan_jax import networks
+from osgan_jax.core import ada, image_sizes
 from osgan_jax.gan import methods, objectives
 from osgan_jax.gan.config import ADA, ADAMS, BETAS, FALLING, SCHEDULED, TrainConfig
 from osgan_jax.gan.recipes.recipe import Recipe
@@ -279,7 +280,10 @@ def _augmentation(config: TrainConfig) -> str | None:
         return None
     if ADA not in config.augment:
         return f'images with {", ".join(config.augment)}'
-    text = f'images with {", ".join(config.augment_groups)} of ADA, each with '
+    text = f'images with {", ".join(config.augment_groups)} of ADA, '
+    if 'blit' in ada.parse(config.augment_groups) and not image_sizes.is_square(config.image_size):
+        text += 'turned by 180 degrees alone because they are oblong, '
+    text += 'each with '
     if config.augment_probability is not None:
         return f'{text}probability {_span(config, "augment_probability")}'
     return (

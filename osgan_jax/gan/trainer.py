@@ -9,6 +9,7 @@ import jax
 
 from osgan_jax import data
 from osgan_jax import networks as registry
+from osgan_jax.core import image_sizes
 from osgan_jax.data import identity
 from osgan_jax.engine import messages, origins, runner, runs
 from osgan_jax.engine.config import fill
@@ -66,6 +67,9 @@ def train(
 def open_dataset(config: TrainConfig) -> data.Dataset:
     """The dataset that a configuration names."""
     config = methods.opening(config)
+    network = registry.get(config.network or methods.get(config.method).network)
+    if config.image_size is not None:
+        network.check_size(config.image_size)
     return data.load(
         config.dataset,
         split=config.split,
@@ -74,7 +78,8 @@ def open_dataset(config: TrainConfig) -> data.Dataset:
         channels=config.channels,
         flip=config.flip,
         upscale=config.upscale,
-        sizes=registry.get(config.network or methods.get(config.method).network).image_sizes,
+        sizes=network.image_sizes,
+        oblong=network.oblong,
         **config.reading(),
     )
 
@@ -220,7 +225,7 @@ class GANJob(Job):
     def describe(self, flops: float | None) -> list[tuple[str, str | None]]:
         """What is trained, on what, and how."""
         config, dataset = self.run.config, self.dataset
-        size = f'{config.image_size}x{config.image_size}x{config.channels}'
+        size = f'{image_sizes.text(config.image_size)}x{config.channels}'
         batch = f'{config.batch_size} real and as many fake images'
         if config.d_steps > 1:
             batch = f'{config.d_steps} batches of {batch}'

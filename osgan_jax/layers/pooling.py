@@ -14,7 +14,13 @@ def enlarge(x: Array) -> Array:
 
 
 def mean_pool(x: Array) -> Array:
-    """Averages 2x2 pixels: `[N, H, W, C]` to `[N, H / 2, W / 2, C]`."""
+    """Averages 2x2 pixels: `[N, H, W, C]` to `[N, H / 2, W / 2, C]`, rounded up.
+
+    The last row or column of an odd side is averaged alone.
+    """
+    odd = [(0, side % 2) for side in x.shape[1:3]]
+    if any(more for _, more in odd):
+        x = jnp.pad(x, ((0, 0), *odd, (0, 0)), 'edge')
     n, h, w, c = x.shape
     return x.reshape(n, h // 2, 2, w // 2, 2, c).mean((2, 4))
 

@@ -6,6 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from osgan_jax.core import image_sizes
+from osgan_jax.core.image_sizes import ImageSize
 from osgan_jax.layers import norms
 
 Array = jax.Array
@@ -17,7 +19,7 @@ class Generator(nn.Module):
     Their `__call__(z, labels=None, *, train)` takes latents `[N, latent_dim]` and labels `[N]`,
     integers below `num_classes`, unused if unconditional. In training BatchNorm uses the batch's
     statistics, and `batch_stats` must be mutable. They return images
-    `[N, image_size, image_size, channels]`, float32, in [-1, 1], and raise ValueError for z of
+    `[N, H, W, channels]`, float32, in [-1, 1], and raise ValueError for z of
     another size or missing labels.
 
     Attributes:
@@ -29,7 +31,7 @@ class Generator(nn.Module):
       axis_name: Mapped axis over which BatchNorm shares its statistics.
     """
 
-    image_size: int
+    image_size: ImageSize
     channels: int = 3
     latent_dim: int = 128
     num_classes: int = 0
@@ -53,7 +55,7 @@ class Discriminator(nn.Module):
     """The base of discriminators, which map images to logits.
 
     Their `__call__(images, labels=None, *, train)` takes images
-    `[N, image_size, image_size, channels]` and labels `[N]`, integers below `num_classes`, unused
+    `[N, H, W, channels]` and labels `[N]`, integers below `num_classes`, unused
     if unconditional. In training BatchNorm uses the batch's statistics and spectral normalisation
     keeps its vectors; `batch_stats` must be mutable. They return logits `[N]`, float32, and raise
     ValueError for images of another shape or missing labels.
@@ -66,7 +68,7 @@ class Discriminator(nn.Module):
       axis_name: Mapped axis over which BatchNorm shares its statistics.
     """
 
-    image_size: int
+    image_size: ImageSize
     channels: int = 3
     num_classes: int = 0
     dtype: Any = jnp.float32
@@ -74,7 +76,7 @@ class Discriminator(nn.Module):
 
     def check_inputs(self, images: Array, labels: Array | None) -> None:
         """Raises ValueError for images of another shape, or missing labels."""
-        shape = (self.image_size, self.image_size, self.channels)
+        shape = (*image_sizes.sides(self.image_size), self.channels)
         if images.ndim != 4 or images.shape[1:] != shape:
             expected = ', '.join(map(str, shape))
             raise ValueError(f'expected images [N, {expected}], got {images.shape}')

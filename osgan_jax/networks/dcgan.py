@@ -12,6 +12,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from osgan_jax.core import image_sizes
+from osgan_jax.core.image_sizes import ImageSize
 from osgan_jax.layers import modules, norms
 from osgan_jax.networks import bases
 from osgan_jax.networks.registry import Blocks, NetworkOptions, NetworkSpec, Pair
@@ -21,17 +23,17 @@ IMAGE_SIZES = (16, 32, 64, 128, 256)
 LABEL_FEATURES = 32  # of the generator's label embedding
 
 
-def hidden_channels(image_size: int, width: int) -> list[int]:
+def hidden_channels(image_size: ImageSize, width: int) -> list[int]:
     """Lists the channels of the hidden layers from the largest grid to the 4x4 one.
 
     Args:
-      image_size: Height and width of the image, one of `IMAGE_SIZES`.
+      image_size: Of the image, one of `IMAGE_SIZES` or an oblong of such a shorter side.
       width: Channels of the layer at half the image size.
 
     Returns:
       As many numbers as there are doublings from 4 to `image_size`.
     """
-    layers = (image_size // 4).bit_length() - 1
+    layers = (image_sizes.short(image_size) // 4).bit_length() - 1
     return [width * min(2**layer, 8) for layer in range(layers)]
 
 
@@ -55,7 +57,11 @@ class Generator(bases.Generator):
             z = jnp.concatenate([z, embedding], axis=-1)
         x = z[:, None, None, :]
         for index, features in enumerate(reversed(hidden_channels(self.image_size, self.width))):
-            first = {'stride': 1, 'padding': 'valid'} if index == 0 else {}
+            if index == 0:
+                grid = image_sizes.grid(self.image_size)
+                first = {'kernel_size': grid, 'stride': 1, 'padding': 'valid'}
+            else:
+                first = {}
             x = modules.ConvTranspose(features, dtype=self.dtype, **first)(x)
             x = nn.relu(self.batch_norm(x, train, scale_init=norms.normal_scale(0.02)))
         x = modules.ConvTranspose(self.channels, dtype=self.dtype)(x)
@@ -81,10 +87,11 @@ class Discriminator(bases.Discriminator):
         self.check_inputs(images, labels)
         x = jnp.asarray(images, self.dtype)
         if self.num_classes:
+            height, width = image_sizes.sides(self.image_size)
             plane = nn.Embed(
-                self.num_classes, self.image_size**2, embedding_init=nn.initializers.normal(1.0)
+                self.num_classes, height * width, embedding_init=nn.initializers.normal(1.0)
             )(labels)
-            plane = plane.reshape(-1, self.image_size, self.image_size, 1)
+            plane = plane.reshape(-1, height, width, 1)
             x = jnp.concatenate([x, jnp.asarray(plane, self.dtype)], axis=-1)
         for index, features in enumerate(hidden_channels(self.image_size, self.width)):
             layer = modules.Conv(features, (4, 4), stride=2, dtype=self.dtype)
@@ -99,7 +106,7 @@ class Discriminator(bases.Discriminator):
                     scale_init=norms.normal_scale(0.02),
                 )
             x = nn.leaky_relu(x, 0.2)
-        layer = modules.Conv(1, (4, 4), padding='valid')
+        layer = modules.Conv(1, image_sizes.grid(self.image_size), padding='valid')
         return norms.wrap_spectral(layer, x, self.norm, train=train)[:, 0, 0, 0]
 
 
@@ -131,6 +138,7 @@ SPEC = NetworkSpec(
     name='dcgan',
     build=_build,
     image_sizes=IMAGE_SIZES,
+    oblong=True,
     width=128,
     norms=norms.NAMES,
     blocks=_blocks,

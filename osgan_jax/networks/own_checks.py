@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from osgan_jax.core import image_sizes
 from osgan_jax.io import messages, own_code
 from osgan_jax.networks.given import LATENTS, Networks
 from osgan_jax.networks.registry import NetworkOptions, Pair
@@ -182,7 +183,7 @@ def check_pair(
     Raises:
       ValueError: naming what is wrong.
     """
-    image = (options.image_size, options.image_size, options.channels)
+    image = (*image_sizes.sides(options.image_size), options.channels)
     shapes = {'generator': (options.latent_dim,), 'discriminator': image}
     draws = []
     for role, module in zip(ROLES, pair, strict=True):

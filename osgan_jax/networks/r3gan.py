@@ -19,11 +19,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from osgan_jax.core import image_sizes
+from osgan_jax.core.image_sizes import START, ImageSize
 from osgan_jax.layers import modules, resampling
 from osgan_jax.networks import bases
 from osgan_jax.networks.registry import Blocks, NetworkOptions, NetworkSpec, Pair
 
-_FIRST = 4  # pixels
 _EXPANSION = 2
 _SLOPE = 0.2
 _EMBEDDING = 64  # of labels
@@ -35,11 +36,11 @@ def _normal(gain: float = 1.0) -> nn.initializers.Initializer:
     return nn.initializers.variance_scaling(gain**2, 'fan_in', 'normal')
 
 
-def widths(image_size: int, width: int, full_width: int = 32) -> list[int]:
+def widths(image_size: ImageSize, width: int, full_width: int = 32) -> list[int]:
     """Channels of the stages from the 4x4 grid up: `width`, and half for each doubling beyond.
 
     Args:
-      image_size: pixels, a power of two.
+      image_size: whose shorter side is a power of two; that of oblongs counts.
       width: of the grids of up to `full_width` pixels.
       full_width: pixels.
 
@@ -47,8 +48,8 @@ def widths(image_size: int, width: int, full_width: int = 32) -> list[int]:
       ValueError: if half of a width is not a whole number.
     """
     found = []
-    for doublings in range(int(math.log2(image_size // _FIRST)) + 1):
-        halvings = max(0, doublings - max(0, int(math.log2(full_width / _FIRST))))
+    for doublings in range(int(math.log2(image_sizes.short(image_size) // START)) + 1):
+        halvings = max(0, doublings - max(0, int(math.log2(full_width / START))))
         if width % 2**halvings:
             raise ValueError(
                 f'width={width}: r3gan of {image_size} pixels halves it {halvings} times; choose a '
@@ -151,7 +152,7 @@ class Generator(bases.Generator):
             embed = nn.Embed(self.num_classes, _EMBEDDING, embedding_init=init)
             z = jnp.concatenate([z, embed(labels)], axis=1)
         first = self.widths[0]
-        shape = (_FIRST, _FIRST, first)
+        shape = (*image_sizes.grid(self.image_size), first)
         basis = self.param('basis', nn.initializers.normal(1.0), shape, jnp.float32)
         weights = nn.Dense(first, use_bias=False, kernel_init=_normal(), dtype=self.dtype)(z)
         x = jnp.asarray(basis, self.dtype) * weights[:, None, None, :]
@@ -198,9 +199,10 @@ class Discriminator(bases.Discriminator):
                 x = _change_width(resampling.halve(x), features, self.dtype)
             for _ in range(self.blocks):
                 x = Block(depth, self.group_channels, self.dtype)(x)
-        # One filter a channel, which covers the grid: fan_in is its 16 pixels.
-        init = nn.initializers.normal(1 / _FIRST)
-        basis = self.param('basis', init, (_FIRST, _FIRST, falling[-1]), jnp.float32)
+        # One filter a channel, which covers the grid: fan_in is its pixels.
+        grid = image_sizes.grid(self.image_size)
+        init = nn.initializers.normal(math.prod(grid) ** -0.5)
+        basis = self.param('basis', init, (*grid, falling[-1]), jnp.float32)
         features = jnp.sum(jnp.asarray(x, jnp.float32) * basis, (1, 2))
         size = _EMBEDDING if self.num_classes else 1
         logits = nn.Dense(size, use_bias=False, kernel_init=_normal())(features)
@@ -245,6 +247,7 @@ SPEC = NetworkSpec(
     name='r3gan',
     build=_build,
     image_sizes=(8, 16, 32, 64, 128, 256),
+    oblong=True,
     width=768,
     norms=('none',),
     latent_dim=lambda image_size: 64,

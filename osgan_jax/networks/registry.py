@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from osgan_jax.core import image_sizes
+from osgan_jax.core.image_sizes import ImageSize
 from osgan_jax.io import own_code
 
 # Each is a module beside this one, with a `SPEC`.
@@ -46,7 +48,7 @@ class NetworkOptions:
     A field of `osgan_jax.gan.TrainConfig` with the same name has the same meaning.
 
     Attributes:
-      image_size: Height and width of the images, pixels.
+      image_size: Height and width of the images in pixels: 64, or '64x128' where they differ.
       channels: Channels of the images, 1 or 3.
       width: Unit of the numbers of channels.
       channel_multiplier: Share of the channels that is kept, in (0, 1].
@@ -68,7 +70,7 @@ class NetworkOptions:
       config: The whole configuration, for networks of one's own; None where there is none.
     """
 
-    image_size: int
+    image_size: ImageSize
     channels: int
     width: int | None = None
     channel_multiplier: fractions.Fraction | float = 1
@@ -139,10 +141,12 @@ class NetworkSpec:
       name: its name in `--network`.
       build: makes the two modules. Of the options, only those that the network does not take are
         None.
-      image_sizes: the sizes it is defined for, pixels; none for any.
+      image_sizes: sides of the squares that it is defined for, pixels; none for any size.
       width: its default width.
       norms: normalisations that D may have; the first is the default where a method's is not among
         them.
+      oblong: whether it is defined for oblongs too, those of `core.image_sizes`: all of its first
+        grid, whose shorter side has 4 pixels.
       latent_dim: the default size of `z`, a function of the image size.
       latents: how `z` is drawn, `(key, shape) -> z` with independent rows; None for standard
         normal.
@@ -168,7 +172,8 @@ class NetworkSpec:
     image_sizes: Sequence[int]
     width: int
     norms: Sequence[str]
-    latent_dim: Callable[[int], int] = lambda image_size: 100
+    oblong: bool = False
+    latent_dim: Callable[[ImageSize], int] = lambda image_size: 100
     latents: Callable[..., Any] | None = None
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     has_styles: bool = False
@@ -182,6 +187,30 @@ class NetworkSpec:
         del options
         return self
 
+    def check_size(self, image_size: ImageSize) -> None:
+        """Raises ValueError, with the nearest that there is, for a size that it does not have."""
+        if not self.image_sizes and (self.oblong or image_sizes.is_square(image_size)):
+            return
+        sizes = (
+            f'one of {", ".join(map(str, self.image_sizes))}' if self.image_sizes else 'a square'
+        )
+        squares = self.image_sizes or (image_sizes.short(image_size),)
+        nearest = image_sizes.nearest(image_size, squares, self.oblong)
+        if nearest == image_size:
+            return
+        if image_sizes.is_square(image_size):
+            raise ValueError(f'{self.name} has no {image_size}-pixel networks: use {sizes}')
+        if not self.oblong:
+            raise ValueError(
+                f'{self.name} has networks of square images alone, and none of {image_size}: use '
+                f'{sizes}, such as --image_size={nearest}'
+            )
+        raise ValueError(
+            f'{self.name} has no {image_size} networks: the shorter side must be {sizes}, '
+            'and the longer a multiple of a quarter of it, up to four times it; the nearest is '
+            f'--image_size={nearest}'
+        )
+
     def complete(self, options: NetworkOptions) -> NetworkOptions:
         """The options with this network's defaults in the place of None.
 
@@ -189,11 +218,7 @@ class NetworkSpec:
           ValueError: for an image size or normalisation that the network is not defined for, an
             option that it does not take, or a number out of range.
         """
-        if self.image_sizes and options.image_size not in self.image_sizes:
-            sizes = ', '.join(map(str, self.image_sizes))
-            raise ValueError(
-                f'{self.name} has no {options.image_size}-pixel networks: use one of {sizes}'
-            )
+        self.check_size(options.image_size)
         for name, absent in OPTIONS.items():
             if getattr(options, name) != absent and name not in self.options:
                 having = [each for each in names() if name in get(each).options]

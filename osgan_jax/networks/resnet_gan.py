@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from osgan_jax.core import image_sizes
 from osgan_jax.layers import modules, norms, pooling
 from osgan_jax.networks import bases
 from osgan_jax.networks.registry import Blocks, NetworkOptions, NetworkSpec, Pair
@@ -102,7 +103,7 @@ class GeneratorBlock(nn.Module):
 
 
 class Generator(bases.Generator):
-    """Maps z to images of 32 or 64 pixels.
+    """Maps z to images whose shorter side is 32 or 64 pixels.
 
     Attributes:
       width: Unit of the numbers of channels.
@@ -114,9 +115,11 @@ class Generator(bases.Generator):
     def __call__(self, z: jax.Array, labels: jax.Array | None = None, *, train: bool) -> jax.Array:
         """Generates images, see `bases.Generator`."""
         self.check_inputs(z, labels)
-        first, *blocks = (multiple * self.width for multiple in _GENERATOR[self.image_size])
-        x = nn.Dense(16 * first, dtype=self.dtype, kernel_init=_glorot(1))(z)
-        x = x.reshape(-1, 4, 4, first)
+        multiples = _GENERATOR[image_sizes.short(self.image_size)]
+        first, *blocks = (multiple * self.width for multiple in multiples)
+        height, width = image_sizes.grid(self.image_size)
+        x = nn.Dense(height * width * first, dtype=self.dtype, kernel_init=_glorot(1))(z)
+        x = x.reshape(-1, height, width, first)
         for features in blocks:
             block = GeneratorBlock(features, self.num_classes, self.dtype, self.axis_name)
             x = block(x, labels, train=train)
@@ -175,7 +178,7 @@ class DiscriminatorBlock(nn.Module):
 
 
 class Discriminator(bases.Discriminator):
-    """Maps images of 32 or 64 pixels to logits.
+    """Maps images whose shorter side is 32 or 64 pixels to logits.
 
     Attributes:
       width: Unit of the numbers of channels.
@@ -192,7 +195,8 @@ class Discriminator(bases.Discriminator):
         """Computes the logits of images, see `bases.Discriminator`."""
         self.check_inputs(images, labels)
         x = jnp.asarray(images, self.dtype)
-        for index, (multiple, halve) in enumerate(_DISCRIMINATOR[self.image_size]):
+        blocks = _DISCRIMINATOR[image_sizes.short(self.image_size)]
+        for index, (multiple, halve) in enumerate(blocks):
             x = DiscriminatorBlock(
                 multiple * self.width, halve, index == 0, self.norm, self.dtype, self.axis_name
             )(x, train=train)
@@ -216,8 +220,8 @@ def _build(options: NetworkOptions) -> Pair:
 
 def _blocks(options: NetworkOptions) -> Blocks:
     """Residual blocks, with the first and the last layers as blocks of their own."""
-    doublings = range(len(_GENERATOR[options.image_size]) - 1)
-    residual = range(len(_DISCRIMINATOR[options.image_size]))
+    doublings = range(len(_GENERATOR[image_sizes.short(options.image_size)]) - 1)
+    residual = range(len(_DISCRIMINATOR[image_sizes.short(options.image_size)]))
     return Blocks(
         generator=(
             ('Dense_0',),
@@ -232,6 +236,7 @@ SPEC = NetworkSpec(
     name='resnet_gan',
     build=_build,
     image_sizes=tuple(_GENERATOR),
+    oblong=True,
     width=64,
     norms=norms.NAMES,
     blocks=_blocks,

@@ -118,12 +118,13 @@ class Synthesis(nn.Module):
     """Maps style vectors to images, each the sum of the images of all grids.
 
     Attributes:
-      grids: Heights and widths, from 4 to the image's.
+      grids: Shorter sides, from 4 to the image's.
       widths: Channels at each.
-      constant: Channels of the learned 4x4 constant.
+      constant: Channels of the learned constant.
       channels: Channels of the images.
       dtype: Dtype of the computation; images are summed in float32.
       remat: Whether blocks are computed again in the backward pass rather than kept.
+      start: Height and width of the constant.
     """
 
     grids: tuple[int, ...]
@@ -132,11 +133,13 @@ class Synthesis(nn.Module):
     channels: int
     dtype: Any = jnp.float32
     remat: bool = False
+    start: tuple[int, int] = (4, 4)
 
     @nn.compact
     def __call__(self, ws: Array, noise: Sequence[Array]) -> Array:
         """Maps `[N, L, w_dim]` and each layer's noise to `[N, H, W, channels]`, float32."""
-        start = self.param('constant', nn.initializers.normal(1.0), (4, 4, self.constant))
+        shape = (*self.start, self.constant)
+        start = self.param('constant', nn.initializers.normal(1.0), shape)
         x = jnp.broadcast_to(jnp.asarray(start, self.dtype), (ws.shape[0], *start.shape))
         conv = StyledConv(self.widths[0], dtype=self.dtype, name='conv_4')
         x = conv(x, ws[:, 0], noise[0])

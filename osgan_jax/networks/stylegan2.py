@@ -16,6 +16,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from osgan_jax.core import image_sizes
+from osgan_jax.core.image_sizes import ImageSize
 from osgan_jax.layers import style
 from osgan_jax.networks import bases, style_blocks
 from osgan_jax.networks.registry import Blocks, NetworkOptions, NetworkSpec, Pair
@@ -49,17 +51,15 @@ def features(
     return count
 
 
-def num_styles(image_size: int) -> int:
-    """L, the number of style vectors of an image: 2 log2(image_size) - 2."""
-    return 2 * int(math.log2(image_size)) - 2
+def num_styles(image_size: ImageSize) -> int:
+    """L, the number of style vectors of an image: 2 log2 of its shorter side, less 2."""
+    return 2 * int(math.log2(image_sizes.short(image_size))) - 2
 
 
-def _grids(image_size: int) -> tuple[int, ...]:
-    """Grids from 4x4 to the image's."""
-    if image_size not in IMAGE_SIZES:
-        sizes = ', '.join(map(str, IMAGE_SIZES))
-        raise ValueError(f'stylegan2 has no {image_size}-pixel networks: use one of {sizes}')
-    return tuple(2**k for k in range(2, int(math.log2(image_size)) + 1))
+def _grids(image_size: ImageSize) -> tuple[int, ...]:
+    """Shorter sides of the grids from 4x4 to the image's."""
+    SPEC.check_size(image_size)
+    return tuple(2**k for k in range(2, int(math.log2(image_sizes.short(image_size))) + 1))
 
 
 def macs(options: NetworkOptions, convention: str) -> int:
@@ -87,7 +87,7 @@ def macs(options: NetworkOptions, convention: str) -> int:
         total += 64 * before * before
     for grid in _grids(options.image_size):
         after = features(grid, multiplier, *rule)
-        pixels = grid * grid
+        pixels = math.prod(image_sizes.grid(options.image_size, grid))
         convs = [(before, pixels), (after, pixels)]
         if grid == 4:
             convs = convs[:1]
@@ -142,6 +142,7 @@ class Generator(bases.Generator):
             self.channels,
             self.dtype,
             self.remat,
+            image_sizes.grid(self.image_size),
         )
         self.average = self.variable('batch_stats', 'w_average', jnp.zeros, (self.w_dim,))
 
@@ -161,9 +162,12 @@ class Generator(bases.Generator):
 
     @property
     def noise_shapes(self) -> tuple[tuple[int, int], ...]:
-        """Shapes of the noise maps: grids 4, 8, 8, 16, 16 and so on."""
-        grids = _grids(self.image_size)
-        return tuple((grid, grid) for grid in grids for _ in range(1 if grid == 4 else 2))
+        """Shapes of the noise maps: of squares, grids 4, 8, 8, 16, 16 and so on."""
+        return tuple(
+            image_sizes.grid(self.image_size, shorter)
+            for shorter in _grids(self.image_size)
+            for _ in range(1 if shorter == 4 else 2)
+        )
 
     def shared_noise(self) -> tuple[Array, ...]:
         """The noise maps `[H, W]` of all images that are drawn without a key."""
@@ -262,13 +266,11 @@ class Generator(bases.Generator):
             `noise_shapes`, or one a sample, `[N, H, W]`.
 
         Returns:
-          `[N, image_size, image_size, channels]`, float32.
+          `[N, H, W, channels]`, float32.
         """
-        grids = [height for height, _ in self.noise_shapes]
+        grids = self.noise_shapes
         if noise is not None:
-            maps = [
-                jnp.reshape(n, (-1, grid, grid, 1)) for n, grid in zip(noise, grids, strict=True)
-            ]
+            maps = [jnp.reshape(n, (-1, *grid, 1)) for n, grid in zip(noise, grids, strict=True)]
         else:
             # Behind the barrier, or the compiler would draw the fixed noise itself, slowly.
             keys = jax.lax.optimization_barrier(jax.random.key(0))[None]
@@ -278,7 +280,7 @@ class Generator(bases.Generator):
                 jax.vmap(lambda key: jax.random.split(key, len(grids)))(keys), 1, 0
             )
             maps = [
-                jax.vmap(lambda key, grid=grid: jax.random.normal(key, (grid, grid, 1)))(own)
+                jax.vmap(lambda key, grid=grid: jax.random.normal(key, (*grid, 1)))(own)
                 for own, grid in zip(layer_keys, grids, strict=True)
             ]
         return self.synthesis_network(ws, maps)
@@ -394,6 +396,7 @@ SPEC = NetworkSpec(
     name='stylegan2',
     build=_build,
     image_sizes=IMAGE_SIZES,
+    oblong=True,
     width=MAX_CHANNELS,
     norms=('none',),
     latent_dim=lambda image_size: LATENT_DIM,

@@ -7,6 +7,8 @@ import os
 import numpy as np
 from numpy.typing import ArrayLike
 
+from osgan_jax.core import image_sizes
+from osgan_jax.core.image_sizes import ImageSize
 from osgan_jax.io import atomic
 
 _MID_GREY = 128  # a non-finite pixel
@@ -37,9 +39,9 @@ def to_uint8(images: ArrayLike) -> np.ndarray:
     return np.where(finite, levels, _MID_GREY).astype(np.uint8)
 
 
-def visible_scale(image_size: int) -> int:
-    """The whole factor that makes a tile of `image_size` pixels at least 64 on screen."""
-    return max(1, math.ceil(_VISIBLE / image_size))
+def visible_scale(image_size: ImageSize) -> int:
+    """The whole factor that makes the shorter side of a tile at least 64 pixels on screen."""
+    return max(1, math.ceil(_VISIBLE / image_sizes.short(image_size)))
 
 
 def grid(
@@ -70,7 +72,8 @@ def grid(
         )
     images = to_uint8(images).repeat(scale, axis=1).repeat(scale, axis=2)
     count, height, width, channels = images.shape
-    columns = min(columns or math.ceil(math.sqrt(count)), count)
+    # Of oblong images the square of the same area has fewer of the wide ones beside one another.
+    columns = min(columns or math.ceil(math.sqrt(count * height / width)), count)
     rows = math.ceil(count / columns)
     shape = (rows * (height + padding) + padding, columns * (width + padding) + padding, channels)
     canvas = np.full(shape, 255, np.uint8)

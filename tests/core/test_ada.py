@@ -56,19 +56,21 @@ def test_resampling_equals_scipy():
     np.testing.assert_allclose(got, expected, atol=2e-5)
 
 
-def test_blit_moves_whole_pixels_to_the_bit():
-    # Of 16 pixels a shift is of at most 2.
-    images = uniform_images(16, 1, n=200)
+@pytest.mark.parametrize(('width', 'turned'), [(16, {0, 1, 2, 3}), (24, {0, 2})])
+def test_blit_moves_whole_pixels_to_the_bit(width, turned):
+    # Of 16 pixels a shift is of at most 2, of 24 of 3; oblongs keep their shape.
+    images = uniform_images(24, 1, n=200)[:, :16, :width]
+    high, wide = 2, width // 8
     maps = draw(0, images.shape, ('blit',), 1.0)['maps']
     got = np.asarray(transform({'maps': maps}, images))
     found = set()
     for image, result, ((a, b, right), (c, d, down)) in zip(images, got, maps, strict=True):
-        for turn in range(8):
+        for turn in (*turned, *(each + 4 for each in turned)):
             moved = np.rot90(image if turn < 4 else image[:, ::-1], turn)
-            padded = np.pad(moved, ((2, 2), (2, 2), (0, 0)), mode='reflect')
-            for y, x in np.ndindex(5, 5):
-                if np.array_equal(padded[y : y + 16, x : x + 16], result):
-                    found.add((turn, y - 2, x - 2))
+            padded = np.pad(moved, ((high, high), (wide, wide), (0, 0)), mode='reflect')
+            for y, x in np.ndindex(2 * high + 1, 2 * wide + 1):
+                if np.array_equal(padded[y : y + 16, x : x + width], result):
+                    found.add((turn, y - high, x - wide))
                     break
             else:
                 continue
@@ -76,8 +78,9 @@ def test_blit_moves_whole_pixels_to_the_bit():
         else:
             pytest.fail(f'no pixels of the image: {[[a, b, right], [c, d, down]]}')
     turns, ys, xs = (set(column) for column in zip(*found, strict=True))
-    assert turns == set(range(8))
-    assert ys == xs == {-2, -1, 0, 1, 2}
+    assert turns == turned | {each + 4 for each in turned}
+    assert ys == set(range(-high, high + 1))
+    assert xs == set(range(-wide, wide + 1))
 
 
 def decomposed(maps):

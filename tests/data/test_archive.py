@@ -29,7 +29,7 @@ def test_arrays_without_labels_or_channels_are_resized(tmp_path):
     dataset = data.load('npz', data_dir=tmp_path / 'a.npz', image_size=8, channels=3)
     assert (dataset.num_classes, dataset[0]['image'].shape) == (0, (8, 8, 3))
     assert data.load('npz', data_dir=tmp_path / 'a.npz').channels == 1
-    with pytest.raises(ValueError, match='than 32x32, the smallest is image 0 with 20x16 pixels'):
+    with pytest.raises(ValueError, match='than 32x32, the smallest is image 0 with 16x20 pixels'):
         data.load('npz', data_dir=tmp_path / 'a.npz', image_size=32, upscale=False)
 
 

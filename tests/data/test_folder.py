@@ -150,7 +150,7 @@ def test_images_smaller_than_asked(tmp_path):
     with pytest.raises(
         ValueError,
         match=r'1 of 2 images in .* are smaller than 32x32, the smallest is small.png with '
-        '200x31 pixels: --upscale enlarges them to 32x32, --image_size=31 makes all of them 31x31',
+        '31x200 pixels: --upscale enlarges them to 32x32, --image_size=31 makes all of them 31x31',
     ):
         load(tmp_path)
     assert load(tmp_path, upscale=True)[1]['image'].shape == (32, 32, 1)

@@ -213,7 +213,7 @@ def test_shapes_and_upscaling():
     assert images.load(file, image_size=20, channels=1).shape == (20, 20, 1)
     assert images.load(file, image_size=4, channels=3).shape == (4, 4, 3)
     with pytest.raises(
-        images.UnreadableImageError, match='12x8 pixels, smaller than the requested 20x20'
+        images.UnreadableImageError, match='8x12 pixels, smaller than the requested 20x20'
     ):
         images.load(file, image_size=20, channels=1, upscale=False)
 

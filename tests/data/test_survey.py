@@ -117,7 +117,7 @@ def test_crop_pad_and_stretch(tmp_path):
     np.testing.assert_array_equal(crop[1]['image'], np.full((8, 8, 3), (0, 200, 0)))
     assert notes(crop)['fit'] == (
         'crop: of 1 of 2 images (wide.png) only the centre is kept; 38% of all pixels go, at most '
-        '75% (wide.png, 32x8); --fit=pad or --fit=stretch keeps all'
+        '75% (wide.png, 8x32); --fit=pad or --fit=stretch keeps all'
     )
     # 32x8 becomes 8x2 in the middle of white.
     assert np.all(pad[1]['image'][[0, 1, 2, 5, 6, 7]] == 255)

@@ -115,8 +115,8 @@ def extractor(
 
     The small one has 64 features, and names its scores `small_classifier_fd` and so on.
 
-    Images of another size are resized (bilinear, antialiased); grey is repeated for a classifier
-    of colour images, and colour turned to luma for one of grey images.
+    Images of another size or shape are resized (bilinear, antialiased); grey is repeated for a
+    classifier of colour images, and colour turned to luma for one of grey images.
 
     Args:
       classifier: from `train` or `load`.
@@ -156,13 +156,18 @@ def _extract(network: Network, channels: int) -> Callable[[Any, jax.Array], extr
     size = network.image_size
 
     def extract(variables, images):
-        images = _to_channels(jnp.asarray(images, jnp.float32), channels)
-        if images.shape[1:3] != (size, size):
-            shape = (images.shape[0], size, size, channels)
-            images = jax.image.resize(images, shape, 'bilinear', antialias=True)
+        images = resize(_to_channels(jnp.asarray(images, jnp.float32), channels), size)
         return network.apply(variables, images / 127.5 - 1, train=False)
 
     return extract
+
+
+def resize(images: jax.Array, size: int) -> jax.Array:
+    """Images `[N, H, W, C]` as squares of `size` pixels, stretched where they were not square."""
+    if images.shape[1:3] == (size, size):
+        return images
+    shape = (images.shape[0], size, size, images.shape[3])
+    return jax.image.resize(images, shape, 'bilinear', antialias=True)
 
 
 def _to_channels(images: jax.Array, channels: int) -> jax.Array:

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from osgan_jax import data
-from osgan_jax.core import classifier_inputs
+from osgan_jax.core import classifier_inputs, image_sizes
 from osgan_jax.data import dataset as datasets
 from osgan_jax.data import identity
 from osgan_jax.evaluation.features import classifier_network
@@ -39,7 +39,8 @@ def train(
     """Trains a classifier on a dataset; a tenth of it (10,000 at most) is held out to measure it.
 
     AdamW, whose rate warms up and then falls along a cosine; images are shifted by up to an eighth
-    of their size, and colour images mirrored at random. The same seed gives the same weights on
+    of their size, and colour images mirrored at random. Oblong images are first made squares of
+    their shorter side, stretched. The same seed gives the same weights on
     CPUs of one kind; GPUs add in an order of their own.
 
     Args:
@@ -56,7 +57,8 @@ def train(
       FloatingPointError: training diverged.
     """
     check(dataset)
-    classifier_network.architecture(dataset.image_size, size)  # refuses an unknown size
+    side = image_sizes.short(dataset.image_size)
+    classifier_network.architecture(side, size)  # refuses an unknown size
     if seed < 0:
         raise ValueError(f'seed: expected at least 0, got {seed}')
     if epochs is not None and epochs < 1:
@@ -72,7 +74,7 @@ def train(
     batch_size = max(8, min(128, len(kept) // 20 // 8 * 8))
     num_steps = epochs * (len(kept) // batch_size)
 
-    network = classifier_network.Network(dataset.image_size, dataset.num_classes, size)
+    network = classifier_network.Network(side, dataset.num_classes, size)
     key = jax.random.key(seed)
     create, update = _programs(network, num_steps, flip, _LEARNING_RATE)
     # Where batches are put. Otherwise the first step's results lie elsewhere than its arguments, as
@@ -106,7 +108,7 @@ def train(
             f'{num_steps} steps; try another seed'
         )
     trained = classifier_network.Classifier(
-        dataset.image_size,
+        side,
         dataset.channels,
         dataset.num_classes,
         math.nan,
@@ -137,7 +139,7 @@ def _programs(
     def update(params, batch_stats, opt_state, key, step, batch):
         images = classifier_inputs.shift_and_flip(
             jax.random.fold_in(key, step),
-            batch['image'],
+            classifier_network.resize(batch['image'], network.image_size),
             reach=network.image_size // 8,
             flip=flip,
             edge=True,
@@ -171,7 +173,7 @@ def check(dataset: datasets.Dataset) -> None:
             'instead, with --inception_weights'
         )
     least, greatest = classifier_network.IMAGE_SIZES
-    if not least <= dataset.image_size <= greatest:
+    if not least <= image_sizes.short(dataset.image_size) <= greatest:
         raise ValueError(
             f'{where} has images of {dataset.image_size} pixels and the classifier is made for '
             f'{least} to {greatest}; choose such an --image_size, or measure with the Inception '

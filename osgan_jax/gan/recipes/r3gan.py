@@ -7,6 +7,7 @@ augmentations from 0. Colours are augmented half as often as the rest.
 
 from typing import NamedTuple
 
+from osgan_jax.core import image_sizes
 from osgan_jax.gan.recipes.recipe import Recipe, Setting
 
 _AUGMENT_GROUPS = ('blit', 'geom', 'color:0.5', 'cutout')
@@ -61,7 +62,7 @@ def recipe(setting: Setting) -> Recipe:
     if found is None:
         return Recipe(
             {
-                **_fields(_GAMMAS.get(setting.image_size, 0.05)),
+                **_fields(_GAMMAS.get(image_sizes.short(setting.image_size), 0.05)),
                 'batch_size': _BATCH,
                 'ema_ramp': 0.05,
             },

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from osgan_jax.core.image_sizes import ImageSize
+
 
 class Setting(NamedTuple):
     """What a recipe depends on beside its method.
@@ -17,7 +19,7 @@ class Setting(NamedTuple):
 
     scheme: str
     dataset: str
-    image_size: int
+    image_size: ImageSize
     batch_size: int | None
     optimizer: str
 

@@ -6,6 +6,9 @@ augmentation. Elsewhere gamma, rate and average follow the rules that ADA's code
 datasets, without augmentation.
 """
 
+import math
+
+from osgan_jax.core import image_sizes
 from osgan_jax.gan.recipes.recipe import Recipe, Setting
 
 _BATCH = 32
@@ -67,8 +70,8 @@ def recipe(setting: Setting) -> Recipe:
         {
             **_SHARED,
             **mirrored,
-            **_rates(0.002 if setting.image_size >= 1024 else 0.0025),
-            'r1': 0.0002 * setting.image_size**2 / batch,
+            **_rates(0.002 if image_sizes.short(setting.image_size) >= 1024 else 0.0025),
+            'r1': 0.0002 * math.prod(image_sizes.sides(setting.image_size)) / batch,
             'ema_ramp': _RAMP,
         },
         origin="gamma, rates and average follow the rules of ADA's authors for new datasets",
