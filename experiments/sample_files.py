@@ -37,7 +37,7 @@ class SampleFiles:
         self._asked, self._sampler, self._out = asked, sampler, out
         self._seeds = asked.seed_list()
         self._classes = sampler.classes(asked.label)
-        self._scale = reporting.visible_scale(max(sampler.gan.image_shape[:2]))
+        self._scale = reporting.visible_scale(min(sampler.gan.image_shape[:2]))
 
     def sheets(self) -> list[str]:
         """Draws the sheets, and removes those of an earlier call.

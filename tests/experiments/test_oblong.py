@@ -62,7 +62,7 @@ def test_samples_interpolations_and_scores_of_a_run(trained, tmp_path):
     assert done.code == 0, done.err
     with Image.open(tmp_path / 'interpolations.png') as image:
         assert image.size == (3 * (4 * WIDTH + 2) + 2, 4 * HEIGHT + 4)
-    with Image.open(next(tmp_path.glob('*0001.png'))) as image:
+    with Image.open(next(tmp_path.rglob('*0001.png'))) as image:
         assert image.size == (WIDTH, HEIGHT)
     done = launching.call(
         *('evaluate', f'--workdir={workdir}', '--metrics=', '--nearest=5'),
