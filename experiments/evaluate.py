@@ -209,10 +209,10 @@ def main(asked: EvaluateConfig, features: Config, own: cli.OwnNetworks) -> None:
     steps = [asked.step]
     if asked.all:
         with checkpoints.Checkpoints(source, read_only=True) as saved:
-            steps = saved.steps()
+            steps = saved.steps() or [None]  # an export has none, and a single step
     # What is not there should not cost a classifier.
-    sampler = sampling.Sampler(source, steps[0] if steps else None, KINDS, own.network)
-    if not asked.all:
+    sampler = sampling.Sampler(source, steps[0], KINDS, own.network)
+    if steps == [None]:
         steps = [sampler.step]
     policy = features.label_policy
     follows_data = policy == 'data' and sampler.gan.num_classes

@@ -189,7 +189,10 @@ class CompressConfig(TrainConfig):
         None, 'steps of both stages', at_least=1, may_change=True, flag=False
     )
     stage_one_steps: int | None = field(None, 'steps of Stage I at most', flag=False)
-    teacher_digest: str | None = field(None, "fingerprint of the teacher's networks", flag=False)
+    # Adopted: where it is known, weight and channels are decided and were not asked for.
+    teacher_digest: str | None = field(
+        None, "fingerprint of the teacher's networks", flag=False, adopted=True
+    )
 
     def __post_init__(self):
         super().__post_init__()

@@ -12,6 +12,7 @@ from osgan_jax.engine import checkpoints
 from osgan_jax.engine.runs import Run
 from osgan_jax.gan import model, sampling
 from osgan_jax.gan.model import GAN
+from osgan_jax.io import own_code, paths
 
 Array = jax.Array
 PyTree = Any
@@ -60,13 +61,21 @@ def load(workdir: str | os.PathLike[str], step: int | None = None, networks: Any
       osgan_jax.engine.checkpoints.CheckpointError: if there is no such checkpoint, or none is good.
     """
     run, gan, restored = sampling.restore(workdir, step, KINDS, networks)
-    with checkpoints.Checkpoints(pathlib.Path(workdir), read_only=True) as saved:
+    with checkpoints.Checkpoints(pathlib.Path(paths.expand(workdir)), read_only=True) as saved:
         if saved.metadata(restored.step).get('generator_only'):
             raise ValueError(
                 f'{workdir} was converted without a discriminator, which a teacher needs: '
                 'convert it again with the weights of both networks'
             )
     return of(run, gan, restored.step, restored.state)
+
+
+def of_sampler(sampler: sampling.Sampler) -> Teacher:
+    """Both networks of the checkpoint that a sampler draws from; raises as `load`."""
+    # Those that were given in the place of what the run names, too.
+    network = sampler.run.config.network
+    own = network if own_code.is_own(network) else None
+    return load(sampler.workdir, sampler.step, own)
 
 
 def of(run: Run, gan: GAN, step: int, state: model.TrainState) -> Teacher:

@@ -47,7 +47,7 @@ def judges(sampler: Sampler) -> list[Judge]:
       FileNotFoundError: if the teacher's run is not there.
     """
     config = sampler.run.config
-    own = teachers.load(sampler.workdir, sampler.step)
+    own = teachers.of_sampler(sampler)
     if not isinstance(config, CompressConfig):
         return [_judge('D', own)]
     teacher = teachers.load(config.teacher, config.teacher_step)

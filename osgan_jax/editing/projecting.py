@@ -124,7 +124,7 @@ def _similarity(sampler: Sampler, config: EditConfig) -> Similarity:
         return similarity.by_lpips(lpips.distance(*config.lpips_weights))
     if name == 'discriminator':
         try:
-            judge = teachers.load(sampler.workdir, sampler.step)
+            judge = teachers.of_sampler(sampler)
         except ValueError as error:
             raise ValueError(f'{error}; or compare by --similarity=pixels') from None
         return similarity.by_discriminator(

@@ -153,7 +153,9 @@ def _square(x: Array) -> Array:
 
 def _averaged_down(images: Array) -> Array:
     n, height, width, channels = images.shape
-    factor = height // LPIPS_PIXELS
+    # Of oblong images the shorter side; blocks of pixels have to fill both.
+    largest = max(1, min(height, width) // LPIPS_PIXELS)
+    factor = max(f for f in range(1, largest + 1) if not (height % f or width % f))
     if factor < 2:
         return images
     parts = images.reshape(n, height // factor, factor, width // factor, factor, channels)

@@ -34,14 +34,15 @@ def asked_for(config: Config) -> frozenset[str]:
 def merge(asked: _C, saved: _C) -> _C:
     """What was asked for, and a saved run's values of all other fields.
 
-    Of the fields that no flag sets only those are taken that presets decide; the others depend on
-    what the run is given, such as its teacher.
+    Of the fields that no flag sets only those are taken that presets decide, or that say so; the
+    others depend on what the run is given, such as its teacher.
     """
     given, fields = asked_for(asked), declarations(type(saved)).values()
     taken = {
         each.name: getattr(saved, each.name)
         for each in fields
-        if each.name not in given and not each.once and (each.flag or _is_preset(each))
+        if each.name not in given and not each.once
+        if each.flag or each.adopted or _is_preset(each)
     }
     for each in fields:
         # What took the value of another field follows it on.

@@ -73,6 +73,8 @@ class Declaration:
       begins: whether it names the run that this one begins with, so that a fork does not take it.
       carried: whether a run that begins with another's parameters takes its value.
       flag: whether a person may set it; otherwise it is decided when the run starts.
+      adopted: of a field without a flag, whether a run that goes on has the value that it began
+        with until it is decided again.
       path: whether the text is a path, or each item of a tuple; flags expand `~` and `$VAR` in it.
       repeated: of a tuple of texts that may hold commas: the flag is given once for each of them.
       parse: makes the value, or each item of a tuple, out of what was given, as a flag's text; for
@@ -101,6 +103,7 @@ class Declaration:
     begins: bool = False
     carried: bool = False
     flag: bool = True
+    adopted: bool = False
     path: bool = False
     repeated: bool = False
     parse: Callable[[Any], Any] | None = None

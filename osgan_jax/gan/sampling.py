@@ -147,13 +147,19 @@ def restore(
 
     Raises:
       FileNotFoundError: if there is no run.
-      ValueError: if its configuration is damaged, it is a run of another kind, or its own networks
-        are not found.
+      ValueError: if its configuration is damaged, it is a run of another kind, its own networks
+        are not found, or it is an export, which holds no state.
       osgan_jax.engine.checkpoints.CheckpointError: if there is no such checkpoint, or none is good.
     """
-    run = own.with_networks(read(workdir, kinds), networks, paths.expand(workdir))
+    folder = paths.expand(workdir)
+    if exported.is_export(folder):
+        raise ValueError(
+            f'{folder} is an export, which holds a generator and no checkpoints: give the '
+            '--workdir of the training run that it was made of'
+        )
+    run = own.with_networks(read(workdir, kinds), networks, folder)
     gan, like = _build(run, workdir)
-    with checkpoints.Checkpoints(pathlib.Path(paths.expand(workdir)), read_only=True) as saved:
+    with checkpoints.Checkpoints(pathlib.Path(folder), read_only=True) as saved:
         # A student's state has more than the networks.
         return run, gan, saved.restore(like, step, whole=False)
 

@@ -182,7 +182,8 @@ def _class_axes(
     own = leaves.expected(state)
     more = leaves.expected(jax.eval_shape(lambda: create(run.num_classes + 1)))
     axes = {}
-    for name, (shape, _) in own.items():
+    for name in own.keys() & more.keys():  # a student's state has more than the networks
+        shape = own[name][0]
         differing = [i for i, size in enumerate(shape) if more[name][0][i] != size]
         if differing:
             axes[name] = differing[0]

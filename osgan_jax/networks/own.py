@@ -200,6 +200,7 @@ def spec_of(name: str) -> NetworkSpec:
         name=str(name),
         build=lambda options: None,
         image_sizes=(),
+        oblong=True,
         width=_WIDTH,
         norms=(_NORM,),
         latent_dim=lambda image_size: _LATENT_DIM,

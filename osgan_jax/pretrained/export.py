@@ -165,10 +165,13 @@ def _program_lines(gan: GAN, arguments: list[dict[str, Any]]) -> list[str]:
         'truncation': 'np.float32(1)',
     }
     given = ', '.join(values[each['name']] for each in arguments)
+    own = stablehlo.has_own_latents(gan)
+    remark = "  # in their place those of the networks' own distribution" if own else ''
+    drawn = f'np.random.default_rng(0).normal(size=(8, {gan.latent_dim})).astype(np.float32)'
     return [
         'import jax, jax.export, numpy as np  # and: pip install jax flatbuffers',
         "program = bytearray(open('generator.stablehlo', 'rb').read())",
-        f'z = np.random.default_rng(0).normal(size=(8, {gan.latent_dim})).astype(np.float32)',
+        f'z = {drawn}{remark}',
         f'images = jax.export.deserialize(program).call({given})',
         _PIXELS,
     ]

@@ -83,7 +83,12 @@ def serialise(gan: GAN, variables: Any) -> Program:
         what = messages.reason(error)
         raise ValueError(f'this generator cannot be exported: {what}') from error
     meanings = {
-        'z': 'latents, normal of mean 0 and variance 1',
+        'z': 'latents, '
+        + (
+            "of the networks' own distribution, which is not normal: as its author draws them"
+            if has_own_latents(gan)
+            else 'normal of mean 0 and variance 1'
+        ),
         'label': f'classes, 0 to {gan.num_classes - 1}',
         'seed': "of the noise; an image's noise depends on its z as well",
         'truncation': 'psi: the share of the distance from the average w that is kept; 1 for all',
@@ -98,6 +103,11 @@ def serialise(gan: GAN, variables: Any) -> Program:
         for name, spec in specs.items()
     ]
     return Program(bytes(made.serialize()), arguments, made.calling_convention_version)
+
+
+def has_own_latents(gan: GAN) -> bool:
+    """Whether z is not normal, as networks of one's own may declare."""
+    return gan.network.latents is not None
 
 
 def _inputs(gan: GAN) -> dict[str, jax.ShapeDtypeStruct]:

@@ -11,11 +11,12 @@ import pytest
 
 from osgan_jax import compression, data
 from osgan_jax.compression import config as configs
-from osgan_jax.compression import teachers
-from osgan_jax.engine import checkpoints, runs
+from osgan_jax.compression import students, teachers
+from osgan_jax.engine import adoption, checkpoints, runs
 from osgan_jax.engine.config import declarations
 from osgan_jax.gan import sampling, trainer
 from osgan_jax.gan.config import TrainConfig
+from osgan_jax.runtime import parallel
 from tests.support import modules, small
 
 KIMG = 2 * small.BATCH / 1000  # two steps
@@ -94,6 +95,42 @@ def test_resumed_equals_uninterrupted(taught, student, tmp_path):
     chex.assert_trees_all_equal(resumed.state.params_g, student[1].state.params_g)
     chex.assert_trees_all_equal(resumed.state.scores, student[1].state.scores)
     assert metrics(tmp_path) == metrics(student[0])
+
+
+@pytest.mark.parametrize('objective', configs.OBJECTIVES)
+def test_what_was_decided_at_the_start_is_not_asked_for_on_resuming(taught, objective):
+    teacher = teachers.load(taught).run.config
+    if objective == 'gradual':
+        teacher = configs.resolve(configs.CompressConfig(), teacher, 'first')
+    saved = configs.resolve(configs.CompressConfig(objective=objective), teacher, 'digest')
+    by_workdir_alone = configs.CompressConfig()
+    same_command = configs.CompressConfig(objective=objective)
+    for asked in (by_workdir_alone, same_command):
+        merged = adoption.adopt(asked, saved)
+        assert configs.resolve(merged, teacher, 'digest') == saved
+        other = configs.resolve(merged, teacher, 'other')
+        assert other.teacher_digest == 'other'  # which is refused, see below
+
+
+@pytest.mark.parametrize('objective', ['dgl', 'single_updated'])
+def test_a_student_begins_with_what_fits_of_another_run(taught, tmp_path, objective):
+    asked = student_config(taught, init_from=str(taught), objective=objective)
+    job = students.CompressJob(asked, tmp_path, small.dataset())
+    job.resume_config()
+    job.run = job.open()
+    job.devices = parallel.local_devices(1, job.run.config.batch_size)
+    fresh, _ = job.build()
+    begun = job.initialise(fresh)
+    said = dict(begun.notes)
+    # Half as wide: the embedding, and the bias of the last layer.
+    assert '2 of 11 tensors of G' in said['begun with']
+    _, _, restored = sampling.restore(taught)
+    np.testing.assert_array_equal(
+        begun.state.params_g['Embed_0']['embedding'],
+        restored.state.params_g['Embed_0']['embedding'],
+    )
+    if objective == 'single_updated':
+        chex.assert_trees_all_equal(begun.state.guide['params'], restored.state.params_d)
 
 
 @pytest.mark.slow

@@ -193,6 +193,10 @@ def test_images_for_lpips_are_averaged_down():
     assert prepared.shape == (1, 256, 256, 1)
     assert prepared[0, 3, 5, 0] == pytest.approx(pictures[0, 6:8, 10:12].mean(), abs=1e-6)
     assert compare.compare(compare.constants, prepared, pictures, None) == pytest.approx(0)
+    # By whole blocks of what is not square.
+    for shape, smaller in (((768, 512), (384, 256)), ((512, 768), (256, 384)), ((515, 600),) * 2):
+        prepared = compare.prepare(compare.constants, np.ones((1, *shape, 1), np.float32), None)
+        assert prepared.shape == (1, *smaller, 1)
 
 
 def test_projected_images_go_to_other_sheets(labelled, tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 from osgan_jax.evaluation import evaluators, score_log
 from osgan_jax.evaluation.features import extractors
 from osgan_jax.gan import sampling, trainer
+from osgan_jax.pretrained import export
 from tests.support import launching, small
 
 
@@ -61,6 +62,15 @@ def test_every_checkpoint_is_scored_once(workdir, tmp_path):
 def _see(images):
     quarters = images.reshape(len(images), 2, 8, 2, 8).mean((2, 4)).reshape(-1, 4) / 255
     return extractors.Features(quarters, 5 * quarters)
+
+
+def test_all_checkpoints_of_an_export_are_its_one(workdir, quarters, tmp_path):
+    folder = export.export(workdir, 'npz', out=tmp_path / 'e', step=2)
+    flags = ('--all', '--metrics=fid', '--num_samples=8', f'--cache_dir={tmp_path}')
+    done = launching.call('evaluate', f'--workdir={folder}', *flags)
+    assert done.code == 0, done.err
+    entries = [json.loads(x) for x in (folder / 'evaluations.jsonl').read_text().splitlines()]
+    assert [entry['step'] for entry in entries] == [2]
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import pathlib
 import shutil
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from flax import linen as nn
 
 from experiments import sample, train
+from osgan_jax.editing import gradients
 from osgan_jax.editing.generators import EditableGenerator
 from osgan_jax.engine import checkpoints, runs
 from osgan_jax.engine.checkpoints import leaves
@@ -82,6 +84,9 @@ def test_runs_are_sampled_where_their_networks_are_found(whole, resumed, file):
     assert images.shape == (6, 16, 16, 1)
     for given in (NETWORKS, f'{file}:build'):
         np.testing.assert_array_equal(Sampler(whole[0], networks=given).images(z, labels), images)
+        # Its discriminator is found as the generator was, for projections and maps of gradients.
+        (judge,) = gradients.judges(Sampler(whole[0], networks=given))
+        chex.assert_trees_all_equal(judge.variables['params'], whole[1].state.params_d)
     with pytest.raises(ValueError, match=r'network=own\(Generator, Critic\): these networks were'):
         Sampler(whole[0])
     wider = Networks(own_nets.Generator(width=5), own_nets.Critic(), latent_dim=5)

@@ -55,6 +55,20 @@ def test_modules_of_one_argument_are_enough():
     assert not pair.discriminator.draws
 
 
+def test_images_may_have_any_size_and_shape():
+    options = NetworkOptions('10x14', 1, latent_dim=5)
+
+    def generate(self, z):
+        return nn.Dense(10 * 14)(z).reshape(-1, 10, 14, 1)
+
+    pair = pair_of(module(generate), options=options)
+    variables = pair.generator.init(jax.random.key(0), jnp.ones((3, 5)), None, train=False)
+    images = pair.generator.apply(variables, jnp.ones((3, 5)), None, train=False)
+    assert images.shape == (3, 10, 14, 1)
+    with pytest.raises(ValueError, match=r'must return images \[N, 10, 14, 1\]'):
+        pair_of(options=options)
+
+
 def test_a_module_is_told_what_its_signature_asks_for():
     seen = {}
 

@@ -1,5 +1,6 @@
 """Exports: back to the bit, and programs that run where this package is not."""
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from osgan_jax import reporting
 from osgan_jax.gan import exported, model, sampling, trainer
 from osgan_jax.pretrained import export, stablehlo
 from tests.support import launching, small
@@ -148,6 +150,31 @@ def test_programs_of_other_networks_draw_what_the_sampler_does(name):
     expected = sampler.images(z, labels, 2**32 - 1, truncation)
     np.testing.assert_allclose(call(*(values[each] for each in names)), expected, atol=2e-5)
     assert expected.std() > 1e-4
+
+
+def test_latents_that_are_not_normal_are_said(workdir):
+    _, gan, restored = sampling.restore(workdir)
+    network = dataclasses.replace(gan.network, latents=jax.random.uniform)
+    own = dataclasses.replace(gan, network=network)
+    for each, words in ((gan, 'normal of mean 0'), (own, 'which is not normal')):
+        if stablehlo.has_own_latents(each):
+            assert 'own distribution' in export._program_lines(each, [])[2]
+        program = stablehlo.serialise(each, restored.state.sampling_variables())
+        assert words in program.arguments[0]['meaning']
+
+
+def test_what_needs_more_than_an_export_says_so(workdir, tmp_path):
+    folder = export.export(workdir, 'npz', out=tmp_path / 'e')
+    with pytest.raises(ValueError, match='e is an export, which holds a generator and no checkp'):
+        sampling.restore(folder)
+    image = tmp_path / 'image.png'
+    reporting.save_png(image, np.zeros((small.SIZE, small.SIZE, 1), np.uint8))
+    done = launching.call('edit', f'--workdir={folder}', f'--project={image}')
+    assert done.code == 1
+    assert 'or compare by --similarity=pixels' in done.err
+    flags = ('--similarity=pixels', '--project_steps=1', '--project_samples=2', '--restarts=1')
+    done = launching.call('edit', f'--workdir={folder}', f'--project={image}', *flags)
+    assert done.code == 0, done.err
 
 
 def build(**fields):
