@@ -193,6 +193,10 @@ class EvaluateConfig(Config):
 @cli.command(EvaluateConfig, _Features, cli.OwnNetworks)
 def main(asked: EvaluateConfig, features: Config, own: cli.OwnNetworks) -> None:
     """Scores checkpoints, or two sets."""
+    from osgan_jax.evaluation.metrics import registry
+
+    for name in asked.metrics:
+        registry.get(name)  # what there is not should not cost a classifier
     sources = {name: getattr(features, name) for name in _FEATURES}
     if asked.real is not None:
         if features.label_policy != 'data':
@@ -210,7 +214,7 @@ def main(asked: EvaluateConfig, features: Config, own: cli.OwnNetworks) -> None:
     if asked.all:
         with checkpoints.Checkpoints(source, read_only=True) as saved:
             steps = saved.steps() or [None]  # an export has none, and a single step
-    # What is not there should not cost a classifier.
+    # Nor a checkpoint that is not there.
     sampler = sampling.Sampler(source, steps[0], KINDS, own.network)
     if steps == [None]:
         steps = [sampler.step]

@@ -64,6 +64,14 @@ def _see(images):
     return extractors.Features(quarters, 5 * quarters)
 
 
+def test_an_unknown_metric_costs_no_classifier(workdir, monkeypatch):
+    monkeypatch.setattr(evaluators, 'extractor_for', lambda *unused, **options: 1 / 0)
+    done = launching.call('evaluate', f'--workdir={workdir}', '--metrics=classifier_fd')
+    assert done.code == 1
+    assert done.err.startswith('error: metrics: expected some of fid, kid, is, pr, modes, gan_test')
+    assert "got 'classifier_fd'" in done.err
+
+
 def test_all_checkpoints_of_an_export_are_its_one(workdir, quarters, tmp_path):
     folder = export.export(workdir, 'npz', out=tmp_path / 'e', step=2)
     flags = ('--all', '--metrics=fid', '--num_samples=8', f'--cache_dir={tmp_path}')
