@@ -274,11 +274,22 @@ def refuse(workdir: str | os.PathLike[str], found: list[str]) -> NoReturn:
 
 def data_change(saved: Run, asked: Run) -> str | None:
     """How the images of a run differ from those it had, in a clause; None where they do not."""
+    given = ''
+    if saved.source and saved.source['dataset'] not in (saved.config.dataset, _name_of(asked)):
+        given = (
+            f', where a program passed {saved.source["dataset"]!r} as arrays: from Python, pass '
+            'them again as dataset='
+        )
     if saved.num_examples != asked.num_examples:
-        return f'the dataset had {saved.num_examples} images there and has {asked.num_examples} now'
+        counts = f'{saved.num_examples} images there and has {asked.num_examples} now'
+        return f'the dataset had {counts}{given}'
     if saved.source and asked.source and identity.difference(saved.source, asked.source):
-        return 'the dataset had other images or labels there'
+        return f'the dataset had other images or labels there{given}'
     return None
+
+
+def _name_of(run: Run) -> str | None:
+    return run.source['dataset'] if run.source else run.config.dataset
 
 
 def check_reopens(run: Run, whose: str, advice: str) -> None:

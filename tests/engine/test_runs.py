@@ -44,6 +44,14 @@ def test_a_run_is_not_resumed_with_other_images(tmp_path):
     runs.check_same(tmp_path, dataclasses.replace(saved, source=None), make_run(named(shift=1)))
     with pytest.raises(ValueError, match='the dataset had other images or labels there'):
         runs.check_same(tmp_path, saved, make_run(named(shift=1)))
+    # Opened by name where a program gave them.
+    given = make_run(named('arrays'))
+    for other in (named(shift=1), named(count=30)):
+        with pytest.raises(ValueError, match=r"passed 'arrays' as arrays: from Python, pass them"):
+            runs.check_same(tmp_path, given, make_run(other))
+    with pytest.raises(ValueError) as refusal:
+        runs.check_same(tmp_path, given, make_run(named('arrays', count=30)))
+    assert 'from Python' not in str(refusal.value)
 
 
 def test_a_dataset_is_reopened_only_if_it_is_the_same():
