@@ -14,16 +14,16 @@ _LEAST_GRID = 8
 def correlation(maps: Array) -> Array:
     """How far noise maps `[R, H, W]` are from white noise, summed over R (appendix D).
 
-    At every scale down to 8 pixels the squared means of the products of each pixel and its right
-    and lower neighbours, around the edge. Halving, 2 x 2 pixels are averaged and doubled, which
-    keeps the variance of white noise.
+    At every scale down to 8 pixels on the shorter side the squared means of the products of each
+    pixel and its right and lower neighbours, around the edge. Halving, 2 x 2 pixels are averaged
+    and doubled, which keeps the variance of white noise.
     """
     total = jnp.zeros(())
     while True:
         for axis in (1, 2):
             total += jnp.sum(jnp.mean(maps * jnp.roll(maps, 1, axis), axis=(1, 2)) ** 2)
         count, height, width = maps.shape
-        if height <= _LEAST_GRID:
+        if min(height, width) <= _LEAST_GRID:
             return total
         maps = maps.reshape(count, height // 2, 2, width // 2, 2).mean((2, 4)) * 2
 

@@ -72,6 +72,12 @@ def test_noise_is_compared_with_its_neighbours_at_every_scale():
                 break
             one = sum(one[i::2, j::2] for i, j in itertools.product((0, 1), repeat=2)) / 2
     assert noise_maps.correlation(jnp.asarray(maps)) == pytest.approx(total, rel=1e-4)
+    # Of oblong images either side is the longer; an odd one is of a first grid, as 9x4.
+    for shape in ((1, 18, 8), (1, 36, 16), (2, 9, 4)):
+        maps = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+        turned = float(noise_maps.correlation(jnp.asarray(maps.swapaxes(1, 2))))
+        assert noise_maps.correlation(jnp.asarray(maps)) == pytest.approx(turned, rel=1e-4)
+        assert turned > 0
 
 
 def test_starts_are_of_the_nearest_classes_first():
