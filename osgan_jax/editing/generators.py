@@ -97,6 +97,7 @@ class EditableGenerator:
         classes = self.gan.num_classes and (self.space == 'w' or self.label_tables())
         possible = {
             'mixing': self.space == 'w',
+            'truncation': self.space == 'w' or self.gan.network.latents is None,
             'interpolate_w': self.space == 'w',
             'interpolate_classes': bool(classes),
         }
@@ -106,7 +107,7 @@ class EditableGenerator:
         """Raises ValueError, with the sheets there are, for one that cannot be drawn."""
         if sheet in self.sheets():
             return
-        reason = 'it has no w'
+        reason = 'its latents are not normal' if sheet == 'truncation' else 'it has no w'
         if sheet == 'interpolate_classes':
             reason = 'it was trained without labels'
             if self.gan.num_classes:

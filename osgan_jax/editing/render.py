@@ -244,8 +244,8 @@ class _SheetRenderer:
         if not count or generator.space == 'z':
             reason = 'z does not depend on them' if count else 'it was trained without any'
             raise ValueError(
-                f"this run's own labels do not depend on its latents, {reason}: give --labels "
-                '(see --label_samples), --classifier or --direction'
+                f"this run's own labels do not depend on its latents, {reason}: give "
+                '--sample_labels (see --label_samples), --classifier or --direction'
             )
         ends = self._ends(*own)
         shown = labels.balanced(config.num_samples, count, *ends)

@@ -190,6 +190,11 @@ def test_a_sheet_that_cannot_be_drawn_names_those_that_can(plain, style, tmp_pat
     assert not (tmp_path / 'out').exists()
     with pytest.raises(ValueError, match='trained without labels'):
         generator.require('interpolate_classes')
+    # Networks of one's own may declare another distribution of z, which no threshold cuts off.
+    network = dataclasses.replace(sampler.gan.network, latents=jax.random.uniform)
+    gan = dataclasses.replace(sampler.gan, network=network)
+    with pytest.raises(ValueError, match=r'truncation .* latents are not normal: choose'):
+        editing.EditableGenerator(gan, sampler.variables).require('truncation')
 
 
 def test_every_sheet_of_a_conditional_stylegan2(style, tmp_path, monkeypatch):

@@ -130,7 +130,7 @@ def test_without_a_run_it_ends_in_one_sentence():
         (['--sheet=collage'], "sheet='collage': expected some of mixing"),
         (['--sheet=truncation', '--rows=0'], 'rows=0: expected a number of at least 1'),
         (['--sheet=truncation', '--truncations=a'], 'truncations: could not convert'),
-        (['--sheet=direction'], 'own labels do not depend on its latents, it was trained without'),
+        (['--sheet=direction'], 'its latents, it was trained without any: give --sample_labels'),
         (['--sheet=direction', '--sample_labels=/nowhere.csv'], '/nowhere.csv'),
         # The earlier name.
         (['--sheet=direction', '--labels=/nowhere.csv'], '/nowhere.csv'),
