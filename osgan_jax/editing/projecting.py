@@ -8,7 +8,7 @@ import numpy as np
 
 from osgan_jax.compression import teachers
 from osgan_jax.editing import latents as latent_files
-from osgan_jax.editing import similarity, targets
+from osgan_jax.editing import rows, similarity, targets
 from osgan_jax.editing.config import EditConfig
 from osgan_jax.editing.generators import EditableGenerator
 from osgan_jax.editing.latents import Latents
@@ -50,6 +50,8 @@ def project(
     label = config.label
     sampler.labels(1, label)  # refuses a label of a run without any
     asked = targets.read(config.project, sampler.run.config)
+    if {'interpolate_z', 'interpolate_w'} & {*config.sheet}:
+        rows.check_ends(len(asked) + len(config.latents))  # not only once they are found
     compare = _similarity(sampler, config)
     projector = Projector(
         generator,

@@ -14,6 +14,15 @@ from osgan_jax.gan.sampling import Sampler
 Array = jax.Array
 
 
+def check_ends(count: int) -> None:
+    """Raises ValueError for fewer latents of images than a path has ends."""
+    if count < 2:
+        raise ValueError(
+            'a path from image to image needs the latents of two: give two images or files to '
+            '--project or --latents'
+        )
+
+
 class Rows:
     """Points of a generator's latent space and their labels.
 
@@ -64,11 +73,7 @@ class Rows:
           ValueError: for one image's latents alone, or latents in w where z is wanted.
         """
         if self.latents:
-            if len(self.latents) < 2:
-                raise ValueError(
-                    'a path from image to image needs the latents of two: give two images or '
-                    'files to --project or --latents'
-                )
+            check_ends(len(self.latents))
             if in_z:
                 self.require_z('interpolate_z')
             points, labels = self._of_latents()

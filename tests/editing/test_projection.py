@@ -245,6 +245,10 @@ def test_projected_images_go_to_other_sheets(labelled, tmp_path, monkeypatch):
     np.testing.assert_allclose(pixels.astype(int), expected.astype(int), atol=1)
     with pytest.raises(ValueError, match='needs the latents of two'):
         edit(latents=files[:1], sheet=('interpolate_z',))
+    # Before what takes long.
+    monkeypatch.setattr(projection.Projector, '__call__', lambda *_: pytest.fail('projected'))
+    with pytest.raises(ValueError, match='needs the latents of two'):
+        edit(project=(str(folder / 'first.png'),), sheet=('interpolate_z',))
     with pytest.raises(
         ValueError, match=r'holds latents \[6\] in z, but this run has \[6\] in w, '
     ):
