@@ -16,13 +16,15 @@ TORCH := torch==2.13.0+cpu
 
 .PHONY: demo test-core test test-slow coverage lint format docs release requirements clean
 
-# Trains LSGAN in one stage on the embedded digits: two to six minutes of training on two cores.
+# Trains LSGAN in one stage on the embedded digits, which have 8 pixels: 16 show all of them.
 demo: $(READY)
 	$(BIN)/python -m experiments.train --method=lsgan --scheme=one_stage --dataset=digits --conditional \
-		--width=32 --batch_size=64 --learning_rate_d=2e-4 --ema_decay=0.995 --num_steps=5000 \
-		--num_samples=80 --sample_every=1000 --save_every=1000 --workdir=$(DEMO)
+		--image_size=16 --width=32 --batch_size=64 --learning_rate_d=2e-4 --ema_decay=0.995 \
+		--num_steps=4000 --num_samples=80 --sample_every=1000 --save_every=1000 --workdir=$(DEMO)
 	$(BIN)/python -m experiments.sample --workdir=$(DEMO) --grid=80 --interpolate=10
-	@echo "Look at $(DEMO)/generated/grid.png and interpolations.png, and at $(DEMO)/curves.png"
+	@echo "Look at $(DEMO)/generated/grid.png and interpolations.png, and at $(DEMO)/curves.png."
+	@echo "For images of your own: $(BIN)/python -m experiments.train --dataset=folder \
+--data_dir=FOLDER --image_size=32 --width=32 --workdir=runs/mine"
 
 # Three tiers. Losses, the one pass, steps, data, checkpoints and the loop, without another process ...
 test-core: $(READY)
