@@ -114,7 +114,7 @@ LAZY = {'r1': 1.0, 'penalty_every': 2, 'optimizer': 'optimistic_adam', 'ema_deca
 @pytest.mark.parametrize(
     ('scheme', 'fields'),
     [
-        ('one_stage', {'optimizer': 'sgd'}),
+        pytest.param('one_stage', {'optimizer': 'sgd'}, marks=pytest.mark.slow),
         ('one_stage', LAZY),
         ('shared_forward', {'optimizer': 'sgd', 'r1': 0.5}),
         ('two_stage', {'optimizer': 'sgd', **EVERYTHING}),
@@ -174,7 +174,13 @@ def small_batch(gan, index):
     return jax.tree.map(lambda *x: np.stack(x), *found) if isinstance(found, list) else found
 
 
-@pytest.mark.parametrize('scheme', ['one_stage', 'two_stage', 'shared_forward'])
+@pytest.mark.parametrize(
+    'scheme',
+    [
+        'one_stage',
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ('two_stage', 'shared_forward')),
+    ],
+)
 def test_no_weight_gradients_of_frozen_blocks_are_computed(scheme):
     """FLOPs as compiled fall by those gradients: as many as a forward pass of the frozen layer."""
 
