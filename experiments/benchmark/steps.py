@@ -180,26 +180,38 @@ def _check_peer(case: TrainConfig) -> None:
     if importlib.util.find_spec('torch') is None:
         raise ValueError('--peer times PyTorch, which is not installed: pip install torch')
     config = _resolve(case, 'one_stage')
-    from experiments.benchmark import torch_peer
+    from experiments.benchmark.peers import losses, networks
 
+    if config.network not in networks.NETWORKS:
+        raise ValueError(
+            f'--peer: no PyTorch step exists for network={config.network!r}; it supports '
+            f'{", ".join(networks.NETWORKS)}'
+        )
+    norms = networks.NETWORKS[config.network].norms
     refused = {
-        'network': config.network != 'dcgan',
         'conditional': config.conditional,
         'num_devices': len(parallel.local_devices(case.num_devices, case.batch_size)) > 1,
         'steps_per_call': config.steps_per_call > 1,
         'accumulate': config.accumulate > 1,
         'd_steps': config.d_steps > 1,
-        'discriminator_norm': config.discriminator_norm != 'group',
-        'loss': config.loss not in torch_peer.LOSSES,
-        **{name: getattr(config, name) for name in PENALTIES},
+        'discriminator_norm': config.discriminator_norm not in norms,
+        'loss': config.loss not in losses.LOSSES,
+        'penalty_every': _is_penalised(config) and config.penalty_every > 1,
+        'path_length': config.path_length,
+        'augment': config.augment,
     }
     for name, other in refused.items():
         if other:
             raise ValueError(
                 f'--peer: no PyTorch step exists for {name}={getattr(config, name)!r}; it '
-                'supports unconditional dcgan on one device, with group norm and without '
-                f'penalties in D, and the losses {", ".join(torch_peer.LOSSES)}'
+                f'supports unconditional {config.network} on one device, with the norms of D '
+                f'{", ".join(norms)}, the losses {", ".join(losses.LOSSES)}, and penalties of D '
+                'at every step'
             )
+
+
+def _is_penalised(config: TrainConfig) -> bool:
+    return any(getattr(config, name) for name in PENALTIES)
 
 
 def peer_runners(
@@ -212,19 +224,19 @@ def peer_runners(
       schemes: those that have no counterpart there are left out.
       compiler: a backend of `torch.compile` for both networks; None for eager steps.
     """
-    from experiments.benchmark import torch_peer
+    from experiments.benchmark.peers import peer
 
-    config = _resolve(case, 'one_stage')
     device = 'cpu' if jax.default_backend() == 'cpu' else 'cuda'
     runners = {}
     for scheme in schemes:
         # shared_forward has no counterpart there.
-        if scheme not in torch_peer.SCHEMES:
+        if scheme not in peer.SCHEMES:
             continue
         name = f'{PEER} {scheme}' + (', compiled' if compiler else '')
         messages.say(f'Preparing {name} ...')
         start = time.perf_counter()
-        peer = torch_peer.Peer(config, scheme, device, compiler=compiler)
-        peer.step()
-        runners[name] = Runner(peer.step, time.perf_counter() - start)
+        # A scheme may decide about networks.
+        made = peer.Peer(_resolve(case, scheme), scheme, device, compiler=compiler)
+        made.step()
+        runners[name] = Runner(made.step, time.perf_counter() - start)
     return runners

@@ -20,8 +20,8 @@ from osgan_jax.networks.registry import Blocks, NetworkOptions, NetworkSpec, Pai
 
 # Multiples of the width: the generator's 4x4 grid and its blocks, and the discriminator's blocks
 # as (channels, whether the block halves the grid).
-_GENERATOR = {32: (4, 4, 4, 4), 64: (16, 8, 4, 2, 1)}
-_DISCRIMINATOR = {
+GENERATOR_MULTIPLES = {32: (4, 4, 4, 4), 64: (16, 8, 4, 2, 1)}
+DISCRIMINATOR_BLOCKS = {
     32: ((2, True), (2, True), (2, False), (2, False)),
     64: ((1, True), (2, True), (4, True), (8, True), (16, True)),
 }
@@ -115,7 +115,7 @@ class Generator(bases.Generator):
     def __call__(self, z: jax.Array, labels: jax.Array | None = None, *, train: bool) -> jax.Array:
         """Generates images, see `bases.Generator`."""
         self.check_inputs(z, labels)
-        multiples = _GENERATOR[image_sizes.short(self.image_size)]
+        multiples = GENERATOR_MULTIPLES[image_sizes.short(self.image_size)]
         first, *blocks = (multiple * self.width for multiple in multiples)
         height, width = image_sizes.grid(self.image_size)
         x = nn.Dense(height * width * first, dtype=self.dtype, kernel_init=_glorot(1))(z)
@@ -195,7 +195,7 @@ class Discriminator(bases.Discriminator):
         """Computes the logits of images, see `bases.Discriminator`."""
         self.check_inputs(images, labels)
         x = jnp.asarray(images, self.dtype)
-        blocks = _DISCRIMINATOR[image_sizes.short(self.image_size)]
+        blocks = DISCRIMINATOR_BLOCKS[image_sizes.short(self.image_size)]
         for index, (multiple, halve) in enumerate(blocks):
             x = DiscriminatorBlock(
                 multiple * self.width, halve, index == 0, self.norm, self.dtype, self.axis_name
@@ -220,8 +220,8 @@ def _build(options: NetworkOptions) -> Pair:
 
 def _blocks(options: NetworkOptions) -> Blocks:
     """Residual blocks, with the first and the last layers as blocks of their own."""
-    doublings = range(len(_GENERATOR[image_sizes.short(options.image_size)]) - 1)
-    residual = range(len(_DISCRIMINATOR[image_sizes.short(options.image_size)]))
+    doublings = range(len(GENERATOR_MULTIPLES[image_sizes.short(options.image_size)]) - 1)
+    residual = range(len(DISCRIMINATOR_BLOCKS[image_sizes.short(options.image_size)]))
     return Blocks(
         generator=(
             ('Dense_0',),
@@ -235,7 +235,7 @@ def _blocks(options: NetworkOptions) -> Blocks:
 SPEC = NetworkSpec(
     name='resnet_gan',
     build=_build,
-    image_sizes=tuple(_GENERATOR),
+    image_sizes=tuple(GENERATOR_MULTIPLES),
     oblong=True,
     width=64,
     norms=norms.NAMES,

@@ -247,6 +247,25 @@ def test_the_loop_is_timed_beside_its_step():
     assert row['loop_seconds'] > 0
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings('ignore')  # torch's compiler warns of itself
+@pytest.mark.parametrize('network', ['resnet64', 'r3gan64', 'stylegan2_256'])
+def test_pytorchs_steps_are_timed_beside_ours(network):
+    pytest.importorskip('torch')
+    *_, rows = _measure(f'{network}_bfloat16_peer')
+    found = {row['scheme']: row for row in rows}
+    schemes = ('one_stage', 'two_stage')
+    for name in (*schemes, *(f'pytorch {scheme}' for scheme in schemes)):
+        assert found[name]['seconds'] > 0
+    for scheme in schemes:
+        row = found[f'pytorch {scheme}, compiled']
+        if network == 'r3gan64':
+            # R1 and R2 differentiate a gradient.
+            assert 'does not currently support double backward' in row['refused']
+        else:
+            assert row['seconds'] > 0
+
+
 def test_batches_grow_until_one_does_not_fit(monkeypatch):
     time = measuring._time
 
