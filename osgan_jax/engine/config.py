@@ -453,6 +453,13 @@ class RunConfig(Config):
         'skip and count the steps that would write NaN or infinity, instead of ending the run',
         may_change=True,
     )
+    lock: bool = field(
+        True,
+        'keep other runs out of the workdir; --nolock is for file systems without locks, where you '
+        'must see to it that one run uses it',
+        may_change=True,
+        once=True,
+    )
 
     @property
     def batches_per_step(self) -> int:

@@ -89,7 +89,8 @@ def run(job: Job) -> Result:
         with processes.all_or_none():
             if processes.is_first():
                 runs.read(job.workdir, type(job.config))  # another kind of run is left untouched
-                stack.enter_context(checkpoints.lock(job.workdir))
+                if job.config.lock:
+                    stack.enter_context(checkpoints.lock(job.workdir, can_go_without=True))
         signals = stack.enter_context(stopping.Signals())  # until all is closed
         saved = stack.enter_context(
             checkpoints.Checkpoints(job.workdir, keep=job.config.keep, warn=warn)

@@ -1,7 +1,6 @@
 """One run in one directory."""
 
 import contextlib
-import fcntl
 import os
 import pathlib
 import socket
@@ -9,22 +8,37 @@ from collections.abc import Iterator
 
 from osgan_jax.engine.checkpoints import errors
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 _MAX_HOLDER = 200  # bytes that name the holder
 
 _locked: set[str] = set()
 
 
 @contextlib.contextmanager
-def lock(workdir: str | os.PathLike[str]) -> Iterator[None]:
+def lock(workdir: str | os.PathLike[str], *, can_go_without: bool = False) -> Iterator[None]:
     """Holds `workdir` for this run; the operating system frees it however the process ends.
 
     In a multi-process run only one process takes it. Runs of several machines see each other's
     locks where the file system keeps them for all: NFS 4, Lustre mounted with `flock`, GPFS.
 
+    Args:
+      workdir: the directory, created.
+      can_go_without: whether whoever asks has `--nolock`, which a refusal may name.
+
     Raises:
-      CheckpointError: another run holds it, the directory cannot be written, or its file system
-        keeps no locks.
+      CheckpointError: another run holds it, the directory cannot be written, or its file system or
+        the operating system keeps no locks.
     """
+    otherwise = ', or give --nolock and use it for one run at a time' if can_go_without else ''
+    if fcntl is None:
+        raise errors.CheckpointError(
+            f'cannot lock {workdir}: this operating system has no record locks, which keep two '
+            f'runs from overwriting each other: choose another machine{otherwise}.'
+        )
     path = pathlib.Path(workdir).absolute() / '.lock'
     key = os.path.realpath(path)
     if key in _locked:
@@ -39,7 +53,7 @@ def lock(workdir: str | os.PathLike[str]) -> Iterator[None]:
             'written.'
         ) from error
     try:
-        _take(file, path.parent)
+        _take(file, path.parent, otherwise)
         # Only for the message to a second run: a full disk must not matter.
         with contextlib.suppress(OSError):
             os.ftruncate(file, 0)
@@ -53,7 +67,7 @@ def lock(workdir: str | os.PathLike[str]) -> Iterator[None]:
         os.close(file)  # this unlocks
 
 
-def _take(file: int, directory: pathlib.Path) -> None:
+def _take(file: int, directory: pathlib.Path, otherwise: str) -> None:
     try:
         # A record lock, not flock: forked data workers that outlive a killed run inherit the
         # latter and would keep the directory shut.
@@ -71,5 +85,5 @@ def _take(file: int, directory: pathlib.Path) -> None:
         raise errors.CheckpointError(
             f'cannot lock {directory}: {errors.reason(error)}; its file system does not support '
             'locks, which keep two runs from overwriting each other: choose a workdir on '
-            'another file system.'
+            f'another file system{otherwise}.'
         ) from error

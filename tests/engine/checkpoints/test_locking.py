@@ -1,5 +1,6 @@
 """One run in one directory."""
 
+import dataclasses
 import errno
 import fcntl
 import os
@@ -8,7 +9,11 @@ import sys
 
 import pytest
 
-from osgan_jax.engine import checkpoints
+from osgan_jax.engine import checkpoints, runs
+from osgan_jax.engine.checkpoints import locking
+from osgan_jax.gan import trainer
+from osgan_jax.gan.config import TrainConfig
+from tests.support import small
 
 
 def test_lock_within_one_process(tmp_path):
@@ -74,10 +79,30 @@ def test_file_systems_without_locks_are_refused(tmp_path, monkeypatch):
 
     monkeypatch.setattr(fcntl, 'lockf', refuse)
     with (
-        pytest.raises(checkpoints.CheckpointError, match=r'cannot lock .* does not support locks'),
+        pytest.raises(
+            checkpoints.CheckpointError, match=r'does not support locks.*another file system\.$'
+        ),
         checkpoints.lock(tmp_path),
     ):
         pass
+    with (
+        pytest.raises(checkpoints.CheckpointError, match=r'another file system, or give --nolock'),
+        checkpoints.lock(tmp_path, can_go_without=True),
+    ):
+        pass
+
+
+def test_systems_without_locks_are_refused_and_can_be_used_without(tmp_path, monkeypatch):
+    monkeypatch.setattr(locking, 'fcntl', None)
+    config = small.make_config(num_steps=1)
+    with pytest.raises(checkpoints.CheckpointError, match=r'no record locks.*or give --nolock'):
+        trainer.train(config, tmp_path / 'run', dataset=small.dataset())
+    config = dataclasses.replace(config, lock=False)
+    trainer.train(config, tmp_path / 'run', dataset=small.dataset())
+    with checkpoints.Checkpoints(tmp_path / 'run') as saved:
+        assert saved.latest_step() == 1
+    # It is of that call alone.
+    assert runs.read(tmp_path / 'run', TrainConfig).config.lock
 
 
 def test_a_lock_needs_no_room(tmp_path, monkeypatch):
