@@ -6,9 +6,12 @@ import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
+
 from osgan_jax.core.image_sizes import ImageSize
 from osgan_jax.evaluation import score_log
 from osgan_jax.io import atomic
+from osgan_jax.reporting import metrics_log
 
 _FILE = 'cell.json'
 _FIELDS = ('status', 'reason', 'step', 'seconds', 'budget', 'metrics', 'about', 'asked')
@@ -44,6 +47,7 @@ class Result:
       reason: reason of a failure.
       step: steps made.
       seconds: seconds of training, without evaluations.
+      pace: seconds a step: the median over the lines of the cell's timing.jsonl.
       metrics: scores of the last checkpoint, by name.
       about: facts that the scores depend on, see `osgan_jax.evaluation.evaluators`.
       evaluations: lines of the cell's evaluations.jsonl.
@@ -56,6 +60,7 @@ class Result:
     reason: str = ''
     step: int | None = None
     seconds: float | None = None
+    pace: float | None = None
     metrics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     evaluations: Sequence[Mapping[str, Any]] = ()
@@ -149,5 +154,17 @@ def load(cell: Cell, workdir: pathlib.Path, is_scored: Callable[[Record], bool])
         'cell': cell,
         **known,
         'evaluations': lines,
+        'pace': _pace(directory / 'timing.jsonl'),
         'samples': grids[-1] if grids else None,
     }
+
+
+def _pace(path: pathlib.Path) -> float | None:
+    """The median of the seconds a step between the lines of a timing log."""
+    if not path.is_file():
+        return None
+    columns = metrics_log.read(path)
+    steps, seconds = (np.diff(columns.get(name, [])) for name in ('step', 'seconds'))
+    # A run that was killed and resumed has made some steps twice.
+    forward = steps > 0
+    return float(np.median(seconds[forward] / steps[forward])) if forward.any() else None

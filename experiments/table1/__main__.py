@@ -16,12 +16,18 @@ with 30 epochs each. --variants compares optimisers too:
     python -m experiments.table1 --dataset=digits --methods=dcgan --seeds=0,1 --num_steps=1000 \
         --variants=one_stage:adam,one_stage:optimistic_adam,two_stage:adam --workdir=runs/optimism
 
+With --rates, which goes with --variants, the learning rates of every method and variant are first
+chosen from the same pairs of rates of G and D: each pair is trained with another seed and for a
+third as long, in WORKDIR/rates, and the pair of the best score is used in the table.
+
 Each cell is a run of experiments.train in WORKDIR/<method>-<scheme>-<seed>, and with --variants in
 WORKDIR/<method>-<scheme>-<optimizer>-<seed>.
 Every finished cell updates table1.md, table1.csv (a line per cell), figure4.png (the score against
-seconds and steps) and samples.png in WORKDIR. Running the same command again skips finished cells
-and resumes the interrupted one. A cell whose losses become NaN or infinite is recorded as failed,
-the other cells go on, and the exit code is 1. To train a cell again, remove its directory.
+seconds and steps) and samples.png in WORKDIR. Below its table, table1.md compares each variant with
+the baseline seed by seed, after equal steps and, where --eval_every adds points, equal seconds.
+Running the same command again skips finished cells and resumes the interrupted one. A cell whose
+losses become NaN or infinite is recorded as failed, the other cells go on, and the exit code is 1.
+To train a cell again, remove its directory.
 
 Without --inception_weights the scores come from a classifier trained on the dataset itself. They
 are named classifier_fd and so on, because they are not FID.
@@ -30,6 +36,7 @@ are named classifier_fd and so on, because they are not FID.
 import dataclasses
 import pathlib
 import sys
+from typing import Any
 
 from experiments import cli
 from osgan_jax.engine.config import MAX_SEED, REQUIRED, Config, field
@@ -73,6 +80,14 @@ class GridConfig(Config):
         at_least=0,
         at_most=MAX_SEED,
     )
+    rates: tuple[str, ...] = field(
+        (),
+        'pairs of learning rates, each as G:D, such as 1e-4:2e-4,2e-4:2e-4, to choose from for '
+        'every method and variant; needs --variants; none by default',
+    )
+    rates_seed: int = field(
+        1_000, 'seed of the runs that rates are chosen by', at_least=0, at_most=MAX_SEED
+    )
     budget: float | None = field(
         None, 'seconds of training for each cell, instead of --num_steps', at_least=0
     )
@@ -106,22 +121,51 @@ def main(grid: GridConfig, common: Config) -> int:
     for name in ('optimizer', 'optimizer_g', 'optimizer_d') if grid.variants else ():
         if (value := getattr(shared, name)) not in (None, TrainConfig.optimizer):
             raise ValueError(f'{name}={value}: --variants names the optimisers; leave this out')
+    pairs = _pairs(grid, shared)
     compared = grid.variants or grid.schemes or _COMPARED
     dataset = trainer.open_dataset(shared)
-    table = study.Table1(
-        study.make_cells(grid.methods, compared, grid.seeds, labelled=dataset.num_classes > 1),
-        shared,
-        pathlib.Path(grid.workdir),
-        dataset,
-        metrics=grid.metrics,
-        num_samples=grid.num_samples,
-    )
+    cells = study.make_cells(grid.methods, compared, grid.seeds, labelled=dataset.num_classes > 1)
+    workdir = pathlib.Path(grid.workdir)
+    scored = {'metrics': grid.metrics, 'num_samples': grid.num_samples}
+    chosen = {}
+    if pairs:
+        chosen = study.choose_rates(
+            cells, pairs, grid.rates_seed, shared, workdir / 'rates', dataset, **scored
+        )
+    table = study.Table1(cells, shared, workdir, dataset, **scored, rates=chosen)
     advice = (
         'Remove their directories to try them again, with --learning_rate_d or another '
         '--discriminator_norm in another --workdir'
     )
     runner.conclude(table, runner.run(table), study.FILES, advice)
     return 0
+
+
+def _pairs(grid: GridConfig, shared: TrainConfig) -> list[Any]:
+    """The rates to choose from.
+
+    Raises:
+      ValueError: for rates that cannot be searched.
+    """
+    from experiments.studies import runner
+    from experiments.table1 import rates
+
+    pairs = [rates.parse(text) for text in grid.rates]
+    if not pairs:
+        return []
+    runner.check_once('rates', pairs)
+    if not grid.variants:
+        raise ValueError('--rates chooses rates for --variants: give both')
+    if grid.rates_seed in grid.seeds:
+        raise ValueError(
+            f'rates_seed={grid.rates_seed}: rates are chosen with a seed that is not among --seeds'
+        )
+    for name in ('learning_rate_g', 'learning_rate_d'):
+        if getattr(shared, name) is not None:
+            raise ValueError(f'--rates and --{name} exclude each other')
+    if shared.num_steps is None and grid.budget is None:
+        raise ValueError('--rates trains a third as long: give --num_steps or --budget')
+    return pairs
 
 
 if __name__ == '__main__':

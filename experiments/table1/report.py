@@ -7,6 +7,8 @@ from experiments.studies import tables
 from experiments.studies.records import Result, by_row, finished
 from experiments.studies.tables import Spread
 from experiments.table1 import published
+from experiments.table1.comparison import Comparison
+from experiments.table1.rates import Rates
 from osgan_jax.evaluation.metrics import registry
 from osgan_jax.gan import methods
 
@@ -52,17 +54,24 @@ def arrow(value: float | None, base: float | None) -> str:
     return '↓' if value < base else '↑'
 
 
-def markdown(results: Sequence[Result], dataset: str, setting: str = '') -> str:
+def markdown(
+    results: Sequence[Result],
+    dataset: str,
+    setting: str = '',
+    rates: Mapping[tuple[str, ...], Rates] | None = None,
+) -> str:
     """The table as Markdown, a line for each method and variant.
 
     Args:
       results: results of all cells, also those that are missing.
       dataset: its name; the paper's figures are put beside ours where it is one of the paper's.
       setting: a sentence about how the cells were trained.
+      rates: the learning rates of each row, where they were chosen for it.
     """
     names, paper = metric_names(results), published.PAPER_TABLE1.get(dataset)
     columns = _columns(results)
-    head = [*columns, *names, 'seeds', 'steps', 'seconds']
+    head = [*columns, *names, *(['rates G:D'] if rates else [])]
+    head += ['seeds', 'steps', 'seconds']
     head += ['paper FID', 'paper KID'] if paper else []
     lines = [f'# Table 1 on {dataset}', '', *tables.paragraphs(_notes(results, dataset, setting))]
     lines += tables.head(head, len(columns))
@@ -71,17 +80,23 @@ def markdown(results: Sequence[Result], dataset: str, setting: str = '') -> str:
         rival = groups.get((method, *usual), []) if tuple(variant) != usual else []
         row = [methods.get(method).title, *variant]
         row += [_compared(_over_seeds(group, n), _over_seeds(rival, n), n) for n in names]
+        row += [str(rates.get((method, *variant), '-'))] if rates else []
         row += [tables.seeds(group), tables.extent(r.step for r in finished(group))]
         row += [tables.extent(r.seconds for r in finished(group))]
         row += _printed(paper, method, *variant) if paper else []
         lines.append(tables.row(row))
     lines += _real_row(results, names, columns, len(head))
-    return '\n'.join([*lines, *tables.failures(results)]) + '\n'
+    lines += tables.failures(results)
+    if (metric := headline(results)) is not None:
+        comparison = Comparison(columns, usual, metric, lower_is_better(metric))
+        lines += comparison.markdown(results)
+    return '\n'.join(lines) + '\n'
 
 
 def _columns(results: Sequence[Result]) -> list[str]:
     """Heads of the columns that tell rows apart."""
-    return ['method', 'scheme', 'optimizer'][: max((len(r.cell.row) for r in results), default=2)]
+    names = ['method', 'scheme', 'optimizer', 'rates']
+    return names[: max((len(r.cell.row) for r in results), default=2)]
 
 
 def csv_text(results: Sequence[Result]) -> str:
@@ -175,7 +190,7 @@ def _compared(value: Spread | None, base: Spread | None, metric: str) -> str:
 
 
 def _printed(
-    paper: Mapping[str, Any], method: str, scheme: str, optimizer: str = _PAPERS
+    paper: Mapping[str, Any], method: str, scheme: str, optimizer: str = _PAPERS, *_: str
 ) -> list[str]:
     """The paper's FID and KID as it prints them."""
     scores = paper.get(method, {}).get(scheme)

@@ -2,11 +2,13 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from experiments.studies import records, runner
 from experiments.studies.records import Cell, Record, Result
-from experiments.table1 import figures, report
+from experiments.table1 import figures, rates, report
+from experiments.table1.rates import Rates
 from osgan_jax import data, reporting
 from osgan_jax.data import identity
 from osgan_jax.engine import messages, runs
@@ -47,8 +49,13 @@ def make_cells(
     return runner.make_cells(rows, seeds)
 
 
-def configure(shared: TrainConfig, cell: Cell) -> TrainConfig:
+def configure(shared: TrainConfig, cell: Cell, rates: Rates | None = None) -> TrainConfig:
     """A cell's configuration: what all share, and its own method, scheme, optimiser and seed.
+
+    Args:
+      shared: what all cells share.
+      cell: the cell.
+      rates: its learning rates; `shared`'s by default.
 
     Raises:
       ValueError: if `shared` limits both steps and seconds.
@@ -60,6 +67,8 @@ def configure(shared: TrainConfig, cell: Cell) -> TrainConfig:
     if shared.max_seconds is not None:
         num_steps = _NO_END - _NO_END % shared.steps_per_call
     own = {'optimizer': optimizer[0]} if optimizer else {}
+    if rates is not None:
+        own |= {'learning_rate_g': rates.g, 'learning_rate_d': rates.d}
     return dataclasses.replace(
         shared, method=method, scheme=scheme, seed=cell.seed, num_steps=num_steps, **own
     )
@@ -77,6 +86,7 @@ class Table1(runner.Study):
         *,
         metrics: Sequence[str] = ('fid',),
         num_samples: int = 10_000,
+        rates: Mapping[tuple[str, ...], Rates] | None = None,
     ):
         """Defines the study.
 
@@ -87,9 +97,11 @@ class Table1(runner.Study):
           dataset: opened with `shared`'s fields.
           metrics: names in `osgan_jax.evaluation.metrics.registry`.
           num_samples: generated images that a cell is scored on.
+          rates: learning rates of each row; `shared`'s by default.
         """
         self.cells, self.workdir = cells, workdir
         self._shared, self._dataset = shared, dataset
+        self._rates = dict(rates or {})
         self._warned = False
         self._content = identity.identify(dataset)['content']
         self._metrics, self._num_samples = list(metrics), num_samples
@@ -145,7 +157,7 @@ class Table1(runner.Study):
         if evaluator.few and not self._warned:
             messages.warn(f'{evaluator.few}.')
             self._warned = True
-        result = trainer.train(configure(self._shared, cell), directory, dataset=self._dataset)
+        result = trainer.train(self._configure(cell), directory, dataset=self._dataset)
         step = int(result.state.step)
         seconds = _seconds(directory, step)
         values = evaluator(result.state.sampling_variables(), progress.check)
@@ -177,7 +189,7 @@ class Table1(runner.Study):
         ]
         setting = _setting([run.config for run in self._runs.values()])
         dataset = self._dataset.name
-        texts = (report.markdown(results, dataset, setting), report.csv_text(results))
+        texts = (report.markdown(results, dataset, setting, self._rates), report.csv_text(results))
         runner.write_texts(self.workdir, dict(zip(FILES, texts, strict=False)))
         figures.save_figure(results, self.workdir / 'figure4.png', dataset)
         figures.save_samples(results, self.workdir / 'samples.png')
@@ -186,9 +198,61 @@ class Table1(runner.Study):
     def _open(self, cell: Cell) -> runs.Run:
         """A cell's run, checked against what its directory holds."""
         directory = self.workdir / cell.name
-        run = trainer.GANJob(configure(self._shared, cell), directory, self._dataset).open()
+        run = trainer.GANJob(self._configure(cell), directory, self._dataset).open()
         runner.check_saved(directory, run)
         return run
+
+    def _configure(self, cell: Cell) -> TrainConfig:
+        return configure(self._shared, cell, self._rates.get(cell.row))
+
+
+def choose_rates(
+    cells: Sequence[Cell],
+    pairs: Sequence[Rates],
+    seed: int,
+    shared: TrainConfig,
+    workdir: pathlib.Path,
+    dataset: data.Dataset,
+    **scored: Any,
+) -> dict[tuple[str, ...], Rates]:
+    """Chooses the rates of each row by runs of a third of the length, all of one seed.
+
+    Args:
+      cells: cells of the table.
+      pairs: what to choose from.
+      seed: seed of these runs.
+      shared: what the table's cells are trained with.
+      workdir: the directory of these runs, with tables of their own.
+      dataset: as for `Table1`.
+      **scored: `metrics` and `num_samples`, as for `Table1`.
+
+    Raises:
+      ValueError: if every pair of rates failed for a row.
+    """
+    grid = rates.spread_out(dict.fromkeys(cell.row for cell in cells), pairs)
+    if shared.max_seconds is not None:
+        third = {'max_seconds': shared.max_seconds / 3}
+    else:
+        steps = shared.num_steps // 3
+        third = {'num_steps': max(steps - steps % shared.steps_per_call, shared.steps_per_call)}
+    search = Table1(
+        runner.make_cells(list(grid), [seed]),
+        dataclasses.replace(shared, eval_every=None, **third),
+        workdir,
+        dataset,
+        rates=grid,
+        **scored,
+    )
+    results = runner.run(search)
+    metric = report.headline(results)
+    if metric is None:
+        raise ValueError(f'no cell of {workdir} has a score to choose rates by')
+    chosen = rates.choose(results, grid, metric, lower=report.lower_is_better(metric))
+    for row, pair in chosen.items():
+        print(
+            f'{" ".join(row)}: rates G:D {pair}, the best of {len(pairs)} by {metric}', flush=True
+        )
+    return chosen
 
 
 def _seconds(directory: pathlib.Path, step: int) -> float | None:

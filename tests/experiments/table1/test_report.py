@@ -48,6 +48,11 @@ FOUR = [
 ]  # fmt: skip
 
 
+def _table(text):
+    """The lines above the comparison with the baseline."""
+    return text.split('\n\n## ')[0].splitlines()
+
+
 def test_arrows_are_as_in_the_paper():
     assert report.arrow(1.0, 2.0) == '↓'
     assert report.arrow(2.0, 1.0) == '↑'
@@ -70,7 +75,7 @@ def test_markdown_of_two_seeds_one_of_them_failed():
     ]
     assert '(a convention; 0123456789ab)' in lines[6]
     assert 'neither FID nor KID' in lines[8]
-    assert lines[10:] == [
+    assert lines[10:16] == [
         '| method | scheme | classifier_fd | seeds | steps | seconds |',
         '| --- | --- | ---: | ---: | ---: | ---: |',
         '| LSGAN (asym) | one_stage | **11.00 ± 1.41** (↓) | 2 | 400 to 420 | 60 |',
@@ -78,13 +83,18 @@ def test_markdown_of_two_seeds_one_of_them_failed():
         '',
         '* lsgan-two_stage-1 failed: loss_d became nan at step 3',
     ]
+    assert lines[17] == '## At the end of training'
+    assert lines[23:] == [
+        '| LSGAN (asym) | one_stage | -4.000 | 0.714 | 1 of 1 |',
+        '| LSGAN (asym) | two_stage | - | - | - |',
+    ]
 
 
 def test_halves_of_the_real_images_and_labels_are_said():
     halves = {'classifier_fd': {'value': 0.25, 'count': 50}}
     about = {**ABOUT, 'halves': halves, 'label_policy': 'data'}
     text = report.markdown([result('cgan', about=about)], 'digits')
-    assert text.splitlines()[-1] == '| real images | halves of 50 | 0.250 | - | - | - |'
+    assert _table(text)[-1] == '| real images | halves of 50 | 0.250 | - | - | - |'
     assert 'what one half of the real images scores against the other' in text
     assert 'Conditional generators draw labels as often as the data have them.' in text
 
@@ -117,7 +127,7 @@ def test_variants_are_compared_with_the_first_of_two_stage():
     assert 'below that of two_stage adam and' in lines[4]
     start = lines.index('| method | scheme | optimizer | classifier_fd | seeds | steps | seconds |')
     assert lines[start + 1] == '| --- | --- | --- | ---: | ---: | ---: | ---: |'
-    assert [line.split(' | ')[1:4] for line in lines[start + 2 :]] == [
+    assert [line.split(' | ')[1:4] for line in lines[start + 2 : start + 6]] == [
         ['one_stage', 'adam', '3.000 (↑)'],
         ['one_stage', 'optimistic_adam', '**1.000** (↓)'],
         ['two_stage', 'adam', '2.000'],
@@ -137,7 +147,7 @@ def test_the_papers_figures_stand_beside_its_optimiser_alone():
         variant('one_stage', 'adam', 3.0),
         variant('one_stage', 'optimistic_adam', 1.0, about={**ABOUT, 'halves': halves}),
     ]
-    adam, optimistic, real = report.markdown(results, 'celeb_a').splitlines()[-3:]
+    adam, optimistic, real = _table(report.markdown(results, 'celeb_a'))[-3:]
     assert adam.endswith('| 19.31±0.18 (↓) | 0.015±0.001 (↓) |')
     assert optimistic.endswith('| 60 | - | - |')
     assert real == '| real images | halves of 50 | - | 0.250 | - | - | - | - | - |'
