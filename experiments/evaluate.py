@@ -55,6 +55,14 @@ of the training images are to each other: 0.05 is usual. WORKDIR/nearest_trainin
 samples most like copies, each beside its five nearest. Distances are between the features of the
 scores, or with --metrics= between pixels at 16x16.
 
+--classification_accuracy trains a classifier on --num_samples samples of a conditional run and the
+labels that they were drawn for, and measures its accuracy on the real images, best of a part that
+the run was not trained on (CAS, Ravuri and Vinyals 2019). It takes as long as training the
+classifier of the scores, which has learnt from as many real images:
+
+    python -m experiments.evaluate --workdir=runs/cifar10 --split=test --num_samples=50000 \
+        --metrics= --classification_accuracy
+
 --per_class also scores each class of a conditional run, or of two labelled sets, and its diversity
 relative to the real images of the class.
 """
@@ -63,16 +71,16 @@ import dataclasses
 import pathlib
 import sys
 
-from experiments import cli, two_sets
+from experiments import cli, scorers, two_sets
 from osgan_jax.engine.config import MAX_SEED, Config, field, image_size_field
 from osgan_jax.gan.config import TrainConfig
 
 # As in training: what features come from, and which labels images are given.
-_FEATURES = ('inception_weights', 'dinov2_weights', 'convention', 'classifier')
-_Features = cli.only(TrainConfig, (*_FEATURES, 'label_policy'))
+_Features = cli.only(TrainConfig, (*scorers.FEATURES, 'label_policy'))
 
 _OF_A_RUN = (
     *('step', 'all', 'best', 'again', 'num_samples', 'dataset', 'nearest'),
+    'classification_accuracy',
     *('path_length', 'path_length_crop', 'path_length_pairs', 'lpips_weights'),
 )
 _OF_TWO_SETS = ('fake', 'image_size', 'out', 'save_statistics')
@@ -117,6 +125,11 @@ class EvaluateConfig(Config):
         group='evaluation',
         at_least=0,
         at_most=100_000,
+    )
+    classification_accuracy: bool = field(
+        False,
+        'also train a classifier on the samples, and measure its accuracy on the real images',
+        group='evaluation',
     )
     path_length: tuple[str, ...] = field(
         (),
@@ -178,7 +191,8 @@ class EvaluateConfig(Config):
             )
         if sum([self.all, self.best, self.step is not None]) > 1:
             raise ValueError('--step, --all and --best exclude each other')
-        if not self.metrics and not self.path_length and not self.nearest:
+        others = (self.path_length, self.nearest, self.classification_accuracy)
+        if not self.metrics and not any(others):
             raise ValueError('--metrics and --path_length are both empty: give what to score')
 
     def _check_only(self, names: tuple[str, ...]) -> None:
@@ -197,11 +211,10 @@ def main(asked: EvaluateConfig, features: Config, own: cli.OwnNetworks) -> None:
 
     for name in asked.metrics:
         registry.get(name)  # what there is not should not cost a classifier
-    sources = {name: getattr(features, name) for name in _FEATURES}
     if asked.real is not None:
         if features.label_policy != 'data':
             raise ValueError('--label_policy goes with --workdir, and not with --real')
-        return two_sets.run(asked, sources)
+        return two_sets.run(asked, scorers.sources(features))
     from osgan_jax.compression.config import KINDS
     from osgan_jax.engine import checkpoints
     from osgan_jax.evaluation import label_policies, score_log, score_plot
@@ -221,21 +234,17 @@ def main(asked: EvaluateConfig, features: Config, own: cli.OwnNetworks) -> None:
     policy = features.label_policy
     follows_data = policy == 'data' and sampler.gan.num_classes
     dataset = None
-    if asked.metrics or asked.nearest or (asked.path_length and follows_data):
+    of_images = asked.metrics or asked.nearest or asked.classification_accuracy
+    if of_images or (asked.path_length and follows_data):
         dataset = _open_dataset(asked, run, source)
         label_policies.check(policy, sampler.gan.num_classes, dataset.num_classes)
-    paths = _path_lengths(asked, sampler.gan, policy, dataset)
-    extractor = _extractor(asked, sources, dataset, run.config) if asked.metrics else None
-    scorers = []
-    if asked.metrics:
-        scorers.append(_scores(asked, features, extractor, sampler.gan, dataset))
-    if asked.nearest:
-        scorers.append(_nearest(asked, policy, extractor, sampler.gan, dataset, workdir))
+    paths = scorers.path_lengths(asked, sampler.gan, policy, dataset)
+    evaluators = scorers.of_images(asked, features, sampler.gan, dataset, run.config)
     _say_cost(asked, steps, paths)
     for step in steps:
         if step != sampler.step:
             sampler = sampling.Sampler(source, step, KINDS, own.network)
-        for evaluator in (*scorers, *paths):
+        for evaluator in (*evaluators, *paths):
             known = _known(score_log.read(workdir), step, evaluator)
             if known is not None and not asked.again:
                 _print_scores(asked, known, ' (scored before; --again scores anew)')
@@ -281,123 +290,6 @@ def _open_dataset(asked: EvaluateConfig, run, workdir: pathlib.Path):
     if run.config.conditional:
         dataset = classes.align(dataset, run.class_names, f'the run in {workdir}')
     return dataset
-
-
-def _extractor(asked: EvaluateConfig, sources, dataset, trained: TrainConfig):
-    """What makes features of images.
-
-    A classifier learns the part of the dataset that the run was trained on, whichever part is
-    compared with, so that scores of two parts are by the same features.
-    """
-    from osgan_jax.engine import messages
-    from osgan_jax.evaluation import evaluators
-    from osgan_jax.gan import trainer
-
-    weights = any(value is not None for name, value in sources.items() if name.endswith('_weights'))
-    another_part = dataset.name == trained.dataset and dataset.split != trained.split
-    if another_part and not (weights or asked.dataset or asked.data_dir):
-        dataset = trainer.open_dataset(trained)
-    extractor = evaluators.extractor_for(
-        dataset,
-        **sources,
-        cache_dir=asked.cache_dir,
-        progress=messages.Countdown('Training a classifier to score by, {} steps'),
-    )
-    if extractor.name.endswith('classifier'):
-        print(
-            f'Features of a classifier of {dataset.name} ({dataset.split}; '
-            f'{extractor.fingerprint[:8]}): compare only with numbers of the same one.'
-        )
-    return extractor
-
-
-def _nearest(asked: EvaluateConfig, policy: str, extractor, gan, dataset, workdir: pathlib.Path):
-    """The search for copies of training images, by the features of the scores or by pixels."""
-    from osgan_jax.engine import messages
-    from osgan_jax.evaluation import memorisation
-
-    extractor = extractor or memorisation.pixels()
-    print(
-        f'Copies: samples as near to one image of {dataset.name} ({dataset.split}), beside the '
-        f'next, as {memorisation.QUANTILE:.0%} of these are to each other; by '
-        f'{extractor.describe()}.'
-    )
-    return memorisation.NearestTraining(
-        gan,
-        dataset,
-        extractor,
-        num_samples=asked.nearest,
-        seed=asked.seed,
-        label_policy=policy,
-        sheet=workdir / memorisation.SHEET,
-        progress=messages.Countdown('Looking for copies of {} training images'),
-        warn=messages.warn,
-    )
-
-
-def _scores(asked: EvaluateConfig, features: Config, extractor, gan, dataset):
-    """The evaluator of samples against the dataset."""
-    from osgan_jax.engine import messages
-    from osgan_jax.evaluation import evaluators, protocols
-
-    evaluator = evaluators.Evaluator(
-        gan,
-        dataset,
-        extractor,
-        metrics=asked.metrics,
-        num_samples=asked.num_samples,
-        seed=asked.seed,
-        label_policy=features.label_policy,
-        by_class=asked.per_class,
-        cache_dir=asked.cache_dir,
-        real_progress=messages.Countdown('Reading {} real images'),
-        progress=messages.Countdown('Drawing and scoring {} images'),
-        class_progress=messages.Countdown('Scoring {} classes'),
-        **_metric_progress(extractor.name),
-    )
-    for sentence in protocols.sentences(evaluator.about, evaluator.names):
-        print(sentence)
-    if evaluator.left_out:
-        print(evaluator.left_out)
-    if evaluator.few:
-        messages.warn(f'{evaluator.few}.')
-    return evaluator
-
-
-def _metric_progress(extractor: str) -> dict:
-    """Countdowns of metrics of many features; those of a classifier's take no time."""
-    from osgan_jax.engine import messages
-
-    if extractor.endswith('classifier'):
-        return {}
-    return {
-        'half_progress': messages.Countdown('Scoring two halves of the real images by {} metrics'),
-        'metric_progress': messages.Countdown('Computing {} metrics'),
-    }
-
-
-def _path_lengths(asked: EvaluateConfig, gan, label_policy: str, dataset):
-    """The evaluators of path lengths."""
-    from osgan_jax.engine import messages
-    from osgan_jax.evaluation import path_lengths
-
-    if not asked.path_length:
-        return []
-    distance = path_lengths.distance_for(asked.lpips_weights)
-    return [
-        path_lengths.PathLength(
-            gan,
-            distance,
-            which,
-            crop=asked.path_length_crop,
-            num_pairs=asked.path_length_pairs,
-            seed=asked.seed,
-            label_policy=label_policy,
-            dataset=dataset,
-            progress=messages.Countdown(f'Measuring {which} path lengths of {{}} pairs'),
-        )
-        for which in dict.fromkeys(asked.path_length)
-    ]
 
 
 def _say_cost(asked: EvaluateConfig, steps, paths) -> None:

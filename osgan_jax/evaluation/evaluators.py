@@ -5,21 +5,17 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
-from osgan_jax import data, reporting
-from osgan_jax.evaluation import halves, label_policies, per_class
+from osgan_jax import data
+from osgan_jax.evaluation import drawing, halves, label_policies, per_class
 from osgan_jax.evaluation.features import cache, extractors
 from osgan_jax.evaluation.metrics import moments, registry
 from osgan_jax.io import paths
-from osgan_jax.networks import inference
 from osgan_jax.networks.inference import Generative
 
 # Splits the latents of evaluations off the seed, away from those of training and of sample grids.
 _STREAM = 0x6576_616C
-# Keys of a batch, beside that of its latents.
-_LABELS, _NOISE = 1, 2
 
 
 def gather(
@@ -140,12 +136,16 @@ class Evaluator:
             progress=real_progress,
             warn=warn,
         )
-        self._frequencies = label_policies.frequencies(
-            label_policy, gan.num_classes, self._real.class_counts
+        self._samples = drawing.Samples(
+            gan,
+            seed=seed,
+            stream=_STREAM,
+            batch_size=batch_size,
+            frequencies=label_policies.frequencies(
+                label_policy, gan.num_classes, self._real.class_counts
+            ),
         )
-        self._gan, self._generate = gan, inference.compile_generator(gan.generator)
-        self._key = jax.random.fold_in(jax.random.key(seed), _STREAM)
-        self._extractor, self._batch_size, self._progress = extractor, batch_size, progress
+        self._extractor, self._progress = extractor, progress
         self._metric_progress = metric_progress
         falling = [metric for metric in self._metrics if metric.lower_is_better]
         self.headline = falling[0].names(extractor.name)[0] if falling else None
@@ -216,32 +216,19 @@ class Evaluator:
         self, variables: Any, labels: list[np.ndarray], check: Callable[[], None] | None
     ) -> Iterator[extractors.Features]:
         """Yields the features of all samples; their labels, where they have any, go to `labels`."""
-        count = self.about['num_samples']
+        count, batch_size = self.about['num_samples'], self._samples.batch_size
         if self._progress is not None:
             self._progress(0, count)
-        for start in range(0, count, self._batch_size):
+        for start in range(0, count, batch_size):
             if check is not None:
                 check()
-            images = self._draw(variables, start)[: count - start]
-            if self._gan.num_classes:
-                labels.append(np.asarray(self._labels(start))[: count - start])
+            images = self._samples.images(variables, start)[: count - start]
+            drawn = self._samples.labels(start)
+            if drawn is not None:
+                labels.append(drawn[: count - start])
             yield self._extractor.apply(images)
             if self._progress is not None:
-                self._progress(min(start + self._batch_size, count), count)
-
-    def _draw(self, variables: Any, start: int) -> np.ndarray:
-        """Images of one batch of the seed's latents, labels and noise, uint8."""
-        key, count = jax.random.fold_in(self._key, start), self._batch_size
-        z = inference.draw_latents(self._gan, key, count)
-        labels = self._labels(start) if self._gan.num_classes else None
-        noise = jax.random.fold_in(key, _NOISE)
-        return reporting.to_uint8(np.asarray(self._generate(variables, z, labels, noise)))
-
-    def _labels(self, start: int) -> jax.Array:
-        """The labels of one batch."""
-        key = jax.random.fold_in(jax.random.fold_in(self._key, start), _LABELS)
-        classes = self._gan.num_classes
-        return inference.draw_labels(key, self._batch_size, classes, self._frequencies)
+                self._progress(min(start + batch_size, count), count)
 
     def entry(
         self, step: int, seconds: float | None, values: dict[str, float | None]

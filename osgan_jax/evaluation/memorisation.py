@@ -16,9 +16,8 @@ import numpy as np
 
 from osgan_jax import data, reporting
 from osgan_jax.data import identity
-from osgan_jax.evaluation import label_policies
+from osgan_jax.evaluation import drawing, label_policies
 from osgan_jax.evaluation.features import cache, extractors
-from osgan_jax.networks import inference
 from osgan_jax.networks.inference import Generative
 
 QUANTILE = 0.05
@@ -30,7 +29,6 @@ SHEET = 'nearest_training.png'
 """The file of `sheet` in a run's directory."""
 
 _STREAM = 0x6E65_6172  # of latents, away from those of training, grids and scores
-_LABELS, _NOISE = 1, 2
 _NEIGHBOURS = 20
 _REFERENCES = 1000  # real images that tell what is usual
 _SIDE = 16  # pixels
@@ -192,13 +190,16 @@ class NearestTraining:
         if num_samples < 1:
             raise ValueError(f'num_samples={num_samples}: expected at least 1')
         extractor = pixels() if extractor is None else extractor
-        self._gan, self._dataset, self._extractor = gan, dataset, extractor
-        self._generate = inference.compile_generator(gan.generator)
-        self._key = jax.random.fold_in(jax.random.key(seed), _STREAM)
-        self._batch_size, self._sheet, self._progress = batch_size, sheet, progress
-        self._warn = warn
-        self._frequencies = label_policies.frequencies(
-            label_policy, gan.num_classes, dataset.class_counts() if gan.num_classes else ()
+        self._dataset, self._extractor = dataset, extractor
+        self._sheet, self._progress, self._warn = sheet, progress, warn
+        self._samples = drawing.Samples(
+            gan,
+            seed=seed,
+            stream=_STREAM,
+            batch_size=batch_size,
+            frequencies=label_policies.frequencies(
+                label_policy, gan.num_classes, dataset.class_counts() if gan.num_classes else ()
+            ),
         )
         self.names = ('copies' if extractor.name == 'inception' else f'{extractor.name}_copies',)
         known = identity.identify(dataset)
@@ -221,7 +222,8 @@ class NearestTraining:
           The share of samples that are as near to one training image as 5% of real images are.
         """
         count = self.about['num_samples']
-        parts = [self._draw(variables, at) for at in range(0, count, self._batch_size)]
+        starts = range(0, count, self._samples.batch_size)
+        parts = [self._samples.images(variables, start) for start in starts]
         images = np.concatenate(parts)[:count]
         found = find(images, self._dataset, self._extractor, progress=self._progress)
         if self._sheet is not None:
@@ -238,16 +240,6 @@ class NearestTraining:
     def entry(self, step: int, seconds: float | None, values: dict[str, float]) -> dict[str, Any]:
         """The line of `score_log` for a checkpoint's score, as `Evaluator.entry`."""
         return {'step': step, 'seconds': seconds, **values, **self.about}
-
-    def _draw(self, variables: Any, start: int) -> np.ndarray:
-        key, classes = jax.random.fold_in(self._key, start), self._gan.num_classes
-        z = inference.draw_latents(self._gan, key, self._batch_size)
-        labels = None
-        if classes:
-            key_labels = jax.random.fold_in(key, _LABELS)
-            labels = inference.draw_labels(key_labels, self._batch_size, classes, self._frequencies)
-        noise = jax.random.fold_in(key, _NOISE)
-        return reporting.to_uint8(np.asarray(self._generate(variables, z, labels, noise)))
 
 
 def _features(extractor: extractors.Extractor, images: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from osgan_jax.evaluation.metrics import registry
 
 def direction(name: str) -> str | None:
     """Which values of a score are better, 'lower' or 'higher'; None where nothing is known."""
-    if name == 'accuracy':
+    if name.endswith('accuracy'):
         return 'higher'
     if name.startswith('ppl_') or name.endswith('copies'):
         return 'lower'

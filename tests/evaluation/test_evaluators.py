@@ -46,7 +46,7 @@ def _evaluator(gan, **options):
 def test_scores_are_those_of_the_samples(workdir, tmp_path):
     sampler = sampling.Sampler(workdir)
     scored = _evaluator(sampler.gan, cache_dir=tmp_path)
-    drawn = [scored._draw(sampler.variables, start) for start in (0, 16, 32)]
+    drawn = [scored._samples.images(sampler.variables, start) for start in (0, 16, 32)]
     images = np.concatenate(drawn)[:40]
     assert images.dtype == np.uint8
     assert len({image.tobytes() for image in images}) == 40

@@ -156,7 +156,7 @@ def test_noise_is_drawn_for_each_image_by_the_seed(tmp_path):
 
     def images(seed, start):
         options = {'num_samples': 30, 'seed': seed, 'batch_size': 10, 'cache_dir': tmp_path}
-        return evaluators.Evaluator(gan, real, EXTRACTOR, **options)._draw({}, start)
+        return evaluators.Evaluator(gan, real, EXTRACTOR, **options)._samples.images({}, start)
 
     drawn = np.concatenate([images(0, 0), images(0, 10), images(1, 0)])
     assert len({image.tobytes() for image in drawn}) == 30

@@ -254,6 +254,8 @@ def test_other_real_images_have_a_line_of_their_own(workdir, tmp_path, quarters)
         (['--step=2', '--all'], '--step, --all and --best exclude each other'),
         (['--best'], 'holds no run'),
         (['--nearest=100001'], 'nearest'),
+        (['--metrics='], '--metrics and --path_length are both empty'),
+        (['--metrics=', '--classification_accuracy'], 'classification_accuracy needs labels'),
     ],
 )
 def test_what_is_not_there_is_one_sentence(workdir, flags, sentence):

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -116,7 +116,7 @@ def train(
         {**identity.identify(dataset), 'seed': seed, 'epochs': epochs, 'flip': flip},
         size,
     )
-    return dataclasses.replace(trained, accuracy=_accuracy(trained, dataset, held_out))
+    return dataclasses.replace(trained, accuracy=accuracy(trained, dataset, held_out))
 
 
 @functools.lru_cache(maxsize=4)
@@ -186,9 +186,10 @@ def check(dataset: datasets.Dataset) -> None:
         )
 
 
-def _accuracy(
-    classifier: classifier_network.Classifier, dataset: datasets.Dataset, rows: np.ndarray
+def accuracy(
+    classifier: classifier_network.Classifier, dataset: datasets.Dataset, rows: Sequence[int]
 ) -> float:
+    """The share of some images, by their positions, that a classifier gives their class."""
     extract = classifier_network.extractor(classifier, num_devices=1).apply
     right = 0
     for start in range(0, len(rows), 256):
