@@ -2,12 +2,13 @@
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from osgan_jax.core.image_sizes import ImageSize
-from osgan_jax.data import arrays, fingerprints, images, labelling, survey
+from osgan_jax.data import arrays, facts, fingerprints, images, labelling, survey
 from osgan_jax.data.dataset import MAX_CLASSES
 from osgan_jax.data.facts import Facts
 from osgan_jax.data.reading import Note, Reading
@@ -155,9 +156,9 @@ def of_arrays(
       ValueError: arrays are not what they must be, or do not fit together.
     """
     content, said = arrays.to_images(stored, f'{name}: {terms[0]}', reading.white_level)
-    facts = [facts_of(content.shape)] * len(content)
+    known = np.repeat(facts.table([facts_of(content.shape)]), len(content))
     notes = (*notes, *said)
-    return _assemble(name, content, None, facts, labels, class_names, reading, terms[1], notes)
+    return _assemble(name, content, None, known, labels, class_names, reading, terms[1], notes)
 
 
 def of_files(
@@ -182,28 +183,41 @@ def of_files(
       notes: likewise.
     """
     offset = _offset(name, content, offset)
-    facts = _glances(name, content, offset)
-    return _assemble(name, content, offset, facts, labels, class_names, reading, 'labels', notes)
+    known = _glances(name, content, offset)
+    return _assemble(name, content, offset, known, labels, class_names, reading, 'labels', notes)
 
 
 def _assemble(
     name: str,
     content: np.ndarray,
     offset: np.ndarray | None,
-    facts: list[Facts],
+    known: np.ndarray,
     labels: np.ndarray | None,
     class_names: np.ndarray | None,
     reading: Reading,
     term: str,
     notes: tuple[Note, ...],
 ) -> Archive:
-    found = survey.Survey([f'image {index}' for index in range(len(facts))], facts)
-    numbers, shown, said = np.zeros(len(facts), np.int32), (), []
+    found = survey.Survey(_Numbered(len(known)), known)
+    numbers, shown, said = np.zeros(len(known), np.int32), (), []
     if reading.labels == labelling.NONE:
         said = [('labels', 'none, as --labels=none says')]
     elif labels is not None:
-        numbers, shown, said = _labels(name, labels, class_names, reading, term, len(facts))
+        numbers, shown, said = _labels(name, labels, class_names, reading, term, len(known))
     return Archive(name, content, offset, numbers, shown, found, (*notes, *said))
+
+
+class _Numbered(Sequence[str]):
+    """Names of images that have none, made when they are asked for."""
+
+    def __init__(self, count: int):
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> str:
+        return f'image {range(self._count)[index]}'
 
 
 def _offset(name: str, content: np.ndarray, offset: np.ndarray) -> np.ndarray:
@@ -223,13 +237,13 @@ def facts_of(shape: tuple[int, ...]) -> Facts:
     return Facts(width, height, depth == 3, False, 0, 1, 'L' if depth == 1 else 'RGB', False)
 
 
-def _glances(name: str, content: np.ndarray, offset: np.ndarray) -> list[Facts]:
-    """The facts of image files, by their headers."""
-    found = []
+def _glances(name: str, content: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """The facts of image files, by their headers, `[M]` of `facts.DTYPE`."""
+    found = np.zeros(len(offset) - 1, facts.DTYPE)
     whole = memoryview(np.ascontiguousarray(content))
     for index, (start, end) in enumerate(itertools.pairwise(offset.tolist())):
         try:
-            found.append(images.glance(bytes(whole[start:end])))
+            found[index] = images.glance(bytes(whole[start:end]))
         except images.UnreadableImageError as error:
             raise ValueError(f'image {index} of {name}: {error}') from None
     return found

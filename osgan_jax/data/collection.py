@@ -1,6 +1,7 @@
 """Images that lie in folders, on disk or in an archive: which ones, with which labels."""
 
 import dataclasses
+import itertools
 import json
 from collections import Counter
 from collections.abc import Collection
@@ -8,8 +9,8 @@ from collections.abc import Collection
 import numpy as np
 
 from osgan_jax.data import label_file, labelling, survey
-from osgan_jax.data.facts import Facts
 from osgan_jax.data.reading import Note, Reading
+from osgan_jax.data.verdicts import Verdicts
 from osgan_jax.io.messages import printable
 
 STYLEGAN = 'dataset.json'
@@ -23,7 +24,8 @@ class Found:
     """What a folder or an archive holds.
 
     Attributes:
-      verdicts: facts of each image, or why it cannot be read, by path with '/'.
+      verdicts: on each image.
+      files: `[M]`, what its source keeps of each file: bytes, or where it lies in the archive.
       skipped: further files that cannot be read, and why.
       ignored: other files, by their endings.
       folders: all folders.
@@ -32,7 +34,8 @@ class Found:
       archived: whether it is an archive.
     """
 
-    verdicts: dict[str, Facts | str]
+    verdicts: Verdicts
+    files: np.ndarray
     skipped: list[tuple[str, str]]
     ignored: Counter[str]
     folders: tuple[str, ...] = ()
@@ -49,7 +52,8 @@ class ImageFolder:
       root: the folder or the archive.
       paths: of the images, relative to it, sorted; of files with frames that are all taken, as
         often as there are.
-      frames: `[M]`, which frame of its file each is.
+      frames: `[M]` int32, which frame of its file each is.
+      files: `[M]`, see `Found`.
       survey: facts of each.
       labels: `[M]` int32, zeros without classes.
       class_names: in label order; empty without classes.
@@ -60,6 +64,7 @@ class ImageFolder:
     root: str
     paths: tuple[str, ...]
     frames: np.ndarray
+    files: np.ndarray
     survey: survey.Survey
     labels: np.ndarray
     class_names: tuple[str, ...]
@@ -100,28 +105,32 @@ def collect(root: str, found: Found, reading: Reading, split: str) -> ImageFolde
       FileNotFoundError: there is no file of labels.
       ValueError: no image can be read, labels do not fit the images, or there is no such part.
     """
-    facts = {path: each for path, each in found.verdicts.items() if not isinstance(each, str)}
-    skipped = found.skipped + [
-        (path, each) for path, each in found.verdicts.items() if isinstance(each, str)
-    ]
-    said = report(skipped, found.ignored, len(facts) + len(skipped))
-    if not facts:
+    judged = found.verdicts
+    order = sorted(judged.readable().tolist(), key=judged.names.__getitem__)
+    skipped = [(judged.names[index], why) for index, why in judged.unreadable.items()]
+    skipped = found.skipped + skipped
+    said = report(skipped, found.ignored, len(order) + len(skipped))
+    if not order:
         raise ValueError(f'no readable image in {printable(root)}' + (f': {said}' if said else ''))
-    labelled = _label(root, sorted(facts), found, reading, split)
-    paths, frames, labels = (
-        list(labelled.paths),
-        np.zeros(len(labelled.paths), int),
-        labelled.labels,
-    )
+    names = [judged.names[index] for index in order]
+    labelled = _label(root, names, found, reading, split)
+    rows = np.asarray(order)
+    if labelled.paths != tuple(names):
+        places = dict(zip(names, order, strict=True))
+        rows = np.asarray([places[path] for path in labelled.paths])
+    paths, labels = labelled.paths, labelled.labels
+    frames = np.zeros(len(rows), np.int32)
     if reading.frames == 'all':
-        repeats = [facts[path].frames for path in paths]
-        frames = np.concatenate([np.arange(count) for count in repeats])
-        paths, labels = np.repeat(paths, repeats).tolist(), np.repeat(labels, repeats)
+        repeats = judged.facts['frames'][rows]
+        frames = np.concatenate([np.arange(count, dtype=np.int32) for count in repeats])
+        paths = tuple(itertools.chain.from_iterable(map(itertools.repeat, paths, repeats)))
+        rows, labels = np.repeat(rows, repeats), np.repeat(labels, repeats)
     return ImageFolder(
         root=root,
-        paths=tuple(paths),
+        paths=paths,
         frames=frames,
-        survey=survey.Survey(paths, [facts[path] for path in paths]),
+        files=found.files[rows],
+        survey=survey.Survey(paths, judged.facts[rows]),
         labels=labels,
         class_names=labelled.class_names,
         notes=labelled.notes,
@@ -135,8 +144,7 @@ def _label(
     asked, notes = reading.labels, []
     if not reading.recognises:
         return _label_as_before(root, paths, found, split, asked)
-    plain = {path: path for path in paths}
-    rows = None
+    plain = rows = None
     use_list = found.listed is not None and asked is None
     if use_list:
         rows = _rows(found, root)
@@ -147,7 +155,7 @@ def _label(
         beside, kept, plain, said = labelling.split_of(paths, split)
         if kept is None:
             labelling.check_whole(split, 'a folder without parts train, val or test')
-            plain = {path: path for path in paths}
+            plain = None
         else:
             paths = kept
             notes.append(said)
@@ -161,6 +169,9 @@ def _label(
         labelled = labelling.unlabelled(paths, ('labels', 'none, as --labels=none says'))
     elif asked not in (None, labelling.FOLDERS):
         labelled = labelling.from_rows(paths, label_file.read(asked), printable(asked))
+    elif plain is None:
+        strays = asked == labelling.FOLDERS
+        labelled = labelling.by_folder(paths, found.folders, strays=strays)
     else:
         back = {plain[path]: path for path in paths}
         if len(back) < len(paths):  # both parts, of --split=all, have images of one name
@@ -168,11 +179,7 @@ def _label(
                 '/'.join([*plain[path].split('/')[:-1], path.replace('/', ' ')]): path
                 for path in paths
             }
-        labelled = labelling.by_folder(
-            sorted(back),
-            found.folders if plain[paths[0]] == paths[0] else (),
-            strays=asked == labelling.FOLDERS,
-        )
+        labelled = labelling.by_folder(sorted(back), strays=asked == labelling.FOLDERS)
         order = sorted(range(len(labelled.paths)), key=lambda i: back[labelled.paths[i]])
         labelled = dataclasses.replace(
             labelled,

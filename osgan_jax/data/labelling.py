@@ -242,14 +242,18 @@ def split_of(
     """
     beside = [path for path in paths if '/' not in path]
     within = [path for path in paths if '/' in path]
-    pieces = [path.split('/') for path in within]
-    for level in range(min(min(map(len, pieces), default=1) - 1, _DEEPEST_SPLIT)):
+    # By folder: there are far fewer than images.
+    within_of = Counter(path.rpartition('/')[0] for path in within)
+    pieces = [folder.split('/') for folder in within_of]
+    for level in range(min(min(map(len, pieces), default=0), _DEEPEST_SPLIT)):
         parts = [each[level].lower() for each in pieces]
         if set(parts) <= set(SPLITS):
             break
     else:
         return [], None, {}, ('split', '')
-    counts = Counter(SPLITS[part] for part in parts)
+    counts: Counter[str] = Counter()
+    for part, count in zip(parts, within_of.values(), strict=True):
+        counts[SPLITS[part]] += count
     folders = {SPLITS[part]: each[level] for part, each in zip(parts, pieces, strict=True)}
     wanted = SPLITS.get(split.lower(), split)
     if wanted != 'all' and wanted not in counts:
@@ -257,13 +261,19 @@ def split_of(
             f'there is no part {split!r}, only the folders '
             f'{", ".join(map(printable, folders.values()))}: choose one by --split, or all'
         )
-    kept, plain = [], {}
     # What all images share above the parts is not a class.
     start = level if len({tuple(each[:level]) for each in pieces}) == 1 else 0
-    for path, part, each in zip(within, parts, pieces, strict=True):
-        if wanted in ('all', SPLITS[part]):
-            kept.append(path)
-            plain[path] = '/'.join(each[start:level] + each[level + 1 :])
+    shorter = {
+        folder: '/'.join(each[start:level] + each[level + 1 :] + [''])
+        for folder, part, each in zip(within_of, parts, pieces, strict=True)
+        if wanted in ('all', SPLITS[part])
+    }
+    plain = {}
+    for path in within:
+        folder, _, name = path.rpartition('/')
+        if folder in shorter:
+            plain[path] = shorter[folder] + name
+    kept = list(plain)
     others = ', '.join(f'{name} ({count:,})' for name, count in counts.items() if name != wanted)
     text = f'{wanted}: {len(kept):,} of {len(within):,} images'
     return beside, kept, plain, ('split', text + (f'; also {others}, by --split' * bool(others)))

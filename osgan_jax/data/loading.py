@@ -13,6 +13,7 @@ from osgan_jax.data import (
     archive,
     catalogue,
     digits,
+    facts,
     folder,
     places,
     stacked,
@@ -302,7 +303,7 @@ def _shape_notes(asked: _Asked, shape: tuple[int, int]) -> list[Note]:
     """What becomes of the shape of images that are all of one, as notes."""
     if image_sizes.is_square(asked.image_size):
         return []
-    one = survey.Survey([asked.name], [archive.facts_of((1, *shape, 1))])
+    one = survey.Survey([asked.name], facts.table([archive.facts_of((1, *shape, 1))]))
     notes = survey.shape_notes(one, asked.reading.fit, asked.image_size)
     return [note for note in notes if note[0] == 'fit']
 

@@ -13,7 +13,6 @@ import numpy as np
 from osgan_jax.core import image_sizes
 from osgan_jax.core.image_sizes import ImageSize
 from osgan_jax.data import fitting
-from osgan_jax.data.facts import Facts
 from osgan_jax.data.images import FULL_SCALE
 from osgan_jax.data.reading import Note, Reading
 from osgan_jax.io.messages import printable
@@ -31,32 +30,32 @@ class Survey(NamedTuple):
 
     Attributes:
       names: of the images, for messages.
-      facts: of each.
+      facts: `[M]` of `facts.DTYPE`.
     """
 
     names: Sequence[str]
-    facts: Sequence[Facts]
+    facts: np.ndarray
 
     @property
     def sizes(self) -> np.ndarray:
         """Width and height of each, `[M, 2]`."""
-        return np.asarray([each[:2] for each in self.facts])
+        return np.stack([self.facts['width'], self.facts['height']], axis=1).astype(np.int64)
 
     def channels(self) -> int:
         """1 where no image shows colour, else 3, which loses nothing of the grey ones."""
-        return 3 if any(each.colour for each in self.facts) else 1
+        return 3 if self.facts['colour'].any() else 1
 
     def shape(self) -> ImageSize | None:
         """The size that all images have, None where they differ."""
-        found = {each[:2] for each in self.facts}
-        return image_sizes.of(*found.pop()[::-1]) if len(found) == 1 else None
+        found = np.unique(self.facts[['width', 'height']])
+        return image_sizes.of(*found[0].tolist()[::-1]) if len(found) == 1 else None
 
     def size(self) -> int:
         """The shorter side that most images have, in pixels; of two as frequent the greater."""
-        counts = Counter(min(each[:2]) for each in self.facts)
-        return max(counts, key=lambda side: (counts[side], side))
+        sides, counts = np.unique(self.sizes.min(axis=1), return_counts=True)
+        return int(sides[counts == counts.max()].max())
 
-    def which(self, chosen: Sequence[bool]) -> str:
+    def which(self, chosen: np.ndarray) -> str:
         """How many images are chosen, and the name of the first."""
         indices = np.flatnonzero(chosen)
         verb = f'{len(indices):,} of {len(self.facts):,} images'
@@ -132,8 +131,8 @@ def notes(
         *_depth(found, reading.white_level),
         *_frames(found, reading.frames),
     ]
-    through = [each.transparent for each in found.facts]
-    if any(through):
+    through = found.facts['transparent']
+    if through.any():
         may = 'are' if decoded else 'may be'
         said.append(
             (
@@ -142,27 +141,31 @@ def notes(
                 'them; --background sets another colour',
             )
         )
-    modes = Counter(_CONVERTED[each.mode] for each in found.facts if each.mode in _CONVERTED)
+    modes: Counter[str] = Counter()
+    for mode, count in zip(*np.unique(found.facts['mode'], return_counts=True), strict=True):
+        if mode.decode() in _CONVERTED:
+            modes[_CONVERTED[mode.decode()]] += int(count)
     if modes:
         kinds = ', '.join(f'{count:,} {mode}' for mode, count in modes.most_common())
         said.append(('converted', f'{kinds}, to {"grey" if channels == 1 else "RGB"}'))
-    if turned := sum(each.turned for each in found.facts):
+    if turned := int(found.facts['turned'].sum()):
         said.append(('turned', f'{turned:,} images, as their EXIF says'))
     return said
 
 
 def _colour(found: Survey, channels: int, decoded: bool) -> list[Note]:
-    colour = [each.colour for each in found.facts]
-    grey = [not each for each in colour]
-    if channels == 1 and any(colour):
+    colour = found.facts['colour']
+    if channels == 1 and colour.any():
         lost = 'colours that become' if decoded else 'what may be colours, made'
         return [('channels', f'1: {found.which(colour)} hold {lost} grey; --channels=3 keeps them')]
     if channels == 1:
         return [('channels', '1: no image shows a colour; --channels=3 repeats them in three')]
-    if all(grey):
+    if not colour.any():
         return [('channels', '3: all images are grey, repeated in three; --channels=1 has one')]
-    if any(grey):
-        return [('channels', f'3: {found.which(grey)} show no colour, and are repeated in three')]
+    if not colour.all():
+        return [
+            ('channels', f'3: {found.which(~colour)} show no colour, and are repeated in three')
+        ]
     return []
 
 
@@ -170,11 +173,13 @@ def shape_notes(found: Survey, fit: str, image_size: ImageSize) -> list[Note]:
     """What becomes of images that have another shape or are smaller, as notes."""
     sizes = found.sizes
     said = []
-    oblong = np.asarray([fitting.differs(*size, image_size) for size in sizes])
+    kinds, kind = np.unique(sizes, axis=0, return_inverse=True)
+    oblong = np.asarray([fitting.differs(*size, image_size) for size in kinds.tolist()])[kind]
     if oblong.any():
         which = found.which(oblong)
         if fit == 'crop':
-            lost = np.asarray([fitting.share_cropped(*size, image_size) for size in sizes])
+            shares = [fitting.share_cropped(*size, image_size) for size in kinds.tolist()]
+            lost = np.asarray(shares)[kind]
             most = int(lost.argmax())
             width, height = sizes[most]
             others = '--fit=pad or --fit=stretch keeps all'
@@ -213,10 +218,11 @@ def _share(share: float) -> str:
 
 
 def _depth(found: Survey, white_level: int) -> list[Note]:
-    deep = [each.peak > 0 for each in found.facts]
-    if not any(deep):
+    peaks = found.facts['peak']
+    deep = peaks > 0
+    if not deep.any():
         return []
-    peak = max(each.peak for each in found.facts)
+    peak = int(peaks.max())
     text = f'{found.which(deep)} have 16 bits, up to {peak:,}, with {white_level:,} as white'
     if peak < _DARK * white_level:
         level = 2 ** int(peak).bit_length() - 1
@@ -227,13 +233,13 @@ def _depth(found: Survey, white_level: int) -> list[Note]:
 
 
 def _frames(found: Survey, frames: str) -> list[Note]:
-    many = [each.frames > 1 for each in found.facts]
-    if not any(many):
+    many = found.facts['frames'] > 1
+    if not many.any():
         return []
     # Frames of one file stand side by side where all are taken.
     if frames == 'all':
         return [('frames', f'all are taken: {found.which(many)} are of files with several')]
-    count = sum(each.frames - 1 for each in found.facts)
+    count = int((found.facts['frames'].astype(np.int64) - 1).sum())
     return [
         (
             'frames',

@@ -1,22 +1,24 @@
 """A zip archive of images, read as a folder of them is.
 
-Every image is decoded once when the archive is opened, so that damaged ones are named and left out;
-archives change too seldom for verdicts to be kept.
+Every image is decoded once when the archive is first opened, so that damaged ones are named and
+left out. What was found is kept while the archive has the same size and time of change. Its
+directory is read once a start, and by no worker process.
 """
 
-import concurrent.futures
 import os
 import zipfile
 from collections import Counter
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from osgan_jax.data import collection, fingerprints, folder, formats, images
+from osgan_jax.data import collection, fingerprints, formats, images, verdicts
 from osgan_jax.data.collection import ImageFolder
 from osgan_jax.data.facts import Facts
+from osgan_jax.data.names import Names
 from osgan_jax.data.reading import Reading
-from osgan_jax.io import checks, paths
+from osgan_jax.io import checks, paths, zip_members
 from osgan_jax.io.messages import printable, reason
 
 # The most that a member may unpack to, times its size in the archive: images are compressed
@@ -31,11 +33,12 @@ class ZipSource:
     def __init__(self, found: ImageFolder, **options: Any):
         """Makes a source; options are those of `images.load`."""
         self._root = found.root
-        self._paths = found.paths
+        self._paths = Names.of(found.paths)
+        self._members = found.files
         self._frames = found.frames
         self._labels = found.labels
         self._options = options
-        self._archive: zipfile.ZipFile | None = None
+        self._reader = zip_members.Reader(found.root)
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -43,8 +46,7 @@ class ZipSource:
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
         path = self._paths[index]
         try:
-            archive = self._open()
-            content = _read(archive, archive.getinfo(path))
+            content = _read(self._reader, path, self._members[index])
             image = images.load(content, frame=int(self._frames[index]), **self._options)
         except checks.DAMAGE as error:
             raise images.UnreadableImageError(
@@ -53,23 +55,14 @@ class ZipSource:
             ) from None
         return image, int(self._labels[index])
 
-    def _open(self) -> zipfile.ZipFile:
-        if self._archive is None:
-            opened = zipfile.ZipFile(self._root)
-            checks.members(opened, os.path.getsize(self._root))
-            self._archive = opened
-        return self._archive
-
     def fingerprint(self) -> str:
         """See `osgan_jax.data.fingerprints`."""
         try:
-            archive = self._open()
-            infos = [archive.getinfo(path) for path in self._paths]
             return fingerprints.of_files(
-                self._paths,
-                [info.file_size for info in infos],
+                list(self._paths),
+                self._members['size'].tolist(),
                 self._labels,
-                lambda index: _read(archive, infos[index]),
+                lambda index: _read(self._reader, self._paths[index], self._members[index]),
                 self._frames,
             )
         except checks.DAMAGE as error:
@@ -81,9 +74,6 @@ class ZipSource:
         """The labels of all images, `[M]` int32."""
         return self._labels
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, '_archive': None}
-
 
 def is_zip(path: str | os.PathLike) -> bool:
     """Whether a path names a file that ends in .zip."""
@@ -94,7 +84,7 @@ def is_zip(path: str | os.PathLike) -> bool:
 def scan(
     path: str | os.PathLike, reading: Reading | None = None, split: str = 'train'
 ) -> ImageFolder:
-    """Finds the images of an archive and decodes each once.
+    """Finds the images of an archive, and decodes each once unless that was done before.
 
     Args:
       path: the archive.
@@ -107,32 +97,85 @@ def scan(
     """
     reading = reading or Reading()
     path = os.path.abspath(paths.expand(path))
+    reader = zip_members.Reader(path)
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = checks.members(archive, os.path.getsize(path))
-            files = {n: info for n, info in members.items() if not n.endswith('/')}
-            names = [n for n in files if _is_candidate(archive, files[n], reading.recognises)]
-            verdicts = _verdicts(archive, [files[name] for name in names])
-            place = collection.place_of_list(files, names, reading)
-            listed = _read(archive, files[place]) if place in files else None
+        status = os.stat(path)
+        found = _read_directory(reader, path, status.st_size, reading)
+        judged = verdicts.judge(
+            path,
+            found.names,
+            found.images['size'].astype(np.int64),
+            found.images['crc'].astype(np.int64),
+            lambda index: _inspect(reader, found.names[index], found.images[index]),
+            archive=[status.st_size, status.st_mtime_ns],
+        )
     except checks.DAMAGE as error:
         raise ValueError(f'cannot read images from {printable(path)}: {reason(error)}') from None
-    ignored = Counter(
-        printable(os.path.splitext(name)[1].lower()) or '(no ending)'
-        for name in files
-        if name not in verdicts and name != place
-    )
-    folders = {name.rpartition('/')[0] for name in members if '/' in name}
-    found = collection.Found(
-        verdicts,
+    finally:
+        reader.close()
+    content = collection.Found(
+        judged,
+        found.images,
         skipped=[],
-        ignored=ignored,
-        folders=tuple(sorted(each for each in folders if not _is_hidden(each))),
-        listed=listed,
-        list_folder=place.rpartition('/')[0],
+        ignored=found.ignored,
+        folders=found.folders,
+        listed=found.listed,
+        list_folder=found.place.rpartition('/')[0],
         archived=True,
     )
-    return collection.collect(path, found, reading, split)
+    return collection.collect(path, content, reading, split)
+
+
+class _Directory(NamedTuple):
+    """What an archive says that it holds.
+
+    Attributes:
+      names: of images.
+      images: `[M]` of `zip_members.DTYPE`.
+      folders: all folders that are not hidden.
+      ignored: other files, by their endings.
+      place: where StyleGAN's list is, if there is one.
+      listed: its content, or None.
+    """
+
+    names: list[str]
+    images: np.ndarray
+    folders: tuple[str, ...]
+    ignored: Counter[str]
+    place: str
+    listed: bytes | None
+
+
+def _read_directory(
+    reader: zip_members.Reader, path: str, size: int, reading: Reading
+) -> _Directory:
+    # The objects of `zipfile` do not outlive this function.
+    with zipfile.ZipFile(path) as archive:
+        members = checks.members(archive, size)
+        files = {n: info for n, info in members.items() if not n.endswith('/')}
+        names = [n for n in files if _is_candidate(archive, files[n], reading.recognises)]
+    place = collection.place_of_list(files, names, reading)
+    listed = None
+    if place in files:
+        listed = _read(reader, place, zip_members.table([files[place]])[0])
+    folders = {name.rpartition('/')[0] for name in members if '/' in name}
+    return _Directory(
+        names=names,
+        images=zip_members.table(files[name] for name in names),
+        folders=tuple(sorted(each for each in folders if not _is_hidden(each))),
+        ignored=_endings(files, {*names, place}),
+        place=place,
+        listed=listed,
+    )
+
+
+def _endings(files: Iterable[str], known: set[str]) -> Counter[str]:
+    """How many files that are not known there are of each ending."""
+    return Counter(
+        printable(os.path.splitext(name)[1].lower()) or '(no ending)'
+        for name in files
+        if name not in known
+    )
 
 
 def _is_hidden(name: str) -> bool:
@@ -154,22 +197,19 @@ def _is_candidate(archive: zipfile.ZipFile, info: zipfile.ZipInfo, by_content: b
     return formats.is_image(ending, head) or formats.foreign(head) is not None
 
 
-def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+def _read(reader: zip_members.Reader, name: str, member: np.void) -> bytes:
     """A member's content, unless it claims more than its bytes can hold."""
-    most = max(_MOST_EXPANSION * info.compress_size, _SMALL)
-    checks.expansion([info], min(most, images.MAX_BYTES))
-    return archive.read(info)
+    most = max(_MOST_EXPANSION * int(member['packed']), _SMALL)
+    checks.expansion([int(member['size'])], min(most, images.MAX_BYTES))
+    return reader.read(name, member)
 
 
-def _verdicts(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo]) -> dict[str, Facts | str]:
-    """By name an image's facts, or why it cannot be read."""
-
-    def verdict(info: zipfile.ZipInfo) -> Facts | str:
-        try:
-            return images.inspect(_read(archive, info))
-        except checks.DAMAGE as error:
-            return reason(error)
-
-    folder.say_long(len(infos), archive.filename)
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        return dict(zip([info.filename for info in infos], pool.map(verdict, infos), strict=True))
+def _inspect(reader: zip_members.Reader, name: str, member: np.void) -> Facts:
+    try:
+        return images.inspect(_read(reader, name, member))
+    except images.UnreadableImageError:
+        raise
+    except (OSError, MemoryError) as error:
+        raise images.InaccessibleImageError(reason(error)) from None
+    except checks.DAMAGE as error:
+        raise images.UnreadableImageError(reason(error)) from None

@@ -53,7 +53,7 @@ def read(
         if wanted is not None:
             infos = {name: info for name, info in infos.items() if name in wanted}
         most_bytes = max(_MOST_EXPANSION * size, _SMALL) if most_bytes is None else most_bytes
-        checks.expansion(infos.values(), most_bytes)
+        checks.expansion((info.file_size for info in infos.values()), most_bytes)
         return {name: _read_array(archive, info, kinds) for name, info in infos.items()}
 
 

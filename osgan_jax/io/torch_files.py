@@ -157,7 +157,7 @@ def _read_archive(file: BinaryIO, size: int) -> dict[str, np.ndarray]:
         for member, info in members.items():
             if info.compress_type != zipfile.ZIP_STORED:
                 raise ValueError(f'{quote(member)} is compressed, which PyTorch does not do')
-        checks.expansion(members.values(), size)
+        checks.expansion((info.file_size for info in members.values()), size)
         pickles = [member for member in members if member.split('/')[1:] == ['data.pkl']]
         if len(pickles) != 1:
             raise ValueError('it is a zip archive, but PyTorch did not write it')

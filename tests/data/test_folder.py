@@ -1,4 +1,3 @@
-import json
 import os
 
 import numpy as np
@@ -212,7 +211,11 @@ def test_a_damaged_or_unwritable_memory_is_no_obstacle(tmp_path, monkeypatch, ca
     for content in (b'', b'[]', b'{"files": 3}', b'\xff', index.read_bytes()[:20]):
         index.write_bytes(content)
         assert len(load(tmp_path / 'root')) == 1
-    assert json.loads(index.read_bytes())['files'].keys() == {'a.png'}
+    checked = []
+    with monkeypatch.context() as patched:
+        patched.setattr(images, 'inspect', checked.append)
+        assert len(load(tmp_path / 'root')) == 1
+    assert checked == []
     (tmp_path / 'file').touch()
     monkeypatch.setenv('OSGAN_JAX_CACHE', str(tmp_path / 'file'))
     assert len(load(tmp_path / 'root')) == 1
