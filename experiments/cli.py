@@ -16,6 +16,7 @@ Nothing here imports jax before the flags have been read, so --help and wrong fl
 
 import contextlib
 import dataclasses
+import pathlib
 import sys
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -26,7 +27,7 @@ from absl.testing import flagsaver
 
 from experiments import flag_help, outcomes
 from osgan_jax.engine.config import REQUIRED, Config, Declaration, declarations, field
-from osgan_jax.io import paths
+from osgan_jax.io import packaged, paths
 
 _HELP = {'help', 'helpshort', 'helpfull', 'h', '?'}
 
@@ -36,6 +37,56 @@ class Workdir(Config):
     """Where a run is."""
 
     workdir: str = field(REQUIRED, 'directory of the run; created', path=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Source(Config):
+    """The networks that a command reads: those of a run, of an export, or of this package."""
+
+    workdir: str | None = field(None, 'directory of the training run, or of an export', path=True)
+    pretrained: str | None = field(
+        None,
+        'instead of a --workdir, a model of this package; files are written to pretrained-NAME',
+        names='osgan_jax.io.packaged:names',
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.pretrained is not None:
+            packaged.folder(self.pretrained)
+        self.check_source()
+
+    def check_source(self) -> None:
+        """Raises ValueError unless there is one source."""
+        if self.workdir is not None and self.pretrained is not None:
+            raise ValueError('--workdir and --pretrained exclude each other: give one')
+        if self.workdir is None and self.pretrained is None:
+            raise ValueError(
+                'give --workdir, the directory of a run, or --pretrained, one of '
+                f'{", ".join(packaged.names())} (--help lists the flags)'
+            )
+
+    @property
+    def source(self) -> str:
+        """What the networks are read from."""
+        return f'{packaged.PREFIX}{self.pretrained}' if self.pretrained else self.workdir
+
+    def introduce(self) -> None:
+        """Prints what a model of this package is, and the terms of its data and weights."""
+        if self.pretrained:
+            from osgan_jax import pretrained
+
+            card = pretrained.card(self.pretrained)
+            print(
+                f'{self.pretrained}: {card["title"]}; of {card["data"]["name"]} '
+                f'({card["data"]["licence"]}), weights {card["licence"]}.',
+                flush=True,
+            )
+
+    @property
+    def folder(self) -> pathlib.Path:
+        """Where files are written: the workdir, or in the current directory pretrained-NAME."""
+        return pathlib.Path(f'pretrained-{self.pretrained}' if self.pretrained else self.workdir)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,14 +312,16 @@ def _from_flags(config_class: type) -> Any:
             except ValueError as error:
                 raise ValueError(f'{each.name}: {error}') from error
         if each.path and value is not None:
-            value = tuple(map(_path, value)) if each.many else _path(value)
+            value = tuple(_path(v, each) for v in value) if each.many else _path(value, each)
         values[each.name] = value
     return config_class(**values)
 
 
-def _path(text: str) -> str:
+def _path(text: str, each: Declaration) -> str:
     # An empty one is not a path, and is refused where it is used.
-    return paths.expand(text) if text else text
+    found = paths.expand(text, pretrained=each.pretrained) if text else text
+    # A run keeps the name: where the package is differs from machine to machine.
+    return text if packaged.is_named(text) else found
 
 
 _DEFINE = {

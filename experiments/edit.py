@@ -6,6 +6,7 @@ writes to `runs/ffhq/edits` (or --out) a PNG sheet of each kind in --sheet, and 
 animation (WebP, forwards and backwards). --seed determines the samples, which are numbered as in
 experiments.sample with the same seed. On two CPU cores a sheet of a DCGAN at 32 pixels takes
 seconds; StyleGAN2 at 256 pixels takes three seconds per image, so choose few --rows and --frames.
+With --pretrained=digits in place of --workdir a model of this package is edited.
 
 mixing: --rows by --columns samples, whose images stand along the left and the top edge. Each cell
 takes the styles of --mixing_layers from its column's sample and the others from its row's. One
@@ -60,14 +61,13 @@ import sys
 
 from experiments import cli
 from osgan_jax.editing.config import EditConfig
-from osgan_jax.engine.config import REQUIRED, Config, field
+from osgan_jax.engine.config import field
 
 
 @dataclasses.dataclass(frozen=True)
-class Run(Config):
+class Run(cli.Source):
     """The checkpoint to edit with, and where the sheets go."""
 
-    workdir: str = field(REQUIRED, 'directory of the training run', path=True)
     out: str | None = field(
         None, 'directory to write to; by default WORKDIR/edits', group='output', path=True
     )
@@ -81,8 +81,9 @@ def main(run: Run, config: EditConfig, own: cli.OwnNetworks) -> None:
     from osgan_jax.compression.config import KINDS
     from osgan_jax.gan import sampling
 
-    sampler = sampling.Sampler(run.workdir, run.step, KINDS, own.network)
-    out = pathlib.Path(run.out or pathlib.Path(run.workdir) / 'edits')
+    run.introduce()
+    sampler = sampling.Sampler(run.source, run.step, KINDS, own.network)
+    out = pathlib.Path(run.out or run.folder / 'edits')
     written = editing.edit(sampler, config, out, say=lambda text: print(text, flush=True))
     print(f'Wrote {", ".join(written)} to {out}, from step {sampler.step}.', flush=True)
 

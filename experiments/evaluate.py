@@ -87,10 +87,9 @@ _OF_TWO_SETS = ('fake', 'image_size', 'out', 'save_statistics')
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluateConfig(Config):
+class EvaluateConfig(cli.Source):
     """The checkpoints to score, and by what."""
 
-    workdir: str | None = field(None, 'directory of the training run to score', path=True)
     real: str | None = field(
         None,
         'instead of a run, the real images: a folder, zip or .npz of images, an .npz of mu and '
@@ -179,10 +178,6 @@ class EvaluateConfig(Config):
 
     def __post_init__(self):
         super().__post_init__()
-        if (self.workdir is None) == (self.real is None):
-            raise ValueError(
-                'give either the --workdir of a run, or --real and --fake, two sets of images'
-            )
         self._check_only(_OF_A_RUN if self.real else _OF_TWO_SETS)
         if self.real and not self.fake and not self.save_statistics:
             raise ValueError(
@@ -194,6 +189,17 @@ class EvaluateConfig(Config):
         others = (self.path_length, self.nearest, self.classification_accuracy)
         if not self.metrics and not any(others):
             raise ValueError('--metrics and --path_length are both empty: give what to score')
+
+    def check_source(self) -> None:
+        """Raises ValueError unless there is one source, or two sets in its place."""
+        sources = [self.workdir, self.pretrained, self.real]
+        if sum(each is not None for each in sources) != 1:
+            raise ValueError(
+                'give either the --workdir of a run, or a --pretrained model, or --real and '
+                '--fake, two sets of images'
+            )
+        if self.pretrained is not None and (self.best or self.all):
+            raise ValueError('--best and --all go with --workdir: a model has a single step')
 
     def _check_only(self, names: tuple[str, ...]) -> None:
         """Refuses flags of what was not asked for."""
@@ -218,11 +224,12 @@ def main(asked: EvaluateConfig, features: Config, own: cli.OwnNetworks) -> None:
     from osgan_jax.compression.config import KINDS
     from osgan_jax.engine import checkpoints
     from osgan_jax.evaluation import label_policies, score_log, score_plot
-    from osgan_jax.gan import sampling
+    from osgan_jax.gan import reading, sampling
 
-    workdir = pathlib.Path(asked.workdir)
-    source = workdir / 'best' if asked.best else workdir
-    run = sampling.read(source, KINDS)
+    asked.introduce()
+    workdir = asked.folder
+    source = workdir / 'best' if asked.best else asked.source
+    run = reading.read(source, KINDS)
     steps = [asked.step]
     if asked.all:
         with checkpoints.Checkpoints(source, read_only=True) as saved:
@@ -257,7 +264,7 @@ def main(asked: EvaluateConfig, features: Config, own: cli.OwnNetworks) -> None:
     print(f'Written: {workdir / score_log.FILE} and {path}')
 
 
-def _open_dataset(asked: EvaluateConfig, run, workdir: pathlib.Path):
+def _open_dataset(asked: EvaluateConfig, run, workdir: str | pathlib.Path):
     """The images to compare with: the run's own, unless others are named."""
     from osgan_jax.data import classes, identity
     from osgan_jax.engine import messages, runs
@@ -296,7 +303,7 @@ def _say_cost(asked: EvaluateConfig, steps, paths) -> None:
     """Prints how many images will be drawn for path lengths that are not known yet."""
     from osgan_jax.evaluation import score_log
 
-    entries = score_log.read(asked.workdir)
+    entries = score_log.read(asked.folder)
     count = sum(
         asked.again or _known(entries, step, path) is None for step in steps for path in paths
     )

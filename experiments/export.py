@@ -16,6 +16,11 @@ after the version that wrote it; weights have no such limit. It needs the packag
 
 Weights are averaged where the run keeps an average, as for sampling; --noaverage takes those of
 training. --discriminator adds D's. A folder that is there is replaced with --overwrite alone.
+
+--card adds card.json, for those who will use the weights: data, command, time, and the scores that
+experiments.evaluate has recorded of this step. What the run does not know, such as the licence of
+the data, is null there, to be filled in by hand; a card that is written again keeps it. With a card
+no folder of this machine is named.
 """
 
 import dataclasses
@@ -46,6 +51,11 @@ class ExportConfig(Config):
         None, "take G's average rather than the weights of training; by default as for sampling"
     )
     discriminator: bool = field(False, "write D's weights too", group='output')
+    card: bool = field(
+        False,
+        'write a card too: data, command, time and scores, and gaps for what the run does not know',
+        group='output',
+    )
     overwrite: bool = field(False, 'replace an export that is there', group='output')
 
 
@@ -53,7 +63,7 @@ class ExportConfig(Config):
 def main(asked: ExportConfig, own: cli.OwnNetworks) -> None:
     """Exports the networks."""
     from osgan_jax.compression.config import KINDS
-    from osgan_jax.pretrained import export
+    from osgan_jax.pretrained import cards, export
 
     folder = export.export(
         asked.workdir,
@@ -62,10 +72,13 @@ def main(asked: ExportConfig, own: cli.OwnNetworks) -> None:
         step=asked.step,
         average=asked.average,
         discriminator=asked.discriminator,
+        card=asked.card,
         overwrite=asked.overwrite,
         kinds=KINDS,
         networks=own.network,
     )
+    if asked.card and (gaps := cards.gaps(cards.read(folder))):
+        print(f'To fill in by hand in {folder / cards.FILE}: {", ".join(gaps)}.', flush=True)
     names = ', '.join(sorted(path.name for path in folder.iterdir()))
     print(f'Wrote {names} to {folder}.', flush=True)
 

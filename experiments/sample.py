@@ -1,5 +1,10 @@
 r"""Draws images from a checkpoint of a training run, or from what experiments.export wrote.
 
+    python -m experiments.sample --pretrained=digits
+
+draws grid.png from a model that is part of this package, in seconds, into
+`pretrained-digits/generated`. Of a run of your own
+
     python -m experiments.sample --workdir=runs/lsgan --grid=64 --interpolate=4
 
 writes grid.png and interpolations.png, one row per pair of latents, to `runs/lsgan/generated` (or
@@ -33,17 +38,16 @@ import pathlib
 import sys
 
 from experiments import cli
-from osgan_jax.engine.config import MAX_SEED, REQUIRED, Config, field
+from osgan_jax.engine.config import MAX_SEED, field
 from osgan_jax.evaluation.label_policies import POLICIES
 
 _MOST_SEEDS = 10**7
 
 
 @dataclasses.dataclass(frozen=True)
-class SampleConfig(Config):
+class SampleConfig(cli.Source):
     """The images to draw, and of which checkpoint."""
 
-    workdir: str = field(REQUIRED, 'directory of the training run, or of an export', path=True)
     out: str | None = field(
         None, 'directory to write to; by default WORKDIR/generated', group='output', path=True
     )
@@ -129,8 +133,9 @@ def main(asked: SampleConfig, own: cli.OwnNetworks) -> None:
     from osgan_jax.gan import sampling
     from osgan_jax.runtime import stopping
 
-    sampler = sampling.Sampler(asked.workdir, asked.step, KINDS, own.network)
-    out = pathlib.Path(asked.out or pathlib.Path(asked.workdir) / 'generated')
+    asked.introduce()
+    sampler = sampling.Sampler(asked.source, asked.step, KINDS, own.network)
+    out = pathlib.Path(asked.out or asked.folder / 'generated')
     files = sample_files.SampleFiles(asked, sampler, out)
     with stopping.Signals() as signals:
         written = [*files.sheets(), *files.image_set(signals)]

@@ -12,7 +12,7 @@ import numpy as np
 from osgan_jax import reporting
 from osgan_jax.editing import video
 from osgan_jax.engine import messages, runs
-from osgan_jax.gan import drawing, model, sampling, trainer
+from osgan_jax.gan import drawing, model, sampling
 from osgan_jax.io import atomic
 from osgan_jax.reporting.image_sets import ImageSet
 from osgan_jax.runtime.stopping import Signals, Stopped
@@ -229,10 +229,12 @@ class SampleFiles:
         """The dataset's images of each class, where labels follow them; otherwise none."""
         if self._asked.label_policy != 'data' or not self._classes:
             return ()
+        from osgan_jax.gan import trainer  # a second of imports, for these images alone
+
         run = self._sampler.run
         dataset = runs.reopen(
             run,
-            self._asked.workdir,
+            self._asked.source,
             lambda: messages.read_dataset(
                 run.config.dataset, lambda: trainer.open_dataset(run.config)
             ),

@@ -1,8 +1,9 @@
 """Train GANs in one stage: both networks' gradients from one pass through the discriminator.
 
 The library's heart is `one_stage_grads`; `losses` holds the objectives, `gan.train` is the whole
-trainer. What is here is imported when it is first used: `--help` needs nothing of it, the heart
-and the objectives cost jax, and data, checkpoint, metric and plotting libraries load where used.
+trainer, `pretrained.load` draws from models that are part of the package. What is here is imported
+when it is first used: `--help` needs nothing of it, the heart and the objectives cost jax, and
+data, checkpoint, metric and plotting libraries load where used.
 """
 
 import importlib
@@ -49,8 +50,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Imports a public name where it is first used."""
-    if name == 'gan':
-        value = importlib.import_module('osgan_jax.gan')
+    if name in ('gan', 'pretrained'):
+        value = importlib.import_module(f'osgan_jax.{name}')
     elif name == 'losses':
         value = importlib.import_module('osgan_jax.core.losses')
     elif name in __all__:

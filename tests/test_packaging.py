@@ -17,6 +17,7 @@ from packaging.version import Version
 import osgan_commands
 import osgan_jax
 from experiments import cli
+from osgan_jax.io import packaged
 from tests.support import ROOT, commands
 
 
@@ -106,11 +107,14 @@ def test_wheel_and_source_hold_the_code_alone(built):
         for folder in ('osgan_jax', 'experiments')
         for path in (ROOT / folder).rglob('*.py')
     }
-    assert code <= set(names)
-    assert {'osgan_jax/py.typed'} <= set(names)
+    models = {
+        path.relative_to(ROOT).as_posix() for path in packaged.FOLDER.rglob('*') if path.is_file()
+    }
+    assert len(models) >= 4
+    assert code | models | {'osgan_jax/py.typed'} <= set(names)
     with tarfile.open(source) as archive:
         inside = {name.partition('/')[2] for name in archive.getnames()}
-    assert code | {'README.md', 'LICENSE', 'setup.cfg', 'pyproject.toml'} <= inside
+    assert code | models | {'README.md', 'LICENSE', 'setup.cfg', 'pyproject.toml'} <= inside
 
 
 @pytest.mark.slow
@@ -137,14 +141,16 @@ def test_the_wheel_trains_from_another_directory(built, tmp_path):
     assert (tmp_path / 'run' / 'config.json').exists()
     elsewhere = tmp_path / 'elsewhere'
     elsewhere.mkdir()
-    said = subprocess.run(
-        [sys.executable, '-m', 'experiments.sample', '--workdir=../run', '--grid=4'],
-        cwd=elsewhere,
-        env=environment(there),
-        capture_output=True,
-        text=True,
-    )
-    assert said.returncode == 0, said.stderr
+    for source in ('--workdir=../run', '--pretrained=digits'):
+        said = subprocess.run(
+            [sys.executable, '-m', 'experiments.sample', source, '--grid=4'],
+            cwd=elsewhere,
+            env=environment(there),
+            capture_output=True,
+            text=True,
+        )
+        assert said.returncode == 0, said.stderr
+    assert (elsewhere / 'pretrained-digits' / 'generated' / 'grid.png').exists()
     where = subprocess.run(
         [sys.executable, '-c', 'import osgan_jax; print(osgan_jax.__file__)'],
         cwd=elsewhere,

@@ -107,9 +107,11 @@ class CompressConfig(TrainConfig):
 
     teacher: str | None = field(
         None,
-        'workdir of the teacher: a run of experiments.train, compress or convert',
+        'workdir of the teacher: a run of experiments.train, compress or convert, an export with '
+        'its discriminator, or pretrained:NAME',
         may_change=True,
         path=True,
+        pretrained=True,
     )
     teacher_step: int | None = field(
         None, "step of the teacher's checkpoint; the newest good one by default"

@@ -2,17 +2,15 @@
 
 import dataclasses
 import os
-import pathlib
 from typing import Any
 
 import jax
 
 from osgan_jax.compression.config import KINDS
-from osgan_jax.engine import checkpoints
 from osgan_jax.engine.runs import Run
-from osgan_jax.gan import model, sampling
+from osgan_jax.gan import reading, sampling
 from osgan_jax.gan.model import GAN
-from osgan_jax.io import own_code, paths
+from osgan_jax.io import own_code
 
 Array = jax.Array
 PyTree = Any
@@ -50,24 +48,17 @@ def load(workdir: str | os.PathLike[str], step: int | None = None, networks: Any
     """Reads a run of `experiments.train` or `experiments.compress`; it may still be training.
 
     Args:
-      workdir: the run's directory.
+      workdir: the run's directory, an export with its D, or `pretrained:NAME`.
       step: which checkpoint; None is the newest good one.
-      networks: the run's own networks, as for `osgan_jax.gan.sampling.restore`.
+      networks: the run's own networks, as for `osgan_jax.gan.reading.restore`.
 
     Raises:
       FileNotFoundError: if there is no run.
-      ValueError: if its configuration is damaged, it is a run of another kind, or one that was
-        converted from published weights without the discriminator's.
+      ValueError: if its configuration is damaged, it is a run of another kind, or one without a
+        discriminator: an export of G alone, or converted from published weights of G alone.
       osgan_jax.engine.checkpoints.CheckpointError: if there is no such checkpoint, or none is good.
     """
-    run, gan, restored = sampling.restore(workdir, step, KINDS, networks)
-    with checkpoints.Checkpoints(pathlib.Path(paths.expand(workdir)), read_only=True) as saved:
-        if saved.metadata(restored.step).get('generator_only'):
-            raise ValueError(
-                f'{workdir} was converted without a discriminator, which a teacher needs: '
-                'convert it again with the weights of both networks'
-            )
-    return of(run, gan, restored.step, restored.state)
+    return of(*reading.load(workdir, step, KINDS, networks, discriminator=True))
 
 
 def of_sampler(sampler: sampling.Sampler) -> Teacher:
@@ -78,15 +69,11 @@ def of_sampler(sampler: sampling.Sampler) -> Teacher:
     return load(sampler.workdir, sampler.step, own)
 
 
-def of(run: Run, gan: GAN, step: int, state: model.TrainState) -> Teacher:
-    """The teacher that a state of a run holds."""
+def of(run: Run, gan: GAN, step: int, generator: PyTree, discriminator: PyTree) -> Teacher:
+    """The teacher of networks and their variables; see `Teacher`."""
     single = dataclasses.replace(
         gan,
         generator=gan.generator.clone(axis_name=None),
         discriminator=gan.discriminator.clone(axis_name=None),
     )
-    variables = {
-        'generator': state.sampling_variables(),
-        'discriminator': {'params': state.params_d, **state.stats_d},
-    }
-    return Teacher(run, single, step, variables)
+    return Teacher(run, single, step, {'generator': generator, 'discriminator': discriminator})

@@ -76,6 +76,7 @@ class Declaration:
       adopted: of a field without a flag, whether a run that goes on has the value that it began
         with until it is decided again.
       path: whether the text is a path, or each item of a tuple; flags expand `~` and `$VAR` in it.
+      pretrained: of a path, whether `pretrained:NAME` is taken in its place.
       repeated: of a tuple of texts that may hold commas: the flag is given once for each of them.
       parse: makes the value, or each item of a tuple, out of what was given, as a flag's text; for
         values that are written in several ways.
@@ -105,6 +106,7 @@ class Declaration:
     flag: bool = True
     adopted: bool = False
     path: bool = False
+    pretrained: bool = False
     repeated: bool = False
     parse: Callable[[Any], Any] | None = None
     name: str = ''

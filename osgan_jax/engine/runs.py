@@ -224,13 +224,21 @@ def peek(workdir: str | os.PathLike[str]) -> tuple[dict[str, Any], tuple[str, ..
       ValueError: if its config.json is missing or damaged.
     """
     try:
-        body = json.loads(_read_file(pathlib.Path(workdir) / _FILE))
-        return dict(body['config']), tuple(map(str, body['dataset']['class_names']))
+        return contents(json.loads(_read_file(pathlib.Path(workdir) / _FILE)))
     except DAMAGE as error:
         raise ValueError(
             f'{workdir} holds no run whose config.json can be used ({_reason(error)}): give the '
             'workdir of a run'
         ) from error
+
+
+def contents(body: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """What `peek` returns, of a JSON object as `to_json` returned it.
+
+    Raises:
+      `DAMAGE`: it describes no run.
+    """
+    return dict(body['config']), tuple(map(str, body['dataset']['class_names']))
 
 
 def check_same(

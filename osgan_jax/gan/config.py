@@ -68,8 +68,9 @@ class TrainConfig(NetworkFields, ObjectiveFields, OptimizerFields, ScoreFields, 
     init_from: str | None = field(
         None,
         'RUN@STEP, RUN@best or RUN: begin at step 0 with the parameters and averages of another '
-        'run that fit; its networks and method are the default',
+        'run that fit; its networks and method are the default; also an export, or pretrained:NAME',
         path=True,
+        pretrained=True,
         begins=True,
     )
     dataset: str = dataset_field('digits')

@@ -9,21 +9,23 @@ import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 
-from osgan_jax.engine import runs
+from osgan_jax.engine import checkpoints, runs
 from osgan_jax.io import atomic, messages, weights
 
 FORMATS = ('safetensors', 'npz')
-GENERATOR = 'generator'
+GENERATOR, DISCRIMINATOR = 'generator', 'discriminator'
 DESCRIPTION = 'export.json'
 FORMAT = 'osgan_jax export 1'
 
 _MOST_BYTES = 1 << 24
+
+_R = TypeVar('_R')
 
 
 def flatten(variables: Any) -> dict[str, Any]:
@@ -75,6 +77,23 @@ def read_description(
     Raises:
       ValueError: the description is damaged, or of another version, or the run is of another kind.
     """
+    return _described(folder, lambda run: runs.from_json(run, folder, *kinds))
+
+
+def peek(
+    folder: str | os.PathLike[str],
+) -> tuple[tuple[dict[str, Any], tuple[str, ...]], Mapping[str, Any]]:
+    """As `osgan_jax.engine.runs.peek`, of an export, and all that its description says.
+
+    Raises:
+      ValueError: the description is damaged, or of another version.
+    """
+    return _described(folder, runs.contents)
+
+
+def _described(
+    folder: str | os.PathLike[str], read_run: Callable[[Any], _R]
+) -> tuple[_R, Mapping[str, Any]]:
     path = pathlib.Path(folder) / DESCRIPTION
     try:
         if path.stat().st_size > _MOST_BYTES:
@@ -84,7 +103,7 @@ def read_description(
             raise ValueError(f'its format is {messages.quote(body["format"])}, expected {FORMAT!r}')
         if type(body['step']) is not int or not isinstance(body['files'], dict):
             raise ValueError('step or files are not what they should be')
-        return runs.from_json(body['run'], folder, *kinds), body
+        return read_run(body['run']), body
     except runs.OtherKindError:
         raise
     except runs.DAMAGE as error:
@@ -93,29 +112,26 @@ def read_description(
         ) from None
 
 
-def read(folder: str | os.PathLike[str], description: Mapping[str, Any], like: Any) -> Any:
-    """The variables of an exported generator, to the bit.
+def read(
+    folder: str | os.PathLike[str],
+    description: Mapping[str, Any],
+    like: Any,
+    network: str = GENERATOR,
+) -> Any:
+    """The variables of an exported network, to the bit.
 
     Args:
       folder: the export.
       description: of `read_description`.
       like: variables of arrays or `jax.ShapeDtypeStruct`, whose names, shapes and types those in
         the file must have.
+      network: `GENERATOR` or `DISCRIMINATOR`.
 
     Raises:
       FileNotFoundError: the file is not there.
-      ValueError: the export holds no weights; the file is damaged or holds other arrays.
+      ValueError: the export does not hold the weights; the file is damaged or holds other arrays.
     """
-    names = [f'{GENERATOR}.{ending}' for ending in FORMATS]
-    name = next((name for name in names if name in description['files']), None)
-    if name is None:
-        raise ValueError(
-            f'{messages.printable(folder)} holds a compiled generator and no weights: call it as '
-            'its README.txt says, or export with --format=safetensors'
-        )
-    path = pathlib.Path(folder) / name
-    weights.verify(path, str(description['files'][name]))
-    arrays = weights.read(path)
+    path, arrays = _arrays(folder, description, network)
     want = {key: (leaf.shape, str(leaf.dtype)) for key, leaf in flatten(like).items()}
     have = {key: (array.shape, str(array.dtype)) for key, array in arrays.items()}
     if have != want:
@@ -127,6 +143,62 @@ def read(folder: str | os.PathLike[str], description: Mapping[str, Any], like: A
     return jax.tree_util.tree_map_with_path(
         lambda key, _: jax.numpy.asarray(arrays[_name(key)]), like
     )
+
+
+def stored(folder: str | os.PathLike[str], description: Mapping[str, Any]) -> checkpoints.Stored:
+    """The networks of an export as a checkpoint has them, by the names of a state's leaves.
+
+    Args:
+      folder: the export.
+      description: of `read_description`.
+
+    Returns:
+      G, and D where the export has it: no optimisers, and no average beside G's weights, which may
+      be averages themselves.
+
+    Raises:
+      FileNotFoundError: a file is not there.
+      ValueError: the export holds no weights, or a file is damaged.
+    """
+    found = {}
+    for network in (GENERATOR, DISCRIMINATOR):
+        if network == GENERATOR or _file(description, network):
+            letter = network[0]
+            for name, array in _arrays(folder, description, network)[1].items():
+                kind, _, rest = name.partition('/')
+                own = f'params_{letter}/{rest}' if kind == 'params' else f'stats_{letter}/{name}'
+                found[own] = array
+    described = {
+        name: {'shape': list(array.shape), 'dtype': str(array.dtype)}
+        for name, array in found.items()
+    }
+    return checkpoints.Stored(description['step'], found, described, b'', {})
+
+
+def _file(description: Mapping[str, Any], network: str) -> str | None:
+    """The name of the file with a network's weights; None without."""
+    names = [f'{network}.{ending}' for ending in FORMATS]
+    return next((name for name in names if name in description['files']), None)
+
+
+def _arrays(
+    folder: str | os.PathLike[str], description: Mapping[str, Any], network: str
+) -> tuple[pathlib.Path, dict[str, np.ndarray]]:
+    """The file with a network's weights, and its arrays by name."""
+    name = _file(description, network)
+    if name is None and _file(description, GENERATOR):
+        raise ValueError(
+            f'{messages.printable(folder)} is an export without its {network}: export again with '
+            f'--{network}'
+        )
+    if name is None:
+        raise ValueError(
+            f'{messages.printable(folder)} holds a compiled generator and no weights: call it as '
+            'its README.txt says, or export with --format=safetensors'
+        )
+    path = pathlib.Path(folder) / name
+    weights.verify(path, str(description['files'][name]))
+    return path, weights.read(path)
 
 
 def _name(path: tuple[Any, ...]) -> str:

@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import pathlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -11,13 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from osgan_jax.data import classes
-from osgan_jax.engine import checkpoints, runs
 from osgan_jax.evaluation import label_policies
-from osgan_jax.gan import exported, model, own
+from osgan_jax.gan import reading
 from osgan_jax.gan import truncation as truncations
 from osgan_jax.gan.config import TrainConfig
 from osgan_jax.gan.model import GAN
-from osgan_jax.io import paths
 from osgan_jax.networks import inference
 
 # Splits the fixed latents of sample grids off the run's seed, away from training's own keys.
@@ -106,81 +103,6 @@ def _grid_key(seed: int) -> jax.Array:
     return jax.random.fold_in(jax.random.key(seed), _GRID_STREAM)
 
 
-def read(
-    workdir: str | os.PathLike[str], kinds: Sequence[type[TrainConfig]] = (TrainConfig,)
-) -> runs.Run:
-    """The run of a directory.
-
-    Args:
-      workdir: the run's directory.
-      kinds: configurations of the kinds of run that are accepted.
-
-    Raises:
-      FileNotFoundError: if there is no run.
-      ValueError: if its configuration is damaged, or it is a run of another kind.
-    """
-    workdir = paths.expand(workdir)
-    run = runs.read(workdir, *kinds)
-    if run is None and exported.is_export(workdir):
-        return exported.read_description(workdir, *kinds)[0]
-    if run is None:
-        raise FileNotFoundError(
-            f'{workdir} holds no run (no config.json): give the --workdir of a training run'
-        )
-    return run
-
-
-def restore(
-    workdir: str | os.PathLike[str],
-    step: int | None = None,
-    kinds: Sequence[type[TrainConfig]] = (TrainConfig,),
-    networks: Any = None,
-) -> tuple[runs.Run, GAN, checkpoints.Restored]:
-    """A run, its networks, and their state at one checkpoint.
-
-    Args:
-      workdir: the run's directory; a run that is still training may be read.
-      step: which checkpoint; None is the newest good one.
-      kinds: as for `read`.
-      networks: the run's own networks, `osgan_jax.gan.Networks` or a reference, where the run
-        does not name them, or no longer rightly.
-
-    Raises:
-      FileNotFoundError: if there is no run.
-      ValueError: if its configuration is damaged, it is a run of another kind, its own networks
-        are not found, or it is an export, which holds no state.
-      osgan_jax.engine.checkpoints.CheckpointError: if there is no such checkpoint, or none is good.
-    """
-    folder = paths.expand(workdir)
-    if exported.is_export(folder):
-        raise ValueError(
-            f'{folder} is an export, which holds a generator and no checkpoints: give the '
-            '--workdir of the training run that it was made of'
-        )
-    run = own.with_networks(read(workdir, kinds), networks, folder)
-    gan, like = _build(run, workdir)
-    with checkpoints.Checkpoints(pathlib.Path(folder), read_only=True) as saved:
-        # A student's state has more than the networks.
-        return run, gan, saved.restore(like, step, whole=False)
-
-
-def _build(run: runs.Run, workdir: str | os.PathLike[str]) -> tuple[GAN, Any]:
-    """The networks of a run, and the shapes of their state."""
-    try:
-        gan = model.build(
-            own.readable(run.config),
-            num_classes=run.num_classes,
-            steps_per_epoch=run.steps_per_epoch,
-        )
-        return gan, jax.eval_shape(lambda: model.create(gan, run.config.seed))
-    except (TypeError, ArithmeticError) as error:
-        # Fields left open, or sizes that no array has; what is contradictory, build refuses.
-        raise ValueError(
-            f'the configuration in {workdir} describes no networks that can be built: restore its '
-            'config.json'
-        ) from error
-
-
 class Sampler:
     """The generator of a run at one checkpoint.
 
@@ -200,24 +122,13 @@ class Sampler:
         kinds: Sequence[type[TrainConfig]] = (TrainConfig,),
         networks: Any = None,
     ):
-        """Reads a run's generator, or an exported one.
+        """Reads a run's generator, an exported one, or that of a `pretrained:NAME`.
 
-        Arguments and errors are those of `restore`; an export has a single step.
+        Arguments and errors are those of `reading.load`.
         """
         self.workdir = workdir
-        folder = paths.expand(workdir)
-        if exported.is_export(folder):
-            run, description = exported.read_description(folder, *kinds)
-            self.run = own.with_networks(run, networks, folder)
-            self.step = description['step']
-            if step not in (None, self.step):
-                raise ValueError(f'step={step}: {folder} is an export of step {self.step}')
-            self.gan, like = _build(self.run, folder)
-            self.variables = exported.read(folder, description, like.settled_variables())
-        else:
-            self.run, self.gan, restored = restore(workdir, step, kinds, networks)
-            self.step = restored.step
-            self.variables = restored.state.sampling_variables()
+        found = reading.load(workdir, step, kinds, networks)
+        self.run, self.gan, self.step, self.variables, _ = found
         self._generate = inference.compile_generator(self.gan.generator)
 
     def latents(self, count: int, seed: int, start: int = 0) -> jax.Array:

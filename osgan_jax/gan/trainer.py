@@ -119,8 +119,10 @@ class GANJob(Job):
             self.asked = type(request)()
         elif request.init_from and begins:
             self.config = transfer.carry(request)
-        if (source := request.fork or request.init_from) and begins:
-            named.append(origins.place(source).workdir)
+        if begins and request.fork:
+            named.append(origins.place(request.fork).workdir)
+        elif begins and request.init_from:
+            named.append(transfer.place(request.init_from).workdir)
         if self.config is not request:
             for directory in named:
                 own.check_apart(self.config, directory, request)

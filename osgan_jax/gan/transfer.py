@@ -2,12 +2,14 @@
 
 Parameters, statistics and averages are taken by path and shape; whatever does not fit begins fresh,
 and is named. Embeddings of classes are taken class by class, by name. Optimisers are fresh, and
-training begins at step 0. What a run does not ask for of networks and method is as in its source.
+training begins at step 0. What a run does not ask for of networks and method is as in its source,
+which may also be an export: of G alone, or of G and D.
 """
 
 import dataclasses
+import pathlib
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -15,9 +17,9 @@ import numpy as np
 from osgan_jax.engine import adoption, origins, runs
 from osgan_jax.engine.checkpoints import Stored, leaves
 from osgan_jax.engine.config import declarations
-from osgan_jax.gan import model
+from osgan_jax.gan import exported, model
 from osgan_jax.gan.config import TrainConfig
-from osgan_jax.io import messages
+from osgan_jax.io import messages, packaged, paths
 
 # Parts of a state, and what a person calls them.
 _PARAMS = {'params_g': 'G', 'params_d': 'D'}
@@ -52,13 +54,27 @@ class _Classes(NamedTuple):
         return [name for name in self.here if name in set(self.there)]
 
 
+def place(text: str) -> origins.Place:
+    """Where --init_from leads: as `origins.place`, or to an export, or by `pretrained:NAME`.
+
+    Raises:
+      ValueError: as `origins.place`, or if there is no such model.
+    """
+    folder = paths.expand(text, pretrained=True)
+    return (
+        origins.Place(pathlib.Path(folder), None)
+        if exported.is_export(folder)
+        else (origins.place(text))
+    )
+
+
 def carry(asked: _C) -> _C:
     """What was asked for, with the source's networks and method where flags say nothing of them.
 
     Raises:
       ValueError: if there is no such source.
     """
-    values, _ = runs.peek(origins.place(asked.init_from).workdir)
+    values, _ = _peek(place(asked.init_from))
     given = adoption.asked_for(asked)
     # Sizes of another network, or what another method wants, are its own.
     others = any(
@@ -87,9 +103,9 @@ def begin(
       ValueError: if nothing of the source's networks fits.
       osgan_jax.engine.checkpoints.CheckpointError: for a checkpoint that is not there, or damaged.
     """
-    where = origins.place(run.config.init_from)
-    stored = origins.read(where)
-    _, names = runs.peek(where.workdir)
+    where = place(run.config.init_from)
+    _, names = _peek(where)
+    stored = _read(where)
     classes = _Classes(run.class_names, names, _class_axes(run, state, create))
     taken, fresh = _take(state, stored, classes)
     counts = {}
@@ -104,7 +120,10 @@ def begin(
         )
     state = model.renew(leaves.to_devices(state, taken), ('slow',))
     shares = [f'{count} of {total} tensors of {word}' for word, (count, total) in counts.items()]
-    notes = [('begun with', f'{where.workdir}, step {stored.step:,}: {", ".join(shares)}')]
+    source = origins.record('init_from', where, stored.step)
+    if packaged.is_named(run.config.init_from):
+        source['workdir'] = run.config.init_from  # wherever the package is
+    notes = [('begun with', f'{source["workdir"]}, step {stored.step:,}: {", ".join(shares)}')]
     if fresh:
         shown = [f'{name} ({text})' for name, text in fresh.items()]
         notes.append(('fresh', messages.shorten(shown)))
@@ -113,8 +132,22 @@ def begin(
         parts = [f'{messages.shorten(classes.shared) or "none"} by name']
         parts += [f'fresh {messages.shorten(new)}'] if new else []
         notes.append(('embeddings', '; '.join(parts)))
-    run = dataclasses.replace(run, origin=origins.record('init_from', where, stored.step))
+    run = dataclasses.replace(run, origin=source)
     return origins.Beginning(state, 0, {}, run, notes)
+
+
+def _peek(where: origins.Place) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """As `runs.peek`, also of an export."""
+    if exported.is_export(where.workdir):
+        return exported.peek(where.workdir)[0]
+    return runs.peek(where.workdir)
+
+
+def _read(where: origins.Place) -> Stored:
+    """As `origins.read`, also of an export."""
+    if exported.is_export(where.workdir):
+        return exported.stored(where.workdir, exported.peek(where.workdir)[1])
+    return origins.read(where)
 
 
 def _take(

@@ -4,17 +4,32 @@ import os
 import pathlib
 import re
 
+from osgan_jax.io import packaged
+
 _URL = re.compile(r'[A-Za-z][A-Za-z0-9+.-]*:/')
 _VARIABLE = re.compile(r'\$(\w+|\{[^}]*\})')
 
 
-def expand(path: str | os.PathLike[str]) -> str:
+def expand(path: str | os.PathLike[str], *, pretrained: bool = False) -> str:
     """Returns a path with `~` and `$VAR` expanded, as shells do, but for `--flag=~/a`.
 
+    Args:
+      path: as it was written.
+      pretrained: whether `pretrained:NAME` is taken, as the folder of that model.
+
     Raises:
-      ValueError: the path is a URL, or names a variable or a user that does not exist.
+      ValueError: the path is a URL, or names a variable, a user or a model that does not exist, or
+        a model where none is taken.
     """
     path = os.fspath(path)
+    if packaged.is_named(path):
+        name = path.removeprefix(packaged.PREFIX)
+        if not pretrained:
+            raise ValueError(
+                f'{path} is a model of this package, not a folder: --pretrained={name} reads it '
+                'in place of a --workdir; to write, give a folder'
+            )
+        return os.fspath(packaged.folder(name))
     if _URL.match(path):
         scheme, _, rest = path.partition(':')
         if scheme.lower() == 'file':

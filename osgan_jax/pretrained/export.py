@@ -13,16 +13,15 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
-from osgan_jax.gan import exported, sampling
+from osgan_jax.engine.checkpoints import Restored
+from osgan_jax.gan import exported, reading
 from osgan_jax.gan.config import TrainConfig
 from osgan_jax.gan.model import GAN, TrainState
 from osgan_jax.io import messages, paths
-from osgan_jax.pretrained import stablehlo
+from osgan_jax.pretrained import cards, stablehlo
 
 FORMATS = (*exported.FORMATS, 'stablehlo')
 README = 'README.txt'
-
-_DISCRIMINATOR = 'discriminator'
 
 
 def export(
@@ -33,6 +32,7 @@ def export(
     step: int | None = None,
     average: bool | None = None,
     discriminator: bool = False,
+    card: bool = False,
     overwrite: bool = False,
     kinds: Sequence[type[TrainConfig]] = (TrainConfig,),
     networks: Any = None,
@@ -51,9 +51,11 @@ def export(
       average: whether the average of G is taken; None takes what sampling does, the average where
         the run keeps one.
       discriminator: whether D is written too; not as a program.
+      card: whether a card is written too (`osgan_jax.pretrained.cards`), and no folder of this
+        machine is named. An earlier export's card that is replaced keeps a person's words.
       overwrite: whether an export that is there is replaced.
       kinds: configurations of the kinds of run that are accepted.
-      networks: the run's own networks, as for `sampling.restore`.
+      networks: the run's own networks, as for `reading.restore`.
 
     Returns:
       The folder.
@@ -72,7 +74,7 @@ def export(
             'stablehlo is a program that draws images, without D: take --format=safetensors for it'
         )
     workdir = pathlib.Path(paths.expand(workdir))
-    run, gan, restored = sampling.restore(workdir, step, kinds, networks)
+    run, gan, restored = reading.restore(workdir, step, kinds, networks)
     state = restored.state
     if average and state.ema_g is None:
         raise ValueError(f'{workdir} keeps no average of G (--ema_decay): leave --average out')
@@ -80,7 +82,7 @@ def export(
     folder = pathlib.Path(paths.expand(out)) if out else workdir / 'exported' / name
     _check_free(folder, overwrite)
     facts = {
-        **exported.describe(run),
+        **exported.describe(cards.public(run) if card else run),
         'step': restored.step,
         'average': state.ema_g is not None and average is not False,
         **_facts(run, gan),
@@ -89,6 +91,8 @@ def export(
     work.mkdir(parents=True)
     try:
         _write(work, file_format, gan, state, facts, discriminator)
+        if card:
+            _write_card(work, folder, workdir, run, restored, discriminator)
         _put(work, folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -120,11 +124,28 @@ def _write(
         exported.write_weights(file, variables)
         if discriminator:
             of_d = {'params': state.params_d, **state.stats_d}
-            exported.write_weights(work / f'{_DISCRIMINATOR}.{file_format}', of_d)
+            exported.write_weights(work / f'{exported.DISCRIMINATOR}.{file_format}', of_d)
         lines = _weight_lines(file.name)
     facts['files'] = {path.name: exported.digest(path) for path in sorted(work.iterdir())}
     (work / exported.DESCRIPTION).write_text(json.dumps(facts, indent=2) + '\n')
     (work / README).write_text(_readme(facts, lines))
+
+
+def _write_card(
+    work: pathlib.Path,
+    folder: pathlib.Path,
+    workdir: pathlib.Path,
+    run: Any,
+    restored: Restored,
+    discriminator: bool,
+) -> None:
+    """Writes the card of an export, with what a person has said in that of the one before."""
+    before = cards.read(folder) if (folder / cards.FILE).exists() else None
+    params = {exported.GENERATOR: restored.state.params_g}
+    if discriminator:
+        params[exported.DISCRIMINATOR] = restored.state.params_d
+    body = cards.draft(workdir, run, restored.step, params, before)
+    (work / cards.FILE).write_text(json.dumps(body, indent=2, ensure_ascii=False) + '\n')
 
 
 def _facts(run: Any, gan: GAN) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from osgan_jax import networks
 from osgan_jax.compression import features, students, teachers
 from osgan_jax.compression.config import CompressConfig
 from osgan_jax.engine import runs
-from osgan_jax.gan import model
+from osgan_jax.gan import model, reading
 from tests.support import small
 
 
@@ -54,7 +54,7 @@ def teacher_of(network):
     config = small.resolve(small.make_config(network=network, width=None))
     gan = model.build(config, num_classes=small.CLASSES, steps_per_epoch=5)
     run = runs.Run(config, small.CLASSES, (), small.EXAMPLES)
-    return teachers.of(run, gan, 0, model.create(gan, 0))
+    return teachers.of(*reading.of_state(run, gan, 0, model.create(gan, 0)))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from osgan_jax.compression import objectives, stages, teachers
 from osgan_jax.core import samplewise
 from osgan_jax.core.collectives import collectives_over
 from osgan_jax.engine import runs
-from osgan_jax.gan import methods, model, step_context
+from osgan_jax.gan import methods, model, reading, step_context
 from osgan_jax.runtime import parallel
 from tests.support import models, small
 from tests.support.marks import slow_but
@@ -36,7 +36,7 @@ def make_teacher(**fields):
     gan = model.build(config, num_classes=small.CLASSES, steps_per_epoch=5)
     state = model.create(gan, 7)
     run = runs.Run(config, small.CLASSES, (), small.EXAMPLES)
-    return teachers.of(run, gan, 3, state)
+    return teachers.of(*reading.of_state(run, gan, 3, state))
 
 
 def build(teacher, *, num_devices=1, rate=RATE, **fields):

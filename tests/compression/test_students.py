@@ -14,7 +14,7 @@ from osgan_jax.compression import config as configs
 from osgan_jax.compression import students, teachers
 from osgan_jax.engine import adoption, checkpoints, runs
 from osgan_jax.engine.config import declarations
-from osgan_jax.gan import sampling, trainer
+from osgan_jax.gan import reading, sampling, trainer
 from osgan_jax.gan.config import TrainConfig
 from osgan_jax.runtime import parallel
 from tests.support import modules, small
@@ -68,7 +68,7 @@ def test_a_student_is_half_as_wide_and_trains_in_two_stages(taught, student, cap
     workdir, result = student
     assert [line['stage'] for line in metrics(workdir)] == [1, 1, 2, 2]
     assert int(result.state.step) == 4
-    run = sampling.read(workdir, configs.KINDS)
+    run = reading.read(workdir, configs.KINDS)
     assert isinstance(run.config, configs.CompressConfig)
     assert (run.config.method, run.config.width, run.config.num_steps) == ('dcgan', 8, 4)
     assert run.config.conditional
@@ -124,7 +124,7 @@ def test_a_student_begins_with_what_fits_of_another_run(taught, tmp_path, object
     said = dict(begun.notes)
     # Half as wide: the embedding, and the bias of the last layer.
     assert '2 of 11 tensors of G' in said['begun with']
-    _, _, restored = sampling.restore(taught)
+    _, _, restored = reading.restore(taught)
     np.testing.assert_array_equal(
         begun.state.params_g['Embed_0']['embedding'],
         restored.state.params_g['Embed_0']['embedding'],
@@ -144,7 +144,7 @@ def test_a_student_teaches_gradually(student, tmp_path):
 
 def test_the_teacher_is_the_averaged_generator_and_the_plain_discriminator(taught):
     teacher = teachers.load(taught)
-    _, _, restored = sampling.restore(taught, kinds=configs.KINDS)
+    _, _, restored = reading.restore(taught, kinds=configs.KINDS)
     chex.assert_trees_all_equal(teacher.variables['generator'], restored.state.ema_g)
     chex.assert_trees_all_equal(
         teacher.variables['discriminator']['params'], restored.state.params_d
@@ -162,7 +162,7 @@ def test_objectives_from_a_teacher_to_a_checkpoint(taught, tmp_path, objective):
     stages = {'baseline': [1, 1, 1, 1], 'from_scratch': [2, 2, 2, 2]}
     found = [line['stage'] for line in metrics(tmp_path)]
     assert found == stages.get(objective, [1, 1, 2, 2])
-    config = sampling.read(tmp_path, configs.KINDS).config
+    config = reading.read(tmp_path, configs.KINDS).config
     assert config.channel_multiplier == ('1' if objective == 'uncompressed' else '1/2')
     chex.assert_tree_all_finite(result.state.params_g)
 

@@ -12,6 +12,7 @@ from osgan_jax.engine import checkpoints, runs
 from osgan_jax.engine.checkpoints import leaves
 from osgan_jax.gan import model, trainer
 from osgan_jax.gan.config import TrainConfig
+from osgan_jax.pretrained import export
 from osgan_jax.runtime import parallel
 from tests.support import small
 
@@ -145,6 +146,39 @@ def test_a_run_that_a_converter_wrote(source, tmp_path):
     # Its discriminator was never trained.
     chex.assert_trees_all_equal(of_part(found, 'params_d'), of_part(own, 'params_d'))
     assert dict(begun.notes)['begun with'].endswith(' 0 of 9 tensors of D')
+
+
+@pytest.mark.parametrize('average', [True, False])
+def test_an_export_gives_what_it_holds(source, tmp_path, average):
+    workdir, trained = source
+    out = tmp_path / 'export'
+    export.export(workdir, 'npz', out=out, average=average, discriminator=not average)
+    begun, fresh = begin(out, pictures(NAMES), ema_decay=0.9)
+    found, theirs, own = map(values, (begun.state, trained, fresh))
+    # The weights that were exported, and where there are no others the average begins at them.
+    there = {True: 'ema_g/params', False: 'slow/params_g'}[average]
+    for part in ('params_g', 'ema_g/params'):
+        for name, array in of_part(theirs, there).items():
+            got = found[name.replace(there, part)]
+            np.testing.assert_array_equal(got, array, err_msg=f'{part} of {name}')
+    chex.assert_trees_all_equal(
+        of_part(found, 'params_d'), of_part(own if average else theirs, 'params_d')
+    )
+    said = dict(begun.notes)['begun with']
+    assert said.startswith(f'{out}, step 2: 11 of 11 tensors of G, ')
+    assert said.endswith(f' {0 if average else 9} of 9 tensors of D')
+    assert begun.run.config.method == 'cgan'
+    assert begun.run.origin == {'how': 'init_from', 'workdir': str(out), 'step': 2}
+    with pytest.raises(ValueError, match='holds no run'):
+        begin(out.with_name('export@2'), pictures(NAMES))
+
+
+def test_networks_of_a_model_of_the_package_are_the_default(tmp_path):
+    job = trainer.GANJob(TrainConfig(init_from='pretrained:digits'), tmp_path / 'absent')
+    job.resume_config()
+    config = job.config
+    assert (config.method, config.width, config.conditional) == ('lsgan', 32, True)
+    assert (config.init_from, config.image_size) == ('pretrained:digits', 16)
 
 
 def test_what_cannot_begin_is_refused(source, tmp_path):

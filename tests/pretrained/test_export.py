@@ -15,7 +15,7 @@ import pytest
 import safetensors.numpy
 
 from osgan_jax import reporting
-from osgan_jax.gan import exported, model, sampling, trainer
+from osgan_jax.gan import exported, model, reading, sampling, trainer
 from osgan_jax.pretrained import export, stablehlo
 from tests.support import launching, small
 
@@ -82,7 +82,7 @@ def test_weights_come_back_to_the_bit(workdir, tmp_path, kind):
 
 
 def test_weights_of_training_are_taken_where_asked(workdir, tmp_path):
-    _, _, restored = sampling.restore(workdir)
+    _, _, restored = reading.restore(workdir)
     folder = export.export(workdir, 'npz', out=tmp_path / 'plain', average=False)
     equal(sampling.Sampler(folder).variables, restored.state.settled_variables())
     done = launching.call('sample', f'--workdir={folder}', '--grid=4')
@@ -153,7 +153,7 @@ def test_programs_of_other_networks_draw_what_the_sampler_does(name):
 
 
 def test_latents_that_are_not_normal_are_said(workdir):
-    _, gan, restored = sampling.restore(workdir)
+    _, gan, restored = reading.restore(workdir)
     network = dataclasses.replace(gan.network, latents=jax.random.uniform)
     own = dataclasses.replace(gan, network=network)
     for each, words in ((gan, 'normal of mean 0'), (own, 'which is not normal')):
@@ -166,7 +166,7 @@ def test_latents_that_are_not_normal_are_said(workdir):
 def test_what_needs_more_than_an_export_says_so(workdir, tmp_path):
     folder = export.export(workdir, 'npz', out=tmp_path / 'e')
     with pytest.raises(ValueError, match='e is an export, which holds a generator and no checkp'):
-        sampling.restore(folder)
+        reading.restore(folder)
     image = tmp_path / 'image.png'
     reporting.save_png(image, np.zeros((small.SIZE, small.SIZE, 1), np.uint8))
     done = launching.call('edit', f'--workdir={folder}', f'--project={image}')
