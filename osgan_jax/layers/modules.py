@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from osgan_jax.layers import convolutions
+from osgan_jax.layers import convolutions, resampled
 
 # Radford et al. 2015 (https://arxiv.org/abs/1511.06434), section 4.
 dcgan_init = nn.initializers.normal(0.02)
@@ -25,6 +25,8 @@ class Conv(nn.Module):
       padding: See `convolutions.resolve_padding`.
       groups: Equal parts of the channels, each of which is convolved by itself; the kernel is
         `[kh, kw, I / groups, O]`.
+      resample: 'enlarge' doubles the image's grid first, 'mean_pool' halves the result's, see
+        `resampled.conv`; the stride is then 1, the padding 'half' and there is one group.
       use_bias: Whether a bias `[O]` is added.
       kernel_init: Initialiser of the kernel.
       bias_init: Initialiser of the bias.
@@ -37,6 +39,7 @@ class Conv(nn.Module):
     stride: int = 1
     padding: Any = 'half'
     groups: int = 1
+    resample: str | None = None
     use_bias: bool = True
     kernel_init: nn.initializers.Initializer = dcgan_init
     bias_init: nn.initializers.Initializer = nn.initializers.zeros
@@ -48,14 +51,23 @@ class Conv(nn.Module):
         """Maps `[N, H, W, I]` to `[N, H', W', O]`."""
         shape = (*self.kernel_size, x.shape[-1] // self.groups, self.features)
         kernel = self.param('kernel', self.kernel_init, shape, jnp.float32)
-        x = convolutions.conv(
-            jnp.asarray(x, self.dtype),
-            jnp.asarray(kernel, self.dtype),
-            stride=self.stride,
-            padding=self.padding,
-            groups=self.groups,
-            implementation=self.implementation,
-        )
+        x = jnp.asarray(x, self.dtype)
+        if self.resample is None:
+            x = convolutions.conv(
+                x,
+                jnp.asarray(kernel, self.dtype),
+                stride=self.stride,
+                padding=self.padding,
+                groups=self.groups,
+                implementation=self.implementation,
+            )
+        else:
+            if (self.stride, self.padding, self.groups) != (1, 'half', 1):
+                raise ValueError(
+                    f'resample={self.resample!r} goes with a stride of 1, half padding and one '
+                    f'group, got {self.stride}, {self.padding!r} and {self.groups}'
+                )
+            x = resampled.conv(x, kernel, self.resample, implementation=self.implementation)
         if self.use_bias:
             bias = self.param('bias', self.bias_init, (self.features,), jnp.float32)
             x = x + jnp.asarray(bias, self.dtype)

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from osgan_jax.layers import convolutions
+from osgan_jax.layers import resampled
 
 Array = jax.Array
 EPSILON = 1e-6
@@ -52,11 +52,13 @@ def normalise(module: nn.Module, weights: Array, *, train: bool) -> Array:
 
 
 class Conv(nn.Module):
-    """Convolution that keeps the grid, kernel `[kh, kw, I, O]`.
+    """Convolution that keeps the grid, or doubles or halves it, kernel `[kh, kw, I, O]`.
 
     Attributes:
       features: Channels of the output.
       kernel_size: Height and width of the kernel, odd.
+      resample: 'enlarge' doubles the image's grid first, 'mean_pool' halves the result's, see
+        `resampled.conv`.
       use_bias: Whether a bias is added; it is not divided.
       kernel_init: Initialiser of the kernel.
       dtype: Dtype of the computation.
@@ -64,16 +66,17 @@ class Conv(nn.Module):
 
     features: int
     kernel_size: tuple[int, int] = (3, 3)
+    resample: str | None = None
     use_bias: bool = True
     kernel_init: nn.initializers.Initializer = orthogonal
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        """Maps `[N, H, W, I]` to `[N, H, W, O]`."""
+        """Maps `[N, H, W, I]` to `[N, H, W, O]`, or twice or half of H and W."""
         shape = (*self.kernel_size, x.shape[-1], self.features)
         kernel = normalise(self, self.param('kernel', self.kernel_init, shape), train=train)
-        x = convolutions.conv(jnp.asarray(x, self.dtype), jnp.asarray(kernel, self.dtype))
+        x = resampled.conv(jnp.asarray(x, self.dtype), kernel, self.resample)
         if self.use_bias:
             bias = self.param('bias', nn.initializers.zeros, (self.features,))
             x = x + jnp.asarray(bias, self.dtype)

@@ -125,8 +125,7 @@ class GeneratorBlock(nn.Module):
         for index in range(2):
             norm = ConditionalBatchNorm(self.dtype, self.axis_name, self.kernel_init)
             residual = nn.relu(norm(residual, condition, train=train))
-            residual = pooling.enlarge(residual) if index == 0 else residual
-            residual = conv()(residual, train=train)
+            residual = conv(resample='enlarge' if index == 0 else None)(residual, train=train)
         # A 1x1 convolution commutes with repeating pixels, and costs a quarter before it.
         shortcut = conv((1, 1), name='shortcut')
         return residual + pooling.enlarge(shortcut(x, train=train))
@@ -227,9 +226,8 @@ class DiscriminatorBlock(nn.Module):
         )
         residual = x if self.first else nn.relu(x)
         residual = conv()(residual, train=train)
-        residual = conv()(nn.relu(residual), train=train)
-        if self.halve:
-            residual = pooling.mean_pool(residual)
+        halving = conv(resample='mean_pool' if self.halve else None)
+        residual = halving(nn.relu(residual), train=train)
         if not self.halve and x.shape[-1] == self.features:
             return residual + x
         # A 1x1 convolution commutes with averaging, and costs a quarter after it.
@@ -279,8 +277,9 @@ def macs(options: NetworkOptions, convention: str) -> int:
 
     Args:
       options: complete.
-      convention: 'paper' counts shortcuts after the grid is doubled, as DGL-GAN's Table 3 does;
-        'true' before it, where they are computed here.
+      convention: 'paper' counts shortcuts and 3x3 convolutions after the grid is doubled, as
+        DGL-GAN's Table 3 does; 'true' counts shortcuts before it and, of the first convolution of a
+        block, the four different taps a pixel (see `layers.resampled`), as computed here.
 
     Raises:
       ValueError: for an unknown convention.
@@ -295,9 +294,10 @@ def macs(options: NetworkOptions, convention: str) -> int:
     condition = part + (EMBEDDING_DIM if options.num_classes else 0)
     total, grid = first * features[0] * 16, 4
     for before, after in itertools.pairwise(features):
-        shortcut = grid * grid if convention == 'true' else 4 * grid * grid
+        shortcut, taps = (1, 4) if convention == 'true' else (4, 9)
+        shortcut *= grid * grid
         grid *= 2
-        total += grid * grid * 9 * after * (before + after) + shortcut * before * after
+        total += grid * grid * after * (taps * before + 9 * after) + shortcut * before * after
         total += 2 * (before + after) * condition
         if grid == _ATTENTION[options.image_size]:
             pixels = grid * grid

@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from osgan_jax.layers import modules, pooling
+from osgan_jax.layers import modules
 from osgan_jax.networks import bases
 
 Array = jax.Array
@@ -43,14 +43,14 @@ class Generator(bases.Generator):
         x = nn.Dense(self.width * grid * grid, kernel_init=_uniform, dtype=self.dtype)(z)
         x = self.batch_norm(x.reshape(-1, grid, grid, self.width), train)
         for features in (self.width, self.width // 2):
-            x = self.batch_norm(self._conv(pooling.enlarge(x), features), train)
+            x = self.batch_norm(self._conv(x, features, 'enlarge'), train)
             x = nn.leaky_relu(x, 0.2)
         x = self._conv(x, self.channels)
         x = jnp.asarray(jnp.tanh(x) if self.bounded else x, jnp.float32)
         return self.batch_norm(x, train, dtype=jnp.float32, affine=not self.bounded)
 
-    def _conv(self, x: Array, features: int) -> Array:
-        return modules.Conv(features, kernel_init=_uniform, dtype=self.dtype)(x)
+    def _conv(self, x: Array, features: int, resample: str | None = None) -> Array:
+        return modules.Conv(features, resample=resample, kernel_init=_uniform, dtype=self.dtype)(x)
 
 
 # Of each: whether it is bounded, and the paper's size of z.

@@ -90,10 +90,11 @@ class GeneratorBlock(nn.Module):
         for index in range(2):
             norm = ConditionalBatchNorm(self.num_classes, self.dtype, self.axis_name)
             residual = nn.relu(norm(residual, labels, train=train))
-            if index == 0:
-                residual = pooling.enlarge(residual)
             residual = modules.Conv(
-                self.features, dtype=self.dtype, kernel_init=_glorot(math.sqrt(2))
+                self.features,
+                resample='enlarge' if index == 0 else None,
+                dtype=self.dtype,
+                kernel_init=_glorot(math.sqrt(2)),
             )(residual)
         # A 1x1 convolution commutes with repeating pixels, and costs a quarter before it.
         shortcut = modules.Conv(
@@ -151,9 +152,13 @@ class DiscriminatorBlock(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps `[N, H, W, C]` to `[N, H, W, features]`, or half of `H` and `W`."""
 
-        def conv(x, features, kernel_size, gain, name=None):
+        def conv(x, features, kernel_size, gain, resample=None):
             layer = modules.Conv(
-                features, kernel_size, dtype=self.dtype, kernel_init=_glorot(gain), name=name
+                features,
+                kernel_size,
+                resample=resample,
+                dtype=self.dtype,
+                kernel_init=_glorot(gain),
             )
             return norms.wrap_spectral(layer, x, self.norm, train=train)
 
@@ -167,9 +172,8 @@ class DiscriminatorBlock(nn.Module):
         hidden = self.features if self.first else x.shape[-1]
         residual = x if self.first else activate(x)
         residual = conv(residual, hidden, (3, 3), math.sqrt(2))
-        residual = conv(activate(residual), self.features, (3, 3), math.sqrt(2))
-        if self.halve:
-            residual = pooling.mean_pool(residual)
+        halving = 'mean_pool' if self.halve else None
+        residual = conv(activate(residual), self.features, (3, 3), math.sqrt(2), halving)
         if not self.halve and x.shape[-1] == self.features:
             return residual + x
         # A 1x1 convolution commutes with averaging, and costs a quarter after it.

@@ -289,7 +289,7 @@ def test_all_of_z_enters_the_first_layer_without_hierarchy(classes):
         assert 'gain' not in norm
     # By hand: three blocks of 8 channels and what goes before and after; the condition's weights.
     count = biggan.macs(biggan.SPEC.complete(options), 'true')
-    convs = sum(g * g * 9 * 8 * 16 + g * g // 4 * 64 for g in (8, 16, 32))
+    convs = sum(g * g * (4 + 9) * 8 * 8 + g * g // 4 * 64 for g in (8, 16, 32))
     linear = 3 * 2 * 16 * (biggan.EMBEDDING_DIM if classes else 0)
     assert count == 10 * 8 * 16 + convs + linear + 32 * 32 * 9 * 8 * 3
 

@@ -13,10 +13,14 @@ with AVX-512; layers of DCGAN-64, 32 to 64 channels wide, batches of 64 and 128,
   zeros of a dilated image. Where the channels are an image's, or the grid is 4x4, whose border
   costs that convolution half as much again, a matrix product followed by adding shifted images
   takes half its time.
+* With stride 1, `pairs` computes two neighbours of a row at a time where neither side has more
+  than 16 channels, for which XLA's fast library is not called (16 images of 64x64, 16 to 16
+  channels: 6.3 ms became 5.0; 3 to 16: 4.5 became 1.5). To an image's channels the matrix product
+  that goes up serves (16 to 3: 6.3 became 1.9).
 * Where the kernel is twice the stride, as DCGAN's is, `winograd` multiplies 9/16 as often. Down and
   kernel gradient first write differences of the larger grid, 2.25 times its size, which pays from
   64 channels on (kernel gradients, 32 to 64 channels: 10.5 ms became 12.4; 128 to 256: 5.8 became
-  4.3); up pays from 32.
+  4.3); up pays from 32. Each takes the compiler 0.6 s, others 0.1: a small one is not worth that.
 * XLA has a fast convolution for one order of axes alone. It brings others into it by transposing,
   but not inside loops (lax.scan), where they run fifty times slower: so they are transposed here.
 * The kernel gradient contracts over the batch, which XLA first transposes to be innermost; on grids
@@ -30,16 +34,20 @@ with AVX-512; layers of DCGAN-64, 32 to 64 channels wide, batches of 64 and 128,
   fast, but compile for half a minute.
 """
 
+import math
+
 import jax.numpy as jnp
 from jax import lax
 
-from osgan_jax.layers.cpu import windows, winograd
+from osgan_jax.layers.cpu import pairs, windows, winograd
 
 _NHWC = ('NHWC', 'HWIO', 'NHWC')
 
 _FEW_CHANNELS = 4  # an image's: grey, colours, and a plane for the label
+_PAIRED_CHANNELS = 16
 _WINOGRAD_CHANNELS = 64
 _WINOGRAD_UP_CHANNELS = 32
+_WINOGRAD_PRODUCTS = 2**26
 _MANY_CHANNELS = 128
 _SMALL_GRID = 16  # pixels
 _LARGE_GRID = 256  # pixels
@@ -121,10 +129,13 @@ def product_up_whole(y, kernel):
 
 def cpu_down(x, kernel, stride, padding):
     """*Down*, on CPU."""
-    if stride > 1 and x.shape[3] <= _FEW_CHANNELS:
+    if stride == 1:
+        return stride_one_down(x, kernel, padding)
+    if x.shape[3] <= _FEW_CHANNELS:
         return product_down(x, kernel, stride, padding)
     grid = [(x.shape[1 + a] + sum(padding[a]) - kernel.shape[a]) // stride + 1 for a in (0, 1)]
-    if x.shape[3] >= _WINOGRAD_CHANNELS and winograd.fits(x.dtype, kernel.shape[:2], stride, grid):
+    many = x.shape[3] >= _WINOGRAD_CHANNELS
+    if many and _fits_winograd(x.dtype, x.shape[0], kernel.shape, stride, grid):
         return winograd.down(x, kernel, stride, padding)
     return plain_down(x, kernel, stride, padding)
 
@@ -133,37 +144,63 @@ def cpu_up(y, kernel, stride, padding, size):
     """*Up*, on CPU."""
     if kernel.shape[2] <= _FEW_CHANNELS:
         return product_up(y, kernel, stride, padding, size)
+    if stride == 1 and y.shape[1] * y.shape[2] > _SMALL_GRID:
+        return stride_one_up(y, kernel, padding)
     many = kernel.shape[2] >= _WINOGRAD_UP_CHANNELS
-    if many and winograd.fits(y.dtype, kernel.shape[:2], stride, y.shape[1:3]):
+    if many and _fits_winograd(y.dtype, y.shape[0], kernel.shape, stride, y.shape[1:3]):
         return winograd.up(y, kernel, stride, padding, size)
     if y.shape[1] * y.shape[2] <= _SMALL_GRID:
         return product_up(y, kernel, stride, padding, size)
-    if stride == 1:
-        return stride_one_up(y, kernel, padding)
     return depth_to_space_up(y, kernel, stride, padding, size)
 
 
 def cpu_correlate(x, y, stride, padding, kernel_size):
     """*Correlate*, on CPU."""
     large, small = x.shape[3], y.shape[3]
-    if large >= _WINOGRAD_CHANNELS and winograd.fits(x.dtype, kernel_size, stride, y.shape[1:3]):
+    shape, many = (*kernel_size, large, small), large >= _WINOGRAD_CHANNELS
+    if many and _fits_winograd(x.dtype, x.shape[0], shape, stride, y.shape[1:3]):
         return winograd.correlate(x, y, stride, padding)
-    correlate = transposed_correlate
-    if stride == 1 and large >= 2 * small and (small <= _FEW_CHANNELS or large >= _MANY_CHANNELS):
-        correlate = exchanged_correlate
     parts = min(8, x.shape[0] // 8)
     if x.shape[1] * x.shape[2] < _LARGE_GRID or parts < 2 or x.shape[0] % parts:
-        return correlate(x, y, stride, padding, kernel_size)
-    pairs = zip(jnp.split(x, parts), jnp.split(y, parts), strict=True)
-    return sum(correlate(a, b, stride, padding, kernel_size) for a, b in pairs)
+        parts = 1
+    correlate = transposed_correlate
+    if stride == 1:
+        few = small <= _PAIRED_CHANNELS
+        if large >= 2 * small and (few or large >= _MANY_CHANNELS):
+            correlate = exchanged_correlate
+        elif few and y.shape[2] % 2 == 0 and max(large, x.shape[0] // parts) <= _PAIRED_CHANNELS:
+            correlate = paired_correlate
+    slices = zip(jnp.split(x, parts), jnp.split(y, parts), strict=True)
+    return sum(correlate(a, b, stride, padding, kernel_size) for a, b in slices)
+
+
+def _fits_winograd(dtype, images, kernel_shape, stride, grid):
+    """Whether Winograd's formulation is possible, and worth what compiling it takes."""
+    products = images * math.prod(grid) * math.prod(kernel_shape)
+    return products >= _WINOGRAD_PRODUCTS and winograd.fits(dtype, kernel_shape[:2], stride, grid)
+
+
+def stride_one_down(x, kernel, padding):
+    """*Down* with stride 1."""
+    grid = [x.shape[1 + a] + sum(padding[a]) - kernel.shape[a] + 1 for a in (0, 1)]
+    if kernel.shape[3] <= _FEW_CHANNELS:
+        turned, pads = _turned(kernel, padding)
+        return product_up(x, turned, 1, pads, grid)
+    if grid[1] % 2 == 0 and max(kernel.shape[2:]) <= _PAIRED_CHANNELS:
+        paired = pairs.blocked_down if x.shape[3] <= _FEW_CHANNELS else pairs.down
+        return paired(x, kernel, padding)
+    return plain_down(x, kernel, 1, padding)
 
 
 def stride_one_up(y, kernel, padding):
     """*Up* with stride 1: the convolution with the kernel turned around."""
-    taps = kernel.shape[:2]
-    pads = [[taps[a] - 1 - pad for pad in padding[a]] for a in (0, 1)]
-    turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-    return lax.conv_general_dilated(y, turned, (1, 1), pads, dimension_numbers=_NHWC)
+    return stride_one_down(y, *_turned(kernel, padding))
+
+
+def _turned(kernel, padding):
+    """The kernel and padding of the convolution that is the adjoint of one with stride 1."""
+    pads = [[kernel.shape[a] - 1 - pad for pad in padding[a]] for a in (0, 1)]
+    return jnp.flip(kernel, (0, 1)).swapaxes(2, 3), pads
 
 
 def transposed_correlate(x, y, stride, padding, kernel_size):
@@ -182,6 +219,12 @@ def transposed_correlate(x, y, stride, padding, kernel_size):
         dimension_numbers=_NHWC,
     )
     return kernel.transpose(1, 2, 0, 3)
+
+
+def paired_correlate(x, y, stride, padding, kernel_size):
+    """The kernel gradient of stride 1, two neighbours of a row at a time."""
+    del stride  # 1
+    return pairs.correlate(x, y, padding, kernel_size)
 
 
 def exchanged_correlate(x, y, stride, padding, kernel_size):
@@ -237,7 +280,7 @@ def product_up(y, kernel, stride, padding, size):
     painted = _times_transposed(y.reshape(-1, small), kernel.reshape(-1, small))
     painted = painted.reshape(n, h, w, taps[0], stride, taps[1], stride, large)
     blocks = sum(
-        jnp.pad(
+        windows.pad(
             painted[:, :, :, t, :, u],
             ((0, 0), (t, taps[0] - 1 - t), (u, taps[1] - 1 - u), (0, 0), (0, 0), (0, 0)),
         )
@@ -273,7 +316,7 @@ def _split_taps(kernel, stride):
     """Splits each axis of a kernel into (tap, phase), with zeros up to a multiple of the stride."""
     taps = [-(-kernel.shape[a] // stride) for a in (0, 1)]
     fill = [(0, taps[a] * stride - kernel.shape[a]) for a in (0, 1)]
-    kernel = jnp.pad(kernel, (*fill, (0, 0), (0, 0)))
+    kernel = windows.pad(kernel, (*fill, (0, 0), (0, 0)))
     return taps, kernel.reshape(taps[0], stride, taps[1], stride, *kernel.shape[2:])
 
 

@@ -90,22 +90,23 @@ def test_what_does_not_fit():
     assert not winograd.fits(jnp.float32, (4, 4), 2, (8, 7))
 
 
-@pytest.mark.parametrize(('channels', 'convolutions'), [((64, 96), 0), ((32, 64), 2)])
-def test_where_it_is_chosen(channels, convolutions):
-    """On CPU, by channels: a layer's three functions, of which two want many."""
+# Products where x's channels are many, few, and many in too few images to be worth compiling.
+@pytest.mark.parametrize(
+    ('images', 'channels', 'expected'),
+    [(64, (64, 96), (9, 9, 9)), (64, (32, 64), (0, 9, 0)), (2, (64, 96), (0, 0, 0))],
+)
+def test_where_it_is_chosen(images, channels, expected):
     large, small = channels
     x, kernel, y = (
-        jnp.ones(shape) for shape in ((2, 8, 8, large), (4, 4, large, small), (2, 4, 4, small))
+        jax.ShapeDtypeStruct(shape, jnp.float32)
+        for shape in ((images, 16, 16, large), (4, 4, large, small), (images, 8, 8, small))
     )
     padding = ((1, 1), (1, 1))
-
-    def layer(x, kernel, y):
-        return (
-            formulations.cpu_down(x, kernel, 2, padding),
-            formulations.cpu_up(y, kernel, 2, padding, (8, 8)),
-            formulations.cpu_correlate(x, y, 2, padding, (4, 4)),
-        )
-
-    text = str(jax.make_jaxpr(layer)(x, kernel, y))
-    assert text.count('conv_general_dilated[') == convolutions
-    assert text.count('dot_general[') == 9 * (3 - convolutions)
+    found = (
+        jax.make_jaxpr(lambda x, k: formulations.cpu_down(x, k, 2, padding))(x, kernel),
+        jax.make_jaxpr(lambda y, k: formulations.cpu_up(y, k, 2, padding, (16, 16)))(y, kernel),
+        jax.make_jaxpr(lambda x, y: formulations.cpu_correlate(x, y, 2, padding, (4, 4)))(x, y),
+    )
+    for jaxpr, products in zip(found, expected, strict=True):
+        assert str(jaxpr).count('dot_general[') == products
+        assert ('conv_general_dilated[' in str(jaxpr)) == (not products)
