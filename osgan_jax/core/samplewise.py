@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from osgan_jax.core import checks, discriminators
+from osgan_jax.core import checks, compiling, discriminators
 
 Array = jax.Array
 PyTree = Any
@@ -16,6 +16,7 @@ Pullback = Callable[[tuple[Array, Array]], tuple[PyTree, PyTree]]
 
 # Of the root mean square of a parameter's values: enough to open what a zero shuts.
 _PERTURBATION = 0.1
+_DRAWN = 2**20  # numbers; larger parameters repeat them
 
 
 def check_samplewise(
@@ -48,16 +49,16 @@ def check_samplewise(
 
 
 def _check_one(discriminate: Discriminate, params_d: PyTree, fake: PyTree) -> None:
-    # Compiled, because a large network takes minutes layer by layer; and as few programs as can be,
-    # because every launch of one_stage waits for them.
-    @jax.jit
+    # Compiled, because a large network takes minutes layer by layer; and one program for both
+    # looks, quickly, because every launch of one_stage waits for it.
     def reach_from_one(params_d, fake):
         (s_real, s_fake), pull_d, _ = jax.vjp(discriminate, params_d, fake, has_aux=True)
         checks.logits(s_real, s_fake, fake, one_a_sample=True)
         return reach(pull_d, s_real, s_fake)
 
-    check_reach(*reach_from_one(params_d, fake))
-    check_reach(*reach_from_one(jax.jit(perturb)(params_d), fake), perturbed=True)
+    reached = compiling.compile_quickly(reach_from_one, params_d, fake)
+    check_reach(*reached(params_d, fake))
+    check_reach(*reached(perturb(params_d), fake), perturbed=True)
 
 
 def perturb(params: PyTree) -> PyTree:
@@ -66,20 +67,22 @@ def perturb(params: PyTree) -> PyTree:
     Each array moves by a tenth of its root mean square. One of zeros becomes normal with a
     variance of 1 / fan-in, as kernels and vectors are drawn that start otherwise.
     """
-    # One draw for all, of which each takes as many as it has: draws of every shape take a launch
-    # longer than the check.
-    sizes = [leaf.size for leaf in map(jnp.asarray, jax.tree.leaves(params))]
-    noise = jax.random.normal(jax.random.key(0), (max(sizes, default=0),))
+    # On the host: a program that draws takes a launch as long as the check.
+    sizes = [np.size(leaf) for leaf in jax.tree.leaves(params)]
+    count = min(max(sizes, default=0), _DRAWN)
+    noise = np.random.default_rng(0).standard_normal(count, np.float32)
     return jax.tree.map(lambda leaf: _perturb(jnp.asarray(leaf), noise), params)
 
 
-def _perturb(leaf: Array, noise: Array) -> Array:
+def _perturb(leaf: Array, noise: np.ndarray) -> Array:
     if not jnp.issubdtype(leaf.dtype, jnp.floating):
         return leaf
-    size = jnp.sqrt(jnp.mean(jnp.square(leaf.astype(jnp.float32))))
-    fan_in = max(leaf.size // leaf.shape[-1], 1) if leaf.ndim and leaf.size else 1
-    size = jnp.where(size > 0, _PERTURBATION * size, fan_in**-0.5)
-    return (leaf + size * noise[: leaf.size].reshape(leaf.shape)).astype(leaf.dtype)
+    values = np.asarray(leaf, np.float32)
+    size = _PERTURBATION * np.sqrt(np.square(values).mean()) if leaf.size else 0.0
+    if not size > 0:
+        fan_in = max(leaf.size // leaf.shape[-1], 1) if leaf.ndim and leaf.size else 1
+        size = fan_in**-0.5
+    return jnp.asarray(values + np.float32(size) * np.resize(noise, leaf.shape), leaf.dtype)
 
 
 def reach(pull_d: Pullback, s_real: Array, s_fake: Array) -> tuple[Array, Array]:

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from osgan_jax.core import compiling
 from osgan_jax.distillation.config import DistillConfig, TeacherConfig
 from osgan_jax.gan import model
 from osgan_jax.networks import classifiers, data_free
-from osgan_jax.runtime import compiling
 
 PyTree = Any
 

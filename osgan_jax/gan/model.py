@@ -13,7 +13,7 @@ import optax
 from flax import linen as nn
 
 from osgan_jax import networks
-from osgan_jax.core import image_sizes, losses
+from osgan_jax.core import compiling, image_sizes, losses
 from osgan_jax.core.regularizers import AllPenalties
 from osgan_jax.gan import augmentation, freezing, objectives, schedules
 from osgan_jax.gan.augmentation import Augmentation
@@ -25,7 +25,6 @@ from osgan_jax.gan.config import (
 from osgan_jax.gan.schedules import Schedule
 from osgan_jax.io import checked_npz
 from osgan_jax.layers import convolutions
-from osgan_jax.runtime import compiling
 
 Array = jax.Array
 PyTree = Any

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from osgan_jax.core import compiling
 from osgan_jax.data import classes
 from osgan_jax.evaluation import label_policies
 from osgan_jax.gan import reading
@@ -65,9 +66,9 @@ def grid_inputs(
       count: latents drawn.
       shown: how many of them are returned, the first ones; all by default.
     """
-    z = inference.draw_latents(gan, _grid_key(seed), count)[:shown]
-    labels = jnp.arange(len(z)) % gan.num_classes if gan.num_classes else None
-    return z, labels
+    z = _draw_grid(gan, seed, count, slice(shown))
+    labels = np.arange(len(z), dtype=np.int32) % gan.num_classes if gan.num_classes else None
+    return z, None if labels is None else jnp.asarray(labels)
 
 
 def alarm_inputs(
@@ -88,10 +89,19 @@ def alarm_inputs(
     if labels is None or len(z) >= of_class * gan.num_classes or len(z) < of_class:
         return z, labels
     # Other than those of the grid.
-    z = inference.draw_latents(gan, _grid_key(seed), 2 * len(z))[len(z) :]
+    z = _draw_grid(gan, seed, 2 * len(z), slice(len(z), None))
     groups = len(z) // of_class
     chosen = jnp.linspace(0, gan.num_classes - 1, groups).round().astype(labels.dtype)
     return z, chosen[jnp.minimum(jnp.arange(len(z)) // of_class, groups - 1)]
+
+
+def _draw_grid(gan: GAN, seed: int, count: int, rows: slice) -> jax.Array:
+    """Some rows of the first `count` latents of a run's sample grids."""
+
+    def draw_grid(key: jax.Array) -> jax.Array:
+        return inference.draw_latents(gan, jax.random.fold_in(key, _GRID_STREAM), count)[rows]
+
+    return compiling.call_once(draw_grid, jax.random.key(seed))
 
 
 def fixed_latents(seed: int, count: int, latent_dim: int) -> jax.Array:

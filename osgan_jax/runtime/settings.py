@@ -12,7 +12,7 @@ import jax
 from osgan_jax.io import paths
 
 # Shorter compilations are not worth a file.
-_MIN_COMPILE_SECONDS = 0.5
+_MIN_COMPILE_SECONDS = 0.1
 
 # From glibc's malloc.h.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8

@@ -3,8 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from osgan_jax.runtime import compiling
+from osgan_jax.core import compiling
 
 
 def draw(key):
@@ -12,12 +13,25 @@ def draw(key):
     return {'normal': normal * 0.02, 'uniform': uniform, 'sum': jnp.sum(normal)}
 
 
-def test_numbers_are_those_of_jit():
+@pytest.mark.parametrize('few', [2**20, 0])
+def test_numbers_are_those_of_jit(monkeypatch, few):
+    monkeypatch.setattr(compiling, '_FEW', few)
     key = jax.random.key(3)
     quick, usual = compiling.call_once(draw, key), jax.jit(draw)(key)
     for name in ('normal', 'uniform'):
         np.testing.assert_allclose(quick[name], usual[name], rtol=2e-6, atol=1e-8)
     np.testing.assert_allclose(quick['sum'], usual['sum'], rtol=1e-5)
+
+
+def test_an_option_that_the_compiler_does_not_know_is_left_out(monkeypatch):
+    monkeypatch.setattr(compiling, '_AT_ONCE', {'xla_no_such_option': True})
+    np.testing.assert_array_equal(compiling.call_once(jnp.square, jnp.arange(3)), [0, 1, 4])
+
+
+def test_a_program_can_be_called_again():
+    program = compiling.compile_quickly(lambda x: {'y': x + 1}, np.zeros(2, np.float32))
+    for value in (1, 2):
+        np.testing.assert_array_equal(program(jnp.full(2, value, jnp.float32))['y'], value + 1)
 
 
 def test_others_may_trace_it():
