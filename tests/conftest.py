@@ -15,8 +15,9 @@ KEPT = pathlib.Path(__file__).parents[1] / '.cache'
 """Compiled programs and matplotlib's fonts, kept between runs and shared by all processes."""
 
 MOST_BYTES = 2 * 2**30  # of compiled programs
-MOST_MEMORY = 1.2 * 2**30
-"""Bytes of a worker's memory at which what a module has traced and compiled is released."""
+MOST_AFTER, MOST_WITHIN = 1.2 * 2**30, 1.8 * 2**30
+"""Bytes of a worker's memory at which what was traced and compiled is released, after a module and
+within one, whose tests may compile some of it again."""
 
 _trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
 
@@ -74,15 +75,21 @@ def pytest_collection_finish():
     gc.freeze()
 
 
-@pytest.fixture(autouse=True, scope='module')
-def _release_compiled():
+_kept = 0.0  # bytes of this process after the last release
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item, nextitem):
     """Bounds a worker's memory: no module needs what another has traced and compiled."""
-    yield
-    if _memory() > MOST_MEMORY:
+    global _kept
+    within = nextitem is not None and nextitem.path == item.path
+    # What does not go, such as libraries, is not tried again after every test.
+    if _memory() > (max(MOST_WITHIN, _kept + MOST_WITHIN - MOST_AFTER) if within else MOST_AFTER):
         jax.clear_caches()
         gc.collect()
         if _trim is not None:
             _trim(0)  # glibc keeps what was freed
+        _kept = _memory()
 
 
 def _memory() -> float:

@@ -15,6 +15,7 @@ from osgan_jax.engine.config import (
     image_size_field,
 )
 from osgan_jax.gan.config import TrainConfig
+from osgan_jax.gan.fields.optimisers import OPTIMIZERS
 
 # two_stage_eager is two_stage as a framework without a compiler runs it; no run trains with it.
 SCHEMES = ('one_stage', 'two_stage', 'two_stage_eager', 'shared_forward')
@@ -51,6 +52,9 @@ class BenchmarkConfig(Config):
         group='losses',
         names='osgan_jax.core.loss_names:names',
         decided_by='method',
+    )
+    optimizer: tuple[str, ...] = field(
+        ('adam',), 'optimisers of both networks', group='optimizer', choices=OPTIMIZERS
     )
     precision: tuple[str, ...] = field(
         ('float32',), 'arithmetic of the networks', group='devices', choices=PRECISIONS

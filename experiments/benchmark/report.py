@@ -28,6 +28,7 @@ _NAMED = (
     ('batch_size', 'batch'),
     ('method', ''),
     ('loss', ''),
+    ('optimizer', ''),
     ('precision', ''),
     ('num_devices', 'devices'),
     ('steps_per_call', 'steps a call'),

@@ -190,6 +190,7 @@ def _check_peer(case: TrainConfig) -> None:
     norms = networks.NETWORKS[config.network].norms
     refused = {
         'conditional': config.conditional,
+        'optimizer': config.optimizer != 'adam',
         'num_devices': len(parallel.local_devices(case.num_devices, case.batch_size)) > 1,
         'steps_per_call': config.steps_per_call > 1,
         'accumulate': config.accumulate > 1,
@@ -204,7 +205,7 @@ def _check_peer(case: TrainConfig) -> None:
         if other:
             raise ValueError(
                 f'--peer: no PyTorch step exists for {name}={getattr(config, name)!r}; it '
-                f'supports unconditional {config.network} on one device, with the norms of D '
+                f'supports unconditional {config.network} on one device, with Adam, the norms of D '
                 f'{", ".join(norms)}, the losses {", ".join(losses.LOSSES)}, and penalties of D '
                 'at every step'
             )

@@ -1,6 +1,5 @@
 """Steps of both stages, each objective against its terms written out."""
 
-import dataclasses
 from unittest import mock
 
 import jax
@@ -69,10 +68,10 @@ def build(teacher, *, num_devices=1, rate=RATE, **fields):
     state = stages.create(config, gan, teacher)
     update = stages.make_update(config, gan, teacher, state, collectives)
     compiled = parallel.compile_update(update, devices, num_constants=1)
-    constants = parallel.replicate(teacher.variables, devices)
 
-    def step(state, index=0, batch=None):
+    def step(state, index=0, batch=None, variables=teacher.variables):
         batch = parallel.put_batch(batch or small.step_batch(gan, index), devices)
+        constants = parallel.replicate(variables, devices)
         return compiled(parallel.replicate(state, devices), batch, constants)
 
     return config, gan, state, step
@@ -378,26 +377,26 @@ def test_stage_two_begins_by_itself(plain_teacher, monkeypatch):
     def scaled(factor):
         last = jax.tree.map(lambda x: factor * x, judge['Conv_2'])
         params = {**judge, 'Conv_2': last}
-        variables = {**plain_teacher.variables, 'discriminator': {'params': params}}
-        return dataclasses.replace(plain_teacher, variables=variables)
+        return {**plain_teacher.variables, 'discriminator': {'params': params}}
 
-    fields = {'stage_one_kimg': 1.0, 'auto_stage_two': True, 'rate': 0.05}
+    fields = {'stage_one_kimg': 4 * small.BATCH / 1000, 'auto_stage_two': True, 'rate': 0.05}
+    _, _, fresh, step = build(plain_teacher, **fields)
+
+    def train(factor):
+        """The stage of each of five steps under a scaled teacher, and the last one's metrics."""
+        state, seen = copy(fresh), []
+        for index in range(5):
+            state, metrics = step(state, index, variables=scaled(factor))
+            seen.append(int(metrics['stage']))
+        return seen, metrics
+
     # One that hardly sees a difference is caught up with as soon as there were looks enough.
-    _, _, state, step = build(scaled(1e-3), **fields)
-    seen = []
-    for index in range(5):
-        state, metrics = step(state, index)
-        seen.append(int(metrics['stage']))
+    seen, metrics = train(1e-3)
     assert metrics['margin'] > metrics['teacher_margin'] > 0
     assert seen == [1, 1, 2, 2, 2]
     # One whose margin is out of reach is not, and one that is fooled does not teach, before T.
-    fields['stage_one_kimg'] = 4 * small.BATCH / 1000
     for factor in (1e3, -1e3):
-        _, _, state, step = build(scaled(factor), **fields)
-        seen = []
-        for index in range(5):
-            state, metrics = step(state, index)
-            seen.append(int(metrics['stage']))
+        seen, metrics = train(factor)
         assert seen == [1, 1, 1, 1, 2]
         assert metrics['teacher_margin'] * factor > 0
 

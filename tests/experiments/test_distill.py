@@ -46,10 +46,12 @@ def test_a_student_learns_without_data_and_goes_on(taught, tmp_path):
         ('distill', [], 'give --teacher'),
         ('distill', ['--teacher=/nowhere'], '/nowhere holds no run'),
         ('distill', ['--teacher=TAUGHT', '--algorithm=gan'], 'should be one of'),
-        (
+        # Of all fields, in tests/distillation/test_runs.py.
+        pytest.param(
             'distill',
             ['--teacher=TAUGHT', '--algorithm=zskt', '--student=resnet18'],
             'whose stages have equal grids',
+            marks=pytest.mark.slow,
         ),
         ('teacher', ['--mean=0.5,0.5'], 'a number for each of 1 channels'),
         ('teacher', ['--mean=grey'], "mean: could not convert string to float: 'grey'"),

@@ -48,6 +48,8 @@ def test_the_workdir_alone_resumes(workdir):
     assert 'another configuration: batch_size is 8 there and 4 now. Leave this out' in done.err
 
 
+# Both without flags: tests/engine/test_origins.py and tests/gan/test_transfer.py.
+@pytest.mark.slow
 def test_a_fork_and_a_beginning_by_flags(workdir, data_file, tmp_path):
     done = launching.call(
         'train', f'--fork={workdir}@1', '--learning_rate_d=0.0', f'--workdir={tmp_path / "fork"}'

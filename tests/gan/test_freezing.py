@@ -116,7 +116,7 @@ LAZY = {'r1': 1.0, 'penalty_every': 2, 'optimizer': 'optimistic_adam', 'ema_deca
     [
         pytest.param('one_stage', {'optimizer': 'sgd'}, marks=pytest.mark.slow),
         ('one_stage', LAZY),
-        ('shared_forward', {'optimizer': 'sgd', 'r1': 0.5}),
+        pytest.param('shared_forward', {'optimizer': 'sgd', 'r1': 0.5}, marks=pytest.mark.slow),
         ('two_stage', {'optimizer': 'sgd', **EVERYTHING}),
     ],
 )

@@ -98,6 +98,7 @@ OF_D = {
 }
 
 
+@pytest.mark.slow
 def test_of_one_network_on_several_devices():
     one, _ = small.run_steps(3, **OF_D)
     two, _ = small.run_steps(3, num_devices=2, **OF_D)

@@ -183,8 +183,9 @@ def test_networks_of_a_model_of_the_package_are_the_default(tmp_path):
 
 def test_what_cannot_begin_is_refused(source, tmp_path):
     workdir, _ = source
+    small_r3gan = {'network': 'r3gan', 'width': 16, 'blocks': 1, 'group_channels': 4}
     with pytest.raises(ValueError, match='nothing of its networks fits'):
-        begin(workdir, pictures(NAMES), network='r3gan', width=32)
+        begin(workdir, pictures(NAMES), **small_r3gan)
     with pytest.raises(ValueError, match='holds no run'):
         begin(tmp_path / 'none', pictures(NAMES))
     with pytest.raises(checkpoints.CheckpointError, match=r'no checkpoint of step 7 .* are 2'):

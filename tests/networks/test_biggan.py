@@ -182,7 +182,14 @@ def test_generator_is_torchs():
     variables, found = drawn_and_applied(module, z, labels)
     expected = Torch(variables).generator(z, labels, 5)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
-    # An embedding in the label's place.
+
+
+@pytest.mark.slow
+def test_an_embedding_in_the_labels_place():
+    module = biggan.Generator(32, width=4, latent_dim=20, num_classes=3, embedding_dim=6)
+    z = np.random.default_rng(1).normal(size=(3, 20)).astype(np.float32)
+    labels = np.array([2, 0, 1], np.int32)
+    variables, found = drawn_and_applied(module, z, labels)
     table = variables['params']['embedding']['embedding']
     other = modules.apply(module, variables, z, train=False, embedding=table[labels])
     np.testing.assert_allclose(other, found, atol=1e-6)
@@ -294,12 +301,18 @@ def test_all_of_z_enters_the_first_layer_without_hierarchy(classes):
     assert count == 10 * 8 * 16 + convs + linear + 32 * 32 * 9 * 8 * 3
 
 
-def test_weights_are_drawn_as_asked():
+@pytest.mark.parametrize(
+    ('network', 'shape'),
+    [
+        ('generator', (2, 10)),
+        pytest.param('discriminator', (2, 32, 32, 3), marks=pytest.mark.slow),
+    ],
+)
+def test_weights_are_drawn_as_asked(network, shape):
     pair = networks.build('biggan', options_of_cifar10(width=16, num_classes=3))
-    labels, images = jnp.zeros(2, jnp.int32), jnp.zeros((2, 32, 32, 3))
-    for module, inputs in ((pair.generator, jnp.zeros((2, 10))), (pair.discriminator, images)):
-        params = modules.init(module, jax.random.key(0), inputs, labels, train=False)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(params['params']):
-            name = jax.tree_util.keystr(path)
-            if ('kernel' in name or 'embedding' in name) and leaf.size > 1000:
-                assert np.std(leaf) == pytest.approx(0.02, rel=0.1), name
+    module, labels = getattr(pair, network), jnp.zeros(2, jnp.int32)
+    params = modules.init(module, jax.random.key(0), jnp.zeros(shape), labels, train=False)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params['params']):
+        name = jax.tree_util.keystr(path)
+        if ('kernel' in name or 'embedding' in name) and leaf.size > 1000:
+            assert np.std(leaf) == pytest.approx(0.02, rel=0.1), name

@@ -151,6 +151,7 @@ def test_a_second_style_from_a_random_layer_on(small):
     np.testing.assert_allclose(shares, expected, atol=3 * np.sqrt(0.2 / n))
 
 
+@pytest.mark.slow
 def test_without_mixing_training_draws_noise_alone(small):
     module, variables, z = small
     module = module.clone(style_mixing=0.0)
@@ -213,6 +214,7 @@ def test_a_later_style_leaves_earlier_grids_alone(small):
     assert np.abs(image - other).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_path_length_has_a_gradient(small):
     # Second order through modulation: the gradient of the norm of a gradient.
     module, variables, z = small
@@ -455,6 +457,7 @@ def test_labels_reach_the_images():
         module.apply(variables, z, train=False)
 
 
+@pytest.mark.slow
 def test_rematerialised_blocks_change_no_gradient(small):
     _, variables, z = small
     gradients = []

@@ -81,6 +81,7 @@ def test_the_small_classifier_is_another_and_says_so(trained, tmp_path, caplog, 
     assert tuple(classifier_network.SIZES) == CLASSIFIERS
 
 
+@pytest.mark.slow
 def test_digits_are_learnt(on_digits):
     # Of 150 held-out images; chance is 0.1.
     assert on_digits.accuracy > 0.85
@@ -89,6 +90,7 @@ def test_digits_are_learnt(on_digits):
     assert (logits.argmax(1) == labels).mean() > 0.8
 
 
+@pytest.mark.slow
 def test_worse_images_are_further_away(on_digits):
     images, labels = digits.arrays('train')
     see = classifier.extractor(on_digits).apply

@@ -139,14 +139,20 @@ def weights_path(tensors, tmp_path_factory):
     return path
 
 
-def test_extractor(weights_path, variables, monkeypatch):
+@pytest.fixture
+def counted(monkeypatch):
+    """The shapes of images that are prepared, once for each tracing."""
     traced = []
 
-    def counted(images, convention, function=extracting.preprocess):
+    def prepare(images, convention, function=extracting.preprocess):
         traced.append(images.shape)
         return function(images, convention)
 
-    monkeypatch.setattr(extracting, 'preprocess', counted)
+    monkeypatch.setattr(extracting, 'preprocess', prepare)
+    return traced
+
+
+def test_extractor(weights_path, variables, counted):
     found = extracting.extractor(weights_path, batch_size=1, num_devices=2)  # 2, on two devices
     assert (found.name, found.convention) == ('inception', 'torch')
     x = pictures((4, 12, 10, 3))
@@ -157,16 +163,22 @@ def test_extractor(weights_path, variables, monkeypatch):
     expected = jax.jit(inception.Inception().apply)(variables, ready)
     reference.same(np.asarray(features.pooled), expected.pooled, 1e-5)
     reference.same(np.asarray(features.logits), expected.logits, 1e-5)
-    del traced[:]
+    del counted[:]
     few = found.apply(x[3:])
     np.testing.assert_allclose(few.pooled, features.pooled[3:], rtol=1e-6)
-    assert not traced
-    assert found.apply(x[:1, :8, :8, :1]).pooled.shape == (1, 2048)
-    assert traced == [(1, 8, 8, 1)]
+    assert not counted
     for wrong in (x / 255, x[0], x[:0], x[..., :2]):
         with pytest.raises(ValueError, match='Inception network'):
             found.apply(wrong)
-    assert len(traced) == 1
+    assert not counted
+
+
+@pytest.mark.slow
+def test_every_size_is_traced_once(weights_path, counted):
+    found = extracting.extractor(weights_path, batch_size=1, num_devices=2)
+    for _ in range(2):
+        assert found.apply(pictures((1, 8, 8, 1))).pooled.shape == (1, 2048)
+        assert counted == [(1, 8, 8, 1)]
 
 
 def test_fingerprints(weights_path, tensors, tmp_path):

@@ -271,6 +271,7 @@ def test_two_stage_eager_is_the_same_update():
             "network='biggan'; it supports dcgan, ",
         ),
         ({'loss': 'fisher'}, "loss='fisher'; it supports unconditional dcgan"),
+        ({'optimizer': 'sgd'}, "optimizer='sgd'; it supports unconditional dcgan"),
         ({'discriminator_norm': 'spectral'}, "discriminator_norm='spectral'"),
         ({'r1': 1.0, 'penalty_every': 4}, 'penalty_every=4'),
         ({'augment': ('color',)}, r"augment=\('color',\)"),

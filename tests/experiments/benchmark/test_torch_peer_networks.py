@@ -15,6 +15,7 @@ from osgan_jax.core import losses
 from osgan_jax.core.regularizers import Penalties
 from osgan_jax.gan.config import TrainConfig
 from tests.support import models, modules
+from tests.support.marks import slow_but
 
 torch = pytest.importorskip('torch')
 from experiments.benchmark.peers import networks as peer_networks  # noqa: E402
@@ -265,10 +266,11 @@ def settle_spectral_norm(pair):
 @pytest.mark.parametrize(
     ('network', 'changes'),
     [
-        ('resnet_gan', {'discriminator_norm': 'spectral', 'loss': 'hinge'}),
-        pytest.param(
-            *('resnet_gan', {'discriminator_norm': 'group', 'image_size': 32}),
-            marks=pytest.mark.slow,
+        *slow_but(
+            [
+                ('resnet_gan', {'discriminator_norm': 'spectral', 'loss': 'hinge'}),
+                ('resnet_gan', {'discriminator_norm': 'group', 'image_size': 32}),
+            ]
         ),
         ('stylegan2', {'minibatch_deviation': 0, 'loss': 'non_saturating'}),
         ('r3gan', {'loss': 'relativistic_pairing'}),
