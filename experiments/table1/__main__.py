@@ -24,10 +24,10 @@ Each cell is a run of experiments.train in WORKDIR/<method>-<scheme>-<seed>, and
 WORKDIR/<method>-<scheme>-<optimizer>-<seed>.
 Every finished cell updates table1.md, table1.csv (a line per cell), figure4.png (the score against
 seconds and steps) and samples.png in WORKDIR. Below its table, table1.md compares each variant with
-the baseline seed by seed, after equal steps and, where --eval_every adds points, equal seconds.
-Running the same command again skips finished cells and resumes the interrupted one. A cell whose
-losses become NaN or infinite is recorded as failed, the other cells go on, and the exit code is 1.
-To train a cell again, remove its directory.
+the baseline seed by seed at the end of training and, where --eval_every adds points, at the best
+evaluation and in equal seconds. Running the same command again skips finished cells and resumes the
+interrupted one. A cell whose losses become NaN or infinite is recorded as failed, the other cells
+go on, and the exit code is 1. To train a cell again, remove its directory.
 
 Without --inception_weights the scores come from a classifier trained on the dataset itself. They
 are named classifier_fd and so on, because they are not FID.

@@ -69,37 +69,55 @@ def paces(results: Sequence[Result]) -> dict[Row, float]:
     return {row: float(np.median(own)) for row, own in found.items() if own}
 
 
-def scores_in_time(results: Sequence[Result], metric: str) -> tuple[dict[str, float], Scores]:
-    """Each row's scores after as many seconds as the fastest row of its method took in all.
+def equal_seconds(results: Sequence[Result]) -> dict[str, float]:
+    """Of each method, the seconds that its fastest row took in all.
 
     A row's seconds are its steps times its pace, so that what else a machine did for a while has
-    no say. Between two evaluations the score is interpolated linearly.
-
-    Returns:
-      The seconds of each method, and the scores; without methods whose rows have no evaluations.
+    no say.
     """
-    speed, groups = paces(results), by_row(results)
-    kinds = [figures.kind(e) for r in results for e in r.evaluations if e.get(metric) is not None]
-    if not kinds:
-        return {}, {}
-    kind = max(kinds, key=kinds.count)
-    seconds: dict[str, float] = {}
-    for row, group in groups.items():
+    speed, seconds = paces(results), {}
+    for row, group in by_row(results).items():
         steps = [r.step for r in finished(group) if r.step]
         if row in speed and steps:
             whole = min(steps) * speed[row]
             seconds[row[0]] = min(whole, seconds.get(row[0], whole))
+    return seconds
+
+
+def scores_at(
+    results: Sequence[Result],
+    metric: str,
+    *,
+    steps: Mapping[Row, float] | None = None,
+    best: Callable[[Any], float] | None = None,
+) -> Scores:
+    """Each row's scores by the evaluations of training, by seed.
+
+    Args:
+      results: of all cells.
+      metric: the score.
+      steps: the step of each row to look at, others being left out; the last one by default.
+      best: `min` or `max` for the best evaluation until then; by default the score is that at the
+        step itself, interpolated linearly between two evaluations.
+    """
+    kinds = [figures.kind(e) for r in results for e in r.evaluations if e.get(metric) is not None]
     scores: dict[Row, dict[int, float]] = {}
-    for row, group in groups.items():
-        if row not in speed or row[0] not in seconds:
+    for row, group in by_row(results).items() if kinds else ():
+        if steps is not None and row not in steps:
             continue
-        step, own = seconds[row[0]] / speed[row], scores.setdefault(row, {})
+        own = scores.setdefault(row, {})
         for result in finished(group):
-            places, values, _ = figures.curve([result], metric, 'step', kind) or ((), (), ())
+            found = figures.curve([result], metric, 'step', max(kinds, key=kinds.count))
+            if found is None:
+                continue
+            places, values, _ = found
+            step = places[-1] if steps is None else steps[row]
             # A rounding of the pace must not put the fastest row's last evaluation out of reach.
-            if len(places) and places[0] <= step <= places[-1] * 1.01:
-                own[result.cell.seed] = float(np.interp(step, places, values))
-    return seconds, scores
+            if places[0] <= step <= places[-1] * 1.01:
+                score = np.interp(step, places, values)
+                until = values[places <= step * 1.01]
+                own[result.cell.seed] = float(score if best is None else best(until))
+    return scores
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,20 +139,31 @@ class Comparison:
     def markdown(self, results: Sequence[Result]) -> list[str]:
         """Sections on the end of training and on equal seconds; empty without a baseline.
 
-        Cells that were given equal seconds differ in steps: their end is the second comparison.
+        Each is followed by one on the best evaluation until then, for a run may have been longer
+        than was good for it. Cells that were given equal seconds differ in steps: their end is the
+        second comparison already.
         """
+        best = min if self.lower else max
         lines = self._section('At the end of training', last_scores(results, self.metric))
+        found = scores_at(results, self.metric, best=best)
+        lines += self._section('At the best evaluation', found, (self.metric,), _mean_of(found))
         if len({r.step for r in finished(results)}) > 1:
             return lines
-        speed = paces(results)
-        seconds, scores = scores_in_time(results, self.metric)
-
-        def more(row: Row) -> list[str]:
-            mean = tables.spread(scores[row].values())
-            return [f'{1e3 * speed[row]:.1f}', f'{seconds[row[0]]:.0f}', str(mean or '-')]
-
+        speed, seconds = paces(results), equal_seconds(results)
+        steps = {row: seconds[row[0]] / pace for row, pace in speed.items() if row[0] in seconds}
         heads = ('ms a step', 'seconds', self.metric)
-        return lines + self._section('In equal seconds', scores, heads, more)
+        for title, which in (
+            ('In equal seconds', None),
+            ('At the best evaluation in equal seconds', best),
+        ):
+            found = scores_at(results, self.metric, steps=steps, best=which)
+            mean = _mean_of(found)
+
+            def more(row: Row, mean: Callable[[Row], list[str]] = mean) -> list[str]:
+                return [f'{1e3 * speed[row]:.1f}', f'{seconds[row[0]]:.0f}', *mean(row)]
+
+            lines += self._section(title, found, heads, more)
+        return lines
 
     def _section(
         self,
@@ -183,3 +212,8 @@ class Comparison:
 
     def _pair(self, ours: Mapping[Any, float], theirs: Mapping[Any, float]) -> Paired | None:
         return pair(ours, theirs, lower=self.lower)
+
+
+def _mean_of(scores: Scores) -> Callable[[Row], list[str]]:
+    """The cell of a row's mean score."""
+    return lambda row: [str(tables.spread(scores[row].values()) or '-')]

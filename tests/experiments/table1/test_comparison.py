@@ -28,7 +28,9 @@ def result(method, scheme, seed, score, *, pace=0.1, step=100, curve=(), status=
 
 def body(lines, title):
     start = lines.index(f'## {title}')
-    return [line.strip('| ').split(' | ') for line in lines[start + 6 :] if line.startswith('|')]
+    lines = lines[start + 6 :]
+    end = lines.index('') if '' in lines else len(lines)
+    return [line.strip('| ').split(' | ') for line in lines[:end]]
 
 
 def test_pairs_share_a_key():
@@ -73,8 +75,9 @@ def test_equal_seconds_are_those_of_the_fastest_row():
         result('lsgan', 'one_stage', 0, 3.0, curve=[(40, 6.0), (100, 3.0)]),
         result('lsgan', 'two_stage', 0, 1.0, pace=0.2, curve=[(40, 5.0), (60, 3.0), (100, 1.0)]),
     ]
-    seconds, scores = comparison.scores_in_time(results, 'fd')
-    assert seconds == {'lsgan': pytest.approx(10.0)}
+    assert comparison.equal_seconds(results) == {'lsgan': pytest.approx(10.0)}
+    steps = {results[0].cell.row: 100.0, results[1].cell.row: 50.0}
+    scores = comparison.scores_at(results, 'fd', steps=steps)
     assert scores['lsgan', 'one_stage', 'adam'] == {0: pytest.approx(3.0)}
     assert scores['lsgan', 'two_stage', 'adam'] == {0: pytest.approx(4.0)}
     lines = TABLE.markdown(results)
@@ -83,13 +86,29 @@ def test_equal_seconds_are_those_of_the_fastest_row():
     assert theirs[3:] == ['200.0', '10', '4.000', '-', '-', '-']
 
 
+def test_the_best_evaluation_is_looked_for_until_the_same_step_or_second():
+    results = [
+        result('lsgan', 'one_stage', 0, 7.0, curve=[(20, 9.0), (40, 2.0), (100, 7.0)]),
+        result('lsgan', 'two_stage', 0, 1.0, pace=0.2, curve=[(20, 5.0), (40, 8.0), (100, 1.0)]),
+    ]
+    lines = TABLE.markdown(results)
+    ours, theirs = body(lines, 'At the best evaluation')
+    assert ours[3:] == ['2.000', '1.000', '2.000', '0 of 1']
+    assert theirs[3:] == ['1.000', '-', '-', '-']
+    ours, theirs = body(lines, 'At the best evaluation in equal seconds')
+    assert ours[5:] == ['2.000', '-3.000', '0.400', '1 of 1']
+    assert theirs[5:] == ['5.000', '-', '-', '-']
+    higher = comparison.scores_at(results, 'fd', best=max)
+    assert higher['lsgan', 'one_stage', 'adam'] == {0: 9.0}
+
+
 def test_a_row_whose_curve_begins_too_late_has_no_score_in_time():
     results = [
         result('lsgan', 'one_stage', 0, 3.0, curve=[(100, 3.0)]),
         result('lsgan', 'two_stage', 0, 1.0, pace=0.2, curve=[(60, 3.0), (100, 1.0)]),
     ]
-    _, scores = comparison.scores_in_time(results, 'fd')
-    assert scores['lsgan', 'two_stage', 'adam'] == {}
+    steps = {result.cell.row: 50.0 for result in results}
+    assert comparison.scores_at(results, 'fd', steps=steps)['lsgan', 'two_stage', 'adam'] == {}
     assert '## In equal seconds' not in TABLE.markdown(results)
 
 
