@@ -27,10 +27,14 @@ _BLOCK = 1_000  # images a folder of the zip
 
 def write_npz(path: str | os.PathLike[str], dataset: Dataset) -> None:
     """Writes a dataset as an .npz of PNG files, which `load('npz', data_dir=path)` reads."""
-    files = list(_pngs(dataset))
+    # One copy of all files, not a list of them and another.
+    content, offset = bytearray(), [0]
+    for file in _pngs(dataset):
+        content += file
+        offset.append(len(content))
     arrays = {
-        'jpeg': np.frombuffer(b''.join(files), np.uint8),
-        'offset': np.cumsum([0, *map(len, files)]).astype(np.int64),
+        'jpeg': np.frombuffer(content, np.uint8),
+        'offset': np.asarray(offset, np.int64),
     }
     if dataset.num_classes:
         arrays |= {'label': dataset.labels(), 'class_names': np.asarray(dataset.class_names)}

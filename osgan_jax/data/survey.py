@@ -142,9 +142,11 @@ def notes(
             )
         )
     modes: Counter[str] = Counter()
-    for mode, count in zip(*np.unique(found.facts['mode'], return_counts=True), strict=True):
-        if mode.decode() in _CONVERTED:
-            modes[_CONVERTED[mode.decode()]] += int(count)
+    kinds, first, counts = np.unique(found.facts['mode'], return_index=True, return_counts=True)
+    for index in first.argsort():  # in the order of the images
+        mode = kinds[index].decode()
+        if mode in _CONVERTED:
+            modes[_CONVERTED[mode]] += int(counts[index])
     if modes:
         kinds = ', '.join(f'{count:,} {mode}' for mode, count in modes.most_common())
         said.append(('converted', f'{kinds}, to {"grey" if channels == 1 else "RGB"}'))

@@ -19,7 +19,7 @@ import numpy as np
 
 from osgan_jax.data import facts, formats, images
 from osgan_jax.data.facts import Facts
-from osgan_jax.data.names import Names
+from osgan_jax.data.name_list import Names
 from osgan_jax.io import checked_npz, paths
 from osgan_jax.io.messages import printable
 

@@ -16,7 +16,7 @@ import numpy as np
 from osgan_jax.data import collection, fingerprints, formats, images, verdicts
 from osgan_jax.data.collection import ImageFolder
 from osgan_jax.data.facts import Facts
-from osgan_jax.data.names import Names
+from osgan_jax.data.name_list import Names
 from osgan_jax.data.reading import Reading
 from osgan_jax.io import checks, paths, zip_members
 from osgan_jax.io.messages import printable, reason

@@ -3,7 +3,7 @@ import pickle
 import numpy as np
 import pytest
 
-from osgan_jax.data.names import Names
+from osgan_jax.data.name_list import Names
 
 TEXTS = ['a/b.png', '', 'ü/雪.jpg', 'not text: \udcff', 'a/b.png']
 
