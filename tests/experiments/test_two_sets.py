@@ -74,12 +74,17 @@ def test_images_are_scored_and_their_statistics_written(sets, tmp_path, monkeypa
     assert f'classifier_fd  {entry["classifier_fd"]:.4g}' in again.out
 
 
+ONE_SOURCE = (
+    'give either the --workdir of a run, or a --pretrained model, or --real and --fake, two sets'
+)
+
+
 @pytest.mark.parametrize(
     ('flags', 'files', 'sentence'),
     [
-        (['--workdir=runs/x'], {}, 'give either the --workdir of a run, or --real and --fake'),
-        ([], {'real': None, 'fake': None}, 'give either the --workdir of a run, or --real and'),
-        ([], {'real': None}, 'give either the --workdir of a run, or --real and --fake'),
+        (['--workdir=runs/x'], {}, ONE_SOURCE),
+        ([], {'real': None, 'fake': None}, ONE_SOURCE),
+        ([], {'real': None}, ONE_SOURCE),
         ([], {'fake': None}, '--real needs a second set of images: give --fake, or'),
         (['--all'], {}, '--all goes with --workdir, and not with --real'),
         (['--num_samples=9'], {}, '--num_samples goes with --workdir, and not with --real'),
