@@ -66,39 +66,41 @@ class Checkpoints:
         self.directory = pathlib.Path(workdir).absolute() / _DIRECTORY
         self._read_only = read_only
         self._warn = warn or _absl_warning
+        self._keep = keep
         self._manager = None
-        if read_only and not self.directory.is_dir():
-            return  # nothing is there, and nothing may be created
-        ocp = quiet_orbax.load()
-        count = jax.process_count()
-        try:
+        # Nothing is there to be read, and nothing may be created.
+        self._is_open = not read_only or self.directory.is_dir()
+        if not self._is_open:
+            return
+        with self._errors_of_opening():
             if not read_only:
                 self.directory.mkdir(parents=True, exist_ok=True)
                 self._remove_unfinished()  # of a killed run
-            self._manager = ocp.CheckpointManager(
+        # Several processes make it together, whatever each sees of the directory.
+        if jax.process_count() > 1:
+            self._load()
+
+    def _load(self) -> None:
+        """Makes orbax's manager, which takes a launch's quarter of a second to import."""
+        if self._manager is not None or not self._is_open:
+            return
+        with self._errors_of_opening():
+            self._manager = quiet_orbax.open_manager(
                 self.directory,
-                item_handlers={
+                {
                     reading.ARRAYS: quiet_orbax.array_handler(),
-                    reading.MANIFEST: ocp.JsonCheckpointHandler(reading.MANIFEST_FILE),
+                    reading.MANIFEST: quiet_orbax.load().JsonCheckpointHandler(
+                        reading.MANIFEST_FILE
+                    ),
                 },
-                options=ocp.CheckpointManagerOptions(
-                    preservation_policy=ocp.checkpoint_managers.LatestN(keep),
-                    read_only=read_only,
-                    create=False,
-                    # Otherwise, where no directory can be made, the threads that would write there
-                    # wait for it for twenty minutes, and so does the process when it ends.
-                    async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
-                    # Named processes wait for each other through jax's coordinator, which knows
-                    # who is gone; otherwise orbax would have their devices do it.
-                    multiprocessing_options=ocp.options.MultiprocessingOptions(
-                        active_processes=set(range(count)) if count > 1 else None
-                    ),
-                    # A directory that has its final name is complete.
-                    atomicity_options=ocp.options.AtomicityOptions(
-                        mode=ocp.options.AtomicityMode.ATOMIC_RENAME
-                    ),
-                ),
+                keep=self._keep,
+                read_only=self._read_only,
             )
+
+    @contextlib.contextmanager
+    def _errors_of_opening(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise errors.CheckpointError(
                 f'cannot use {self.directory} for checkpoints: {errors.reason(error)}; choose a '
@@ -114,13 +116,20 @@ class Checkpoints:
     def steps(self) -> list[int]:
         """Steps whose checkpoints are complete on disk, ascending; some may be damaged."""
         if self._manager is None:
-            return []
+            if not (self._is_open and self._has_entries()):
+                return []
+            self._load()
         steps = set(self._manager.all_steps(read=True))
         # A file or a broken link in the place of a checkpoint counts as a damaged one. Orbax does
         # not see it, and a run that had no other would start again from nothing.
         with contextlib.suppress(FileNotFoundError):
             steps.update(int(name) for name in os.listdir(self.directory) if _is_step(name))
         return sorted(steps)
+
+    def _has_entries(self) -> bool:
+        with self._errors_of_opening(), contextlib.suppress(FileNotFoundError):
+            return bool(os.listdir(self.directory))
+        return False
 
     def latest_step(self) -> int | None:
         """The newest step, or None where nothing was saved."""
@@ -156,7 +165,7 @@ class Checkpoints:
             checkpoints that were complete stay.
           ValueError: `step` is older than the newest checkpoint.
         """
-        if self._read_only or self._manager is None:
+        if self._read_only or not self._is_open:
             raise ValueError(
                 f'{self.directory} is closed or was opened read-only: nothing can be saved.'
             )
@@ -169,6 +178,7 @@ class Checkpoints:
                 f'cannot save step {step} in {self.directory}, which already holds step '
                 f'{latest}; move the newer checkpoints away to continue from an older one.'
             )
+        self._load()
         ocp = quiet_orbax.load()
         described, arrays = leaves.to_host(state)
         about = manifest.build(step, described, iterator_state, metadata)
@@ -298,7 +308,7 @@ class Checkpoints:
         Raises:
           CheckpointError: the save under way failed.
         """
-        manager, self._manager = self._manager, None
+        manager, self._manager, self._is_open = self._manager, None, False
         if manager is not None:
             try:
                 with self._errors_of_saving():

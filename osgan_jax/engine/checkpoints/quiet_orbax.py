@@ -3,9 +3,11 @@
 import asyncio
 import logging
 import os
-from collections.abc import Sequence
+import pathlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 
@@ -18,6 +20,42 @@ def load() -> Any:
     if _not_from_orbax not in logger.filters:
         logger.addFilter(_not_from_orbax)
     return ocp
+
+
+def open_manager(
+    directory: pathlib.Path, handlers: Mapping[str, Any], *, keep: int, read_only: bool
+) -> Any:
+    """Orbax's manager of a directory that is there, for all processes together.
+
+    Args:
+      directory: of the checkpoints.
+      handlers: of the items of a checkpoint, by name.
+      keep: how many of the newest checkpoints stay.
+      read_only: whether nothing there may be changed.
+    """
+    ocp = load()
+    count = jax.process_count()
+    return ocp.CheckpointManager(
+        directory,
+        item_handlers=dict(handlers),
+        options=ocp.CheckpointManagerOptions(
+            preservation_policy=ocp.checkpoint_managers.LatestN(keep),
+            read_only=read_only,
+            create=False,
+            # Otherwise, where no directory can be made, the threads that would write there wait for
+            # it for twenty minutes, and so does the process when it ends.
+            async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
+            # Named processes wait for each other through jax's coordinator, which knows who is
+            # gone; otherwise orbax would have their devices do it.
+            multiprocessing_options=ocp.options.MultiprocessingOptions(
+                active_processes=set(range(count)) if count > 1 else None
+            ),
+            # A directory that has its final name is complete.
+            atomicity_options=ocp.options.AtomicityOptions(
+                mode=ocp.options.AtomicityMode.ATOMIC_RENAME
+            ),
+        ),
+    )
 
 
 def array_handler() -> Any:

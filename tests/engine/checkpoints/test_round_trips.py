@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from osgan_jax.engine import checkpoints
-from osgan_jax.engine.checkpoints import leaves
+from osgan_jax.engine.checkpoints import leaves, quiet_orbax
 from tests.support.saving import assert_same, bits, make_state, save_steps
 
 
@@ -30,6 +30,22 @@ def test_round_trip_is_bit_identical(tmp_path, opened):
     with checkpoints.Checkpoints(tmp_path, read_only=True) as looking:
         assert_same(looking.restore(make_state(0)).state, state)
     assert opened.warnings == []
+
+
+def test_a_new_run_loads_orbax_when_it_saves(tmp_path, monkeypatch):
+    """A launch waits for its import otherwise."""
+
+    def load():
+        raise OSError('imported')
+
+    monkeypatch.setattr(quiet_orbax, 'load', load)
+    with checkpoints.Checkpoints(tmp_path) as new:
+        assert new.steps() == []
+        with pytest.raises(checkpoints.CheckpointError, match='imported'):
+            new.save(1, make_state(0))
+    with pytest.raises(ValueError, match='closed'):
+        new.save(1, make_state(0))
+    assert new.steps() == []
 
 
 def test_leaves_keep_their_place():
