@@ -54,6 +54,7 @@ def test_a_run_begins_with_a_model(tmp_path):
         ('sample --pretrained=digits --workdir=w', '--workdir and --pretrained exclude each other'),
         ('sample --workdir=pretrained:digits', '--pretrained=digits reads it in place of a --work'),
         ('sample --pretrained=digits --label=10', '10'),
+        ('sample --pretrained=stacked_digits --label=3', 'was not trained with labels'),
         ('sample --pretrained=digits --step=7', 'pretrained:digits is an export of step 2500'),
         ('edit --pretrained=digits --workdir=w --sheet=truncation', 'exclude each other'),
         ('evaluate --pretrained=digits --workdir=w', 'give either the --workdir of a run, or a'),
