@@ -220,7 +220,7 @@ RATIOS = [
     slow_but(RATIOS, ('relgan', 'dcgan_16', R1_R2, 1.25)),
 )
 def test_two_stage_over_one_stage_with_penalties_at_every_step(method, network, weights, least):
-    fields = {'method': method, **NETWORKS[network], **weights}
+    fields = {'method': method, 'd_steps': 1, **NETWORKS[network], **weights}
     # Plain convolutions compile in less time.
     plain = network in ('dcgan_16', 'r3gan_32')
     with convolutions.implementation('plain' if plain else 'auto'):
