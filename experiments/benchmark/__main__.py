@@ -19,7 +19,8 @@ every step. Every scheme then needs a double backward pass. --gradient_penalty=1
 step of two_stage with N updates of D costs 4 Tg + 8 Td + (N - 1) (Tg + 6 Td), and one of one_stage
 one Tg and two Td less.
 
---out writes a JSON file and a bar chart beside it (results/steps.png). With several cases a second
+--out writes a JSON file and a bar chart beside it (results/steps.png); --chart=a.json,b.json draws
+the steps of several such files as one. With several cases a second
 table shows how time and memory grow. --peer adds the same steps in eager PyTorch, if it is
 installed. --loop=200 trains for 200 steps and prints the share of the time in which no step runs;
 --pipeline measures the throughput of the input pipeline alone. Only these two need a dataset,
@@ -73,6 +74,7 @@ def main(
 ) -> None:
     """Measures, prints and writes."""
     kinds = {'suite': suite.suite, 'report': suite.report, 'target': target.target}
+    kinds['chart'] = ','.join(suite.chart)
     kinds = [f'--{name}={value}' for name, value in kinds.items() if value]
     if len(kinds) > 1:
         raise ValueError(f'{" and ".join(kinds)} are different things: give one of them')
@@ -93,7 +95,7 @@ def main(
                 f'num_devices={max(config.num_devices)}: expected at most {_MOST_DEVICES:,}'
             )
         jax.config.update('jax_num_cpu_devices', max(config.num_devices))
-    from experiments.benchmark import report, steps
+    from experiments.benchmark import charts, report, steps
     from experiments.benchmark.peak import measure_peak
     from experiments.benchmark.rounds import check_rounds, measure_rounds
     from osgan_jax.engine import messages
@@ -141,7 +143,7 @@ def main(
         charted = [(report.name(case), timings) for case, timings in rows]
         charted += [(case.name, timings) for case, timings in rounds]
         title = f'{machine["device"]}, jax {machine["jax"]}, {body["date"]}'
-        report.save_chart(path.with_suffix('.png'), charted, title)
+        charts.save(path.with_suffix('.png'), charted, title)
         print(f'\nWritten: {path} and {path.with_suffix(".png")}')
 
 
@@ -185,6 +187,14 @@ def _compile_for(asked: TargetConfig, config: BenchmarkConfig, out: str | None) 
 def _run_suite(suite: SuiteConfig, out: str | None) -> None:
     from experiments.benchmark.suite import run
 
+    if suite.chart:
+        if out is None:
+            raise ValueError('--chart needs --out, the .png file to draw')
+        from experiments.benchmark import charts
+
+        charts.draw(suite.chart, pathlib.Path(out))
+        print(f'Written: {out}')
+        return
     if suite.report:
         run.report(pathlib.Path(suite.report))
         return

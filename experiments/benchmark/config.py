@@ -184,6 +184,12 @@ class SuiteConfig(Config):
     budget: float = field(
         480.0, 'seconds of --suite in all; what does not fit is listed as not run', at_least=30.0
     )
+    chart: tuple[str, ...] = field(
+        (),
+        'files that --out of earlier calls wrote, to draw as one chart, which --out names',
+        group='output',
+        path=True,
+    )
     report: str | None = field(
         None,
         'directory of a suite, also one that was killed, whose table and charts are made again',

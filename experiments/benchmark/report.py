@@ -4,23 +4,20 @@ import dataclasses
 import importlib.metadata
 import importlib.util
 import os
-import pathlib
 import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 
 from experiments.benchmark.rounds import RoundCase
 from experiments.benchmark.turns import StepTiming
 from osgan_jax.engine.config import fill, otherwise
 from osgan_jax.gan.config import TrainConfig
-from osgan_jax.reporting import figures, summary
+from osgan_jax.reporting import summary
 
 Rows = Sequence[tuple[TrainConfig, Sequence[StepTiming]]]
 
-_COLOURS = ('#0072B2', '#D55E00', '#E69F00', '#009E73', '#999999', '#CC79A7', '#56B4E9')
 _NAMED = (
     ('network', ''),
     ('image_size', 'px'),
@@ -60,10 +57,15 @@ def machine() -> dict[str, Any]:
 
 def name(case: TrainConfig) -> str:
     """A case's name: 'dcgan, 64 px, width 64, batch 32, lsgan'."""
+    return name_of({field: getattr(case, field) for field, _ in _NAMED})
+
+
+def name_of(case: Mapping[str, Any]) -> str:
+    """The name of a case as files have it: its fields, of which older files lack some."""
     usual = fill(TrainConfig(), otherwise(TrainConfig))
     parts = []
     for field, unit in _NAMED:
-        value = getattr(case, field)
+        value = case.get(field)
         always = field in ('network', 'image_size', 'batch_size', 'method')
         # A penalty's weight of 0 is none.
         if value not in (None, 0) and (always or value != getattr(usual, field)):
@@ -186,45 +188,6 @@ def rounds_as_json(
         for case, timings in rows
         for timing in timings
     ]
-
-
-def save_chart(
-    path: pathlib.Path, rows: Sequence[tuple[str, Sequence[StepTiming]]], title: str
-) -> None:
-    """Draws bars of each step's time over the first scheme's, one group per case, as a PNG."""
-    schemes = list(dict.fromkeys(timing.scheme for _, timings in rows for timing in timings))
-    figure = figures.new_figure((8, 1.4 + 0.3 * sum(len(t) + 1 for _, t in rows)))
-    axis = figure.subplots()
-    at, ticks, in_legend = 0.0, [], set()
-    for label, timings in rows:
-        start = at
-        for timing in timings:
-            ratio = timing.seconds / timings[0].seconds
-            spread = np.abs(np.array([[timing.low], [timing.high]]) / timings[0].seconds - ratio)
-            axis.barh(
-                at,
-                ratio,
-                xerr=spread,
-                height=0.9,
-                color=_COLOURS[schemes.index(timing.scheme) % len(_COLOURS)],
-                ecolor='#555555',
-                label=None if timing.scheme in in_legend else timing.scheme,
-            )
-            ms = 1e3 * timing.seconds
-            text = f' {ratio:.2f}   {f"{ms:,.0f}" if ms >= 100 else f"{ms:.3g}"} ms'
-            axis.text(max(ratio, timing.high / timings[0].seconds), at, text, va='center', size=8)
-            in_legend.add(timing.scheme)
-            at += 1
-        ticks.append(((start + at - 1) / 2, label.replace(', ', '\n', 1)))
-        at += 0.8
-    axis.set_yticks([tick for tick, _ in ticks], [label for _, label in ticks], size=8)
-    axis.invert_yaxis()
-    axis.set_xlabel(f'time of a step over that of {rows[0][1][0].scheme}')
-    axis.set_title(title, size=10)
-    axis.spines[['top', 'right']].set_visible(False)
-    axis.margins(x=0.18)
-    figure.legend(loc='outside lower center', ncols=4, frameon=False, fontsize=8)
-    figures.save_figure(figure, path)
 
 
 def _times(timing: StepTiming) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.axes import Axes
 from PIL import Image
 
-from experiments.benchmark import loop, peak, pipeline, report, rounds, steps
+from experiments.benchmark import charts, loop, peak, pipeline, report, rounds, steps
 from experiments.benchmark.config import SCHEMES, BenchmarkConfig
 from experiments.benchmark.turns import StepTiming
 from osgan_jax.gan import config, updates
@@ -233,7 +233,7 @@ def test_a_chart_names_every_scheme_once(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Axes, 'barh', record)
     timings = [_timing(), _timing(scheme='two_stage', seconds=150.0, low=140.0, high=160.0)]
-    report.save_chart(tmp_path / 'chart.png', [('one', timings), ('two', timings)], 'title')
+    charts.save(tmp_path / 'chart.png', [('one', timings), ('two', timings)], 'title')
     assert labels == ['one_stage', 'two_stage', None, None]
     with Image.open(tmp_path / 'chart.png') as image:
         assert min(image.size) > 100
@@ -326,7 +326,7 @@ def test_rounds_of_distillation_are_measured_and_tabulated(tmp_path):
     entries = report.rounds_as_json([(case, timings)], {'float32': 1e9})
     assert entries[1]['seconds_per_student_update'] == pytest.approx(dfad.seconds / 5)
     assert entries[1]['case']['student'] == 'lenet5_half'
-    report.save_chart(tmp_path / 'chart.png', [(case.name, timings)], 'title')
+    charts.save(tmp_path / 'chart.png', [(case.name, timings)], 'title')
     with Image.open(tmp_path / 'chart.png') as image:
         assert image.width > 100
 
