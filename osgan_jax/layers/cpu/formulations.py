@@ -8,7 +8,9 @@ The `cpu_` functions choose by shape, from measurements with XLA's CPU backend (
 with AVX-512; layers of DCGAN-64, 32 to 64 channels wide, batches of 64 and 128, float32):
 
 * XLA's convolution has a slow path where the channels are an image's: patches gathered by hand
-  and one matrix product take a third of the time at its worst, and never much more.
+  and one matrix product take a third of the time at its worst, and never much more. The kernel
+  gradient is a product of these patches, too: about as fast as slices of the batch convolved, and
+  the step of DCGAN at 16 pixels compiles in 5.6 s rather than 6.9.
 * Going up, a convolution to the channels of all phases of the output does not multiply with the
   zeros of a dilated image. Where the channels are an image's, or the grid is 4x4, whose border
   costs that convolution half as much again, a matrix product followed by adding shifted images
@@ -37,6 +39,7 @@ with AVX-512; layers of DCGAN-64, 32 to 64 channels wide, batches of 64 and 128,
 
 import math
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -164,6 +167,8 @@ def cpu_correlate(x, y, stride, padding, kernel_size):
     if pixels.fits(kernel_size, stride, padding):
         return pixels.correlate(x, y)
     large, small = x.shape[3], y.shape[3]
+    if stride > 1 and large <= _FEW_CHANNELS:
+        return product_correlate(x, y, stride, padding, kernel_size)
     shape, many = (*kernel_size, large, small), large >= _WINOGRAD_CHANNELS
     if many and _fits_winograd(x.dtype, x.shape[0], shape, stride, y.shape[1:3]):
         return winograd.correlate(x, y, stride, padding)
@@ -277,6 +282,13 @@ def product_down(x, kernel, stride, padding):
     )
     matrix = kernel.transpose(0, 2, 1, 3, 4, 5).reshape(-1, small)
     return (patches.reshape(-1, matrix.shape[0]) @ matrix).reshape(n, *grid, small)
+
+
+def product_correlate(x, y, stride, padding, kernel_size):
+    """The kernel gradient as one matrix product with the patches of `product_down`."""
+    kernel = jax.ShapeDtypeStruct((*kernel_size, x.shape[3], y.shape[3]), y.dtype)
+    (out,) = jax.linear_transpose(lambda k: product_down(x, k, stride, padding), kernel)(y)
+    return out
 
 
 def product_up(y, kernel, stride, padding, size):
