@@ -1,7 +1,5 @@
 """What experiments.evaluate scores a run by: the evaluators that its flags ask for."""
 
-import pathlib
-
 from osgan_jax.engine.config import Config
 from osgan_jax.gan.config import TrainConfig
 
@@ -97,7 +95,7 @@ def _nearest(asked: Config, policy: str, extractor, gan, dataset):
         num_samples=asked.nearest,
         seed=asked.seed,
         label_policy=policy,
-        sheet=pathlib.Path(asked.workdir) / memorisation.SHEET,
+        sheet=asked.folder / memorisation.SHEET,
         progress=messages.Countdown('Looking for copies of {} training images'),
         warn=messages.warn,
     )

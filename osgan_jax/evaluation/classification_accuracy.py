@@ -18,6 +18,7 @@ from osgan_jax import data
 from osgan_jax.data import identity
 from osgan_jax.evaluation import drawing, label_policies
 from osgan_jax.evaluation.features import classifier_network, classifier_training
+from osgan_jax.io import checked_npz
 from osgan_jax.networks.inference import Generative
 
 NAME = 'classification_accuracy'
@@ -86,6 +87,8 @@ class ClassificationAccuracy:
         self.names = (NAME,)
         self.about: dict[str, Any] = {
             'learner': f'{size} classifier',
+            # Other scores have that of their features: here it stands for how features are learnt.
+            'fingerprint': checked_npz.digest(NAME, size),
             'num_samples': num_samples,
             'seed': seed,
             'label_policy': label_policies.recorded(label_policy, gan.num_classes),

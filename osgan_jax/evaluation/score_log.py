@@ -16,7 +16,7 @@ COUNTS = {'num_samples': 'samples', 'num_pairs': 'pairs'}
 _PATH = ('space', 'sampling', 'epsilon', 'crop')
 # What is compared with, and by what.
 _REAL = ('dataset', 'split', 'content', 'num_real')
-_MEASURE = ('extractor', 'convention', 'distance', 'label_policy')
+_MEASURE = ('extractor', 'convention', 'distance', 'learner', 'label_policy')
 # Two lines that agree in these (a missing field agrees with a missing one) are one evaluation.
 _KEY = (*_NEEDED, *COUNTS, *_PATH, *_REAL, *_MEASURE)
 FACTS = tuple(key for key in _KEY if key != 'step')
@@ -35,11 +35,14 @@ def write(workdir: str | os.PathLike[str], entry: dict[str, Any]) -> None:
     Args:
       workdir: the run's directory.
       entry: step, seconds of training until then or None, scores, and the `about` of an
-        `Evaluator`, with its `halves`, or of a `PathLength`.
+        `Evaluator`, with its `halves`, or of a `PathLength` or another measure.
 
     Raises:
+      ValueError: if the entry lacks a field by which `read` knows a line.
       OSError: if the file cannot be written; the old one stays intact.
     """
+    if not _is_line(entry):
+        raise ValueError(f'a score needs {", ".join(_NEEDED)} and a count, got {", ".join(entry)}')
     same = lambda other: all(other.get(key) == entry.get(key) for key in _KEY)  # noqa: E731
     lines = read(workdir)
     before = next((line for line in lines if same(line)), {})
@@ -70,9 +73,12 @@ def read(workdir: str | os.PathLike[str]) -> list[dict[str, Any]]:
             entry = json.loads(line)
         except ValueError:
             continue
-        if isinstance(entry, dict) and all(key in entry for key in _NEEDED):
-            found += [entry] if COUNTS.keys() & entry.keys() else []
+        found += [entry] if isinstance(entry, dict) and _is_line(entry) else []
     return sorted(found, key=lambda entry: entry['step'])
+
+
+def _is_line(entry: dict[str, Any]) -> bool:
+    return all(key in entry for key in _NEEDED) and bool(COUNTS.keys() & entry.keys())
 
 
 def scores(

@@ -18,6 +18,7 @@ _WORDS = {
     'num_real': '{:,} real',
     'extractor': '{}',
     'convention': '{}',
+    'learner': '{}',
     'fingerprint': 'features {:.6}',
     'label_policy': 'labels {}',
     'seed': 'seed {}',
@@ -55,7 +56,7 @@ def _series(entries: list[Entry]) -> list[tuple[str, list[Entry]]]:
     # One fact may stand for others: another dataset has other images, as many or not.
     if {'dataset', 'split'} & {*differ}:
         differ = [key for key in differ if key not in ('content', 'num_real')]
-    if {'extractor', 'convention'} & {*differ}:
+    if {'extractor', 'convention', 'learner'} & {*differ}:
         differ = [key for key in differ if key != 'fingerprint']
     return [(_label(group[0], differ), group) for group in groups.values()]
 

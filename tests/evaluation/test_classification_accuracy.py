@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from osgan_jax import data
+from osgan_jax.evaluation import score_log, score_text
 from osgan_jax.evaluation.classification_accuracy import NAME, ClassificationAccuracy
 
 CLASSES, SIZE, SAMPLES = 4, 8, 400
@@ -66,12 +67,15 @@ def score(generator, **options):
     return measured, values
 
 
-def test_real_images_are_recognised_by_what_was_learnt_from_faithful_samples_alone():
+def test_real_images_are_recognised_by_what_was_learnt_from_faithful_samples_alone(tmp_path):
     measured, values = score(Generator())
     assert values[NAME] > 0.95
     entry = measured.entry(3, None, values)
     assert (entry['step'], entry[NAME], entry['num_real']) == (3, values[NAME], 80)
     assert entry['learner'] == 'small classifier'
+    score_log.write(tmp_path, entry)
+    assert score_log.read(tmp_path) == [entry]
+    assert score_text.lines(entry) == [f'{NAME}  {values[NAME]:.4g}  higher is better']
     _, lied = score(Generator(lies=True))
     assert lied[NAME] < 0.05
 

@@ -151,6 +151,9 @@ def test_records_keep_one_line_an_evaluation_in_order(tmp_path):
     score_log.write(tmp_path, _entry(seed=1))
     lines = score_log.read(tmp_path)
     assert [(line['step'], line['seed']) for line in lines] == [(10, 0), (10, 1), (20, 0)]
+    with pytest.raises(ValueError, match='a score needs step, fingerprint, seed and a count'):
+        score_log.write(tmp_path, {'step': 30, 'seed': 0, 'num_samples': 8, 'accuracy': 1.0})
+    assert score_log.read(tmp_path) == lines
     assert lines[0]['classifier_fd'] == 3.0
     assert lines[0]['classifier_is'] == 1.5
     with open(tmp_path / score_log.FILE, 'a') as file:

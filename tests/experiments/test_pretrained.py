@@ -25,6 +25,18 @@ def test_a_first_picture_in_the_current_directory(tmp_path, monkeypatch):
     assert edits == {'interpolate_classes.png', 'interpolate_classes.webp', 'gradients.png'}
 
 
+def test_copies_are_looked_for_and_a_classifier_learns_from_samples(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flags = ('--metrics=', '--nearest=4', '--classification_accuracy', '--classifier=small')
+    for again in (False, True):
+        done = launching.call('evaluate', '--pretrained=digits', '--num_samples=100', *flags)
+        assert done.code == 0, done.err
+        assert 'step 2,500: classification_accuracy 0.' in done.out
+        assert done.out.count('(scored before') == 2 * again
+    files = {path.name for path in (tmp_path / 'pretrained-digits').iterdir()}
+    assert files == {'nearest_training.png', 'evaluations.jsonl', 'evaluations.png'}
+
+
 @pytest.mark.slow
 def test_a_model_is_scored_as_its_card_says_it_was(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
