@@ -46,7 +46,7 @@ class ZipSource:
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
         path = self._paths[index]
         try:
-            content = _read(self._reader, path, self._members[index])
+            content = _read(self._reader, self._members[index])
             image = images.load(content, frame=int(self._frames[index]), **self._options)
         except checks.DAMAGE as error:
             raise images.UnreadableImageError(
@@ -62,7 +62,7 @@ class ZipSource:
                 list(self._paths),
                 self._members['size'].tolist(),
                 self._labels,
-                lambda index: _read(self._reader, self._paths[index], self._members[index]),
+                lambda index: _read(self._reader, self._members[index]),
                 self._frames,
             )
         except checks.DAMAGE as error:
@@ -106,7 +106,7 @@ def scan(
             found.names,
             found.images['size'].astype(np.int64),
             found.images['crc'].astype(np.int64),
-            lambda index: _inspect(reader, found.names[index], found.images[index]),
+            lambda index: _inspect(reader, found.images[index]),
             archive=[status.st_size, status.st_mtime_ns],
         )
     except checks.DAMAGE as error:
@@ -157,7 +157,7 @@ def _read_directory(
     place = collection.place_of_list(files, names, reading)
     listed = None
     if place in files:
-        listed = _read(reader, place, zip_members.table([files[place]])[0])
+        listed = _read(reader, zip_members.table([files[place]])[0])
     folders = {name.rpartition('/')[0] for name in members if '/' in name}
     return _Directory(
         names=names,
@@ -197,16 +197,16 @@ def _is_candidate(archive: zipfile.ZipFile, info: zipfile.ZipInfo, by_content: b
     return formats.is_image(ending, head) or formats.foreign(head) is not None
 
 
-def _read(reader: zip_members.Reader, name: str, member: np.void) -> bytes:
+def _read(reader: zip_members.Reader, member: np.void) -> bytes:
     """A member's content, unless it claims more than its bytes can hold."""
     most = max(_MOST_EXPANSION * int(member['packed']), _SMALL)
     checks.expansion([int(member['size'])], min(most, images.MAX_BYTES))
-    return reader.read(name, member)
+    return reader.read(member)
 
 
-def _inspect(reader: zip_members.Reader, name: str, member: np.void) -> Facts:
+def _inspect(reader: zip_members.Reader, member: np.void) -> Facts:
     try:
-        return images.inspect(_read(reader, name, member))
+        return images.inspect(_read(reader, member))
     except images.UnreadableImageError:
         raise
     except (OSError, MemoryError) as error:

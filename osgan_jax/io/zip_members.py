@@ -29,7 +29,7 @@ it is compressed."""
 
 _HEADER = struct.Struct('<4s2xH18xHH')  # signature, flags, lengths of name and of extra fields
 _SIGNATURE = b'PK\x03\x04'
-_ENCRYPTED, _UTF8 = 0x1, 0x800
+_ENCRYPTED = 0x1
 _MOST = 2**62  # of a directory that lies
 
 
@@ -54,11 +54,13 @@ class Reader:
         self._file: BinaryIO | None = None
         self._lock = threading.Lock()
 
-    def read(self, name: str, member: np.void) -> bytes:
+    def read(self, member: np.void) -> bytes:
         """Returns a member's content.
 
+        Its size and checksum tell it from others, not its name: directories also have names in
+        Unicode, in fields that headers lack.
+
         Args:
-          name: as the directory has it.
           member: of `table`.
 
         Raises:
@@ -74,10 +76,9 @@ class Reader:
             if len(head) < _HEADER.size:
                 raise ValueError('the archive is cut short')
             signature, flags, length, extra = _HEADER.unpack(head)
-            found = self._file.read(length)
-            self._file.seek(extra, os.SEEK_CUR)
+            self._file.seek(length + extra, os.SEEK_CUR)
             content = self._file.read(packed)
-        if signature != _SIGNATURE or _name(found, flags) != name:
+        if signature != _SIGNATURE:
             raise ValueError('it is not where the directory of the archive says')
         if flags & _ENCRYPTED:
             raise ValueError('it is encrypted')
@@ -106,9 +107,3 @@ class Reader:
     def __del__(self):
         if getattr(self, '_file', None) is not None:
             self._file.close()
-
-
-def _name(found: bytes, flags: int) -> str:
-    """A member's name as `zipfile` has it."""
-    name = found.decode('utf-8' if flags & _UTF8 else 'cp437', 'replace').partition('\0')[0]
-    return name.replace(os.sep, '/') if os.sep != '/' else name

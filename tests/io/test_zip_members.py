@@ -30,9 +30,9 @@ def test_members_are_those_of_zipfile(archive):
     reader = pickle.loads(pickle.dumps(zip_members.Reader(path)))
     members = zip_members.table(infos)
     for info, member in zip(infos, members, strict=True):
-        assert reader.read(info.filename, member) == FILES[info.filename]
+        assert reader.read(member) == FILES[info.filename]
     reader.close()
-    assert reader.read('a.txt', members[0]) == FILES['a.txt']
+    assert reader.read(members[0]) == FILES['a.txt']
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,6 @@ def test_members_are_those_of_zipfile(archive):
     [
         (lambda b, at: b[: at + 20], 'cut short'),
         (lambda b, at: b[:at] + b'PK\1\2' + b[at + 4 :], 'not where the directory'),
-        (lambda b, at: b[:at] + b[at:].replace(b'a.txt', b'z.txt'), 'not where the directory'),
         (lambda b, at: b[: at + 6] + struct.pack('<H', 1) + b[at + 8 :], 'encrypted'),
         (lambda b, at: b.replace(b'stored', b'stolen', 1), 'checksum'),
         (lambda b, at: b[: at + 40], 'cut short'),
@@ -50,7 +49,17 @@ def test_damage_is_a_value_error(archive, change, message):
     path, infos = archive
     path.write_bytes(change(path.read_bytes(), infos[0].header_offset))
     with pytest.raises(ValueError, match=message):
-        zip_members.Reader(path).read('a.txt', zip_members.table(infos)[0])
+        zip_members.Reader(path).read(zip_members.table(infos)[0])
+
+
+def test_a_directory_may_name_members_otherwise_than_their_headers(archive):
+    """As newer versions of zipfile do where it has names in Unicode too."""
+    path, _ = archive
+    head, _, tail = path.read_bytes().rpartition(b'a.txt')
+    path.write_bytes(head + b'z.txt' + tail)
+    with zipfile.ZipFile(path) as opened:
+        (member,) = zip_members.table([opened.getinfo('z.txt')])
+    assert zip_members.Reader(path).read(member) == FILES['a.txt']
 
 
 def test_no_more_is_unpacked_than_was_claimed(archive):
@@ -58,7 +67,7 @@ def test_no_more_is_unpacked_than_was_claimed(archive):
     (member,) = zip_members.table(infos[1:2])
     member['size'] = 20
     with pytest.raises(ValueError, match='checksum'):
-        zip_members.Reader(path).read(infos[1].filename, member)
+        zip_members.Reader(path).read(member)
 
 
 def test_sizes_that_no_file_has_are_no_overflow():
