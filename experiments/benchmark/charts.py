@@ -103,4 +103,5 @@ def draw(paths: Sequence[str], out: pathlib.Path) -> None:
                 f'{", ".join(map(str, sorted(seen, key=str)))}), whose times do not compare'
             )
     span = ' to '.join(sorted({min(dates), max(dates)}))
-    save(out, rows, f'{machines[0]["device"]}, jax {machines[0]["jax"]}, {span}')
+    versions = ' and '.join(sorted({str(machine.get('jax')) for machine in machines}))
+    save(out, rows, f'{machines[0].get("device")}, jax {versions}, {span}')

@@ -140,14 +140,16 @@ class Comparison:
         """Sections on the end of training and on equal seconds; empty without a baseline.
 
         Each is followed by one on the best evaluation until then, for a run may have been longer
-        than was good for it. Cells that were given equal seconds differ in steps: their end is the
-        second comparison already.
+        than was good for it. Cells of one method that were given equal seconds differ in steps:
+        their end is the second comparison already. Those of several methods also do where each has
+        as many epochs.
         """
         best = min if self.lower else max
         lines = self._section('At the end of training', last_scores(results, self.metric))
         found = scores_at(results, self.metric, best=best)
         lines += self._section('At the best evaluation', found, (self.metric,), _mean_of(found))
-        if len({r.step for r in finished(results)}) > 1:
+        steps = {(r.cell.row[0], r.step) for r in finished(results)}
+        if len(steps) > len({method for method, _ in steps}):
             return lines
         speed, seconds = paces(results), equal_seconds(results)
         steps = {row: seconds[row[0]] / pace for row, pace in speed.items() if row[0] in seconds}

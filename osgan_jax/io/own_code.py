@@ -63,6 +63,14 @@ def absolute(name: str) -> str:
     return f'{pathlib.Path(paths.expand(place)).absolute()}:{attribute}'
 
 
+def without_folder(name: str) -> str:
+    """A reference with the last name of its file alone; any other name as it is."""
+    place, _, attribute = name.rpartition(':')
+    if isinstance(name, Given) or not place.endswith(_ENDING):
+        return name
+    return f'{pathlib.PurePath(place).name}:{attribute}'
+
+
 def file_of(name: str) -> pathlib.Path | None:
     """The file that a reference would load; None where there is none, or it cannot be told."""
     if isinstance(name, Given) or ':' not in name:

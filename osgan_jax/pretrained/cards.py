@@ -30,8 +30,8 @@ from osgan_jax.engine import runs
 from osgan_jax.engine.config import declarations
 from osgan_jax.evaluation import score_log
 from osgan_jax.gan import methods, model
-from osgan_jax.gan.config import TrainConfig
-from osgan_jax.io import messages, packaged
+from osgan_jax.gan.config import OWN, TrainConfig
+from osgan_jax.io import messages, own_code, packaged
 
 FILE = 'card.json'
 FORMAT = 'osgan_jax card 1'
@@ -207,6 +207,8 @@ def _flag(name: str, value: Any) -> str:
     items = value if declared.many else (value,)
     if declared.path:
         items = [_last(each) for each in items]
+    if name in OWN:
+        items = [own_code.without_folder(each) for each in items]
     return shlex.quote(f'--{name}={",".join(map(str, items))}')
 
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from osgan_jax.engine.checkpoints import Restored
 from osgan_jax.gan import exported, reading
-from osgan_jax.gan.config import TrainConfig
+from osgan_jax.gan.config import OWN, TrainConfig
 from osgan_jax.gan.model import GAN, TrainState
-from osgan_jax.io import messages, paths
+from osgan_jax.io import messages, own_code, paths
 from osgan_jax.pretrained import cards, stablehlo
 
 FORMATS = (*exported.FORMATS, 'stablehlo')
@@ -87,6 +87,8 @@ def export(
         'average': state.ema_g is not None and average is not False,
         **_facts(run, gan),
     }
+    if card:
+        _cut_folders_of_code(facts, facts['run']['config'])
     work = folder.with_name(f'.{folder.name}.{secrets.token_hex(8)}.tmp')
     work.mkdir(parents=True)
     try:
@@ -163,6 +165,14 @@ def _facts(run: Any, gan: GAN) -> dict[str, Any]:
             **{name: _version(name) for name in ('osgan_jax', 'jax', 'jaxlib', 'flax')},
         },
     }
+
+
+def _cut_folders_of_code(*described: dict[str, Any]) -> None:
+    """Leaves the last name of files of one's own code: a configuration always has whole paths."""
+    for facts in described:
+        for name in OWN:
+            if own_code.is_own(facts.get(name)):
+                facts[name] = own_code.without_folder(facts[name])
 
 
 def _version(name: str) -> str:

@@ -73,6 +73,7 @@ def test_folders_of_a_machine_stay_there(workdir, tmp_path):
     shutil.copytree(workdir, copy)
     body = json.loads((copy / 'config.json').read_text())
     body['config'] |= {'data_dir': '/home/me/digits.npz', 'init_from': 'pretrained:digits'}
+    body['config'] |= {'loss': '/home/me/losses.py:mine'}
     body['origin'] = {'how': 'init_from', 'workdir': '/home/me/runs/first', 'step': 3}
     (copy / 'config.json').write_text(json.dumps(body))
     for flags, home in (((), True), (('--card',), False)):
@@ -83,6 +84,7 @@ def test_folders_of_a_machine_stay_there(workdir, tmp_path):
     run = exported.read_description(out, TrainConfig)[0]
     assert (run.config.data_dir, run.config.init_from) == ('digits.npz', 'pretrained:digits')
     assert run.origin['workdir'] == 'first'
+    assert '"loss": "losses.py:mine"' in (out / 'export.json').read_text()
 
 
 def test_damaged_cards_are_refused(tmp_path):

@@ -129,6 +129,16 @@ def test_cells_of_unequal_steps_were_given_equal_seconds_already():
     assert '## In equal seconds' not in TABLE.markdown(results)
 
 
+def test_methods_that_make_other_numbers_of_steps_an_epoch_are_compared_all_the_same():
+    curve = [(20, 2.0), (40, 1.0), (100, 1.0)]
+    results = [
+        result(method, scheme, 0, 1.0, step=step, curve=curve[: 2 if step == 40 else 3])
+        for method, step in (('lsgan', 100), ('wgan', 40))
+        for scheme in ('one_stage', 'two_stage')
+    ]
+    assert len(body(TABLE.markdown(results), 'In equal seconds')) == 5
+
+
 def test_the_pace_is_the_median_over_the_log(tmp_path):
     """What else the machine did during one line has no say, nor what a resumed run did twice."""
     from experiments.studies import records
