@@ -97,8 +97,8 @@ def scores_at(
       results: of all cells.
       metric: the score.
       steps: the step of each row to look at, others being left out; the last one by default.
-      best: `min` or `max` for the best evaluation until then; by default the score is that at the
-        step itself, interpolated linearly between two evaluations.
+      best: `min` or `max` for the best evaluation until then, of cells with several; by default the
+        score is that at the step itself, interpolated linearly between two evaluations.
     """
     kinds = [figures.kind(e) for r in results for e in r.evaluations if e.get(metric) is not None]
     scores: dict[Row, dict[int, float]] = {}
@@ -111,6 +111,8 @@ def scores_at(
             if found is None:
                 continue
             places, values, _ = found
+            if best is not None and len(places) == 1:
+                continue  # there is nothing to choose from
             step = places[-1] if steps is None else steps[row]
             # A rounding of the pace must not put the fastest row's last evaluation out of reach.
             if places[0] <= step <= places[-1] * 1.01:

@@ -120,6 +120,14 @@ def test_nothing_is_compared_without_a_baseline_or_curves():
     assert TABLE.markdown(both)[1] == '## At the end of training'
 
 
+def test_a_single_evaluation_at_the_end_is_no_best_one():
+    results = [
+        result('lsgan', scheme, 0, 1.0, curve=[(100, 1.0)]) for scheme in ('one_stage', 'two_stage')
+    ]
+    titles = [line for line in TABLE.markdown(results) if line.startswith('## ')]
+    assert titles == ['## At the end of training', '## In equal seconds']
+
+
 def test_cells_of_unequal_steps_were_given_equal_seconds_already():
     curve = [(50, 2.0), (100, 1.0)]
     results = [
