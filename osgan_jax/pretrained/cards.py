@@ -90,7 +90,8 @@ def draft(
       run: the run.
       step: the checkpoint's.
       params: parameters of the networks that are exported, by name.
-      before: an earlier card, whose words of a person are kept.
+      before: an earlier card, whose words of a person are kept where it is of as many images of
+        the same split: words about other data would be false.
     """
     source = run.source or {}
     card = {
@@ -115,7 +116,10 @@ def draft(
         ],
         'limits': None,
     }
-    return _filled(card, before or {})
+    before = before or {}
+    told = before.get('data', {})
+    same = all(told.get(name) == card['data'][name] for name in ('split', 'images'))
+    return _filled(card, before if same else {})
 
 
 def _filled(card: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
