@@ -12,7 +12,6 @@ import stat
 from typing import BinaryIO
 
 import numpy as np
-import safetensors
 
 from osgan_jax.io import checks, dtypes, npz, torch_files
 from osgan_jax.io.messages import printable, quote, reason
@@ -61,6 +60,9 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 def _read_safetensors(file: BinaryIO, size: int) -> dict[str, np.ndarray]:
     del size  # the package holds the header's claims against the bytes it is given
     tensors = {}
+    # Here, because training imports this module on machines that have no such library.
+    import safetensors
+
     for name, entry in sorted(safetensors.deserialize(file.read())):
         if entry['dtype'] not in dtypes.DTYPES:
             raise ValueError(

@@ -293,6 +293,19 @@ for name in (
 """
 
 
+@pytest.mark.process
+def test_training_and_benchmark_import_without_the_other_libraries():
+    modules = 'experiments.train, experiments.benchmark.steps, osgan_jax.gan.trainer'
+    done = subprocess.run(
+        [sys.executable, '-c', f'{BLOCKED}\nimport {modules}'],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.process
 def test_the_whole_of_it_runs_in_small(tmp_path):
