@@ -23,6 +23,16 @@ def kind(evaluation: Mapping[str, Any]) -> tuple[Any, ...]:
     return (*map(evaluation.get, names), evenly)
 
 
+def commonest_kind(results: Sequence[Result], metric: str) -> tuple[Any, ...] | None:
+    """The kind of evaluations to compare results by; None where none has the metric.
+
+    Fewer samples give another expectation: a curve is made of evaluations of one kind, the
+    commonest, or the one of most samples.
+    """
+    kinds = [kind(e) for r in results for e in r.evaluations if e.get(metric) is not None]
+    return max(kinds, key=lambda k: (kinds.count(k), k[1] or 0), default=None)
+
+
 def curve(
     results: Sequence[Result], metric: str, axis: str, wanted: tuple[Any, ...]
 ) -> Curve | None:

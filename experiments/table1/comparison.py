@@ -100,14 +100,14 @@ def scores_at(
       best: `min` or `max` for the best evaluation until then, of cells with several; by default the
         score is that at the step itself, interpolated linearly between two evaluations.
     """
-    kinds = [figures.kind(e) for r in results for e in r.evaluations if e.get(metric) is not None]
+    kind = figures.commonest_kind(results, metric)
     scores: dict[Row, dict[int, float]] = {}
-    for row, group in by_row(results).items() if kinds else ():
+    for row, group in by_row(results).items() if kind is not None else ():
         if steps is not None and row not in steps:
             continue
         own = scores.setdefault(row, {})
         for result in finished(group):
-            found = figures.curve([result], metric, 'step', max(kinds, key=kinds.count))
+            found = figures.curve([result], metric, 'step', kind)
             if found is None:
                 continue
             places, values, _ = found

@@ -22,12 +22,9 @@ def save_figure(results: Sequence[Result], path: str | os.PathLike[str], title: 
       False where there is nothing to draw yet; no file is written then.
     """
     metric = report.headline(results)
-    kinds = [figures.kind(e) for r in results for e in r.evaluations if e.get(metric) is not None]
-    if not kinds:
+    kind = figures.commonest_kind(results, metric)
+    if kind is None:
         return False
-    # Fewer samples give another expectation: a curve is made of evaluations of one kind, the
-    # commonest, or the one of most samples.
-    kind = max(kinds, key=lambda k: (kinds.count(k), k[1] or 0))
     groups = by_row(results)
     rows = list(dict.fromkeys(method for method, *_ in groups))
     figure = reporting.figures.new_figure((10, 0.6 + 2.6 * len(rows)))
