@@ -79,9 +79,8 @@ class ClassificationAccuracy:
             seed=seed,
             stream=_STREAM,
             batch_size=batch_size,
-            frequencies=label_policies.frequencies(
-                label_policy, gan.num_classes, dataset.class_counts()
-            ),
+            label_policy=label_policy,
+            class_counts=dataset.class_counts(),
         )
         known = identity.identify(dataset)
         self.names = (NAME,)

@@ -1,12 +1,13 @@
 """The samples that scores are computed on: of every generator by the same latents and labels."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import jax
 import numpy as np
 
 from osgan_jax import reporting
+from osgan_jax.evaluation import label_policies
 from osgan_jax.networks import inference
 from osgan_jax.networks.inference import Generative
 
@@ -24,7 +25,8 @@ class Samples:
         seed: int,
         stream: int,
         batch_size: int,
-        frequencies: Sequence[float] | None,
+        label_policy: str,
+        class_counts: Iterable[int] = (),
     ):
         """Compiles the generator.
 
@@ -33,11 +35,16 @@ class Samples:
           seed: of latents, labels and noise.
           stream: keeps them away from what else is drawn by the same seed.
           batch_size: images of a batch.
-          frequencies: how often each class is drawn; None for all as often, or no classes.
+          label_policy: which labels are drawn, see `evaluation.label_policies`.
+          class_counts: images of each class in the data; none without labels.
+
+        Raises:
+          ValueError: for an unknown policy, or data without the generator's classes.
         """
         self._gan, self._generate = gan, inference.compile_generator(gan.generator)
         self._key = jax.random.fold_in(jax.random.key(seed), stream)
-        self.batch_size, self._frequencies = batch_size, frequencies
+        self.batch_size = batch_size
+        self._frequencies = label_policies.frequencies(label_policy, gan.num_classes, class_counts)
 
     def images(self, variables: Any, start: int) -> np.ndarray:
         """The batch that begins at an image's number, uint8 `[B, H, W, C]`."""

@@ -141,9 +141,8 @@ class Evaluator:
             seed=seed,
             stream=_STREAM,
             batch_size=batch_size,
-            frequencies=label_policies.frequencies(
-                label_policy, gan.num_classes, self._real.class_counts
-            ),
+            label_policy=label_policy,
+            class_counts=self._real.class_counts,
         )
         self._extractor, self._progress = extractor, progress
         self._metric_progress = metric_progress

@@ -197,9 +197,8 @@ class NearestTraining:
             seed=seed,
             stream=_STREAM,
             batch_size=batch_size,
-            frequencies=label_policies.frequencies(
-                label_policy, gan.num_classes, dataset.class_counts() if gan.num_classes else ()
-            ),
+            label_policy=label_policy,
+            class_counts=dataset.class_counts() if gan.num_classes else (),
         )
         self.names = ('copies' if extractor.name == 'inception' else f'{extractor.name}_copies',)
         known = identity.identify(dataset)
