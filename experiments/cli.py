@@ -1,7 +1,7 @@
 """Commands: a function of configurations becomes the `main` of an experiment module.
 
-The flags of a module are the fields of its configurations: `osgan_jax.engine.config.field` declares
-them. For example
+The flags of a module are the fields of its configurations, which
+`osgan_jax.engine.declarations.field` declares. For example
 
     @cli.command(Workdir, TrainConfig)
     def main(where: Workdir, config: TrainConfig) -> None:
@@ -26,7 +26,8 @@ from absl import app, flags, logging
 from absl.testing import flagsaver
 
 from experiments import flag_help, outcomes
-from osgan_jax.engine.config import REQUIRED, Config, Declaration, declarations, field
+from osgan_jax.engine.config import Config
+from osgan_jax.engine.declarations import REQUIRED, Declaration, declarations, field
 from osgan_jax.io import packaged, paths
 
 _HELP = {'help', 'helpshort', 'helpfull', 'h', '?'}

@@ -44,7 +44,8 @@ import sys
 
 from experiments import cli
 from osgan_jax.distillation.config import TeacherConfig
-from osgan_jax.engine.config import REQUIRED, Config, dataset_field, field
+from osgan_jax.engine.config import Config
+from osgan_jax.engine.declarations import REQUIRED, dataset_field, field
 from osgan_jax.gan.config import TrainConfig
 from osgan_jax.io import messages
 

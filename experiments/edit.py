@@ -61,7 +61,7 @@ import sys
 
 from experiments import cli
 from osgan_jax.editing.config import EditConfig
-from osgan_jax.engine.config import field
+from osgan_jax.engine.declarations import field
 
 
 @dataclasses.dataclass(frozen=True)

@@ -72,7 +72,8 @@ import pathlib
 import sys
 
 from experiments import cli, scorers, two_sets
-from osgan_jax.engine.config import MAX_SEED, Config, field, image_size_field
+from osgan_jax.engine.config import Config
+from osgan_jax.engine.declarations import MAX_SEED, field, image_size_field
 from osgan_jax.gan.config import TrainConfig
 
 # As in training: what features come from, and which labels images are given.
@@ -267,7 +268,7 @@ def main(asked: EvaluateConfig, features: Config, own: cli.OwnNetworks) -> None:
 def _open_dataset(asked: EvaluateConfig, run, workdir: str | pathlib.Path):
     """The images to compare with: the run's own, unless others are named."""
     from osgan_jax.data import classes, identity
-    from osgan_jax.engine import messages, runs
+    from osgan_jax.engine import messages, resuming
     from osgan_jax.gan import trainer
 
     config = run.config
@@ -283,14 +284,14 @@ def _open_dataset(asked: EvaluateConfig, run, workdir: str | pathlib.Path):
     advice = 'name what to compare with by --dataset and --data_dir, an .npz of its images say'
     if asked.dataset is None:
         # Another part, or place, is of the run's dataset, which a name has to open.
-        runs.check_reopens(run, str(workdir), advice)
+        resuming.check_reopens(run, str(workdir), advice)
     if not named and asked.dataset is None:
         if run.source is None:
             messages.warn(
                 f'{workdir} does not record its images, for it is older than that or converted: it '
                 f'is compared with {config.dataset} ({config.split}), which its config.json names.'
             )
-        return runs.reopen(run, str(workdir), load, advice)
+        return resuming.reopen(run, str(workdir), load, advice)
     dataset = load()
     if run.source and (other := identity.difference(run.source, identity.identify(dataset))):
         print(f'Compared with other images than those of training: {other}.')

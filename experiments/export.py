@@ -27,7 +27,8 @@ import dataclasses
 import sys
 
 from experiments import cli
-from osgan_jax.engine.config import REQUIRED, Config, field
+from osgan_jax.engine.config import Config
+from osgan_jax.engine.declarations import REQUIRED, field
 
 
 @dataclasses.dataclass(frozen=True)

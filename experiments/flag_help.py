@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Iterable
 
-from osgan_jax.engine.config import GROUPS, REQUIRED, Declaration
+from osgan_jax.engine.declarations import GROUPS, REQUIRED, Declaration
 
 _INDENT = ' ' * 6
 _WRAPPER = textwrap.TextWrapper(

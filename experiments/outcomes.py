@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from absl import flags
 
-from osgan_jax.engine.config import Config, field
+from osgan_jax.engine.config import Config
+from osgan_jax.engine.declarations import field
 from osgan_jax.io import messages
 
 

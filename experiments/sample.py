@@ -38,7 +38,7 @@ import pathlib
 import sys
 
 from experiments import cli
-from osgan_jax.engine.config import MAX_SEED, field
+from osgan_jax.engine.declarations import MAX_SEED, field
 from osgan_jax.evaluation.label_policies import POLICIES
 
 _MOST_SEEDS = 10**7

@@ -11,7 +11,7 @@ import numpy as np
 
 from osgan_jax import reporting
 from osgan_jax.editing import video
-from osgan_jax.engine import messages, runs
+from osgan_jax.engine import messages, resuming
 from osgan_jax.gan import drawing, model, sampling
 from osgan_jax.io import atomic
 from osgan_jax.reporting.image_sets import ImageSet
@@ -232,7 +232,7 @@ class SampleFiles:
         from osgan_jax.gan import trainer  # a second of imports, for these images alone
 
         run = self._sampler.run
-        dataset = runs.reopen(
+        dataset = resuming.reopen(
             run,
             self._asked.source,
             lambda: messages.read_dataset(

@@ -6,14 +6,8 @@ import itertools
 
 from osgan_jax.core.image_sizes import ImageSize
 from osgan_jax.distillation.config import ALGORITHMS
-from osgan_jax.engine.config import (
-    MAX_SEED,
-    PRECISIONS,
-    Config,
-    declarations,
-    field,
-    image_size_field,
-)
+from osgan_jax.engine.config import PRECISIONS, Config
+from osgan_jax.engine.declarations import MAX_SEED, declarations, field, image_size_field
 from osgan_jax.gan.config import TrainConfig
 from osgan_jax.gan.fields.optimisers import OPTIMIZERS
 

@@ -12,7 +12,8 @@ import jax
 
 from experiments.benchmark.rounds import RoundCase
 from experiments.benchmark.turns import StepTiming
-from osgan_jax.engine.config import fill, otherwise
+from osgan_jax.engine.config import fill
+from osgan_jax.engine.declarations import otherwise
 from osgan_jax.gan.config import TrainConfig
 from osgan_jax.reporting import summary
 

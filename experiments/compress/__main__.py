@@ -40,7 +40,8 @@ import sys
 from experiments import cli
 from experiments.compress.published import STUDIED
 from osgan_jax.compression.config import CompressConfig
-from osgan_jax.engine.config import Config, field
+from osgan_jax.engine.config import Config
+from osgan_jax.engine.declarations import field
 
 
 @dataclasses.dataclass(frozen=True)

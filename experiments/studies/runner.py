@@ -14,7 +14,7 @@ from typing import Any
 from experiments.studies import records
 from experiments.studies.records import Cell, Record, Result
 from osgan_jax import reporting
-from osgan_jax.engine import nonfinite, runs
+from osgan_jax.engine import nonfinite, resuming, runs
 from osgan_jax.io import atomic
 from osgan_jax.runtime import stopping
 
@@ -136,7 +136,7 @@ def check_saved(directory: pathlib.Path, run: runs.Run) -> None:
     """
     config, saved = run.config, runs.read(directory, type(run.config))
     if saved is not None:
-        runs.check_same(directory, saved, run)
+        resuming.check_same(directory, saved, run)
     record = records.read(directory)
     if record is None or record['status'] == 'failed':
         return

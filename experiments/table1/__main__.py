@@ -39,7 +39,8 @@ import sys
 from typing import Any
 
 from experiments import cli
-from osgan_jax.engine.config import MAX_SEED, REQUIRED, Config, field
+from osgan_jax.engine.config import Config
+from osgan_jax.engine.declarations import MAX_SEED, REQUIRED, field
 from osgan_jax.gan.config import OPTIMIZERS, SCHEMES, TrainConfig
 
 # What tells cells apart, what a method decides, and what has another flag here.

@@ -37,7 +37,8 @@ import sys
 
 from experiments import cli
 from osgan_jax.distillation.config import DistillConfig, TeacherConfig
-from osgan_jax.engine.config import MAX_SEED, REQUIRED, Config, declarations, field
+from osgan_jax.engine.config import Config
+from osgan_jax.engine.declarations import MAX_SEED, REQUIRED, declarations, field
 
 # What tells cells apart, what is one row's alone, and what has another flag here.
 _NOT_SHARED = (

@@ -19,7 +19,8 @@ from osgan_jax.distillation.config import (
     resolve_student,
     resolve_teacher,
 )
-from osgan_jax.engine.config import READING, Declaration, declarations
+from osgan_jax.engine.config import READING
+from osgan_jax.engine.declarations import Declaration, declarations
 
 SUPERVISED = 'supervised'
 TEACHER = 'teacher'

@@ -17,7 +17,7 @@ from osgan_jax import data
 from osgan_jax.distillation import classifiers, learners, students, teachers
 from osgan_jax.distillation.classifiers import Accuracy, Classifier
 from osgan_jax.distillation.config import DistillConfig, TeacherConfig, resolve_teacher
-from osgan_jax.engine import runs
+from osgan_jax.engine import resuming, runs
 from osgan_jax.evaluation import score_log
 from osgan_jax.gan import model
 
@@ -161,7 +161,7 @@ class Table2(runner.Study):
             statistics=lambda: statistics,
         )
         if saved is not None:
-            runs.check_same(self._teacher_dir, saved, self._run(resolved))
+            resuming.check_same(self._teacher_dir, saved, self._run(resolved))
         return resolved
 
     def _trace_rounds(self, progress: runner.Progress) -> None:

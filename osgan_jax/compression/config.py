@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from osgan_jax.core import image_sizes
-from osgan_jax.engine.config import READING, dataset_field, declarations, field
+from osgan_jax.engine.config import READING
+from osgan_jax.engine.declarations import dataset_field, declarations, field
 from osgan_jax.gan import contradictions
 from osgan_jax.gan.config import (
     BETAS,

@@ -10,7 +10,7 @@ from osgan_jax.compression import stages, teachers
 from osgan_jax.compression.config import CompressConfig
 from osgan_jax.compression.teachers import Teacher
 from osgan_jax.data import classes
-from osgan_jax.engine import messages, runner, runs
+from osgan_jax.engine import messages, resuming, runner, runs
 from osgan_jax.engine.job import Update
 from osgan_jax.gan import model, trainer
 from osgan_jax.gan.trainer import GANJob
@@ -133,7 +133,7 @@ class CompressJob(GANJob):
         return [*lines, ('stages', f'I: {steps}; II: under it{weight}')]
 
     def _open_teachers_dataset(self) -> data.Dataset:
-        return runs.reopen(
+        return resuming.reopen(
             self.teacher.run,
             'the teacher',
             lambda: trainer.open_dataset(self.config),

@@ -5,12 +5,11 @@ import functools
 from typing import Any, ClassVar
 
 from osgan_jax.core import image_sizes
-from osgan_jax.engine.config import (
-    RunConfig,
+from osgan_jax.engine.config import RunConfig, fill
+from osgan_jax.engine.declarations import (
     check_rising,
     dataset_field,
     field,
-    fill,
     image_size_field,
     otherwise,
 )

@@ -13,7 +13,7 @@ from osgan_jax.data import classes, identity
 from osgan_jax.distillation import classifiers, learners, rounds, teachers
 from osgan_jax.distillation.classifiers import Classifier
 from osgan_jax.distillation.config import DistillConfig, TeacherConfig, resolve_student
-from osgan_jax.engine import messages, runner, runs, summary
+from osgan_jax.engine import messages, resuming, runner, runs, summary
 from osgan_jax.engine.config import READING
 from osgan_jax.engine.job import Update
 from osgan_jax.gan import model
@@ -170,7 +170,7 @@ class DistillJob(teachers.ClassifierJob):
         config = dataclasses.replace(config, image_size=origin.image_size, channels=origin.channels)
         has_data = config.dataset != NO_DATA
         if inherits and has_data and self.test is None:
-            runs.check_reopens(self.teacher.run, 'the teacher', _GIVE_DATA)
+            resuming.check_reopens(self.teacher.run, 'the teacher', _GIVE_DATA)
         if config.algorithm != 'kd':
             self.dataset = None
         elif self.dataset is None and has_data:
@@ -178,7 +178,7 @@ class DistillJob(teachers.ClassifierJob):
             if inherits:
                 accept = messages.warn if config.data_changed else None
                 opened = self.dataset
-                runs.reopen(self.teacher.run, 'the teacher', lambda: opened, _GIVE_DATA, accept)
+                resuming.reopen(self.teacher.run, 'the teacher', lambda: opened, _GIVE_DATA, accept)
         if self.test is None and has_data:
             self.test = teachers.open_part(config, test=True)
         for name in ('dataset', 'test'):

@@ -3,7 +3,8 @@
 import dataclasses
 import functools
 
-from osgan_jax.engine.config import MAX_SEED, Config, field
+from osgan_jax.engine.config import Config
+from osgan_jax.engine.declarations import MAX_SEED, field
 
 SHEETS = (
     'mixing',

@@ -14,7 +14,7 @@ from osgan_jax.editing.generators import EditableGenerator
 from osgan_jax.editing.latents import Latents
 from osgan_jax.editing.projection import Projection, Projector
 from osgan_jax.editing.similarity import Similarity
-from osgan_jax.engine import messages, runs
+from osgan_jax.engine import messages, resuming
 from osgan_jax.gan import model, trainer
 from osgan_jax.gan.sampling import Sampler
 from osgan_jax.io.messages import printable
@@ -142,7 +142,7 @@ def _classifier(sampler: Sampler) -> Any:
     from osgan_jax.evaluation.features import classifier
 
     run = sampler.run
-    dataset = runs.reopen(
+    dataset = resuming.reopen(
         run,
         str(sampler.workdir),
         lambda: messages.read_dataset(run.config.dataset, lambda: trainer.open_dataset(run.config)),

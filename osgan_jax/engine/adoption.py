@@ -2,14 +2,15 @@
 
 Who goes on with a run gives what is to be otherwise, and nothing else: fields that were not given
 keep the values that the run began with, whatever presets have become since. Each field declares
-whether it may change (`osgan_jax.engine.config.Declaration.may_change`).
+whether it may change (`osgan_jax.engine.declarations.Declaration.may_change`).
 """
 
 import dataclasses
 from collections.abc import Iterable
 from typing import TypeVar
 
-from osgan_jax.engine.config import Config, Declaration, declarations
+from osgan_jax.engine.config import Config
+from osgan_jax.engine.declarations import Declaration, declarations
 
 # What decides an open field by a table of values, which another version may have changed.
 _PRESETS = {'method', 'scheme', 'network', 'dataset', 'algorithm', 'optimizer'}

@@ -10,9 +10,10 @@ import pathlib
 from typing import Any, NamedTuple, TypeVar
 
 from osgan_jax.data import classes
-from osgan_jax.engine import adoption, checkpoints, runs
+from osgan_jax.engine import adoption, checkpoints, resuming, runs
 from osgan_jax.engine.checkpoints import leaves
-from osgan_jax.engine.config import Config, RunConfig, declarations
+from osgan_jax.engine.config import Config, RunConfig
+from osgan_jax.engine.declarations import declarations
 from osgan_jax.io import messages, paths
 
 _BEST = 'best'
@@ -179,7 +180,7 @@ def record(how: str, where: Place, step: int) -> dict[str, Any]:
 
 def _check_data(workdir: pathlib.Path, source: runs.Run, run: runs.Run) -> str | None:
     """How the images differ from the source's, in a clause; refuses what was not accepted."""
-    changed = runs.data_change(source, run)
+    changed = resuming.data_change(source, run)
     if changed and not run.config.data_changed:
         raise ValueError(
             f'{workdir} was trained on other images: {changed}; give the same, or --data_changed '

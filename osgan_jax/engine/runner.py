@@ -23,6 +23,7 @@ from osgan_jax.engine import (
     nonfinite,
     origins,
     recorder,
+    resuming,
     runs,
     summary,
 )
@@ -135,7 +136,7 @@ def _check_request(job: Job) -> None:
         return
     found = adoption.contradictions(saved.config, request, adoption.asked_for(request))
     if found and _has_checkpoints(job.workdir):
-        runs.refuse(job.workdir, found)
+        resuming.refuse(job.workdir, found)
 
 
 def _has_checkpoints(workdir: pathlib.Path) -> bool:
@@ -177,7 +178,7 @@ def _restore(
         return state, 0, {}
     recorded = _recorded_run(job, saved)
     if recorded is not None:
-        runs.check_same(workdir, recorded, job.run, job.request)
+        resuming.check_same(workdir, recorded, job.run, job.request)
         if changed := adoption.changes(recorded.config, job.run.config):
             job.notes.append(('changed', ', '.join(changed)))
     state, iterator_state, start = saved.restore(state)
@@ -193,7 +194,7 @@ def _restore(
 def _note_data(job: Job, recorded: runs.Run, step: int) -> bool:
     """Records and says how the images differ from those before; whether their order is new."""
     earlier = recorded.earlier
-    changed = runs.data_change(recorded, job.run)
+    changed = resuming.data_change(recorded, job.run)
     if changed is not None:
         earlier += ({'step': step, 'source': recorded.source},)
         job.notes.append(
@@ -212,7 +213,7 @@ def _write_config(job: Job, *, is_new: bool) -> None:
     with processes.all_or_none():
         if processes.is_first():
             if is_new:
-                lost = runs.check_unstarted(job.workdir, runs.read(job.workdir, kind))
+                lost = resuming.check_unstarted(job.workdir, runs.read(job.workdir, kind))
                 if lost is not None:
                     warn(lost)
             runs.write(job.workdir, job.run)

@@ -8,7 +8,8 @@ import dataclasses
 from typing import Any, ClassVar, Self
 
 from osgan_jax import networks
-from osgan_jax.engine.config import RunConfig, dataset_field, field, fill, image_size_field
+from osgan_jax.engine.config import RunConfig, fill
+from osgan_jax.engine.declarations import dataset_field, field, image_size_field
 from osgan_jax.gan.fields.networks import NetworkFields, parse_multiplier
 from osgan_jax.gan.fields.objectives import ADA, ADA_GROUPS, GRADIENT_PENALTIES, ObjectiveFields
 from osgan_jax.gan.fields.optimisers import (

@@ -7,7 +7,7 @@ no effect (`check_effects`). None of it is decided in silence: the run's summary
 
 from typing import Any
 
-from osgan_jax.engine.config import otherwise
+from osgan_jax.engine.declarations import otherwise
 from osgan_jax.gan.config import (
     ADA,
     BETAS,

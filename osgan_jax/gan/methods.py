@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from osgan_jax import networks
 from osgan_jax.core.image_sizes import ImageSize
-from osgan_jax.engine.config import declarations, fill, otherwise
+from osgan_jax.engine.config import fill
+from osgan_jax.engine.declarations import declarations, otherwise
 from osgan_jax.gan import contradictions
 from osgan_jax.gan.config import (
     ADAMS,

@@ -16,7 +16,7 @@ import numpy as np
 
 from osgan_jax.engine import adoption, origins, runs
 from osgan_jax.engine.checkpoints import Stored, leaves
-from osgan_jax.engine.config import declarations
+from osgan_jax.engine.declarations import declarations
 from osgan_jax.gan import exported, model
 from osgan_jax.gan.config import TrainConfig
 from osgan_jax.io import messages, packaged, paths

@@ -27,7 +27,7 @@ from typing import Any
 
 from osgan_jax import reporting
 from osgan_jax.engine import runs
-from osgan_jax.engine.config import declarations
+from osgan_jax.engine.declarations import declarations
 from osgan_jax.evaluation import score_log
 from osgan_jax.gan import methods, model
 from osgan_jax.gan.config import OWN, TrainConfig

@@ -13,7 +13,7 @@ from osgan_jax import compression, data
 from osgan_jax.compression import config as configs
 from osgan_jax.compression import students, teachers
 from osgan_jax.engine import adoption, checkpoints, runs
-from osgan_jax.engine.config import declarations
+from osgan_jax.engine.declarations import declarations
 from osgan_jax.gan import reading, sampling, trainer
 from osgan_jax.gan.config import TrainConfig
 from osgan_jax.runtime import parallel

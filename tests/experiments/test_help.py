@@ -10,7 +10,7 @@ import pytest
 
 from osgan_jax.core import losses
 from osgan_jax.distillation.config import DistillConfig
-from osgan_jax.engine.config import GROUPS, REQUIRED, declarations
+from osgan_jax.engine.declarations import GROUPS, REQUIRED, declarations
 from osgan_jax.evaluation.metrics import registry
 from osgan_jax.gan import methods
 from osgan_jax.gan.config import TrainConfig

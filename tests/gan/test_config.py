@@ -7,7 +7,7 @@ import pytest
 from osgan_jax import networks
 from osgan_jax.core import losses
 from osgan_jax.engine import adoption, runs
-from osgan_jax.engine.config import declarations
+from osgan_jax.engine.declarations import declarations
 from osgan_jax.gan import methods
 from osgan_jax.gan.config import TrainConfig
 from tests.support import small

@@ -54,7 +54,7 @@ ALLOWED = {
         (f'osgan_jax/{path}', 'importlib.import_module')
         for path in (
             *('__init__.py', 'data/__init__.py', 'distillation/__init__.py'),
-            *('editing/__init__.py', 'engine/config.py', 'networks/registry.py'),
+            *('editing/__init__.py', 'engine/declarations.py', 'networks/registry.py'),
         )
     ),
     # Code of the user's own, which a flag or a run names; none that lies in the run's own directory

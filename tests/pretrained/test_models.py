@@ -14,7 +14,7 @@ import osgan_jax
 from experiments import cli
 from osgan_jax.compression import teachers
 from osgan_jax.core import image_sizes
-from osgan_jax.engine.config import declarations
+from osgan_jax.engine.declarations import declarations
 from osgan_jax.gan import exported, methods, model
 from osgan_jax.gan.config import TrainConfig
 from osgan_jax.io import packaged

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from osgan_jax.engine.config import field
+from osgan_jax.engine.declarations import field
 
 
 def final_field(help: str, group: str = 'optimizer', **bounds: Any) -> Any:

@@ -5,7 +5,8 @@ import fractions
 from typing import Any
 
 from osgan_jax import networks
-from osgan_jax.engine.config import Config, field
+from osgan_jax.engine.config import Config
+from osgan_jax.engine.declarations import field
 from osgan_jax.io import own_code
 
 

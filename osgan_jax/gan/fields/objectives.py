@@ -3,7 +3,8 @@
 import dataclasses
 from typing import Any
 
-from osgan_jax.engine.config import Config, field
+from osgan_jax.engine.config import Config
+from osgan_jax.engine.declarations import field
 from osgan_jax.gan.fields.final import final_field
 from osgan_jax.io import own_code
 

@@ -3,7 +3,8 @@
 import dataclasses
 from typing import Any
 
-from osgan_jax.engine.config import Config, check_rising, field
+from osgan_jax.engine.config import Config
+from osgan_jax.engine.declarations import check_rising, field
 from osgan_jax.gan.fields.final import final_field
 
 OPTIMIZERS = ('adam', 'optimistic_adam', 'rmsprop', 'sgd')

@@ -3,7 +3,8 @@
 import dataclasses
 import functools
 
-from osgan_jax.engine.config import Config, field
+from osgan_jax.engine.config import Config
+from osgan_jax.engine.declarations import field
 from osgan_jax.evaluation.features import CLASSIFIERS, CONVENTIONS, DINOV2_CONVENTIONS
 from osgan_jax.evaluation.label_policies import POLICIES
 

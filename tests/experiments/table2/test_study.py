@@ -12,7 +12,7 @@ from experiments.table2 import plans
 from experiments.table2.study import Table2
 from osgan_jax.distillation import classifiers, learners, students, teachers
 from osgan_jax.distillation.config import DistillConfig, TeacherConfig, resolve_teacher
-from osgan_jax.engine import checkpoints, runs
+from osgan_jax.engine import checkpoints, resuming, runs
 from osgan_jax.evaluation import score_log
 from osgan_jax.gan import trainer
 from tests.support import tiny
@@ -50,7 +50,7 @@ class Stage:
             raise trainer.Stopped('Stopped at step 3 of 4; saved.', signal.SIGTERM)
         run = runs.Run(config, tiny.CLASSES, test.class_names, seen)
         if runs.read(workdir, type(config)) is not None:
-            runs.check_same(workdir, runs.read(workdir, type(config)), run)
+            resuming.check_same(workdir, runs.read(workdir, type(config)), run)
         runs.write(workdir, run)
         if workdir.name in self.fails:
             raise trainer.NonFiniteError('loss_student became nan at step 3. The run is stopped.')
