@@ -3,10 +3,11 @@
 Datasets are often sorted by class. Whatever is a part of the images here, features that are kept
 and halves, is drawn by a seed.
 
-A file belongs to one dataset (name, split, number of images, size, channels and a sample of
-the images) and one extractor (fingerprint and convention). Its name has all of that, so that
-different statistics never share a file; the file repeats it, so that one that was copied, cut short
-or overwritten is noticed, reported, and computed anew.
+A file belongs to one dataset (name, split, number of images, size, channels, a sample of the images
+and, where their source has one, the fingerprint of all) and one extractor (fingerprint and
+convention). Its name has all of that, so that different statistics do not share a file; the file
+repeats it, so that one that was copied, cut short or overwritten is noticed, reported, and computed
+anew.
 """
 
 import collections
@@ -27,7 +28,7 @@ from osgan_jax.evaluation.metrics import moments
 from osgan_jax.io import checked_npz, paths
 
 KIND = 'statistics of real images'
-FORMAT = 2
+FORMAT = 3
 """Version of the layout of a file; a reader computes anew what has another."""
 
 _SEED = 0  # of which images' features are kept, and of the halves
@@ -46,8 +47,9 @@ class RealStatistics:
       class_counts: `[num_classes]` int64, the number of images of each class; empty without labels.
       halves: moments of two halves of all images, drawn by the seed, where there are more than M;
         else None, for `pooled` has both.
-      provenance: their source: 'dataset', 'split', 'num_images', 'image_size',
-        'channels', 'content', 'extractor', 'convention', 'fingerprint', 'max_features', 'seed'.
+      provenance: their source: 'dataset', 'split', 'num_images', 'image_size', 'channels',
+        'content', 'images' (the fingerprint of the dataset; None without one), 'extractor',
+        'convention', 'fingerprint' (of the extractor), 'max_features', 'seed'.
     """
 
     moments: moments.Moments
@@ -96,8 +98,8 @@ def real_statistics(
       dataset: the real images.
       extractor: what turns them into features.
       cache_dir: folder of the files, created if need be; None is the user's
-        (`osgan_jax.io.paths.cache_dir`). One that cannot be written costs a warning, and
-        the time again next time.
+        (`osgan_jax.io.paths.cache_dir`). If it cannot be written, a warning is given and
+        the next call computes the statistics again.
       batch_size: images a call of the extractor; at least 1.
       max_features: the most images whose features and logits to keep, for kernel distance,
         precision and halves; at least 1.
@@ -109,8 +111,11 @@ def real_statistics(
     Raises:
       ValueError: for features that are not finite.
     """
+    known = identity.identify(dataset)
     provenance = {
-        **identity.identify(dataset),
+        # The extractor has a 'fingerprint' too.
+        'images': known.pop('fingerprint', None),
+        **known,
         **extractor.facts(),
         'max_features': max_features,
         'seed': _SEED,

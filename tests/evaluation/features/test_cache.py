@@ -133,6 +133,22 @@ def test_classes_are_counted_on_the_way(tmp_path):
         np.testing.assert_array_equal(found.class_counts, [45, 0, 5])
 
 
+def test_images_that_the_sample_does_not_show_have_another_file(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (100, SIZE, SIZE, 1), dtype=np.uint8)
+    changed = images.copy()
+    changed[1] = 255 - changed[1]
+    first, second = (data.from_arrays(each, name='small') for each in (images, changed))
+    known, other = map(identity.identify, (first, second))
+    assert known['content'] == other['content']  # 64 of the 100 images, not this one
+    before = cache.real_statistics(first, make_extractor()[0], tmp_path, warn=refuse)
+    after = cache.real_statistics(second, make_extractor()[0], tmp_path, warn=refuse)
+    # The mean of the features of one image moves, by a hundredth of its change.
+    moved = (255 - 2 * images[1].astype(np.float64)).mean((1, 2)) / 100
+    np.testing.assert_allclose(after.moments.mean - before.moments.mean, moved, atol=1e-4)
+    assert before.provenance['images'] == known['fingerprint']
+    assert before.provenance['fingerprint'] == 'f' * 64  # the extractor's
+
+
 def test_other_images_or_features_have_other_files(tmp_path):
     base = make_dataset()
     changed = make_dataset()
