@@ -2,12 +2,14 @@
 
 A set is a folder of PNG files, a zip of them, or an .npz of pixels. It is written to a folder
 `NAME.unfinished` beside its place, and takes that place when it is whole: what has the set's name
-is all of it. An interrupted one is gone on with by whoever describes the same images again.
+is all of it. An interrupted one is continued by whoever describes the same images again. A set is
+drawn by one process at a time.
 """
 
 import json
 import os
 import pathlib
+import secrets
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +17,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from osgan_jax.io import atomic, messages
+from osgan_jax.io import atomic, locks, messages
 from osgan_jax.reporting import images as pictures
 
 KINDS = ('png', 'zip', 'npz')
@@ -24,7 +26,8 @@ _SUFFIXES = {'png': '', 'zip': '.zip', 'npz': '.npz'}
 _ABOUT = 'about.json'  # of an unfinished set
 _LABELS = 'dataset.json'  # as StyleGAN's tools name it
 _PIXELS = 'pixels.npy'  # of an unfinished .npz
-_TEMPORARY = 'writing.tmp'
+_LOCK = '.lock'  # of an unfinished set
+_TEMPORARY = 'writing.{}.tmp'
 _PNG_END = b'\0\0\0\0IEND\xaeB`\x82'  # the last chunk of a PNG file
 
 
@@ -64,6 +67,8 @@ class ImageSet:
         self.count = shape[0]
         self._beside = self.path.with_name(f'{name}.json')
         self._work = self.path.with_name(f'{name}.unfinished')
+        # Of this process alone, also where there are no locks.
+        self._temporary = self._work / _TEMPORARY.format(secrets.token_hex(8))
         self._kind, self._shape, self._file_name, self._labels = kind, shape, file_name, labels
         # As it is read again.
         self._about = json.loads(json.dumps({'kind': kind, 'shape': shape, **about}))
@@ -75,21 +80,24 @@ class ImageSet:
           The number of images that are there, from the first on; `count` if the set is whole.
 
         Raises:
-          ValueError: other images have this name.
+          ValueError: other images have this name, or another process draws this set.
           OSError: nothing can be written there.
         """
         if os.path.lexists(self.path):
             self._check(self._beside, self.path)
             return self.count
-        if self._work.exists():
-            entries = os.listdir(self._work)
-            if entries:
-                about = self._work / _ABOUT
-                self._check(about if about.exists() else self._beside, self._work)
-            done = self._done(set(entries))
-        else:
-            self._work.mkdir(parents=True)
-            done = 0
+        self._work.mkdir(parents=True, exist_ok=True)
+        if {*os.listdir(self._work)} - {_LOCK}:
+            about = self._work / _ABOUT
+            self._check(about if about.exists() else self._beside, self._work)
+        try:
+            self._lock = locks.take(self._work / _LOCK, wait=False)
+        except BlockingIOError:
+            raise ValueError(
+                f'another process is drawing {messages.printable(self.path)}: wait for its end, or '
+                'give another --out'
+            ) from None
+        done = self._done({*os.listdir(self._work)})
         self._write_json(self._work / _ABOUT, self._about)
         return done
 
@@ -101,10 +109,9 @@ class ImageSet:
         """
         if self._kind != 'npz':
             # Not forced to the disk one by one, which takes longer than all else; `finish` does.
-            temporary = self._work / _TEMPORARY
             for index, image in enumerate(images, start):
-                temporary.write_bytes(pictures.to_png(image))
-                os.replace(temporary, self._work / self._file_name(index))
+                self._temporary.write_bytes(pictures.to_png(image))
+                os.replace(self._temporary, self._work / self._file_name(index))
             return
         with open(self._work / _PIXELS, 'r+b' if start else 'wb') as file:
             offset = self._write_header(file)
@@ -117,7 +124,8 @@ class ImageSet:
         Raises:
           OSError: it cannot be written.
         """
-        (self._work / _TEMPORARY).unlink(missing_ok=True)
+        for left in self._work.glob(_TEMPORARY.format('*')):
+            left.unlink(missing_ok=True)
         if self._kind == 'png':
             if self._labels is not None:
                 with atomic.replacing(self._work / _LABELS) as file:
@@ -126,6 +134,9 @@ class ImageSet:
             (self._work / _ABOUT).unlink()
             os.sync()
             os.rename(self._work, self.path)
+            # Not before: another process could begin meanwhile.
+            (self.path / _LOCK).unlink(missing_ok=True)
+            self._lock.close()
             return
         with (
             atomic.replacing(self.path) as file,
@@ -134,6 +145,7 @@ class ImageSet:
             (self._fill_zip if self._kind == 'zip' else self._fill_npz)(archive)
             self._write_json(self._beside, self._about)
         shutil.rmtree(self._work)
+        self._lock.close()
 
     @property
     def _row_bytes(self) -> int:
@@ -198,7 +210,7 @@ class ImageSet:
             found = None
         if found != self._about:
             raise ValueError(
-                f'{messages.printable(there)} is there, and holds other images: delete it, or '
+                f'{messages.printable(there)} already exists and holds other images: delete it, or '
                 'give another --out'
             )
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 from osgan_jax import data
 from osgan_jax.reporting.image_sets import KINDS, ImageSet
+from tests.support import holding
 
 COUNT, SIZE = 5, 4
 IMAGES = np.random.default_rng(0).integers(0, 256, (COUNT, SIZE, SIZE, 3), np.uint8)
@@ -65,7 +66,7 @@ def test_a_set_is_whole_or_unfinished_and_goes_on(tmp_path, kind, labels):
     else:
         path = work / 'image_00003.png'
         path.write_bytes(path.read_bytes()[:-1])
-        (work / 'writing.tmp').write_bytes(b'x')
+        (work / 'writing.0123.tmp').write_bytes(b'x')
     again = open_set(tmp_path / 'new', kind, labels)
     assert again.begin() == 3
     again.put(2, IMAGES[2:])
@@ -83,12 +84,27 @@ def test_other_images_of_the_name_are_left_alone(tmp_path, kind):
     made = open_set(tmp_path, kind)
     made.begin()
     made.put(0, IMAGES)
-    with pytest.raises(ValueError, match=r'unfinished is there, and holds other images: delete'):
+    with pytest.raises(ValueError, match='unfinished already exists and holds other images'):
         open_set(tmp_path, kind, step=4).begin()
     made.finish()
-    with pytest.raises(ValueError, match=r'set\S* is there, and holds other images: delete'):
+    with pytest.raises(ValueError, match=r'set\S* already exists and holds other images: delete'):
         open_set(tmp_path, kind, step=4).begin()
     np.testing.assert_array_equal(contents(made.path)[0], IMAGES)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize('kind', KINDS)
+def test_one_process_at_a_time_draws_a_set(tmp_path, kind):
+    made = open_set(tmp_path, kind)
+    lock = tmp_path / f'{made.path.name}.unfinished' / '.lock'
+    lock.parent.mkdir()
+    with holding.held(lock), pytest.raises(ValueError, match=r'another process is drawing .*set'):
+        made.begin()
+    assert made.begin() == 0
+    made.put(0, IMAGES)
+    made.finish()
+    assert not lock.exists()
+    assert not (made.path / '.lock').exists()
 
 
 @pytest.mark.parametrize('kind', KINDS)

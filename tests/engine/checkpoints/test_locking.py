@@ -4,8 +4,6 @@ import dataclasses
 import errno
 import fcntl
 import os
-import subprocess
-import sys
 
 import pytest
 
@@ -13,7 +11,7 @@ from osgan_jax.engine import checkpoints, runs
 from osgan_jax.engine.checkpoints import locking
 from osgan_jax.gan import trainer
 from osgan_jax.gan.config import TrainConfig
-from tests.support import small
+from tests.support import holding, small
 
 
 def test_lock_within_one_process(tmp_path):
@@ -29,31 +27,16 @@ def test_lock_within_one_process(tmp_path):
         pass
 
 
-# The lock alone: a process that imports jax takes seconds to.
-HOLDER = """
-import fcntl, sys
-file = open(sys.argv[1], 'a+')
-fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-print('held', flush=True)
-sys.stdin.read()
-"""
-
-
 @pytest.mark.process
 def test_lock_of_another_process(tmp_path):
     path = tmp_path / '.lock'
     path.write_bytes(b'process 7 on\n\x1b[31m\xff far away' + b'x' * 10_000)
-    child = subprocess.Popen(
-        [sys.executable, '-c', HOLDER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    with child:
-        assert child.stdout.readline() == b'held\n'
+    with holding.held(path):
         with pytest.raises(checkpoints.CheckpointError) as caught, checkpoints.lock(tmp_path):
             pass
         assert f'{tmp_path} is in use by another run (process 7 on' in str(caught.value)
         assert str(caught.value).isprintable()
         assert len(str(caught.value)) < 500 + len(str(tmp_path))
-        child.kill()
     # What a dead process left in the file is no obstacle.
     with checkpoints.lock(tmp_path):
         assert path.read_text().startswith(f'process {os.getpid()} on ')
