@@ -258,9 +258,9 @@ def main(asked: EvaluateConfig, features: Config, own: cli.OwnNetworks) -> None:
                 _print_scores(asked, known, ' (scored before; --again scores anew)')
                 continue
             values = evaluator(sampler.variables)
-            entry = evaluator.entry(step, None if known is None else known['seconds'], values)
+            entry = evaluator.entry(step, None, values)
+            _print_scores(asked, entry)  # first: the directory may not be writable
             score_log.write(workdir, entry)
-            _print_scores(asked, entry)
     path = score_plot.draw(workdir)
     print(f'Written: {workdir / score_log.FILE} and {path}')
 

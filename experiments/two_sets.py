@@ -23,7 +23,7 @@ def run(asked: Config, sources: dict[str, Any]) -> None:
         score_log,
         score_text,
     )
-    from osgan_jax.io import atomic
+    from osgan_jax.io import atomic, json_numbers
 
     paths = [path for path in (asked.real, asked.fake) if path is not None]
     part = {'split': asked.split, 'data_dir': asked.data_dir}
@@ -92,7 +92,8 @@ def run(asked: Config, sources: dict[str, Any]) -> None:
         print(line, flush=True)
     if asked.out is not None:
         with atomic.replacing(asked.out) as file:
-            file.write(json.dumps(entry, indent=1).encode() + b'\n')
+            text = json.dumps(json_numbers.encoded(entry), indent=1, allow_nan=False)
+            file.write(text.encode() + b'\n')
         print(f'Written: {asked.out}')
 
 

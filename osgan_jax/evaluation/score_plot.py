@@ -1,5 +1,6 @@
 """The plot of a run's scores: evaluations.png, a panel a metric."""
 
+import math
 import os
 import pathlib
 from typing import Any
@@ -29,7 +30,8 @@ def draw(workdir: str | os.PathLike[str]) -> pathlib.Path | None:
     """Draws the scores of a run; returns None where there are none.
 
     Scores of several checkpoints are drawn against the step, those of one as a dot in a row. A
-    dashed line is what one half of the real images scores against the other.
+    dashed line is what one half of the real images scores against the other. Scores that are not
+    finite are only written.
     """
     entries = score_log.read(workdir)
     names = list(dict.fromkeys(name for e in entries for name in score_log.metric_names(e)))
@@ -104,13 +106,21 @@ def _rows(panels: dict[str, list[tuple[str, list[Entry]]]]) -> Any:
             value, spread = entries[-1][name], entries[-1].get(f'{name}_std')
             dots = axis.errorbar(value, -place, xerr=spread, fmt='o', ms=5, capsize=2)
             text = f'{value:.4g}' + (f'  {label}' if len(series) > 1 else '')
-            axis.annotate(text, (value, -place), (0, 5), textcoords='offset points', fontsize=8)
-            values.append(value)
+            finite = math.isfinite(value)
+            axis.annotate(
+                text,
+                (value if finite else 0.5, -place),
+                (0, 5),
+                xycoords='data' if finite else ('axes fraction', 'data'),
+                textcoords='offset points',
+                fontsize=8,
+            )
+            values += [value] if finite else []
             if (half := _half(entries, name)) is not None:
                 colour = dots.lines[0].get_color()
                 axis.plot([half, half], [-place - 0.4, -place + 0.4], color=colour, ls='--', lw=1)
                 values.append(half)
-        low, high = min(values), max(values)
+        low, high = min(values, default=0.0), max(values, default=0.0)
         room = 0.12 * (high - low) or 0.1 * abs(high) or 0.1
         # Room for the numbers at the right.
         axis.set_xlim(low - room, high + 2 * room)
@@ -124,8 +134,9 @@ def _rows(panels: dict[str, list[tuple[str, list[Entry]]]]) -> Any:
 
 
 def _half(entries: list[Entry], name: str) -> float | None:
-    """What one half of the real images scores against the other, of the newest entry."""
-    return entries[-1].get('halves', {}).get(name, {}).get('value')
+    """What one half of the real images scores against the other, of the newest entry, if finite."""
+    value = entries[-1].get('halves', {}).get(name, {}).get('value')
+    return None if value is None or not math.isfinite(value) else value
 
 
 def _title(name: str, series: list[tuple[str, list[Entry]]]) -> str:

@@ -17,7 +17,7 @@ from osgan_jax.engine.checkpoints import Restored
 from osgan_jax.gan import exported, reading
 from osgan_jax.gan.config import OWN, TrainConfig
 from osgan_jax.gan.model import GAN, TrainState
-from osgan_jax.io import messages, own_code, paths
+from osgan_jax.io import json_numbers, messages, own_code, paths
 from osgan_jax.pretrained import cards, stablehlo
 
 FORMATS = (*exported.FORMATS, 'stablehlo')
@@ -147,7 +147,8 @@ def _write_card(
     if discriminator:
         params[exported.DISCRIMINATOR] = restored.state.params_d
     body = cards.draft(workdir, run, restored.step, params, before)
-    (work / cards.FILE).write_text(json.dumps(body, indent=2, ensure_ascii=False) + '\n')
+    text = json.dumps(json_numbers.encoded(body), indent=2, ensure_ascii=False, allow_nan=False)
+    (work / cards.FILE).write_text(text + '\n')
 
 
 def _facts(run: Any, gan: GAN) -> dict[str, Any]:

@@ -17,13 +17,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from osgan_jax.io import atomic
+from osgan_jax.io import atomic, json_numbers
 from osgan_jax.reporting import thinning
 
 MAX_LINES = 100_000
 """Lines of a log, some 20 MB; a curve cannot show more."""
-
-_NON_FINITE = {'NaN', 'Infinity', '-Infinity'}
 
 
 class MetricsLog:
@@ -142,10 +140,8 @@ def _plain(name: str, value: Any) -> int | float | str:
     if array.dtype.kind in 'biu':
         return int(array)
     number = float(array)
-    if math.isnan(number):
-        return 'NaN'
-    if math.isinf(number):
-        return 'Infinity' if number > 0 else '-Infinity'
+    if not math.isfinite(number):
+        return json_numbers.encoded(number)
     # The shortest decimal that reads back as the same float32, instead of its float64 expansion.
     return float(str(np.float32(number))) if array.dtype == np.float32 else number
 
@@ -164,7 +160,7 @@ def _lines(
                 continue
             if isinstance(record, dict) and isinstance(record.get('step'), int):
                 numbers = (int, float)
-                if all(isinstance(v, numbers) or v in _NON_FINITE for v in record.values()):
+                if all(isinstance(v, numbers) or v in json_numbers.NAMES for v in record.values()):
                     yield raw, record
 
 

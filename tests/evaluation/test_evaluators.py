@@ -24,7 +24,7 @@ from osgan_jax.evaluation.metrics import (
 )
 from osgan_jax.gan import config, sampling, trainer
 from osgan_jax.reporting import figures
-from tests.support import small
+from tests.support import holding, small
 from tests.support.quarters import EXTRACTOR
 from tests.support.quarters import see as _see
 
@@ -161,6 +161,39 @@ def test_records_keep_one_line_an_evaluation_in_order(tmp_path):
     assert score_log.read(tmp_path) == lines
 
 
+def test_a_line_keeps_the_seconds_that_are_known(tmp_path):
+    score_log.write(tmp_path, _entry(seconds=None))
+    score_log.write(tmp_path, _entry(seconds=1.5))
+    score_log.write(tmp_path, _entry(seconds=None, classifier_is=1.5))
+    assert score_log.read(tmp_path) == [_entry(classifier_is=1.5)]
+
+
+def test_lines_of_another_version_stay(tmp_path):
+    others = ['{"step": "10", "fingerprint": "a", "seed": 0, "num_samples": 8}', '{"v": 2}', '\xff']
+    text = ''.join(f'{line}\n' for line in others).encode('latin-1')
+    (tmp_path / score_log.FILE).write_bytes(text)
+    assert score_log.read(tmp_path) == []
+    for step in (20, 10):
+        score_log.write(tmp_path, _entry(step=step))
+    assert [line['step'] for line in score_log.read(tmp_path)] == [10, 20]
+    assert (tmp_path / score_log.FILE).read_bytes().endswith(text)
+
+
+@pytest.mark.process
+def test_a_line_that_another_process_is_writing_is_not_lost(tmp_path):
+    path = tmp_path / score_log.FILE
+    path.write_text('')
+    # As another evaluation does, which has read the file and is about to replace it.
+    replace = f'import time; time.sleep(0.5); open({str(path)!r}, "w").write({_line(20)!r})'
+    with holding.held(tmp_path / '.evaluations.lock', replace):
+        score_log.write(tmp_path, _entry())
+    assert [line['step'] for line in score_log.read(tmp_path)] == [10, 20]
+
+
+def _line(step):
+    return json.dumps(_entry(step=step)) + '\n'
+
+
 def test_whose_images_and_which_labels_make_another_line(tmp_path):
     """A score against the test part does not replace that against the training part."""
     facts = {'dataset': 'npz', 'split': 'train', 'content': 'a', 'num_real': 9, 'convention': 'c'}
@@ -215,6 +248,23 @@ def test_records_are_drawn(tmp_path):
         score_log.write(tmp_path, _entry(step=step, classifier_kd=0.1, classifier_kd_std=1))
         score_log.write(tmp_path, _entry(step=step, num_samples=99))
     assert score_log.metric_names(_entry(x_std=1)) == ['classifier_fd']
+    assert score_plot.draw(tmp_path).stat().st_size > 1000
+
+
+@pytest.mark.parametrize('steps', [(10,), (10, 20)])
+def test_numbers_that_are_not_finite_are_recorded_and_left_out_of_the_plot(tmp_path, steps):
+    infinite, named = float('inf'), 'Infinity'
+    for step in steps:
+        halves = {'classifier_fd': {'value': -infinite, 'count': 4}}
+        entry = _entry(step=step, reverse_kl=infinite, dataset=named, halves=halves)
+        score_log.write(tmp_path, entry)
+        assert score_log.read(tmp_path)[-1] == entry
+
+    def refuse(constant):
+        raise AssertionError(f'{constant} is not JSON')
+
+    for line in (tmp_path / score_log.FILE).read_text().splitlines():
+        assert json.loads(line, parse_constant=refuse)['reverse_kl'] == named
     assert score_plot.draw(tmp_path).stat().st_size > 1000
 
 
