@@ -177,7 +177,8 @@ def _convert_classifier(
     if labelled.measure:
         share, count = classifier_runs.accuracy(converted)
         print(
-            f'{share:.2%} of the {count:,} test images of {config.dataset} are classified rightly.'
+            f'{share:.2%} of the {count:,} test images of {config.dataset} are classified '
+            'correctly.'
         )
 
 

@@ -67,7 +67,7 @@ def run(asked: Config, sources: dict[str, Any]) -> None:
         return
     for said in (
         comparison.describe_sizes(real, fake, extractor),
-        comparison.choose(asked.metrics, real, fake, extractor)[1],
+        comparison.choose(asked.metrics, real, fake, extractor, by_class=asked.per_class)[1],
     ):
         if said:
             print(said, flush=True)

@@ -120,7 +120,12 @@ def describe_sizes(real: Set, fake: Set, extractor: extractors.Extractor | None)
 
 
 def choose(
-    metrics: Sequence[str], real: Set, fake: Set, extractor: extractors.Extractor | None
+    metrics: Sequence[str],
+    real: Set,
+    fake: Set,
+    extractor: extractors.Extractor | None,
+    *,
+    by_class: bool = False,
 ) -> tuple[list[registry.Metric], str | None]:
     """The metrics that two sets define, and a sentence on those that they do not.
 
@@ -129,15 +134,28 @@ def choose(
       real: the real set.
       fake: the other.
       extractor: of features; None where both sets are statistics.
+      by_class: whether each class is to be scored too.
 
     Raises:
-      ValueError: for an unknown metric, none, or none that the sets define.
+      ValueError: for an unknown metric, none, or none that the sets define; for scores of classes
+        where a set has none.
     """
+    for side in (real, fake) if by_class else ():
+        if not _has_labels(side):
+            found = (
+                f'{side.path} holds mean and covariance'
+                if _is_moments(side)
+                else f'{side.name} has none: put each class in a folder of its own, or labels into '
+                'the .npz'
+            )
+            raise ValueError(f'scores per class need images with labels, and {found}')
     chosen, said = registry.select(
         metrics,
         has_logits=extractor is None or extractor.has_logits,
         own_classes=extractor is None or extractor.own_classes,
         has_labels=_has_labels(real, fake),
+        num_real=_count(real),
+        num_fake=_count(fake),
     )
 
     def is_defined(metric: registry.Metric) -> bool:
@@ -195,7 +213,7 @@ def compare(
       ValueError: for sets, features, classes or metrics that do not go together.
     """
     warn = checked_npz.to_stderr if warn is None else warn
-    chosen, _ = choose(metrics, real, fake, extractor)
+    chosen, _ = choose(metrics, real, fake, extractor, by_class=by_class)
     describe_sizes(real, fake, extractor)
     labelled = by_class or any('labels' in metric.needs for metric in chosen)
     classes = _shared_classes(real, fake, warn) if labelled else None
@@ -367,12 +385,6 @@ def _features_of(
 
 def _shared_classes(real: Set, fake: Set, warn: Callable[[str], None]) -> np.ndarray:
     """The real set's label of each label of the other, by name; -1 where it has no such class."""
-    for side in (real, fake):
-        if not _has_labels(side):
-            raise ValueError(
-                f'scores per class need images with labels, and {side.name} has none: put each '
-                'class in a folder of its own, or labels into the .npz'
-            )
     label = {name: value for value, name in enumerate(real.class_names)}
     found = np.array([label.get(name, -1) for name in fake.class_names])
     if (found < 0).all():

@@ -60,7 +60,8 @@ class Evaluator:
         images dataset, split, content (their fingerprint) and num_real.
       halves: scores of one half of the real images against the other, see `evaluation.halves`.
       names: of what a call returns.
-      left_out: a sentence about metrics that the features do not define; None where there are none.
+      left_out: a sentence about metrics that features or real images do not define; None if there
+        are none.
       few: a sentence about scores of too few images to say much; None where there are enough.
     """
 
@@ -115,6 +116,7 @@ class Evaluator:
             has_logits=extractor.has_logits,
             own_classes=extractor.own_classes,
             has_labels=gan.num_classes > 0,
+            num_real=len(dataset),
         )
         greedy = max(self._metrics, key=lambda metric: metric.min_samples)
         if num_samples < greedy.min_samples:

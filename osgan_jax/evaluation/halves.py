@@ -1,4 +1,4 @@
-"""What one distribution has against itself: every score of one half of the real images.
+"""Scores of one half of the real images against the other.
 
 No score means much by itself. FID of 50 images against 50 others of the same set is above 100, and
 an inception score's best depends on the data. So a score is printed beside that of real images in
@@ -104,23 +104,27 @@ def describe_few(
       num_real: real images.
       found: scores of two halves of the real images.
     """
-    few = [m for m in metrics if min(num_samples, num_real) < m.fewest_fair(num_features)]
+    few: dict[str, int] = {}
+    clauses = []
+    for count, what, concerned in (
+        (num_samples, 'samples', metrics),
+        (num_real, 'real images', [metric for metric in metrics if metric.reads_real]),
+    ):
+        fair = {m.names(extractor)[0]: m.fewest_fair(num_features) for m in concerned}
+        short = {name: fewest for name, fewest in fair.items() if count < fewest}
+        if short:
+            takes = ', '.join(f'{name} ({fewest:,} or more)' for name, fewest in short.items())
+            clauses.append(f'{count:,} {what} for {takes}')
+        few |= short
     if not few:
         return None
-    names = [metric.names(extractor)[0] for metric in few]
     known = [
         f'{name} {found[name]["value"]:.4g} ({found[name]["count"]:,} images)'
-        for name in names
+        for name in few
         if name in found
     ]
-    fair = max(metric.fewest_fair(num_features) for metric in few)
-    short = [f'{num_samples:,} samples'] if num_samples < fair else []
-    short += [f'{num_real:,} real images'] if num_real < fair else []
     measured = f'; one half of the real images scores {", ".join(known)} against the other'
-    return (
-        f'{" and ".join(short)} are too few for a reliable {", ".join(names)}, which '
-        f'{"take" if len(names) > 1 else "takes"} {fair:,} or more{measured if known else ""}'
-    )
+    return f'too few images for a reliable score: {"; ".join(clauses)}{measured if known else ""}'
 
 
 def _split(

@@ -7,6 +7,8 @@ as many samples. Few settings have many published numbers; everything else compa
 import dataclasses
 from typing import Any
 
+from osgan_jax.evaluation.metrics import registry
+
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
@@ -114,9 +116,12 @@ def describe(about: dict[str, Any], names: tuple[str, ...]) -> str:
             why = f'the features are those of {about["extractor"]}'
         return f'Protocol: none that is published, for {why}; compare with the same features only.'
     nearest = min(candidates, key=lambda protocol: len(protocol.obstacles(about)))
+    missing = nearest.obstacles(about)
+    if not set(nearest.scores) & set(names):
+        missing.append('--metrics=' + ','.join(registry.of_score(s).name for s in nearest.scores))
     return (
         f'Protocol: none that is published; for that of {nearest.title} it takes '
-        f'{", ".join(nearest.obstacles(about))}.'
+        f'{", ".join(missing)}.'
     )
 
 

@@ -73,6 +73,10 @@ def convert(
             'how the images of this classifier were standardised is not in its weights: give '
             f'--standardisation, one of {", ".join(STANDARDISATIONS)}, or --mean and --std'
         )
+    if standardisation and standardisation not in STANDARDISATIONS:
+        raise ValueError(
+            f'standardisation={standardisation!r}: expected one of {", ".join(STANDARDISATIONS)}'
+        )
     shown = messages.printable(path)
     tensors = weights.read(path)
     try:
@@ -108,7 +112,7 @@ def convert(
 
 
 def accuracy(converted: Converted) -> tuple[float, int]:
-    """The share of the dataset's test images that are classified rightly, and their number.
+    """The share of the dataset's test images that are classified correctly, and their number.
 
     Raises:
       ValueError: the dataset has other classes, images of another size, or no labels.

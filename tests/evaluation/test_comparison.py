@@ -88,7 +88,10 @@ def test_scores_are_those_of_the_images_whatever_holds_them(sets):
         assert (entry['num_real'], entry['num_samples']) == (40, 30)
         assert entry['fake']['dataset'] == name
         assert entry['halves']['fid']['count'] == 20
-        assert '30 samples and 40 real images are too few for a reliable fid' in warned[0]
+        assert (
+            'too few images for a reliable score: 30 samples for fid (1,000 or more), kid'
+            in warned[0]
+        )
         entries.append(entry)
     # Real images once, and then their statistics are known.
     assert sum(SEEN) == 40 + 3 * 30
@@ -147,6 +150,27 @@ def test_gan_test_asks_for_the_class_of_the_name(sets, tmp_path):
     unlabelled = comparison.open_set(tmp_path / 'b.npz')
     _, said = comparison.choose(('fid', 'gan_test'), real, unlabelled, trained)
     assert said == 'Left out: gan_test, for the images have no labels.'
+
+
+def test_statistics_have_no_classes(sets, tmp_path):
+    moments_file.write(tmp_path / 's.npz', moments.of(np.eye(8)), {})
+    real, fake = comparison.open_set(tmp_path / 's.npz'), comparison.open_set(sets / 'fake')
+    with pytest.raises(ValueError, match=r'with labels, and \S*s\.npz holds mean and covariance'):
+        comparison.choose(('fid',), real, fake, EXTRACTOR, by_class=True)
+
+
+def test_metrics_that_so_few_images_do_not_define_are_left_out(sets):
+    real = comparison.open_set(sets / 'real')
+    few = data.from_arrays(pictures(3, seed=1)[0], name='few')
+    entry, _ = compare(real, few, metrics=('fid', 'is', 'pr'))
+    assert {'fid'} == {'fid', 'is', 'precision'} & entry.keys()
+    said = comparison.choose(METRICS, real, few, EXTRACTOR)[1]
+    assert 'is, for it takes 20 images, and there are 3' in said
+    assert 'pr, for it takes 4 images, and there are 3' in said
+    # The inception score reads no real images.
+    chosen, said = comparison.choose(('is', 'pr'), few, real, EXTRACTOR)
+    assert [metric.name for metric in chosen] == ['is']
+    assert said == 'Left out: pr, for it takes 4 real images, and there are 3.'
 
 
 @pytest.mark.parametrize(

@@ -202,9 +202,9 @@ def test_scores_of_few_images_are_warned_of_with_what_halves_score(tmp_path):
     half = few.halves['classifier_fd']
     assert half['count'] == 30
     assert few.few.startswith(
-        '30 samples and 600 real images are too few for a reliable classifier_fd, classifier_is, '
-        'which take 5,000 or more; one half of the real images scores '
-        f'classifier_fd {half["value"]:.4g} (30 images)'
+        'too few images for a reliable score: 30 samples for classifier_fd (1,000 or more), '
+        'classifier_is (5,000 or more); 600 real images for classifier_fd (1,000 or more); '
+        f'one half of the real images scores classifier_fd {half["value"]:.4g} (30 images)'
     )
     # More than there are for two halves: the largest ones, and their number.
     many = evaluators.Evaluator(

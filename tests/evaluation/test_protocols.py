@@ -57,7 +57,9 @@ def test_what_is_not_of_the_protocol_is_named():
     assert text.startswith('Protocol: fd_dinov2 as in EDM2')
     assert 'kd_dinov2 as nowhere published' in text
     # Of its scores none was asked for.
-    assert 'none' in protocols.describe(STUDIOGAN, ('precision', 'recall'))
+    text = protocols.describe(STUDIOGAN, ('precision', 'recall'))
+    assert text.endswith('samples) it takes --metrics=fid.')
+    assert 'it takes --metrics=fid.' in protocols.describe(EDM2, ('precision_dinov2',))
 
 
 @pytest.mark.parametrize('name', ['precision', 'classifier_precision', 'precision_dinov2'])

@@ -132,7 +132,7 @@ def test_a_score_has_its_direction_and_what_halves_of_the_real_images_have(
     )
     assert 'higher is better' in done.out
     assert 'Protocol: none that is published' in done.out
-    assert done.out.count('warning: 24 samples and 40 real images are too few for') == 1
+    assert done.out.count('warning: too few images for a reliable score: 24 samples for') == 1
     assert 'scored before' in score(workdir, tmp_path).out
 
 

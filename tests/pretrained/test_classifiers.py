@@ -137,6 +137,7 @@ def test_a_teacher_from_a_checkpoint(tmp_path):
         (['--classifier', '--width=4'], '--width is of a GAN'),
         (['--classifier', '--measure'], '--measure needs images: give --dataset'),
         (['--classifier', '--class_names_file=/nowhere'], 'class_names_file=/nowhere: exp'),
+        (['--classifier', '--standardisation=foo'], "standardisation='foo': expected one of cifar"),
         (['--measure'], 'go with --classifier: give it too'),
         ([], 'give --method and --dataset, or --classifier'),
     ],

@@ -51,7 +51,8 @@ class Metric:
       lower_is_better: its direction; the first such metric of an evaluation decides which
         checkpoint is the best.
       opposite: those of its scores whose direction is the other one.
-      min_samples: the smallest number of generated images it is defined for; fewer are refused.
+      min_samples: the smallest number of images it is defined for, generated ones and, where it
+        reads them, real ones; with fewer it is refused or left out.
       fair_samples: fewer images say little of the generator, and are warned of.
       fair_per_feature: likewise, for each number of the features, whose covariance needs more
         samples than it has rows.
@@ -143,6 +144,8 @@ def select(
     has_logits: bool = True,
     own_classes: bool = True,
     has_labels: bool = True,
+    num_real: int | None = None,
+    num_fake: int | None = None,
 ) -> tuple[list[Metric], str | None]:
     """The metrics of some names, and a sentence on those that images and features do not define.
 
@@ -151,9 +154,12 @@ def select(
       has_logits: whether the features have logits.
       own_classes: whether those are of the real images' own classes, as a trained classifier's.
       has_labels: whether the images that are scored have labels.
+      num_real: real images; None leaves them uncounted.
+      num_fake: images that are scored; None likewise.
 
     Returns:
-      Metrics in the order of the registry, and None where all are defined.
+      Metrics in the order of the registry, and None where all are defined. A metric is defined for
+      at least `min_samples` images.
 
     Raises:
       ValueError: for no names, an unknown one, or none that is defined.
@@ -171,6 +177,10 @@ def select(
             reasons.setdefault(why, []).append(metric.name)
         elif 'labels' in metric.needs and not has_labels:
             reasons.setdefault('the images have no labels', []).append(metric.name)
+        for count, what in ((num_fake, ''), (num_real if metric.reads_real else None, 'real ')):
+            if count is not None and count < metric.min_samples:
+                why = f'it takes {metric.min_samples} {what}images, and there are {count}'
+                reasons.setdefault(why, []).append(metric.name)
     said = '; '.join(f'{", ".join(names)}, for {why}' for why, names in reasons.items())
     undefined = {name for names in reasons.values() for name in names}
     chosen = [metric for metric in chosen if metric.name not in undefined]
