@@ -9,8 +9,9 @@ evaluations.jsonl in the workdir and draws evaluations.png. With --inception_wei
 which downloads them) the scores are FID, KID, inception score, precision and recall, by
 --convention. A line names the published protocol that they follow, or says what is missing for one.
 Without weights the features come from a classifier that is trained once, on the images that the run
-was trained on, and the names begin with classifier_: such scores compare runs on that dataset with
-each other, and with nothing else. Training it takes half a minute for digits and three to five
+was trained on, or on those that --dataset or --data_dir names, also where they are the test part.
+The names begin with classifier_: such scores compare runs on that dataset with each other, and with
+nothing else. Training it takes half a minute for digits and three to five
 minutes for CIFAR-10 on two idle CPU cores, and several times that on busy ones; --classifier=small
 takes a sixth of that for CIFAR-10, and a third for digits. Scoring 10,000 images of 32 pixels takes
 seconds with the classifier, and a quarter of an hour with the Inception network on CPU. The metric
@@ -73,7 +74,7 @@ import sys
 
 from experiments import cli, scorers, two_sets
 from osgan_jax.engine.config import Config
-from osgan_jax.engine.declarations import MAX_SEED, field, image_size_field
+from osgan_jax.engine.declarations import MAX_SEED, declarations, field, image_size_field
 from osgan_jax.gan.config import TrainConfig
 
 # As in training: what features come from, and which labels images are given.
@@ -218,6 +219,7 @@ def main(asked: EvaluateConfig, features: Config, own: cli.OwnNetworks) -> None:
 
     for name in asked.metrics:
         registry.get(name)  # what there is not should not cost a classifier
+    _check_effects(asked, features)
     if asked.real is not None:
         if features.label_policy != 'data':
             raise ValueError('--label_policy goes with --workdir, and not with --real')
@@ -230,6 +232,8 @@ def main(asked: EvaluateConfig, features: Config, own: cli.OwnNetworks) -> None:
     asked.introduce()
     workdir = asked.folder
     source = workdir / 'best' if asked.best else asked.source
+    if asked.best and workdir.exists() and not source.exists():
+        raise ValueError(f'{source} is not there: only training with --eval_every keeps it')
     run = reading.read(source, KINDS)
     steps = [asked.step]
     if asked.all:
@@ -263,6 +267,29 @@ def main(asked: EvaluateConfig, features: Config, own: cli.OwnNetworks) -> None:
             score_log.write(workdir, entry)
     path = score_plot.draw(workdir)
     print(f'Written: {workdir / score_log.FILE} and {path}')
+
+
+def _check_effects(asked: EvaluateConfig, features: Config) -> None:
+    """Refuses flags that have no effect beside the others."""
+    weights = features.inception_weights or features.dinov2_weights
+    trained = asked.classification_accuracy or (asked.metrics and not weights)
+    of_scores = asked.metrics, 'with --metrics='
+    of_path_lengths = asked.path_length, 'without --path_length'
+    effects = {
+        'per_class': of_scores,
+        'inception_weights': of_scores,
+        'dinov2_weights': of_scores,
+        'convention': (weights, 'without --inception_weights or --dinov2_weights'),
+        'classifier': (trained, 'beside other weights' if asked.metrics else 'with --metrics='),
+        'num_samples': (asked.metrics or asked.classification_accuracy, 'with --metrics='),
+        'path_length_crop': of_path_lengths,
+        'path_length_pairs': of_path_lengths,
+        'lpips_weights': of_path_lengths,
+    }
+    for name, (has_effect, where) in effects.items():
+        config = asked if hasattr(asked, name) else features
+        if not has_effect and getattr(config, name) != declarations(type(config))[name].default:
+            raise ValueError(f'--{name} has no effect {where}: leave it out')
 
 
 def _open_dataset(asked: EvaluateConfig, run, workdir: str | pathlib.Path):

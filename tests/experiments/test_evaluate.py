@@ -225,6 +225,16 @@ def test_a_run_is_not_scored_against_images_that_it_was_not_trained_on(
     assert done.out.count('does not record its images') == 1
 
 
+def test_scores_are_printed_though_they_cannot_be_written(workdir, tmp_path, quarters, monkeypatch):
+    def full(*unused):
+        raise OSError(28, 'No space left on device', str(workdir))
+
+    monkeypatch.setattr(score_log, 'write', full)
+    done = score(workdir, tmp_path, '--again')
+    assert (done.code, done.err) == (1, f'error: {workdir}: No space left on device\n')
+    assert '  classifier_fd' in done.out
+
+
 def test_scores_within_classes_need_a_conditional_run(workdir, tmp_path, quarters):
     done = score(workdir, tmp_path, '--per_class')
     assert done.code == 1
@@ -252,7 +262,12 @@ def test_other_real_images_have_a_line_of_their_own(workdir, tmp_path, quarters)
         (['--workdir=/nowhere'], '/nowhere holds no run'),
         (['--step=3'], 'step 3'),
         (['--step=2', '--all'], '--step, --all and --best exclude each other'),
-        (['--best'], 'holds no run'),
+        (['--best'], 'best is not there: only training with --eval_every keeps it'),
+        (['--convention=tf1'], '--convention has no effect without --inception_weights or --dino'),
+        (['--path_length_crop'], '--path_length_crop has no effect without --path_length: leave'),
+        (['--lpips_weights=a,b'], '--lpips_weights has no effect without --path_length: leave'),
+        (['--classifier=small', '--dinov2_weights=a'], '--classifier has no effect beside other'),
+        (['--metrics=', '--nearest=9', '--per_class'], '--per_class has no effect with --metrics='),
         (['--nearest=100001'], 'nearest'),
         (['--metrics='], '--metrics and --path_length are both empty'),
         (['--metrics=', '--classification_accuracy'], 'classification_accuracy needs labels'),

@@ -54,7 +54,8 @@ def test_images_are_scored_and_their_statistics_written(sets, tmp_path, monkeypa
     )
     both = {'real': 'a_images.npz', 'fake': 'b_images.npz'}
     flags = (f'--save_statistics={tmp_path / "s.npz"}', f'--out={tmp_path / "o.json"}')
-    done = call(sets, '--per_class', '--metrics=fid,pr', '--convention=clean', *flags, **both)
+    flags += ('--inception_weights=any', '--convention=clean')
+    done = call(sets, '--per_class', '--metrics=fid,pr', *flags, **both)
     assert done.code == 0, done.err
     assert asked[0]['convention'] == 'clean'
     assert 'Real: a_images.npz (train): 24 images of 8x8 pixels, 2 classes.' in done.out
@@ -90,6 +91,7 @@ ONE_SOURCE = (
         (['--num_samples=9'], {}, '--num_samples goes with --workdir, and not with --real'),
         (['--workdir=x', '--out=y'], {'real': None, 'fake': None}, '--out goes with --real, and'),
         (['--label_policy=uniform'], {}, '--label_policy goes with --workdir, and not with'),
+        (['--convention=pil'], {}, '--convention has no effect without --inception_weights or'),
         (['--split=test'], {}, '--split and --data_dir need the name of a dataset'),
         (['--save_statistics=x.npz'], {}, 'already holds mean and covariance: --save_stat'),
         (['--metrics=kid'], {}, 'metrics: nothing is left to compute without kid'),
