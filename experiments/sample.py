@@ -28,8 +28,9 @@ noise is drawn for each image anew; along an interpolation it stays the same.
 
     python -m experiments.sample --workdir=runs/lsgan --grid=0 --video --seeds=1,5,7 --frames=48
 
-writes video.mp4, a loop from seed to seed (without --seeds through eight latents of --seed); with
---loop=classes it leads from class to class. Without the program ffmpeg it is an animated WebP.
+writes video.mp4, a loop from seed to seed, beside the set of the images of these seeds. Without
+--seeds the loop leads through eight latents of --seed, and with --loop=classes from class to class.
+Without the program ffmpeg it is an animated WebP.
 """
 
 import collections
@@ -121,7 +122,7 @@ class SampleConfig(cli.Source):
         seeds = [seed for span in spans for seed in span]
         if len(set(seeds)) < len(seeds):
             (twice, _), *_ = collections.Counter(seeds).most_common(1)
-            raise ValueError(f'seeds: {twice} is there twice')
+            raise ValueError(f'seeds: {twice} is given twice')
         return seeds
 
 
@@ -136,9 +137,9 @@ def main(asked: SampleConfig, own: cli.OwnNetworks) -> None:
     asked.introduce()
     sampler = sampling.Sampler(asked.source, asked.step, KINDS, own.network)
     out = pathlib.Path(asked.out or asked.folder / 'generated')
-    files = sample_files.SampleFiles(asked, sampler, out)
     with stopping.Signals() as signals:
-        written = [*files.sheets(), *files.image_set(signals)]
+        files = sample_files.SampleFiles(asked, sampler, out, signals)
+        written = [*files.sheets(), *files.image_set()]
     if written:
         print(f'Wrote {", ".join(written)} to {out}, from step {sampler.step}.', flush=True)
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import pathlib
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
@@ -28,13 +29,13 @@ _LONGEST = 60  # characters of seeds in a name
 class SampleFiles:
     """Draws what a `SampleConfig` asks for, and writes it."""
 
-    def __init__(self, asked: Any, sampler: sampling.Sampler, out: pathlib.Path):
-        """Takes the configuration, the generator and the folder to write to.
+    def __init__(self, asked: Any, sampler: sampling.Sampler, out: pathlib.Path, signals: Signals):
+        """Takes the configuration, the generator, the folder to write to, and what stops it.
 
         Raises:
           ValueError: for classes that there are not.
         """
-        self._asked, self._sampler, self._out = asked, sampler, out
+        self._asked, self._sampler, self._out, self._signals = asked, sampler, out, signals
         self._seeds = asked.seed_list()
         self._classes = sampler.classes(asked.label)
         self._scale = reporting.visible_scale(min(sampler.gan.image_shape[:2]))
@@ -44,19 +45,22 @@ class SampleFiles:
 
         Returns:
           The names of the files.
+
+        Raises:
+          Stopped: a signal came.
         """
-        written = []
-        if self._asked.grid:
-            written.append(self._grid())
-        if self._asked.interpolate:
-            written.append(self._interpolations())
-        if self._asked.video:
-            written.append(self._video())
+        asked = self._asked
+        sheets = {
+            self._grid: asked.grid,
+            self._interpolations: asked.interpolate,
+            self._video: asked.video,
+        }
+        written = [draw() for draw in self._until_stopped(sheets) if sheets[draw]]
         if written:
             self._replace(written)
         return written
 
-    def image_set(self, signals: Signals) -> list[str]:
+    def image_set(self) -> list[str]:
         """Draws the set of separate images, or goes on with it.
 
         Returns:
@@ -95,22 +99,22 @@ class SampleFiles:
         done = files.begin()
         what = f'{count:,} images in {files.path.name}'
         if files.path.exists():
-            print(f'There are {what} already, the same ones.', flush=True)
+            print(f'{self._out} already holds these {what}.', flush=True)
             return []
         done -= done % drawn.rows
         if done:
-            print(f'Going on after {done:,} images.', flush=True)
+            print(f'Continuing after {done:,} images.', flush=True)
         progress = messages.Countdown('Drawing {} images')
         progress(0, count)
         for images in drawn.batches(done):
             files.put(done, images)
             done += len(images)
             progress(done, count)
-            if signals.received and done < count:
+            if self._signals.received and done < count:
                 raise Stopped(
                     f'Stopped after {done:,} of {count:,} images. Run the same command again to '
                     'go on.',
-                    signals.received,
+                    self._signals.received,
                 )
         files.finish()
         return [what]
@@ -146,7 +150,7 @@ class SampleFiles:
             # A single class has no columns.
             classes = len(self._classes) if len(self._asked.label) != 1 else 0
             count, columns = sampling.grid_shape(classes, count)
-        images = np.concatenate([*self._drawing(count).batches()])
+        images = np.concatenate([*self._until_stopped(self._drawing(count).batches())])
         self._save(_GRID, images, columns)
         return _GRID
 
@@ -174,11 +178,23 @@ class SampleFiles:
             label = self._classes[0] if self._classes else None
             images = video.through_latents(sampler, z, label, asked.frames, asked.truncation)
         scale = video.scale(sampler.gan.image_shape)
+        images = self._until_stopped(images)
         frames = (image.repeat(scale, 0).repeat(scale, 1) for image in images)
         path = video.save(self._out, _VIDEO, frames, fps=asked.fps)
         if path.suffix != video.SUFFIXES[0]:
             print('The program ffmpeg is not installed: the video is an animated WebP.', flush=True)
         return path.name
+
+    def _until_stopped(self, parts: Iterable[Any]) -> Iterator[Any]:
+        """Yields parts of the sheets until a signal comes."""
+        for part in parts:
+            if self._signals.received:
+                raise Stopped(
+                    'Stopped before the sheets were drawn. Run the same command again to draw '
+                    'them.',
+                    self._signals.received,
+                )
+            yield part
 
     def _save(self, name: str, images: np.ndarray, columns: int | None) -> None:
         image = reporting.grid(images, columns=columns, scale=self._scale)

@@ -140,7 +140,10 @@ def _encode(
         *('-movflags', '+faststart', '-f', 'mp4', path),
     ]
     with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=said, stderr=said)
+        # Ctrl-C goes to the whole group: who draws the frames decides when to stop.
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=said, stderr=said, process_group=0
+        )
         try:
             for frame in frames:
                 process.stdin.write(np.ascontiguousarray(frame).data)

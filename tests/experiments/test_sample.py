@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from osgan_jax import data
+from osgan_jax.editing import video
 from osgan_jax.gan import sampling, trainer
 from osgan_jax.reporting.image_sets import ImageSet
 from tests.support import ROOT, launching, small
@@ -63,7 +64,8 @@ def test_each_set_has_a_place_of_its_own(workdir, tmp_path):
         images = [f'image_{i:05d}.png' for i in range(int(folder.name.split('-')[-1][0]))]
         assert names(folder) == ['dataset.json', *images]
     assert (
-        'There are 2 images in step_2-seed_0-2_images already' in call(workdir, tmp_path, *few).out
+        'already holds these 2 images in step_2-seed_0-2_images.'
+        in call(workdir, tmp_path, *few).out
     )
 
 
@@ -81,7 +83,7 @@ def test_a_stopped_set_goes_on_and_is_that_of_one_call(workdir, tmp_path, monkey
         patch.setattr(ImageSet, 'put', stopped_put)
         done = call(workdir, tmp_path / 'parts', *flags, code=130)
     assert 'Stopped after 2 of 6 images. Run the same command again to go on.' in done.out
-    assert 'Going on after 2 images.' in call(workdir, tmp_path / 'parts', *flags).out
+    assert 'Continuing after 2 images.' in call(workdir, tmp_path / 'parts', *flags).out
     (path,) = (tmp_path / 'parts').glob('*.npz')
     assert path.name == 'step_2-seeds_0-3,8,100000-6_images.npz'
     assert path.read_bytes() == (tmp_path / 'whole' / path.name).read_bytes()
@@ -119,6 +121,15 @@ def test_frames_go_to_ffmpeg_one_at_a_time(workdir, tmp_path, monkeypatch):
     ends = sampler.images(sampler.seeded_latents([4, 5, 6]), sampler.labels(3, 1), None)
     expected = ((ends + 1) * 127.5).repeat(16, 1).repeat(16, 2)
     assert np.abs(frames[::2] - expected).max() < 1.1
+    # A signal between two frames.
+    coloured = video._coloured
+    with monkeypatch.context() as patch:
+        stop = lambda frame: os.kill(os.getpid(), signal.SIGINT) or coloured(frame)  # noqa: E731
+        patch.setattr(video, '_coloured', stop)
+        done = call(workdir, tmp_path / 'out', *flags, code=130)
+    assert 'Stopped before the sheets were drawn. Run the same command again' in done.out
+    assert not [name for name in names(tmp_path / 'out') if name.endswith('.tmp')]
+    assert (tmp_path / 'out' / 'video.mp4').read_bytes().startswith(command)
     program.write_text(f'#!{sys.executable}\nimport sys\nsys.exit("no such codec")\n')
     done = call(workdir, tmp_path / 'out', *flags, '--fps=10', code=1)
     assert 'could not make a video: no such codec' in done.err
@@ -130,7 +141,7 @@ def test_frames_go_to_ffmpeg_one_at_a_time(workdir, tmp_path, monkeypatch):
     [
         (['--seeds=5-3'], "seeds='5-3': expected seeds of at most"),
         (['--seeds=1,x'], "seeds='x': expected seeds and ranges"),
-        (['--seeds=1-3,2'], 'seeds: 2 is there twice'),
+        (['--seeds=1-3,2'], 'seeds: 2 is given twice'),
         (['--seeds=0-4294967296'], 'expected seeds of at most 4294967295'),
         (['--seeds=0-99999999'], 'seeds: expected at most 10,000,000'),
         (['--seeds=1', '--count=2'], '--seeds and --count exclude each other'),
