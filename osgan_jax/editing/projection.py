@@ -33,8 +33,6 @@ from osgan_jax.reporting import to_uint8
 Array = jax.Array
 PyTree = Any
 
-SPACES = ('w', 'w_plus', 'z')
-
 _RATE = 0.1
 _RAMP_UP, _RAMP_DOWN = 0.05, 0.25  # shares of the steps
 _NOISE, _NOISE_RAMP = 0.05, 0.75
@@ -134,11 +132,9 @@ class Projector:
         self._rows = max(1, min(restarts, _PIXELS // (height * width)))
         self.samples = samples or max(16, min(1000, _SAMPLES // (height * width)))
         self._z = inference.draw_latents(generator.gan, jax.random.key(seed), self.samples)
-        # Of one number of z; in w, of the whole vector, set with the average.
-        self._deviation = float(jnp.std(self._z))
         squares = np.mean(np.asarray(self._z) ** 2, axis=1)
         self._square, self._spread = float(squares.mean()), float(squares.std()) or 1.0
-        self._averages: dict[int | None, np.ndarray] = {}
+        self._averages: dict[int | None, tuple[np.ndarray, float]] = {}
         self._drawn: dict[int | None, tuple[np.ndarray | None, np.ndarray]] = {}
         self._optimise = jax.jit(self._make_optimise(), donate_argnums=4)
         self._judge = jax.jit(self._make_judge())
@@ -228,23 +224,34 @@ class Projector:
         for row, number in enumerate([None] * len(chosen) if own is None else own.tolist()):
             if number not in seen:
                 seen.add(number)
-                points[row] = self._average(number)
+                points[row] = self._average(number)[0]
         if self.space == 'w_plus':
             points = np.repeat(points[:, None], self._generator.num_styles, axis=1)
         return points
 
-    def _average(self, label: int | None) -> np.ndarray:
-        """The average of w, of one class where there are such; sets the deviation of w."""
+    def _average(self, label: int | None) -> tuple[np.ndarray, float]:
+        """The average of w and its deviation, of one class where there are such."""
         if label not in self._averages:
             key = jax.random.fold_in(jax.random.key(self._seed), 1)
             z = inference.draw_latents(self._generator.gan, key, _AVERAGED)
             labels = None if label is None else np.full(_AVERAGED, label)
             w = self._generator.codes(z, labels)
-            self._averages[label] = w.mean(0)
-            if len(self._averages) == 1:
-                # Of the whole vector, as in the paper.
-                self._deviation = float(np.sqrt(np.mean(np.sum((w - w.mean(0)) ** 2, axis=1))))
+            # Of the whole vector, as in the paper.
+            deviation = float(np.sqrt(np.mean(np.sum((w - w.mean(0)) ** 2, axis=1))))
+            self._averages[label] = w.mean(0), deviation
         return self._averages[label]
+
+    def _deviations(self, count: int, labels: np.ndarray | None) -> np.ndarray:
+        """The deviations `[R, ...]` of which the noise at starts is a share.
+
+        In z that of one number; in w that of the whole vector, of the start's class.
+        """
+        if self.space == 'z':
+            found = [float(jnp.std(self._z))] * count
+        else:
+            numbers = [None] * count if labels is None else labels.tolist()
+            found = [self._average(number)[1] for number in numbers]
+        return np.asarray(found, np.float32).reshape(-1, *[1] * (1 + (self.space == 'w_plus')))
 
     def _run(
         self,
@@ -258,6 +265,7 @@ class Projector:
         key = jax.random.fold_in(jax.random.key(self._seed), 2)
         count, steps = len(starts), self._steps
         ends, curves = [], []
+        deviations = self._deviations(count, labels)
         groups = range(0, count, self._rows)
         calls = -(-steps // _AT_ONCE)
         if progress is not None:
@@ -271,7 +279,7 @@ class Projector:
             parts = []
             for index, step in enumerate(range(0, steps, _AT_ONCE)):
                 state, part = self._optimise(
-                    (generator.variables, constants, self._deviation),
+                    (generator.variables, constants, deviations[rows]),
                     wanted,
                     own,
                     keys,

@@ -1,6 +1,7 @@
 """Rendering the sheets of an `EditConfig` from a run to files."""
 
 import dataclasses
+import functools
 import math
 import os
 import pathlib
@@ -24,7 +25,9 @@ from osgan_jax.editing import (
 from osgan_jax.editing.config import EditConfig
 from osgan_jax.editing.generators import EditableGenerator
 from osgan_jax.editing.rows import Rows
+from osgan_jax.gan import model
 from osgan_jax.gan.sampling import Sampler
+from osgan_jax.io.messages import printable
 
 Array = jax.Array
 
@@ -80,6 +83,11 @@ class _SheetRenderer:
         self.scale = reporting.visible_scale(min(sampler.gan.image_shape[:2]))
         self.rows = Rows(sampler, self.generator, self.config)
         self.written: list[str] = []
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """What tells the generator's weights from others."""
+        return model.digest(self.generator.variables)
 
     def find_latents(self) -> None:
         """Reads latents, and projects images; both are what sheets show from now on."""
@@ -146,8 +154,9 @@ class _SheetRenderer:
     def direction(self) -> None:
         config = self.config
         direction, name = self._find_direction()
-        direction.save(self.out / f'{name}.npz')
-        self.written.append(f'{name}.npz')
+        if config.direction is None or config.orthogonal_to:
+            direction.save(self.out / f'{name}.npz')
+            self.written.append(f'{name}.npz')
         codes, classes = self.rows.points(config.rows)
         moved = direction.moved(codes, config.strengths)
         self._save_sheet(name, self.generator.draw(moved, classes))
@@ -188,10 +197,10 @@ class _SheetRenderer:
         config, space = self.config, self.generator.space
         size = self.sampler.gan.latent_dim if space == 'z' else len(self.generator.average)
         # A missing file is noticed before labels are made, which takes long.
-        others = [directions.load(path, space, size) for path in config.orthogonal_to]
+        others = [self._load_direction(path, size) for path in config.orthogonal_to]
         if config.direction is not None:
             name = pathlib.Path(config.direction).stem
-            direction = directions.load(config.direction, space, size)
+            direction = self._load_direction(config.direction, size)
             codes = self.generator.codes(*self.rows.samples(config.num_samples)) if others else None
         else:
             codes, shown, (target, against) = self._labelled()
@@ -209,6 +218,7 @@ class _SheetRenderer:
             )
             origin = {
                 'network': self.generator.name,
+                'generator': self.digest,
                 'target': target,
                 'against': against,
                 **self._about_samples(),
@@ -218,8 +228,20 @@ class _SheetRenderer:
             before, direction = direction, direction.without(others, codes)
             name += '_orthogonal'
             cosine = float(before.normal @ direction.normal)
-            self.say(f'Made orthogonal, it has a cosine of {cosine:.3f} with what it was.')
+            self.say(
+                f'The orthogonal direction has a cosine of {cosine:.3f} with the original one.'
+            )
         return direction, name
+
+    def _load_direction(self, path: str, size: int) -> directions.Direction:
+        found = directions.load(path, self.generator.space, size)
+        # Files of older versions do not say which weights they are of.
+        if found.about.get('generator', self.digest) != self.digest:
+            self.say(
+                f'{printable(path)} was found with other weights of a generator (step '
+                f'{found.about.get("step")}): it may change something else here.'
+            )
+        return found
 
     def _labelled(self) -> tuple[np.ndarray, np.ndarray, tuple[int, int | None]]:
         """Points of the space, the labels of their images, and those at both ends."""

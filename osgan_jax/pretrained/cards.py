@@ -91,7 +91,7 @@ def draft(
       step: the checkpoint's.
       params: parameters of the networks that are exported, by name.
       before: an earlier card, whose words of a person are kept where it is of as many images of
-        the same split: words about other data would be false.
+        the same split of the same dataset: words about other data would be false.
     """
     source = run.source or {}
     card = {
@@ -118,7 +118,7 @@ def draft(
     }
     before = before or {}
     told = before.get('data', {})
-    same = all(told.get(name) == card['data'][name] for name in ('split', 'images'))
+    same = all(told.get(name) == card['data'][name] for name in ('name', 'split', 'images'))
     return _filled(card, before if same else {})
 
 

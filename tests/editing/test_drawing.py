@@ -288,8 +288,17 @@ def test_a_direction_from_labels_by_hand(plain, tmp_path, monkeypatch):
     found = editing.directions.load(tmp_path / written[0], 'z', 6)
     assert found.normal[4] > 0.95
     assert 'direction_1 tells' in said[-1]
+    # A direction of another generator is named; it stays where it is.
+    foreign = dataclasses.replace(found, about={**found.about, 'generator': 'a', 'step': 7})
+    foreign.save(tmp_path / 'foreign.npz')
+    before = (tmp_path / 'foreign.npz').read_bytes()
+    foreign = str(tmp_path / 'foreign.npz')
+    written = edit(sheet=('direction',), direction=foreign, strengths=(2.0,))
+    assert written == ['foreign.png']
+    assert 'foreign.npz was found with other weights of a generator (step 7)' in said[-1]
+    assert (tmp_path / 'foreign.npz').read_bytes() == before
     # Held against itself nothing is left; against another, what that one has not.
-    saved = str(tmp_path / written[0])
+    saved = str(tmp_path / 'direction_1.npz')
     with pytest.raises(ValueError, match='no direction remains'):
         edit(sheet=('direction',), direction=saved, orthogonal_to=(saved,))
     other = editing.directions.Direction(np.eye(6, dtype=np.float32)[0], 1.0, 'z')

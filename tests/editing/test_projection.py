@@ -113,6 +113,18 @@ def test_a_generated_image_is_found_again(labelled, projector):
     assert projector._optimise._cache_size() == 1
 
 
+def test_noise_is_a_share_of_the_deviation_of_each_class(style, monkeypatch):
+    _, generator = style
+    size = len(generator.average)
+    # Of class k, w is k + 1 times as wide.
+    wide = lambda z, labels: (1 + labels[:, None]) * np.asarray(z)[:, :1] * np.ones(size)  # noqa: E731
+    monkeypatch.setattr(generator, 'codes', wide)
+    projector = projection.Projector(generator, similarity.by_pixels(), samples=4)
+    found = projector._deviations(3, np.array([1, 0, 1]))
+    assert found.shape == (3, 1)
+    np.testing.assert_allclose(found[:, 0] / found[1, 0], [2, 1, 2], rtol=1e-6)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('space', ['w', 'w_plus'])
 def test_an_image_of_w_is_found_again(style, space):

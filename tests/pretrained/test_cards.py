@@ -53,10 +53,11 @@ def test_a_card_says_what_the_run_knows_and_asks_for_the_rest(workdir, tmp_path)
     assert again['parameters'].keys() == {'generator', 'discriminator'}
     assert 'title' not in said
     # But not other data: their licence is another one.
-    card |= {'data': {**card['data'], 'images': 60_000}}
-    (tmp_path / 'e' / 'card.json').write_text(json.dumps(card))
-    assert missing in export(workdir, tmp_path / 'e', '--overwrite')
-    assert cards.read(tmp_path / 'e')['data']['licence'] is None
+    run = reading.read(workdir)
+    for change in ({'images': 60_000}, {'name': 'mine'}):
+        other = {**card, 'data': {**card['data'], **change}}
+        assert cards.draft(workdir, run, 2, {}, other)['data']['licence'] is None
+    assert cards.draft(workdir, run, 2, {}, card)['data']['licence'] == 'CC BY 4.0'
 
 
 def test_a_command_is_the_shortest_that_gives_the_configuration(workdir):
