@@ -1,4 +1,4 @@
-"""Animations: frames there and back again, in an endless loop.
+"""Animations: frames played forwards and backwards in an endless loop.
 
 The format is WebP. Of 30 frames of four 256-pixel colour images a GIF took 3.2 MB at 36.7 dB, a PNG
 6.5 MB, WebP without loss 6.5 MB and WebP of quality 90 0.5 MB at 43.0 dB; of grey digits a GIF took

@@ -73,7 +73,7 @@ def by_lpips(distance: Distance) -> Similarity:
 
 
 def by_discriminator(module: nn.Module, variables: PyTree) -> Similarity:
-    """Pixels and features of a discriminator, of inference mode.
+    """Pixels and features of a discriminator in inference mode.
 
     Args:
       module: the discriminator.

@@ -25,7 +25,7 @@ def gather(
 ) -> registry.FakeStatistics:
     """The statistics that metrics need, of images in an order that was drawn.
 
-    Only of the first `metrics.registry.MAX_FEATURES` single features are kept.
+    Single features are kept for the first `metrics.registry.MAX_FEATURES` images only.
 
     Args:
       batches: features.

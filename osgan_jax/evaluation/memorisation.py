@@ -23,7 +23,7 @@ from osgan_jax.networks.inference import Generative
 QUANTILE = 0.05
 """Share of real images whose relative distance to the nearest is taken for a copy's."""
 MANY = 0.1
-"""Share of samples above that of real images that is worth a warning."""
+"""A warning is printed if the share of copies exceeds that of real images by this much."""
 
 SHEET = 'nearest_training.png'
 """The file of `sheet` in a run's directory."""

@@ -42,8 +42,8 @@ class PathLength:
 
     Attributes:
       about: the facts in which comparable numbers agree: distance, fingerprint, num_pairs, space,
-        sampling, epsilon, crop, seed, and of conditional
-        generators label_policy and, where labels follow the data, dataset, split and content.
+        sampling, epsilon, crop, seed, and of conditional generators label_policy and, where labels
+        follow the data, dataset, split and content.
       names: of the score a call returns.
     """
 

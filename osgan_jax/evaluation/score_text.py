@@ -20,7 +20,7 @@ def describe(entry: dict[str, Any]) -> str:
     """The setting of an entry of `score_log`: how many images, of which labels, against what."""
     parts = [score_log.count(entry)]
     if policy := entry.get('label_policy'):
-        parts.append({'data': 'labels as often as in the data'}.get(policy, f'{policy} labels'))
+        parts.append({'data': "labels at the data's frequencies"}.get(policy, f'{policy} labels'))
     text = ', '.join(parts)
     if 'num_real' in entry:
         split = f' ({entry["split"]})' if 'split' in entry else ''

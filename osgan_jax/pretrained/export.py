@@ -243,7 +243,7 @@ def _check_free(folder: pathlib.Path, overwrite: bool) -> None:
         return
     name = messages.printable(folder)
     if not overwrite:
-        raise ValueError(f'{name} is there: give another --out, or --overwrite to replace it')
+        raise ValueError(f'{name} already exists: give another --out, or --overwrite to replace it')
     if not exported.is_export(folder):
         raise ValueError(f'{name} is not an export, and is not replaced: give another --out')
 

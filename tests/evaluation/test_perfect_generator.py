@@ -194,6 +194,17 @@ def test_halves_are_kept(tmp_path, monkeypatch):
     assert evaluators.Evaluator(GAN, real, EXTRACTOR, **options).halves == first
 
 
+def test_what_so_few_real_images_do_not_define_is_left_out(tmp_path):
+    real = data.from_arrays(
+        np.zeros((3, SIZE, SIZE, 1), np.uint8), np.arange(3), class_names='abcdefghij'
+    )
+    few = evaluators.Evaluator(
+        GAN, real, EXTRACTOR, metrics=('fid', 'pr'), num_samples=30, cache_dir=tmp_path
+    )
+    assert few.names == ('classifier_fd',)
+    assert few.left_out == 'Left out: pr, for it takes 4 real images, and there are 3.'
+
+
 def test_scores_of_few_images_are_warned_of_with_what_halves_score(tmp_path):
     real = dataset('drawn', BALANCED)
     few = evaluators.Evaluator(

@@ -185,7 +185,7 @@ def build(**fields):
 def test_nothing_is_overwritten_unasked(workdir, tmp_path):
     folder = export.export(workdir, 'npz', out=tmp_path / 'e')
     before = (folder / exported.DESCRIPTION).read_bytes()
-    with pytest.raises(ValueError, match='e is there: give another --out, or --overwrite'):
+    with pytest.raises(ValueError, match='e already exists: give another --out, or --overwrite'):
         export.export(workdir, 'npz', out=folder)
     export.export(workdir, 'npz', out=folder, step=1, overwrite=True)
     assert (folder / exported.DESCRIPTION).read_bytes() != before

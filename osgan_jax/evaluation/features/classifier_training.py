@@ -189,7 +189,7 @@ def check(dataset: datasets.Dataset) -> None:
 def accuracy(
     classifier: classifier_network.Classifier, dataset: datasets.Dataset, rows: Sequence[int]
 ) -> float:
-    """The share of some images, by their positions, that a classifier gives their class."""
+    """The accuracy of a classifier on the images at these positions."""
     extract = classifier_network.extractor(classifier, num_devices=1).apply
     right = 0
     for start in range(0, len(rows), 256):

@@ -2,7 +2,8 @@
 
 GAN-test (Shmelkov et al. 2018, https://arxiv.org/abs/1807.09499, section 3) is the accuracy that a
 classifier, trained on real images, has on generated ones. It falls where a generator ignores its
-label or draws what is not recognised, and tells nothing of variety: one good image a class has 1.
+label or draws what is not recognised. It does not measure variety: a generator with one good image
+per class scores 1.
 """
 
 import numpy as np

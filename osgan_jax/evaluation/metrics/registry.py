@@ -53,7 +53,8 @@ class Metric:
       opposite: those of its scores whose direction is the other one.
       min_samples: the smallest number of images it is defined for, generated ones and, where it
         reads them, real ones; with fewer it is refused or left out.
-      fair_samples: fewer images say little of the generator, and are warned of.
+      fair_samples: with fewer images the score says little about the generator, and a warning is
+        printed.
       fair_per_feature: likewise, for each number of the features, whose covariance needs more
         samples than it has rows.
       of_classes: whether its logits must be of the real images' own classes.
