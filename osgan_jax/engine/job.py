@@ -11,7 +11,7 @@ import numpy as np
 
 from osgan_jax import data
 from osgan_jax.core import collectives, image_sizes
-from osgan_jax.engine import adoption, origins, recorder, runs
+from osgan_jax.engine import adoption, origins, recorder, resuming, runs
 from osgan_jax.engine.config import RunConfig
 from osgan_jax.io import paths
 
@@ -79,9 +79,9 @@ class Job(abc.ABC):
         Raises:
           ValueError: if the directory holds a run of another kind, or a damaged config.json.
         """
-        saved = runs.read(self.workdir, type(self.request))
+        saved = resuming.saved_config(self.workdir, type(self.request))
         if saved is not None:
-            self.config = adoption.adopt(self.request, saved.config) or self.request
+            self.config = adoption.adopt(self.request, saved) or self.request
         elif self.request.fork:
             self.config = origins.fork_config(self.request, self.workdir)
 

@@ -1,4 +1,4 @@
-"""What a run that goes on, or whose data is opened again, has in common with how it began."""
+"""Checks that a resumed run, and data opened again, match the run as it began."""
 
 import math
 import os
@@ -9,9 +9,30 @@ from typing import Any, NoReturn
 from osgan_jax import reporting
 from osgan_jax.data import classes, identity
 from osgan_jax.data.dataset import Dataset
-from osgan_jax.engine import adoption
+from osgan_jax.engine import adoption, checkpoints, runs
 from osgan_jax.engine import config as configuration
 from osgan_jax.engine.runs import DAMAGE, Run
+
+
+def saved_config(
+    workdir: str | os.PathLike[str], kind: type[configuration.RunConfig]
+) -> configuration.RunConfig | None:
+    """The configuration of the run in a directory; None where there is no run.
+
+    Without config.json it is that of the newest readable checkpoint.
+
+    Raises:
+      ValueError: as `runs.read`.
+    """
+    saved = runs.read(workdir, kind)
+    if saved is not None:
+        return saved.config
+    try:
+        with checkpoints.Checkpoints(workdir, read_only=True) as found:
+            return runs.recall(found.metadata(), kind)
+    # If no checkpoint can be read, restoring says so in better words.
+    except checkpoints.CheckpointError:
+        return None
 
 
 def last_logged(workdir: str | os.PathLike[str]) -> int:
@@ -71,7 +92,7 @@ def check_same(
     """
     names = None if request is None else adoption.asked_for(request)
     found = adoption.contradictions(saved.config, asked.config, names)
-    found = found or adoption.contradictions(saved.config, asked.config)
+    derived = [] if found else adoption.contradictions(saved.config, asked.config)
     images = None if asked.config.data_changed else data_change(saved, asked)
     if images is not None:
         found.append(f'{images} (--data_changed goes on with them)')
@@ -79,14 +100,24 @@ def check_same(
         found.append(f'the dataset: {other}')
     found += _other_values(saved.own or {}, asked.own or {})
     if found:
-        refuse(workdir, found)
+        refuse(workdir, derived + found)
+    if derived:
+        refuse(
+            workdir,
+            derived,
+            'This follows from the teacher, the dataset or the version: give those it began with',
+        )
 
 
-def refuse(workdir: str | os.PathLike[str], found: list[str]) -> NoReturn:
+def refuse(
+    workdir: str | os.PathLike[str],
+    found: list[str],
+    advice: str = 'Leave this out to resume it',
+) -> NoReturn:
     """Raises ValueError for what contradicts the run that has checkpoints in a directory."""
     raise ValueError(
-        f'{workdir} holds checkpoints of another configuration: {"; ".join(found)}. Leave this '
-        'out to resume it, or give another --workdir to start afresh'
+        f'{workdir} holds checkpoints of another configuration: {"; ".join(found)}. {advice}, or '
+        'give another --workdir to start afresh'
     )
 
 

@@ -130,7 +130,7 @@ def _prepare(job: Job) -> tuple[Any, Update]:
 
 
 def _check_request(job: Job) -> None:
-    """Raises ValueError where a person asks for what the run in the workdir cannot become."""
+    """Raises ValueError if the flags contradict the run in the workdir."""
     saved, request = runs.read(job.workdir, type(job.request)), job.request
     if saved is None:
         return
@@ -176,7 +176,7 @@ def _restore(
         return beginning.state, start, beginning.metadata
     if newest is None:
         return state, 0, {}
-    recorded = _recorded_run(job, saved)
+    recorded = _recorded_run(job)
     if recorded is not None:
         resuming.check_same(workdir, recorded, job.run, job.request)
         if changed := adoption.changes(recorded.config, job.run.config):
@@ -195,16 +195,26 @@ def _note_data(job: Job, recorded: runs.Run, step: int) -> bool:
     """Records and says how the images differ from those before; whether their order is new."""
     earlier = recorded.earlier
     changed = resuming.data_change(recorded, job.run)
-    if changed is not None:
+    # Killed before its first checkpoint with the recorded images: the order is of those before.
+    is_older = bool(earlier) and step <= earlier[-1]['step']
+    if changed is not None and not is_older:
         earlier += ({'step': step, 'source': recorded.source},)
+    if changed is not None or is_older:
         job.notes.append(
-            ('data changed', f'{changed}; they come in a new order, and epochs are counted in them')
+            (
+                'data changed',
+                f'{changed or "after this checkpoint"}; they come in a new order, and epochs are '
+                'counted in them',
+            )
         )
     elif job.run.source and not (recorded.source and 'fingerprint' in recorded.source):
-        what = 'some' if recorded.source else 'none'
-        say(f'{job.workdir} recorded {what} of its images; it goes on with these, and records all.')
+        what = 'all of ' if recorded.source else ''
+        say(
+            f'{job.workdir} does not record {what}its images; training continues with the present '
+            'ones, which are recorded now.'
+        )
     job.run = dataclasses.replace(job.run, earlier=earlier, origin=recorded.origin)
-    return changed is not None
+    return changed is not None or is_older
 
 
 def _write_config(job: Job, *, is_new: bool) -> None:
@@ -312,14 +322,13 @@ def _check_finite(tree: PyTree, what: str) -> None:
         raise NonFiniteError(f'{what} holds numbers that are not finite: {bad}.')
 
 
-def _recorded_run(job: Job, saved: checkpoints.Checkpoints) -> runs.Run | None:
+def _recorded_run(job: Job) -> runs.Run | None:
     """The run that a directory with checkpoints was made by, as far as that can be known."""
     found = runs.read(job.workdir, type(job.config))
     if found is None:
         warn(f'{job.workdir} has no config.json: its checkpoints remember it.')
-        # If none of them can be read, restoring says so in better words.
-        with contextlib.suppress(checkpoints.CheckpointError):
-            found = runs.recall(saved.metadata(), job.run)
+        config = resuming.saved_config(job.workdir, type(job.config))
+        found = config and dataclasses.replace(job.run, config=config)
     return found
 
 
@@ -364,7 +373,7 @@ def _compile(job: Job, update: Update, state: Any) -> tuple[Callable[..., Any], 
     compiled = mapped.lower(state, parallel.put_batch(batch, devices), *constants).compile()
     flops = job.flops(parallel.flops(compiled, len(devices)))
     if jax.process_count() > 1:
-        # What was compiled takes arrays over all processes; the function makes them of each one's
-        # part, and does not compile again.
+        # The compiled program takes global arrays; the mapped function builds them from each
+        # process's part and does not compile again.
         compiled = mapped
     return (lambda state, batch: compiled(state, batch, *constants)), flops

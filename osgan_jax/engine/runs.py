@@ -150,18 +150,16 @@ def read(workdir: str | os.PathLike[str], *kinds: type[configuration.RunConfig])
         ) from error
 
 
-def recall(metadata: Mapping[str, Any], like: Run) -> Run | None:
-    """The run of a checkpoint, for a directory without config.json.
-
-    Args:
-      metadata: of the checkpoint.
-      like: a run of the same kind, for facts that a checkpoint lacks.
+def recall(
+    metadata: Mapping[str, Any], kind: type[configuration.RunConfig]
+) -> configuration.RunConfig | None:
+    """The configuration in a checkpoint's metadata, for a directory without config.json.
 
     Returns:
-      The run; None if the checkpoint has no configuration, or one of another kind or version.
+      The configuration; None without one, or if it is of another kind or version.
     """
     try:
-        return dataclasses.replace(like, config=_config(type(like.config), metadata['config']))
+        return _config(kind, metadata['config'])
     except DAMAGE:
         return None
 

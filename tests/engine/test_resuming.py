@@ -38,6 +38,15 @@ def test_a_run_is_not_resumed_with_other_images(tmp_path):
     assert 'from Python' not in str(refusal.value)
 
 
+def test_what_nobody_asked_for_is_not_to_be_left_out(tmp_path):
+    saved, now = make_run(named(), seed=1), make_run(named(), seed=2)
+    asked = type(now.config)
+    with pytest.raises(ValueError, match=r'seed is 1 there and 2 now\. Leave this out'):
+        resuming.check_same(tmp_path, saved, now, asked(seed=2))
+    with pytest.raises(ValueError, match=r'2 now\. This follows from the teacher, the dataset or'):
+        resuming.check_same(tmp_path, saved, now, asked())
+
+
 def test_a_dataset_is_reopened_only_if_it_is_the_same():
     run, advice = make_run(named()), 'give it'
     opened = resuming.reopen(run, 'the run', named, advice)
