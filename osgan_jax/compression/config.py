@@ -38,7 +38,7 @@ UNWEIGHTED = ('baseline', 'single_fixed', 'single_updated')
 
 # Thousands of images of Stage I and II: Tables 7 to 10 of the paper, Table 11, and section 4.3 on
 # networks that are not compressed. Its longer runs have Stages II of 30,000 to 65,000. BigGAN's
-# Stage I has 100,000, its Stage II goes on until it diverges: how long is for flags to say.
+# Stage I has 100,000, its Stage II goes on until it diverges: flags set its length.
 _STAGES = {
     'uncompressed': (20_000.0, 10_000.0),
     'gradual': (15_000.0, 45_000.0),
@@ -282,8 +282,6 @@ def resolve(config: CompressConfig, teacher: TrainConfig, digest: str) -> Compre
     stages = _STAGES.get(config.objective) or _STAGES.get(teacher.method, _DEFAULT_STAGES)
     given = (config.stage_one_kimg, config.stage_two_kimg)
     first, second = (b if a is None else a for a, b in zip(given, stages, strict=True))
-    if config.objective == 'from_scratch':
-        first, second = 0.0, first + second
     return dataclasses.replace(
         config, stage_one_kimg=first, stage_two_kimg=second, teacher_digest=digest, **values
     )
@@ -304,8 +302,11 @@ def count_steps(config: CompressConfig) -> CompressConfig:
       ValueError: if no step is left, or more than can be counted.
     """
     step_kimg = config.images_per_step / 1000
-    first = math.ceil(config.stage_one_kimg / step_kimg)
-    total = first + math.ceil(config.stage_two_kimg / step_kimg)
+    stages = config.stage_one_kimg, config.stage_two_kimg
+    if config.objective == 'from_scratch':  # Stage II takes the images of both
+        stages = 0.0, sum(stages)
+    first, second = (math.ceil(kimg / step_kimg) for kimg in stages)
+    total = first + second
     if total > _MOST_STEPS:
         raise ValueError(
             f'stage_one_kimg and stage_two_kimg make {total} steps: expected at most {_MOST_STEPS}'

@@ -80,17 +80,29 @@ def create(config: CompressConfig, gan: GAN, teacher: Teacher) -> CompressState:
         guide = {'params': params, 'stats': stats, 'opt': gan.optimizer_d.init(params)}
         if gan.lookahead:
             guide['slow'] = jax.tree.map(jnp.copy, params)
-    starts = _NEVER if config.objective == 'baseline' else config.stage_one_steps
     names = ('teacher_real', 'teacher_fake', 'margin', 'teacher_margin')
     return CompressState(
         **{each.name: getattr(state, each.name) for each in dataclasses.fields(TrainState)},
         adapters=adapters,
         opt_adapters=gan.optimizer_g.init(adapters),
         guide=guide,
-        stage_two_at=jnp.asarray(starts, jnp.int32),
+        stage_two_at=_first_of_two(config),
         scores={name: jnp.zeros(()) for name in names},
         looks=jnp.zeros((), jnp.int32),
     )
+
+
+def _first_of_two(config: CompressConfig) -> Array:
+    """The step at which Stage II begins at the latest, int32."""
+    never = config.objective == 'baseline'
+    return jnp.asarray(_NEVER if never else config.stage_one_steps, jnp.int32)
+
+
+def fork(config: CompressConfig, state: CompressState) -> CompressState:
+    """A fork's state: unless its source had begun Stage II, that begins as the fork's flags say."""
+    begun = (state.step >= state.stage_two_at) & (config.objective != 'baseline')
+    at = jnp.maximum(_first_of_two(config), state.step)
+    return state.replace(stage_two_at=jnp.where(begun, state.stage_two_at, at))
 
 
 def make_update(

@@ -109,6 +109,10 @@ class CompressJob(GANJob):
                 'facts.multiplied_width()'
             )
 
+    def renew(self, state: stages.CompressState, parts: frozenset[str]) -> stages.CompressState:
+        """As a GAN's; Stage II begins by this run's flags."""
+        return stages.fork(self.run.config, super().renew(state, parts))
+
     def flops(self, compiled: float | None) -> None:
         """None: the compiler counts both stages."""
         del compiled
@@ -130,7 +134,9 @@ class CompressJob(GANJob):
         weight = '' if config.objective in configs.UNWEIGHTED else f', weight {config.weight:g}'
         most = 'at most ' if config.auto_stage_two else ''
         steps = f'{most}{config.stage_one_steps:,} steps without the teacher'
-        return [*lines, ('stages', f'I: {steps}; II: under it{weight}')]
+        if config.fork:
+            steps += ', unless II began in the source'
+        return [*lines, ('stages', f'I: {steps}; II: with the teacher{weight}')]
 
     def _open_teachers_dataset(self) -> data.Dataset:
         return resuming.reopen(

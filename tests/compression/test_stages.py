@@ -1,5 +1,6 @@
 """Steps of both stages, each objective against its terms written out."""
 
+import dataclasses
 from unittest import mock
 
 import jax
@@ -366,6 +367,22 @@ def test_stage_two_begins_when_it_should(plain_teacher):
         assert (metrics['stage'], metrics_baseline['stage']) == (stage, 1)
         apart = models.relative_error(state.params_g, baseline.params_g)
         assert apart < 1e-7 if stage == 1 else apart > 1e-6
+
+
+def test_stage_two_of_a_fork_begins_as_its_flags_say():
+    config = configs.CompressConfig(stage_one_steps=4)
+    state = stages.CompressState(*[None] * len(dataclasses.fields(stages.CompressState)))
+
+    def forked(step, source_at, **fields):
+        at = state.replace(step=jnp.asarray(step), stage_two_at=jnp.asarray(source_at))
+        return int(stages.fork(dataclasses.replace(config, **fields), at).stage_two_at)
+
+    never = 2**31 - 1  # a baseline's
+    assert forked(2, never) == 4
+    assert forked(6, never) == 6
+    assert forked(2, 9) == 4
+    assert forked(6, 3) == 3
+    assert forked(6, 3, objective='baseline') == never
 
 
 def test_stage_two_begins_by_itself(plain_teacher, monkeypatch):

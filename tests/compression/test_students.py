@@ -250,8 +250,16 @@ def test_lengths_of_the_stages(taught):
     assert lengths == {
         'dgl': (15_000, 15_000),
         'uncompressed': (20_000, 10_000),
-        'from_scratch': (0, 30_000),
+        'from_scratch': (15_000, 15_000),
     }
+    # Stage II alone, as long as both; the flags stay, and so the same command resumes. Older runs
+    # kept the sum.
+    for kimg in [(0.1, 0.1), (0.0, 0.2)]:
+        config = dataclasses.replace(
+            config, stage_one_kimg=kimg[0], stage_two_kimg=kimg[1], batch_size=25
+        )
+        counted = configs.count_steps(config)
+        assert (counted.stage_one_steps, counted.num_steps) == (0, 8)
     biggan = dataclasses.replace(teacher, method='biggan')
     config = configs.resolve(configs.CompressConfig(), biggan, 'none')
     assert config.stage_one_kimg == 100_000
