@@ -51,6 +51,7 @@ _TEACHERS = (
     *('data_dir', 'split', 'test_split', 'test_data_dir', 'upscale', 'precision'),
     *('labels', 'fit', 'background', 'white_level', 'frames'),
     *('num_workers', 'num_devices', 'steps_per_call', 'log_every', 'save_every', 'keep'),
+    *('lock', 'skip_nonfinite', 'deterministic'),
     *('flip', 'crop'),
 )
 # Its own flags, by what a teacher's configuration calls them.
@@ -119,7 +120,9 @@ def main(asked: TableConfig, trained: TrainedTeacherConfig, common: Config) -> i
     from experiments.studies import runner
     from experiments.table2 import plans, study
 
-    shared = DistillConfig(**dataclasses.asdict(common), max_seconds=asked.budget)
+    # Only what was given: the data that was not is the teacher's.
+    given = {name: getattr(common, name) for name in common.given}
+    shared = DistillConfig(**given, max_seconds=asked.budget)
     settings = plans.Settings(
         shared=shared,
         teacher=_teacher(asked.teacher, trained, shared),

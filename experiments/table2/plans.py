@@ -14,12 +14,13 @@ from experiments.studies.records import Cell
 from osgan_jax.distillation import learners
 from osgan_jax.distillation.config import (
     ALGORITHMS,
+    DATA_FIELDS,
     DistillConfig,
     TeacherConfig,
     resolve_student,
     resolve_teacher,
 )
-from osgan_jax.engine.config import READING
+from osgan_jax.engine import adoption
 from osgan_jax.engine.declarations import Declaration, declarations
 
 SUPERVISED = 'supervised'
@@ -29,10 +30,6 @@ _VARIANTS = {'one_stage_kl': {'algorithm': 'one_stage', 'disagreement': 'kl'}}
 ROWS = (*ALGORITHMS, *_VARIANTS, SUPERVISED)
 """Rows of students: the algorithms, one-stage on ZSKT's divergence, and labels alone."""
 
-DATA_FIELDS = (
-    *('dataset', 'data_dir', 'split', 'test_split', 'test_data_dir', 'upscale'),
-    *READING,
-)
 # Fields that all cells share or that tell them apart: a row cannot set them.
 FIXED_FIELDS = (
     *DATA_FIELDS,
@@ -186,7 +183,7 @@ def parse_recipes(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
         fields = {
             field: declaration
             for field, declaration in declarations(kind).items()
-            if field not in FIXED_FIELDS and declaration.flag
+            if field not in (*FIXED_FIELDS, *_VARIANTS.get(row, ())) and declaration.flag
         }
         if name not in fields:
             raise ValueError(f'recipe={text}: expected a field of {", ".join(fields)}')
@@ -234,12 +231,9 @@ def _supervised(settings: Settings, seed: int, teacher: Teacher) -> TeacherConfi
 
 def data_of(settings: Settings, teacher: TeacherConfig | DistillConfig) -> dict[str, Any]:
     """The data that students are trained and measured on: the study's, or the teacher's."""
-    if settings.shared.dataset is not None:
-        return {name: getattr(settings.shared, name) for name in DATA_FIELDS}
-    values = {name: getattr(teacher, name) for name in DATA_FIELDS}
-    # The files may have moved since.
-    moved = {name: getattr(settings.shared, name) for name in ('data_dir', 'test_data_dir')}
-    return values | {name: value for name, value in moved.items() if value is not None}
+    shared = settings.shared
+    own = set(DATA_FIELDS) if shared.dataset is not None else adoption.asked_for(shared)
+    return {name: getattr(shared if name in own else teacher, name) for name in DATA_FIELDS}
 
 
 def _resolve(config, teacher: Teacher):

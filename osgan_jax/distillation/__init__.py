@@ -1,9 +1,8 @@
 """Data-free adversarial distillation (Section 4.4 of the paper) and what it is compared with.
 
-`train_teacher` trains a classifier on data; `distill` trains a smaller one to do what that one
-does, with data (`kd`) or on the images of a generator that seeks out where the two disagree
-(`zskt`, `dfad`, `one_stage`); `load` reads either back. Configurations cost no jax; the rest loads
-where it is used.
+`train_teacher` trains a classifier on data; `distill` trains a smaller one to imitate it, with data
+(`kd`) or on the images of a generator that seeks out where the two disagree (`zskt`, `dfad`,
+`one_stage`); `load` reads either back. Configurations cost no jax; the rest loads where it is used.
 """
 
 import importlib

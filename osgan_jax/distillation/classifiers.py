@@ -12,10 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from osgan_jax import data
-from osgan_jax.core import classifier_inputs
+from osgan_jax.core import classifier_inputs, image_sizes
 from osgan_jax.distillation import learners
 from osgan_jax.distillation.config import DistillConfig, TeacherConfig
 from osgan_jax.engine import checkpoints, runs
+from osgan_jax.evaluation.features import cache
 from osgan_jax.gan import model
 from osgan_jax.io import checked_npz, paths
 
@@ -94,21 +95,22 @@ class Accuracy:
     """
 
     def __init__(self, module: nn.Module, dataset: data.Dataset, config: Any):
-        """Reads the images, once.
+        """Reads the images, for their fingerprint; each call reads them again.
 
         Args:
           module: the classifier.
           dataset: labelled images.
           config: has mean and std.
         """
-        rows = [dataset[index] for index in range(len(dataset))]
-        self._images = np.stack([row['image'] for row in rows])
-        self._labels = np.array([row['label'] for row in rows], np.int32)
-        self.count = len(rows)
+        self._dataset, self.count = dataset, len(dataset)
+        shape = (self.count, *image_sizes.sides(dataset.image_size), dataset.channels)
+        images = (images for images, _ in cache.batches(dataset, _ROWS))
         self.about = {
             'dataset': f'{dataset.name} ({dataset.split})',
             'num_samples': self.count,
-            'fingerprint': checked_npz.digest(self._images, self._labels),
+            'fingerprint': checked_npz.digest(
+                checked_npz.Blocks(shape, np.dtype(np.uint8), images), dataset.labels()
+            ),
         }
         # Statistics shared over devices belong to training.
         module = module.clone(axis_name=None)
@@ -125,10 +127,9 @@ class Accuracy:
     def __call__(self, variables: PyTree, check: Callable[[], None] | None = None) -> float:
         """The accuracy, 0 to 1; `check` is called before each batch, and may raise."""
         total, rows = 0, min(_ROWS, self.count)
-        for start in range(0, self.count, rows):
+        for images, labels in cache.batches(self._dataset, rows):
             if check is not None:
                 check()
-            images, labels = self._images[start : start + rows], self._labels[start : start + rows]
             missing = rows - len(images)
             if missing:
                 # No class is -1: the rows that fill up the last batch are never right.

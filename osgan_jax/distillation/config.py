@@ -5,7 +5,8 @@ import functools
 from typing import Any, ClassVar
 
 from osgan_jax.core import image_sizes
-from osgan_jax.engine.config import RunConfig, fill
+from osgan_jax.engine import adoption
+from osgan_jax.engine.config import READING, RunConfig, fill
 from osgan_jax.engine.declarations import (
     check_rising,
     dataset_field,
@@ -18,6 +19,24 @@ from osgan_jax.networks import classifier_registry
 ALGORITHMS = ('kd', 'zskt', 'dfad', 'one_stage')
 DISAGREEMENTS = ('l1', 'kl', 'mean_kl')
 SCHEDULES = ('steps', 'cosine', 'constant')
+
+DATA_FIELDS = (
+    *('dataset', 'data_dir', 'split', 'test_split', 'test_data_dir', 'upscale'),
+    *READING,
+)
+"""Which images a classifier is trained and measured on."""
+
+# Flags that only some values of another field read.
+_READ_BY = {
+    **dict.fromkeys(
+        ('generator', 'generator_width', 'latent_dim', 'disagreement', 'learning_rate_g'),
+        ('algorithm', ('zskt', 'dfad', 'one_stage')),
+    ),
+    'attention': ('algorithm', ('zskt', 'dfad')),
+    **dict.fromkeys(('temperature', 'hard_weight', 'crop', 'flip'), ('algorithm', ('kd',))),
+    **dict.fromkeys(('decay_at', 'decay_factor'), ('schedule', ('steps',))),
+    'momentum': ('optimizer', ('sgd',)),
+}
 
 # Of CIFAR-10, and what the field uses for CIFAR-100 too; the second are means of the standard
 # deviations of single images.
@@ -321,7 +340,8 @@ def resolve_teacher(
     network = config.network or ('resnet34' if channels == 3 else 'lenet5')
     mean, std = config.mean, config.std
     if mean is None or std is None:
-        known = _CIFAR if config.dataset in ('cifar10', 'cifar100') else statistics()
+        published = config.dataset in ('cifar10', 'cifar100') and channels == 3
+        known = _CIFAR if published else statistics()
         mean, std = mean or known[0], std or known[1]
     if len(mean) != channels or len(std) != channels:
         raise ValueError(
@@ -383,6 +403,25 @@ def resolve_student(
         std=tuple(teacher.std),
     )
     return _resolve_rest(config, asked)
+
+
+def check_effects(asked: DistillConfig, resolved: DistillConfig) -> None:
+    """Checks that flags have an effect on a student.
+
+    Raises:
+      ValueError: for one that neither the algorithm, the schedule nor the optimiser reads.
+    """
+    if asked.teacher_digest is not None:
+        return  # resolved before, with flags that the students of a table share
+    given = adoption.asked_for(asked)
+    for name, (decider, readers) in _READ_BY.items():
+        value, decided = getattr(asked, name), getattr(resolved, decider)
+        if name in given and value and decided not in readers:
+            shown = ','.join(map(str, value)) if isinstance(value, tuple) else value
+            raise ValueError(
+                f'{name}={shown}: --{decider}={decided} does not use it; leave it out, or choose '
+                f'--{decider}={" or ".join(readers)}'
+            )
 
 
 def _resolve_rest(config, asked: int | None):

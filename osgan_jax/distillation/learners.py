@@ -151,6 +151,16 @@ def _initial(learner: Learner, variables: PyTree) -> LearnerState:
     return LearnerState(params, stats, learner.optimizer.init(params))
 
 
+def at_update(learner: LearnerState, update: jax.Array) -> LearnerState:
+    """A learner whose rates are those of an update, int32, wherever its schedule stood before."""
+    scheduled = lambda state: isinstance(state, optax.ScaleByScheduleState)  # noqa: E731
+
+    def move(state: Any) -> Any:
+        return state._replace(count=update) if scheduled(state) else state
+
+    return learner.replace(opt=jax.tree.map(move, learner.opt, is_leaf=scheduled))
+
+
 def _dtype(config: TeacherConfig | DistillConfig) -> Any:
     return jnp.bfloat16 if config.precision == 'bfloat16' else jnp.float32
 

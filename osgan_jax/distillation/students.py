@@ -12,9 +12,14 @@ from osgan_jax import data
 from osgan_jax.data import classes, identity
 from osgan_jax.distillation import classifiers, learners, rounds, teachers
 from osgan_jax.distillation.classifiers import Classifier
-from osgan_jax.distillation.config import DistillConfig, TeacherConfig, resolve_student
-from osgan_jax.engine import messages, resuming, runner, runs, summary
-from osgan_jax.engine.config import READING
+from osgan_jax.distillation.config import (
+    DATA_FIELDS,
+    DistillConfig,
+    TeacherConfig,
+    check_effects,
+    resolve_student,
+)
+from osgan_jax.engine import adoption, messages, resuming, runner, runs, summary
 from osgan_jax.engine.job import Update
 from osgan_jax.gan import model
 from osgan_jax.reporting.summary import human
@@ -24,6 +29,9 @@ _GIVE_DATA = (
     'give --dataset and --data_dir, --data_changed to go on with these, or the images themselves '
     'from Python'
 )
+
+# Of the images to train on: who asks for others gets others than the teacher's.
+_TRAINED_ON = frozenset(DATA_FIELDS) - {'test_split', 'test_data_dir'}
 
 
 def distill(
@@ -86,8 +94,7 @@ class DistillJob(teachers.ClassifierJob):
         config = self.config
         inherits = config.dataset is None
         if inherits:
-            names = ('dataset', 'data_dir', 'split', 'test_split', 'test_data_dir', 'upscale')
-            names += READING
+            names = set(DATA_FIELDS) - adoption.asked_for(self.request)
             values = {name: getattr(teacher_run.config, name) for name in names}
             config = dataclasses.replace(config, **values)
         self._open_data(config, inherits)
@@ -101,6 +108,7 @@ class DistillJob(teachers.ClassifierJob):
             num_examples=num_examples,
             digest=self.teacher.digest(),
         )
+        check_effects(self.request, resolved)
         return runs.Run(
             resolved, teacher_run.num_classes, teacher_run.class_names, num_examples, source
         )
@@ -121,6 +129,14 @@ class DistillJob(teachers.ClassifierJob):
             config, self._student, self._generator, self.teacher.module, self.collectives
         )
         return state, update
+
+    def renew(self, state: learners.State, parts: frozenset[str]) -> learners.State:
+        """A forked state, at its step of this run's schedule of rates."""
+        del parts
+        updates = learners.updates_a_round(self.run.config)
+        student = learners.at_update(state.student, state.step * updates)
+        generator = state.generator and learners.at_update(state.generator, state.step)
+        return state.replace(student=student, generator=generator)
 
     def open_batches(self) -> data.Batches:
         """Batches of images, or of rows to be filled."""
@@ -164,7 +180,7 @@ class DistillJob(teachers.ClassifierJob):
 
         Args:
           config: with names of the data.
-          inherits: whether they are the teacher's.
+          inherits: whether the dataset is the teacher's.
         """
         origin = self.teacher.run.config
         config = dataclasses.replace(config, image_size=origin.image_size, channels=origin.channels)
@@ -175,7 +191,7 @@ class DistillJob(teachers.ClassifierJob):
             self.dataset = None
         elif self.dataset is None and has_data:
             self.dataset = teachers.open_part(config)
-            if inherits:
+            if inherits and not adoption.asked_for(self.request) & _TRAINED_ON:
                 accept = messages.warn if config.data_changed else None
                 opened = self.dataset
                 resuming.reopen(self.teacher.run, 'the teacher', lambda: opened, _GIVE_DATA, accept)

@@ -1,5 +1,6 @@
 """Training a teacher: a classifier, on data."""
 
+import math
 import os
 from collections.abc import Callable
 
@@ -226,9 +227,16 @@ def _statistics(dataset: data.Dataset) -> tuple[tuple[float, ...], tuple[float, 
     rows = np.unique(
         np.linspace(0, len(dataset) - 1, min(len(dataset), _STATISTICS_IMAGES)).astype(int)
     )
-    images = np.stack([dataset[int(row)]['image'] for row in rows]) / 255.0
-    mean, std = images.mean((0, 1, 2)), images.std((0, 1, 2))
-    if not std.all():
+    count, total, squares = 0, 0, 0
+    for row in rows:
+        pixels = dataset[int(row)]['image'].reshape(-1, dataset.channels).astype(np.int64)
+        count += len(pixels)
+        # Python's integers: exact, so that a constant channel's variance is 0.
+        total += pixels.sum(0).astype(object)
+        squares += np.square(pixels).sum(0).astype(object)
+    variance = count * squares - total**2
+    if not variance.all():
         raise ValueError(f'{dataset.name} has a channel that is the same in all images')
-    digits = lambda values: tuple(round(float(v), 6) for v in values)  # noqa: E731
+    mean, std = total / count, [math.sqrt(each) / count for each in variance]
+    digits = lambda values: tuple(round(float(v) / 255, 6) for v in values)  # noqa: E731
     return digits(mean), digits(std)

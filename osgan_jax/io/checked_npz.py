@@ -9,8 +9,8 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -145,14 +145,27 @@ def to_stderr(message: str) -> None:
     print(f'warning: {message}', file=sys.stderr, flush=True)
 
 
+class Blocks(NamedTuple):
+    """An array for `digest` that is not in memory as a whole: its blocks of rows, in order."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    blocks: Iterable[np.ndarray]
+
+
 def digest(*parts: Any) -> str:
     """Returns the sha256, hexadecimal, of arrays (dtype, shape and bytes) and of JSON values."""
     total = hashlib.sha256()
     for part in parts:
         if isinstance(part, np.ndarray):
+            part = Blocks(part.shape, part.dtype, [part])
+        if isinstance(part, Blocks):
             # Bytes alone do not tell arrays of other shapes or types apart.
             total.update(f'{part.dtype.str}{part.shape}'.encode())
-            total.update(memoryview(np.ascontiguousarray(part)).cast('B') if part.size else b'')
+            for block in part.blocks:
+                total.update(
+                    memoryview(np.ascontiguousarray(block)).cast('B') if block.size else b''
+                )
         else:
             total.update(json.dumps(part, sort_keys=True).encode() + b'\n')
     return total.hexdigest()

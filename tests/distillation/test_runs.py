@@ -3,18 +3,23 @@
 import dataclasses
 import json
 import shutil
+import tracemalloc
+import types
+from unittest import mock
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from osgan_jax import distillation, reporting
-from osgan_jax.distillation import students
-from osgan_jax.distillation.config import resolve_student, resolve_teacher
+from osgan_jax import data, distillation, reporting
+from osgan_jax.distillation import classifiers, learners, students, teachers
+from osgan_jax.distillation.config import check_effects, resolve_student, resolve_teacher
 from osgan_jax.engine import runs
 from osgan_jax.evaluation import score_log
 from osgan_jax.gan import model
+from osgan_jax.io import checked_npz
 from tests.support import tiny
 from tests.support.marks import slow_but
 
@@ -25,12 +30,12 @@ def teacher_config(**fields):
 
 
 def student_config(algorithm='one_stage', **fields):
+    generator = {} if algorithm == 'kd' else {'generator_width': 4, 'latent_dim': 6}
     values = {
         'algorithm': algorithm,
         'batch_size': 8,
         'num_steps': 4,
-        'generator_width': 4,
-        'latent_dim': 6,
+        **generator,
         'log_every': 1,
         'sample_every': 2,
         'save_every': 2,
@@ -283,6 +288,132 @@ def test_teachers_that_cannot_be_trained_leave_nothing(tmp_path, fields, message
     with pytest.raises(ValueError, match=message):
         distillation.train_teacher(teacher_config(**fields), workdir)
     assert not (workdir / 'config.json').exists()
+
+
+def of_lenet5(**fields):
+    """A teacher's configuration, resolved, of 32-pixel grey images."""
+    return resolve_teacher(
+        distillation.TeacherConfig(**fields),
+        image_size=32,
+        channels=1,
+        num_examples=40,
+        statistics=lambda: ((0.5,), (0.25,)),
+    )
+
+
+def of_student(teacher, **fields):
+    """What was asked for, and the same resolved."""
+    asked = distillation.DistillConfig(batch_size=8, **fields)
+    resolved = resolve_student(
+        asked, network='lenet5', teacher=teacher, num_examples=40, digest='none'
+    )
+    return asked, resolved
+
+
+def test_grey_images_are_not_standardised_as_cifars():
+    assert of_lenet5(dataset='cifar10', batch_size=8).mean == (0.5,)
+
+
+@pytest.mark.parametrize(
+    ('algorithm', 'fields', 'message'),
+    [
+        ('kd', {'attention': 250.0}, 'attention=250.0: --algorithm=kd .*=zskt or dfad'),
+        ('kd', {'generator': 'zskt'}, 'generator=zskt: --algorithm=kd'),
+        ('kd', {'generator_width': 64}, 'generator_width=64: --algorithm=kd'),
+        ('one_stage', {'temperature': 9.0}, 'choose --algorithm=kd'),
+        ('dfad', {'flip': True}, 'flip=True: --algorithm=dfad'),
+        ('zskt', {'decay_at': (0.1, 0.2)}, 'decay_at=0.1,0.2: --schedule=cosine .*=steps'),
+        ('zskt', {'momentum': 0.9}, 'momentum=0.9: --optimizer=adam'),
+        ('kd', {'attention': 0.0, 'crop': 1, 'decay_factor': 0.5, 'momentum': 0.5}, None),
+    ],
+)
+def test_flags_without_effect_are_refused(algorithm, fields, message):
+    asked, resolved = of_student(of_lenet5(batch_size=8), algorithm=algorithm, **fields)
+    if message is None:
+        check_effects(asked, resolved)
+        return
+    with pytest.raises(ValueError, match=message):
+        check_effects(asked, resolved)
+    check_effects(resolved, resolved)  # the students of a table share flags
+
+
+@pytest.mark.parametrize('algorithm', ['kd', 'one_stage'])
+def test_a_student_has_the_teachers_data_but_for_what_was_asked(tmp_path, monkeypatch, algorithm):
+    theirs = {'dataset': 'folder', 'data_dir': '/old', 'fit': 'pad', 'upscale': True}
+    run = runs.Run(of_lenet5(batch_size=8, **theirs), 4, (), 40)
+    teacher = types.SimpleNamespace(run=run, variables={})
+    asked = {'data_dir': '/new', 'test_split': 'val', 'fit': 'crop'}
+    opened = []
+
+    def open_part(config, *, test=False):
+        opened.append(config)
+        raise FileNotFoundError
+
+    monkeypatch.setattr(teachers, 'open_part', open_part)
+    config = student_config(algorithm, **asked)
+    with pytest.raises(FileNotFoundError):
+        students.DistillJob(config, tmp_path, teacher=teacher).open()
+    expected = {**theirs, **asked, 'split': 'train'}
+    assert {name: getattr(opened[0], name) for name in expected} == expected
+
+
+def test_a_fork_goes_on_at_its_step_of_another_schedule(tmp_path):
+    one = {'w': jnp.ones(3)}
+
+    def state_of(config):
+        made = (learners.student(config, 4, None), learners.generator(config, None))
+        parts = [learners.LearnerState(one, {}, each.optimizer.init(one)) for each in made]
+        return learners.State(jnp.asarray(50), *parts, jax.random.key(0))
+
+    asked, config = of_student(
+        of_lenet5(batch_size=8), algorithm='dfad', schedule='cosine', optimizer='adam'
+    )
+    job = students.DistillJob(asked, tmp_path)
+    job.run = types.SimpleNamespace(config=config)
+    state = job.renew(state_of(config), frozenset())
+    counts = lambda learner: [int(x) for x in jax.tree.leaves(learner.opt) if not x.ndim]  # noqa: E731
+    # Adam's own count, of its moments, and the schedule's; dfad's student has five updates a step.
+    assert (counts(state.student), counts(state.generator)) == ([0, 250], [0, 50])
+
+
+class Drawn:
+    """A source whose images are made when they are read."""
+
+    def __len__(self):
+        return 200
+
+    def __getitem__(self, index):
+        return np.random.default_rng(index).integers(0, 255, (64, 64, 1), np.uint8), index % 4
+
+
+def drawn(source=None):
+    return data.Dataset('drawn', 'train', 64, 1, 4, tuple('abcd'), source or Drawn())
+
+
+def test_images_are_not_all_in_memory():
+    dataset, size = drawn(), 200 * 64 * 64
+    images = np.stack([row['image'] for row in dataset])
+    config = types.SimpleNamespace(mean=(0.5,), std=(0.25,))
+    tracemalloc.start()
+    mean, std = teachers._statistics(dataset)
+    with mock.patch.object(classifiers, '_ROWS', 8):
+        about = classifiers.Accuracy(tiny.Tiny(), dataset, config).about
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < size * 0.8
+    assert (mean, std) == (
+        (pytest.approx(images.mean() / 255, abs=1e-6),),
+        (pytest.approx(images.std() / 255, abs=1e-6),),
+    )
+    # As it was when it was of the whole array: evaluations of older runs still count.
+    labels = np.arange(200, dtype=np.int32) % 4
+    assert about['fingerprint'] == checked_npz.digest(images, labels)
+
+
+def test_a_channel_without_contrast_is_refused():
+    grey = [(np.full((64, 64, 1), 77, np.uint8), 0)] * 7
+    with pytest.raises(ValueError, match='the same in all images'):
+        teachers._statistics(drawn(grey))
 
 
 @pytest.mark.parametrize(

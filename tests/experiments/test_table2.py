@@ -5,6 +5,8 @@ import time
 
 import pytest
 
+from experiments.table2 import __main__
+from osgan_jax.distillation.config import DistillConfig
 from tests.support import launching
 from tests.support.tables import contents, launch, refuses, rows, write_images
 
@@ -44,6 +46,13 @@ def parts(tmp_path_factory):
 )
 def test_bad_flags_end_in_one_sentence(tmp_path, parts, flags, message):
     refuses('table2', tmp_path / 'table', *TABLE, *parts, *flags, message=message)
+
+
+def test_the_teacher_is_trained_where_and_how_the_students_are():
+    how = {'lock': False, 'skip_nonfinite': True, 'deterministic': True, 'precision': 'bfloat16'}
+    trained = __main__.TrainedTeacherConfig()
+    teacher = __main__._teacher(None, trained, DistillConfig(**how))
+    assert {name: getattr(teacher, name) for name in how} == how
 
 
 @pytest.mark.slow  # five processes that compile

@@ -106,6 +106,9 @@ def test_students_have_the_teachers_data_unless_others_are_given():
         'test_data_dir': 'b', 'upscale': None, 'labels': None, 'fit': 'pad', 'background': 'white',
         'white_level': 65535, 'frames': 'first', 'layout': None,
     }  # fmt: skip
+    # Of the teacher's dataset, all that was asked for, a default too.
+    found = plans.data_of(make_settings({'test_split': 'val', 'fit': 'crop'}), teacher)
+    assert (found['dataset'], found['test_split'], found['fit']) == ('npz', 'val', 'crop')
     found = plans.data_of(make_settings({'dataset': 'mnist', 'test_split': 'train'}), teacher)
     assert (found['dataset'], found['data_dir'], found['test_split']) == ('mnist', None, 'train')
 
@@ -144,6 +147,7 @@ def test_recipes_are_parsed():
         ('gan.attention=0', 'a row of teacher, kd'),
         ('zskt.seed=1', 'a field of'),
         ('zskt.teacher_digest=x', 'a field of'),
+        ('one_stage_kl.disagreement=l1', 'a field of'),
         ('supervised.attention=1', 'a field of'),
         ('zskt.attention=x', 'could not convert'),
         ('kd.flip=1', 'true or false'),
