@@ -199,6 +199,13 @@ class Table1(runner.Study):
         """A cell's run, checked against what its directory holds."""
         directory = self.workdir / cell.name
         run = trainer.GANJob(self._configure(cell), directory, self._dataset).open()
+        config = run.config
+        if config.max_seconds is not None and config.schedule_steps == config.num_steps:
+            raise ValueError(
+                f'{cell.name}: --schedule={config.schedule} falls over the number of steps, which '
+                '--budget leaves open: give --schedule_steps, --schedule=constant, or --num_steps '
+                'instead of --budget'
+            )
         runner.check_saved(directory, run)
         return run
 

@@ -170,6 +170,18 @@ def test_a_budget_leaves_steps_open(stage, tmp_path):
         stage.run(tmp_path, CELLS[:2], num_steps=None, max_seconds=8.0)
 
 
+def test_a_budget_needs_the_end_of_a_schedule_that_falls(stage, tmp_path):
+    for cells, fields in [
+        (CELLS[:1], {'schedule': 'cosine'}),
+        (study.make_cells(['sngan_resnet'], ['one_stage'], [0]), {'network': 'dcgan'}),
+    ]:
+        fields = {'num_steps': None, 'max_seconds': 5.0, **fields}
+        with pytest.raises(ValueError, match=f'{cells[0].name}: .* give --schedule_steps'):
+            stage.run(tmp_path, cells, **fields)
+        stage.run(tmp_path, cells, **fields, schedule_steps=100)
+        assert len(stage.trained) == 1
+
+
 def test_another_configuration_is_refused_before_anything_is_trained(stage, tmp_path):
     stage.run(tmp_path, cells=CELLS[:2])
     with pytest.raises(ValueError, match='batch_size is 8 there and 4 now'):
