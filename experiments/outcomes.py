@@ -5,6 +5,7 @@ import dataclasses
 import gc
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -118,7 +119,9 @@ def _of(
             print(stopped, flush=True)
         return 128 + stopped.signum
     except KeyboardInterrupt:
-        return fail('interrupted before a step was made')
+        sys.stdout.flush()
+        print('interrupted', file=sys.stderr, flush=True)
+        return 128 + signal.SIGINT
     except (
         ValueError,
         OSError,

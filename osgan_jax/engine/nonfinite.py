@@ -17,18 +17,18 @@ class NonFiniteError(RuntimeError):
 
 @jax.jit
 def finite_leaves(tree: PyTree) -> jax.Array:
-    """Whether each floating-point leaf is finite, `[leaves]` bool, in the order of `names`."""
-    return jnp.stack([jnp.all(jnp.isfinite(leaf)) for _, leaf in _floating(tree)] or [True])
+    """Whether each real or complex leaf is finite, `[leaves]` bool, in the order of `names`."""
+    return jnp.stack([jnp.all(jnp.isfinite(leaf)) for _, leaf in _inexact(tree)] or [True])
 
 
 def all_finite(tree: PyTree) -> jax.Array:
-    """Whether every floating-point leaf is finite, a bool scalar."""
+    """Whether every real or complex leaf is finite, a bool scalar."""
     return jnp.all(finite_leaves(tree))
 
 
 def names(tree: PyTree) -> list[str]:
-    """The paths of a pytree's floating-point leaves, such as `params_g/Dense_0/kernel`."""
-    return [jax.tree_util.keystr(path, simple=True, separator='/') for path, _ in _floating(tree)]
+    """The paths of a pytree's real and complex leaves, such as `params_g/Dense_0/kernel`."""
+    return [jax.tree_util.keystr(path, simple=True, separator='/') for path, _ in _inexact(tree)]
 
 
 def describe(tree: PyTree, finite: np.ndarray | jax.Array | None = None) -> str:
@@ -68,9 +68,9 @@ def skipping(update: Callable[..., tuple[PyTree, dict[str, jax.Array]]]):
     return guarded
 
 
-def _floating(tree: PyTree) -> list[tuple[Any, jax.Array]]:
+def _inexact(tree: PyTree) -> list[tuple[Any, jax.Array]]:
     return [
         (path, leaf)
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-        if jnp.issubdtype(leaf.dtype, jnp.floating)
+        if jnp.issubdtype(leaf.dtype, jnp.inexact)
     ]

@@ -6,6 +6,7 @@ import pytest
 from absl import flags
 from PIL import Image
 
+from experiments import outcomes
 from tests.support import commands, launching
 
 SMALL = [
@@ -100,6 +101,15 @@ def test_workdir_is_asked_for(module):
     done = launching.call(module)
     assert done.code == 1
     assert re.fullmatch(r'error: give --workdir.* \(--help lists the flags\)\n', done.err)
+
+
+def test_an_interruption_is_no_error(capsys):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    common = outcomes.CommonConfig(compilation_cache='off')
+    assert outcomes.of(interrupt, [], common) == 130
+    assert capsys.readouterr().err == 'interrupted\n'
 
 
 def test_flags_are_afterwards_what_they_were_before():

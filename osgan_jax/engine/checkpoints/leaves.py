@@ -47,13 +47,7 @@ def differences(
       described: the manifest's entries, see `to_host`.
       expected: see `expected`.
     """
-    have = {name: (tuple(leaf['shape']), leaf['dtype']) for name, leaf in described.items()}
-    return [
-        f'{name} is {_describe(have.get(name))} in the checkpoint and '
-        f'{_describe(expected.get(name))} here'
-        for name in [*expected, *(name for name in have if name not in expected)]
-        if have.get(name) != expected.get(name)
-    ]
+    return [f'{name} is {how}' for name, how in fitting(described, expected)[1].items()]
 
 
 def fitting(

@@ -97,7 +97,7 @@ def test_another_structure_is_named(opened):
     opened.save(1, make_state(), wait=True)
     with pytest.raises(
         checkpoints.CheckpointError,
-        match=r'Dense_0/kernel is float32\[7, 5\] in the checkpoint and float32\[8, 5\] here.*'
+        match=r'Dense_0/kernel is float32\[7, 5\] there and float32\[8, 5\] here.*'
         r'nu/Dense_0/kernel',
     ):
         opened.restore(make_state(width=8))
