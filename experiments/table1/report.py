@@ -132,8 +132,8 @@ def _notes(results: Sequence[Result], dataset: str, setting: str) -> list[str]:
         )
     if about and about.get('halves'):
         notes.append(
-            'The last line is what one half of the real images scores against the other: no score '
-            'of a generator means more than its distance from that.'
+            'The last line is what one half of the real images scores against the other: judge a '
+            "generator's score by its distance from this line."
         )
     if about and about['extractor'].endswith('classifier'):
         notes.append(
@@ -153,7 +153,7 @@ def _notes(results: Sequence[Result], dataset: str, setting: str) -> list[str]:
 def _labels(results: Sequence[Result]) -> str:
     """Which labels conditional generators were given, as the end of a paragraph."""
     policies = {r.about['label_policy'] for r in results if r.about.get('label_policy')}
-    words = {'data': 'as often as the data have them', 'uniform': 'all as often'}
+    words = {'data': "with the data's frequencies", 'uniform': 'uniformly'}
     if not policies:
         return ''
     return f' Conditional generators draw labels {" or ".join(map(words.get, sorted(policies)))}.'

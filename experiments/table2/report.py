@@ -216,9 +216,9 @@ def _costs(groups: Mapping[str, Sequence[Result]], teacher: float) -> list[str]:
     lines = [
         "## Cost of reaching a share of the teacher's accuracy",
         '',
-        'Of the first evaluation at or above it, mean over seeds; how many of them where not all '
-        'came that far, and - where none did. Between evaluations nothing is known: what is '
-        'reached at the first one may have been reached before.',
+        'Of the first evaluation at or above it, mean over seeds; in brackets the number of seeds '
+        'that reached it, if not all did; - if none did. Between evaluations nothing is known: '
+        'what is reached at the first one may have been reached before.',
     ]
     head = ['method', *(f'{100 * share:g}% ({share * teacher:.4f})' for share in SHARES)]
     for cost, (title, shown) in _COSTS.items():

@@ -1,8 +1,8 @@
 """How a run goes on: what a saved configuration brings, and what a new one may ask for instead.
 
-Who goes on with a run gives what is to be otherwise, and nothing else: fields that were not given
-keep the values that the run began with, whatever presets have become since. Each field declares
-whether it may change (`osgan_jax.engine.declarations.Declaration.may_change`).
+To resume a run, give only the fields that are to change: fields that were not given keep the values
+that the run began with, whatever presets have become since. Each field declares whether it may
+change (`osgan_jax.engine.declarations.Declaration.may_change`).
 """
 
 import dataclasses
@@ -46,7 +46,7 @@ def merge(asked: _C, saved: _C) -> _C:
         if each.flag or each.adopted or _is_preset(each)
     }
     for each in fields:
-        # What took the value of another field follows it on.
+        # A field that took another field's value follows it.
         if each.follows in given and taken.get(each.name) == getattr(saved, each.follows):
             taken[each.name] = None
     return dataclasses.replace(asked, **taken)

@@ -1,7 +1,7 @@
 """Runs that begin at another run's checkpoint: which checkpoint, and what of it fits.
 
-A fork goes on with everything that its source had, under other rates, losses or schedules. What the
-source has otherwise, and a state cannot be made of, is refused. The source is only read.
+A fork goes on with everything that its source had, under other rates, losses or schedules. Fields
+that change the shapes of the state are refused. The source is only read.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""What a checkpoint gives when it is read."""
+"""The results of reading a checkpoint."""
 
 from typing import Any, NamedTuple
 

@@ -96,7 +96,7 @@ def test_halves_of_the_real_images_and_labels_are_said():
     text = report.markdown([result('cgan', about=about)], 'digits')
     assert _table(text)[-1] == '| real images | halves of 50 | 0.250 | - | - | - |'
     assert 'what one half of the real images scores against the other' in text
-    assert 'Conditional generators draw labels as often as the data have them.' in text
+    assert "Conditional generators draw labels with the data's frequencies." in text
 
 
 def test_bold_is_the_better_side_whatever_the_metric():
