@@ -5,6 +5,8 @@ from typing import Any
 
 import jax
 
+from osgan_jax.core import values
+
 # XLA:CPU compiles a kernel in a third of the time without MLIR. At level 1, the parameters of a
 # network are then drawn as fast as by default, and differ in a last bit here and there.
 _QUICKLY = {'xla_cpu_use_fusion_emitters': False, 'xla_backend_optimization_level': 1}
@@ -24,7 +26,7 @@ def call_once(function: Callable[..., Any], *args: Any) -> Any:
       What `jax.jit(function)(*args)` does, but for rounding. Within another traced function it is
       part of that.
     """
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(args)):
+    if values.is_traced(args):
         return function(*args)
     return compile_quickly(function, *args)(*args)
 

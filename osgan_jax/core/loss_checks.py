@@ -87,7 +87,7 @@ def check_symmetric(loss: Any, s_real: PyTree, s_fake: PyTree, state: PyTree = N
     """
     if not loss.symmetric:
         return
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(state)):
+    if values.is_traced(state):
         state = None
     with jax.ensure_compile_time_eval():
         try:
@@ -100,7 +100,7 @@ def check_symmetric(loss: Any, s_real: PyTree, s_fake: PyTree, state: PyTree = N
             error, scale = _largest(jax.tree.map(jnp.add, c_d, c_g)), _largest(c_d)
         except Exception:
             return  # a fault of the loss itself shows in its own words, at the caller's logits
-        if isinstance(error, jax.core.Tracer) or error <= _TOLERANCE * scale:
+        if values.is_traced(error) or error <= _TOLERANCE * scale:
             return
     raise ValueError(
         f'the loss {loss.name!r} is declared symmetric, but its L_G is not minus the part of L_D '
@@ -120,7 +120,7 @@ def _check_mean_over_samples(loss: Any) -> None:
             function = getattr(loss, name)
             whole = function(real, fake, state)
             mean = sum(function(*half, state) for half in halves) / len(halves)
-            if isinstance(whole + mean, jax.core.Tracer):
+            if values.is_traced(whole + mean):
                 return
             if abs(whole - mean) > _TOLERANCE * (1 + abs(whole)):
                 raise ValueError(

@@ -110,12 +110,18 @@ def split_cotangent(
       is 0 where both are 0. Never NaN or Inf for finite inputs whose ratio can be represented.
 
     Raises:
-      ValueError: if the shapes differ.
+      ValueError: if the shapes differ, or for a dtype of fewer exponents than float32's, such as
+        float16, in which the floor is 0.
     """
     if jnp.shape(c_d) != jnp.shape(c_g):
         raise ValueError(
             'split_cotangent: expected two cotangents of the same logits, got shapes '
             f'{jnp.shape(c_d)} and {jnp.shape(c_g)}'
+        )
+    if dtype is not None and jnp.finfo(dtype).minexp > jnp.finfo(jnp.float32).minexp:
+        raise ValueError(
+            'one_stage with an asymmetric loss needs the exponents of float32, which '
+            f'{jnp.dtype(dtype)} lacks: compute D in bfloat16 or float32, or use shared_forward'
         )
     c_d, c_g = jnp.asarray(c_d, jnp.float32), jnp.asarray(c_g, jnp.float32)
     floor = CARRIER_FLOOR * jnp.abs(c_g)
@@ -161,10 +167,9 @@ def one_stage_grads(
     frozen backbone, let `generate` return the features in `fake`: these are then computed once, and
     pulled back once.
 
-    Outside jit, with an asymmetric loss or R2, D is checked by two more pullbacks (see
-    `check_samplewise`). Inside jit there are no values to check: call `check_samplewise` once
-    beforehand, as the trainer here does. What the functions return is checked by shape, and
-    `symmetric` on a few logits, at no cost under jit.
+    Outside jit D is checked by one or two more pullbacks (see `check_samplewise`). Inside jit there
+    are no values to check: call `check_samplewise` once beforehand, as the trainer here does. What
+    the functions return is checked by shape, and `symmetric` on a few logits, at no cost under jit.
 
     Args:
       loss: the objective; of several discriminators one for all, or a sequence of theirs.
@@ -173,9 +178,10 @@ def one_stage_grads(
         batch statistics, keys. A term of L_G that depends on params_g beside the images, such as a
         codebook's, may be one more array of `fake`, a value for each sample.
       discriminate: `(params_d, fake) -> ((s_real, s_fake), aux)`, logits of shape `[N]` (or
-        `[N, 1]`; any, also pytrees, with a symmetric loss). A pure function, closed over the real
-        batch; where that is given as `real`, D is differentiated there, and takes it as a third
-        argument: `(params_d, fake, real)`. Or a sequence of such functions.
+        `[N, 1]`; any, also pytrees, with a symmetric loss). No layer may compute in float16, in
+        which a carrier at its floor is 0. A pure function, closed over the real batch; where that
+        is given as `real`, D is differentiated there, and takes it as a third argument:
+        `(params_d, fake, real)`. Or a sequence of such functions.
       params_g: G's parameters.
       params_d: D's parameters; of several discriminators a list or tuple of theirs. Those that
         share parameters are each given them, and their gradients added.
@@ -200,7 +206,8 @@ def one_stage_grads(
 
     Raises:
       ValueError: for an asymmetric loss, or R2, with a D that gives several logits a sample or
-        (outside jit) mixes samples: `shared_forward_grads` is exact there; for penalties without
+        (outside jit) mixes samples, and for any loss with a D whose real logits depend on fake
+        samples (outside jit): `shared_forward_grads` is exact there; for penalties without
         `real` or `mixture` where they need them; for functions that return something else than is
         said above, a missing `loss_state`, a loss that is not symmetric but says so, or sequences
         of different lengths.
@@ -334,9 +341,10 @@ def _one_pullback(
     )
     (s_real, s_fake, _), pull_d, judged = jax.vjp(judge, d.params, fake, has_aux=True)
     checks.logits(s_real, s_fake, fake, one_a_sample=one_a_sample)
-    if one_a_sample and not isinstance(s_fake, jax.core.Tracer):
-        reached = samplewise.reach(lambda logits: pull_d((*logits, jnp.zeros(()))), s_real, s_fake)
-        samplewise.check_reach(*reached)
+    if not values.is_traced((s_real, s_fake)):
+        pull = lambda logits: pull_d((*logits, jnp.zeros(())))  # noqa: E731
+        reached = samplewise.reach(pull, s_real, s_fake, symmetric=not one_a_sample)
+        samplewise.check_reach(*reached, symmetric=not one_a_sample)
     loss_checks.check_symmetric(d.loss, s_real, s_fake, d.loss_state)
 
     cotangents = _cotangents(d, s_real, s_fake)

@@ -12,6 +12,11 @@ def is_array(value: Any) -> bool:
     return hasattr(value, 'shape') and hasattr(value, 'dtype')
 
 
+def is_traced(tree: PyTree) -> bool:
+    """Whether an array of a pytree has no values yet, because a program is being traced."""
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
+
+
 def describe(value: Any) -> str:
     """A value's kind in a few words, such as `a tuple (an array [6, 2] of float32, None)`."""
     if is_array(value):

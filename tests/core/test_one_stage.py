@@ -361,6 +361,41 @@ def test_symmetric_losses_accept_any_discriminator(name, mixing, scheme):
     assert error_d < 1e-5
 
 
+def test_symmetric_losses_need_real_and_fake_batches_apart():
+    m, real = models.build('jnp'), models.real_batch()
+
+    def joined(params, fake):
+        both = jnp.concatenate([real, fake])
+        return tuple(jnp.split(m.discriminator(params, both - both.mean(0)), 2)), None
+
+    def patches(params, fake):
+        scores = joined(params, fake)[0]
+        return tuple({'patches': score[:, None] * jnp.ones(3)} for score in scores), None
+
+    fake = m.generate(m.params_g)[0]
+    for discriminate in (joined, patches):
+        with pytest.raises(ValueError, match='judges real and fake samples apart'):
+            osgan_jax.check_samplewise(discriminate, m.params_d, fake, symmetric=True)
+    mixing = models.build('jnp', mixing='batch_norm')
+    osgan_jax.check_samplewise(mixing.discriminate, mixing.params_d, fake, symmetric=True)
+
+    # Not noticed, it would be more than a matter of rounding.
+    loss, arguments = losses.get('minimax'), (m.generate, joined, m.params_g, m.params_d)
+    with pytest.raises(ValueError, match='judges real and fake samples apart'):
+        osgan_jax.one_stage_grads(loss, *arguments)
+    wrong, right = (
+        jax.jit(lambda one=one: one(loss, *arguments)[0].generator)()
+        for one in (osgan_jax.one_stage_grads, osgan_jax.shared_forward_grads)
+    )
+    assert models.relative_error(wrong, right) > 0.1
+
+
+def test_float16_has_too_few_exponents_for_a_carrier():
+    with pytest.raises(ValueError, match=r'exponents of float32, which float16 lacks: .*bfloat16'):
+        osgan_jax.split_cotangent(jnp.zeros(3), jnp.ones(3), dtype=jnp.float16)
+    assert osgan_jax.split_cotangent(jnp.zeros(3), jnp.ones(3), dtype=jnp.bfloat16)[0].all()
+
+
 def test_several_logits_are_refused_under_jit_too():
     m = models.build('jnp', mixing='patch')
     with pytest.raises(ValueError, match='one logit per sample'):
