@@ -16,6 +16,7 @@ On several devices a rule sees its own device's samples; those here add up what 
 
 import dataclasses
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -179,13 +180,15 @@ class Balancer:
         """Raises ValueError for numbers out of range."""
         weights = self.weights
         least = min(weights.values(), default=0) if isinstance(weights, Mapping) else -1
-        if least < 0 or not any(weights.values()):
+        if not (least >= 0 and 0 < sum(weights.values()) < math.inf):
             raise ValueError(
-                'the balancer needs weights by the names of terms, at least 0 and not all 0, got '
-                f'{weights!r}'
+                'the balancer needs finite weights by the names of terms, at least 0 and not all '
+                f'0, got {weights!r}'
             )
         if not 0 <= self.decay < 1:
             raise ValueError(f'the balancer needs a decay in [0, 1), got {self.decay}')
+        if not 0 < self.total < math.inf:
+            raise ValueError(f'the balancer needs a positive finite total, got {self.total}')
 
     def init(self) -> BalancerState:
         """The state before the first step."""

@@ -36,7 +36,7 @@ def parse(value: Any) -> ImageSize:
     elif isinstance(value, tuple | list):
         pair = value
     else:
-        pair = value, value
+        pair = () if isinstance(value, bool) else (value, value)
     try:
         height, width = map(int, pair)
         if (height, width) != tuple(pair) and not found:

@@ -17,9 +17,8 @@ from osgan_jax.core import values
 Array = jax.Array
 PyTree = Any
 
-# Of E[s_real], for each unit of smoothing: with a target of a in place of 1, the cross-entropy
-# a softplus(-s) + (1 - a) softplus(s) is softplus(-s) + (1 - a) s, and the squared error
-# (s - a)^2 is (s - 1)^2 + 2 (1 - a) s + a^2 - 1.
+# With a target of a in place of b, the cross-entropy a softplus(-s) + (1 - a) softplus(s) grows by
+# (b - a) s, and the squared error (s - a)^2 by 2 (b - a) s + a^2 - b^2.
 _CROSS_ENTROPIES = ('minimax', 'non_saturating', 'boundary_seeking')
 _SMOOTHED = (*_CROSS_ENTROPIES, 'least_squares')
 
@@ -124,14 +123,18 @@ def with_label_smoothing(loss: Any, amount: float) -> Any:
     if not 0 <= amount < 0.5:
         raise ValueError(f'label smoothing: the amount must be in [0, 0.5), got {amount}')
     of_logits = loss.name in _CROSS_ENTROPIES
-    target = 1 - amount
-    slope, constant = (amount, 0.0) if of_logits else (2 * amount, target**2 - 1)
+    # D is undecided where real and fake images are as likely, at half the target, which may be
+    # smoothed already.
+    before = 2 / (1 + math.exp(-loss.boundary)) if of_logits else 2 * loss.boundary
+    target = before - amount
+    if not target > 0:
+        raise ValueError(f'label smoothing: a target of {before:g} cannot fall by {amount}')
+    slope, constant = (amount, 0.0) if of_logits else (2 * amount, target**2 - before**2)
 
     def discriminator(s_real, s_fake, state=None):
         value = loss.discriminator(s_real, s_fake, state)
         return value + slope * jnp.mean(s_real) + constant
 
-    # D is undecided where real and fake images are as likely: at half the target.
     boundary = math.log(target / (2 - target)) if of_logits else target / 2
     return dataclasses.replace(loss, discriminator=discriminator, boundary=boundary)
 

@@ -15,6 +15,7 @@ the logarithm of a rounded probability: -log(sigmoid(s)) is softplus(-s), and so
 
 import dataclasses
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -255,10 +256,10 @@ def fisher(*, rho: float = 1e-6) -> AdversarialLoss:
       rho: penalty weight and the multiplier's step, positive; 1e-6 in the Fisher-GAN paper.
 
     Raises:
-      ValueError: if `rho` is not positive.
+      ValueError: if `rho` is not positive and finite.
     """
-    if not rho > 0:
-        raise ValueError(f'fisher: rho must be positive, got {rho}')
+    if not 0 < rho < math.inf:
+        raise ValueError(f'fisher: rho must be positive and finite, got {rho}')
 
     def slack(s_real, s_fake):
         return 1 - 0.5 * (jnp.mean(jnp.square(s_real)) + jnp.mean(jnp.square(s_fake)))
@@ -398,8 +399,13 @@ def get(name: str, **hyperparameters: Any) -> AdversarialLoss:
 def check_hyperparameters(
     name: str, factory: Callable[..., AdversarialLoss], given: Mapping[str, Any]
 ) -> None:
-    """Raises ValueError for a hyperparameter that a loss's factory does not take."""
+    """Raises ValueError for a hyperparameter, or a kind of value, that a factory does not take."""
     known = inspect.signature(factory).parameters
     if unknown := sorted(set(given) - set(known)):
         takes = ', '.join(sorted(known)) if known else 'none'
         raise ValueError(f'{name}: unknown hyperparameter {", ".join(unknown)} (it takes: {takes})')
+    for key, value in given.items():
+        switch = isinstance(known[key].default, bool)
+        if isinstance(value, bool) != switch:
+            expected = 'true or false' if switch else 'a number'
+            raise ValueError(f'{name}: {key}={value}: expected {expected}')

@@ -11,6 +11,7 @@ k-th step with k times the weight (Karras et al. 2020, section 3.1).
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -43,6 +44,12 @@ class Penalties:
     r1: float | Array = 0.0
     r2: float | Array = 0.0
     gradient_penalty: float | Array = 0.0
+
+    def __post_init__(self):
+        """Raises ValueError for a number below 0, or one that is not finite."""
+        for name, weight in vars(self).items():
+            if isinstance(weight, int | float) and not 0 <= weight < math.inf:
+                raise ValueError(f'Penalties: {name} must be at least 0 and finite, got {weight}')
 
     def has(self, *names: str) -> bool:
         """Whether one of the penalties is there: its weight is an array, or not 0."""

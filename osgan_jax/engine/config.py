@@ -41,8 +41,7 @@ class Config:
 
     def __post_init__(self):
         for name, declaration in declarations(type(self)).items():
-            if declaration.parse:
-                object.__setattr__(self, name, declaration.parsed(getattr(self, name)))
+            object.__setattr__(self, name, declaration.parsed(getattr(self, name)))
             declaration.check(getattr(self, name))
 
     def to_json(self) -> str:

@@ -8,6 +8,7 @@ module imports neither jax nor flax: `--help` needs it.
 import dataclasses
 import functools
 import importlib
+import os
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -40,6 +41,7 @@ GROUPS = (
 
 MAX_INT = 2**31 - 1
 MAX_SEED = 2**32 - 1
+_EXPECTED = {bool: 'True or False', int: 'a whole number', float: 'a number', str: 'a text'}
 # A little below the greatest float32, which rounding may exceed.
 _MAX_FLOAT = 3e38
 
@@ -118,14 +120,32 @@ class Declaration:
         return tuple(getattr(importlib.import_module(module), function)())
 
     def parsed(self, value: Any) -> Any:
-        """The value in the one form that a configuration keeps.
+        """The value in the one form that a configuration keeps, of the field's own type.
 
         Raises:
-          ValueError: as `parse`.
+          ValueError: as `parse`; for a value of another type.
         """
         if value is None:
             return None
-        return tuple(map(self.parse, value)) if self.many else self.parse(value)
+        parse = self.parse or self._typed
+        if not self.many:
+            return parse(value)
+        if not isinstance(value, list | tuple):
+            raise ValueError(f'{self.name}={value!r}: expected several values, as a tuple')
+        return tuple(map(parse, value))
+
+    def _typed(self, item: Any) -> Any:
+        """A value of the field's type; a program may give numpy's numbers, 1e4 and paths."""
+        if getattr(item, 'shape', None) == ():
+            item = item.item()
+        if self.kind is int and isinstance(item, float) and item.is_integer():
+            item = int(item)
+        if self.kind is str and isinstance(item, os.PathLike):
+            item = os.fspath(item)
+        known = (int, float) if self.kind is float else self.kind
+        if isinstance(item, bool) != (self.kind is bool) or not isinstance(item, known):
+            raise ValueError(f'{self.name}={item!r}: expected {_EXPECTED[self.kind]}')
+        return item
 
     def check(self, value: Any) -> None:
         """Raises ValueError unless the field may have the value, or each item of a tuple."""

@@ -72,9 +72,11 @@ def check(asked: TrainConfig) -> None:
         flags |= dict(zip((f'{name}_g', f'{name}_d'), readers, strict=True))
         for flag, is_read in flags.items():
             if not is_read and (value := getattr(asked, flag, None)) is not None:
+                network = flag.endswith('_d')
+                chosen = 'optimizer' if own[network] is None else f'optimizer_{"gd"[network]}'
                 raise ValueError(
-                    f'{flag}={value:g}: --optimizer={pair[flag.endswith("_d")]} does not use it; '
-                    'leave it out, or choose --optimizer=adam'
+                    f'{flag}={value:g}: --{chosen}={pair[network]} does not use it; leave it out, '
+                    f'or choose --{chosen}=adam'
                 )
     if asked.decay_epochs and asked.schedule not in (None, 'step'):
         raise ValueError(

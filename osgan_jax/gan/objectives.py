@@ -92,11 +92,13 @@ def parse_options(options: tuple[str, ...]) -> dict[str, float | bool]:
     """Parses `('slope=0.2', 'linear_generator=true')` to keyword arguments.
 
     Raises:
-      ValueError: for an option that is not `name=number` or `name=true|false`.
+      ValueError: for an option that is not `name=number` or `name=true|false`, or given twice.
     """
     values: dict[str, float | bool] = {}
     for option in options:
         name, _, text = option.partition('=')
+        if name in values:
+            raise ValueError(f'loss_options={option!r}: {name} is given twice')
         try:
             values[name] = {'true': True, 'false': False}.get(text.lower())
             if values[name] is None:

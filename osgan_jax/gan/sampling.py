@@ -145,10 +145,15 @@ class Sampler:
         """Latents `[count, Z]` from a seed; row i is the same whatever the count.
 
         Args:
-          count: latents.
+          count: latents, at least 1.
           seed: of all of them.
           start: the row of the first.
+
+        Raises:
+          ValueError: for a count below 1.
         """
+        if count < 1:
+            raise ValueError(f'latents: expected a count of at least 1, got {count}')
         parts = []
         for block in range(start // BLOCK, -(-(start + count) // BLOCK)):
             key = jax.random.key(seed)
@@ -233,14 +238,31 @@ class Sampler:
           truncation: as for `generate`.
 
         Raises:
-          ValueError: as `generate`.
+          ValueError: as `generate`, for no latents, or for labels other than a class of each.
         """
+        if not len(z):
+            raise ValueError('images: expected at least one row of latents')
+        if labels is not None:
+            labels = self._checked(labels, len(z))
         chunk = itertools.count()
 
         def draw(*rows: Any) -> Any:
             return self.generate(*rows, noise_seed, next(chunk), truncation)
 
         return in_chunks(draw, rows_at_once(self.gan.image_shape), z, labels)
+
+    def _checked(self, labels: Any, count: int) -> np.ndarray:
+        """Labels as an array; the generator takes any numbers, and draws something for them."""
+        labels, classes = np.asarray(labels), self.gan.num_classes
+        known = labels.dtype.kind in 'iu' and labels.shape == (count,)
+        if not known or labels.min() < 0 or labels.max() >= classes:
+            raise ValueError(
+                f'labels: expected the class of each of {count} images, integers from 0 to '
+                f'{classes - 1}'
+                if classes
+                else 'labels: this generator has no classes'
+            )
+        return labels
 
     def generate(
         self,

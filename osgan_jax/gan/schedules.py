@@ -4,6 +4,7 @@ A schedule is a function of the training state's step, not of an optimiser's cou
 the steps of lazy penalties. Published lengths in images are divided by the batch.
 """
 
+import collections
 import dataclasses
 import math
 from collections.abc import Callable
@@ -60,7 +61,9 @@ class Schedule:
         """The value at a step, a float32 scalar."""
         value = jnp.float32(self.start)
         if self.kind == 'step':
-            decays = dict.fromkeys(self.boundaries, self.factor)
+            # Epochs shorter than a step may end at the same one.
+            counts = collections.Counter(self.boundaries)
+            decays = {step: self.factor**count for step, count in counts.items()}
             value = optax.piecewise_constant_schedule(self.start, decays)(step)
         elif self.kind in _TO_END:
             if self.kind == 'stairs':

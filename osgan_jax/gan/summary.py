@@ -306,6 +306,8 @@ def _average(config: TrainConfig, recipe: Recipe) -> str:
     )
     if config.ema_ramp:
         text += f', at most {config.ema_ramp:g} of the images so far'
+    elif not config.ema_start and len(decays) == 1:
+        text += ', rising to it from 0 as (1 + step) / (10 + step)'
     if not config.ema_start:
         return text
     text += f', from step {config.ema_start:,}'

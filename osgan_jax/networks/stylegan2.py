@@ -45,8 +45,8 @@ def features(
     count = math.floor(min(most, 2 * base // grid) * multiplier + 1e-6)
     if count < 1:
         raise ValueError(
-            f'stylegan2 has no channel left at {grid} pixels: base_channels={base}, '
-            f'max_channels={most}, channel_multiplier={multiplier}'
+            f'stylegan2 has no channel left at {grid} pixels with width={most} and '
+            f'channel_multiplier={multiplier:g}: choose a larger one'
         )
     return count
 

@@ -194,11 +194,15 @@ def test_two_terms_of_one_name_are_refused():
         ({'adversarial': 2.0, 'mel': -1.0}, 0.9, 'at least 0'),
         (['adversarial'], 0.9, 'by the names of terms'),
         ({'adversarial': 1.0}, 1.0, r'a decay in \[0, 1\), got 1.0'),
+        ({'adversarial': float('nan')}, 0.9, 'finite weights'),
+        ({'adversarial': 1.0, 'mel': float('inf')}, 0.9, 'finite weights'),
     ],
 )
 def test_numbers_of_a_balancer_are_checked(weights, decay, match):
     with pytest.raises(ValueError, match=match):
         osgan_jax.Balancer(weights, decay=decay)
+    with pytest.raises(ValueError, match='a positive finite total, got -1'):
+        osgan_jax.Balancer({'adversarial': 1.0}, total=-1)
 
 
 def test_no_terms_are_nothing_to_weigh():

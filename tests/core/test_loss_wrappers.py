@@ -1,5 +1,7 @@
 """LeCam, label smoothing and top-k: closed forms, states, and exactness in one pass."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,6 +49,7 @@ def test_smoothed_losses_have_the_smoothed_target():
     for name in ('minimax', 'non_saturating', 'boundary_seeking', 'least_squares'):
         plain = losses.get(name)
         loss = losses.with_label_smoothing(plain, 0.1)
+        twice = losses.with_label_smoothing(losses.with_label_smoothing(plain, 0.04), 0.06)
 
         def half(r, target, name=name):
             squares = name == 'least_squares'
@@ -58,6 +61,8 @@ def test_smoothed_losses_have_the_smoothed_target():
             fake_half = plain.discriminator(real, FAKE) - half(real, 1.0)
             np.testing.assert_allclose(value, half(real, 0.9) + fake_half, rtol=1e-5)
             np.testing.assert_allclose(slope, jax.grad(half)(real, 0.9), rtol=1e-5)
+            np.testing.assert_allclose(twice.discriminator(real, FAKE), value, rtol=1e-5)
+        np.testing.assert_allclose(twice.boundary, loss.boundary)
         for got, expected in zip(gradients(loss)[1:], gradients(plain)[1:], strict=True):
             np.testing.assert_array_equal(got, expected)
         assert loss.symmetric == plain.symmetric
@@ -191,6 +196,12 @@ def test_what_is_wrong_is_named():
         (
             lambda: losses.with_label_smoothing(losses.get('minimax'), 0.5),
             r'must be in \[0, 0.5\), got 0.5',
+        ),
+        (
+            lambda: functools.reduce(
+                losses.with_label_smoothing, [0.4] * 3, losses.get('least_squares')
+            ),
+            'a target of 0.2 cannot fall by 0.4',
         ),
         (lambda: losses.with_top_k(hinge, 0.0), r'share must be in \(0, 1\], got 0.0'),
         (lambda: losses.with_top_k(hinge, 0.5, decay=2), r'decay must be in \(0, 1\], got 2'),

@@ -218,8 +218,9 @@ def test_geometric_default_is_hinge_and_linear_generator_is_offered():
         (lambda: losses.get('lsgan'), "unknown loss 'lsgan': expected one of minimax"),
         (lambda: losses.get('hinge', rho=1.0), 'hinge: unknown hyperparameter rho'),
         (lambda: losses.get('geometric', slope=1.5), r'slope must be in \[0, 1\), got 1.5'),
-        (lambda: losses.get('fisher', rho=0.0), 'rho must be positive, got 0.0'),
+        (lambda: losses.get('fisher', rho=0.0), 'rho must be positive and finite, got 0.0'),
         (lambda: losses.get('fisher', rho=float('nan')), 'rho must be positive'),
+        (lambda: losses.get('fisher', rho=float('inf')), 'positive and finite'),
         (
             lambda: losses.get('relativistic').discriminator(jnp.zeros(3), jnp.zeros(4)),
             r'same shape, got \(3,\) and \(4,\)',

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import osgan_jax
 from osgan_jax.core import regularizers
 
 N, SIZE, CHANNELS = 5, 4, 2
@@ -172,6 +173,12 @@ def test_which_penalties_there_are():
     both = regularizers.AllPenalties(r1=1.0, path_length=2.0, path_length_every=4)
     assert (both.discriminator_every, both.generator_every) == (1, 4)
     assert both.names == ('penalty_d', 'penalty_g', 'path_length')
+
+
+@pytest.mark.parametrize('weight', [-1.0, float('nan'), float('inf')])
+def test_weights_that_reward_or_ruin_are_refused(weight):
+    with pytest.raises(ValueError, match=f'r2 must be at least 0 and finite, got {weight}'):
+        osgan_jax.Penalties(r1=1.0, r2=weight)
 
 
 def test_devices_share_the_weights_of_the_discriminators_penalties():

@@ -1,7 +1,9 @@
 """Configurations: ranges, JSON, contradictions, and the presets of Table 1."""
 
 import dataclasses
+import pathlib
 
+import numpy as np
 import pytest
 
 from osgan_jax import networks
@@ -60,11 +62,38 @@ def test_damaged_json_is_refused(text, message):
         ({'decay_epochs': (5, 3)}, r'decay_epochs=\[5, 3\]'),
         ({'decay_epochs': (0,)}, 'decay_epochs=0: expected a number of at least 1'),
         ({'steps_per_call': 3, 'log_every': 10}, 'log_every=10: expected a multiple'),
+        # What a program may give, and a flag cannot.
+        ({'num_steps': 100.5}, 'num_steps=100.5: expected a whole number'),
+        ({'batch_size': '64'}, "batch_size='64': expected a whole number"),
+        ({'penalty_every': True}, 'penalty_every=True: expected a whole number'),
+        ({'conditional': 'false'}, "conditional='false': expected True or False"),
+        ({'flip': 1}, 'flip=1: expected True or False'),
+        ({'top_k': '0.5'}, "top_k='0.5': expected a number"),
+        ({'r1': True}, 'r1=True: expected a number'),
+        ({'scheme': 3}, 'scheme=3: expected a text'),
+        ({'channel_multiplier': 0.5}, 'channel_multiplier=0.5: expected a text'),
+        ({'augment': 'ada'}, "augment='ada': expected several values"),
+        ({'decay_epochs': 3}, 'decay_epochs=3: expected several values'),
+        ({'decay_epochs': (3, 4.5)}, 'decay_epochs=4.5: expected a whole number'),
+        ({'image_size': True}, 'image_size=True: expected pixels'),
     ],
 )
 def test_values_out_of_range_are_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         TrainConfig(**fields)
+
+
+def test_numbers_and_paths_of_a_program_are_kept_as_those_of_flags():
+    given = TrainConfig(
+        num_steps=1e3,
+        seed=np.int64(3),
+        r1=np.float32(0.5),
+        augment=['ada'],
+        data_dir=pathlib.Path('images'),
+    )
+    flags = TrainConfig(num_steps=1000, seed=3, r1=0.5, augment=('ada',), data_dir='images')
+    assert given == flags
+    assert TrainConfig.from_json(given.to_json()) == flags
 
 
 def test_contradictions_name_fields_and_forgive_what_may_change():

@@ -41,7 +41,7 @@ def test_a_clip_takes_the_place_of_the_methods_penalty():
         ({'optimizer': 'rmsprop', 'beta1': 0.9}, 'beta1=0.9: --optimizer=rmsprop'),
         (
             {'optimizer_g': 'sgd', 'optimizer_d': 'sgd', 'beta2': 0.9},
-            'beta2=0.9: --optimizer=sgd does not use it',
+            'beta2=0.9: --optimizer_g=sgd does not use it',
         ),
         (
             {'optimizer': 'sgd', 'optimizer_g': 'adam', 'optimizer_d': 'optimistic_adam'},
@@ -87,7 +87,7 @@ def test_a_clip_takes_the_place_of_the_methods_penalty():
         ),
         (
             {'optimizer_d': 'rmsprop', 'beta1_d': 0.9},
-            'beta1_d=0.9: --optimizer=rmsprop does not use it',
+            'beta1_d=0.9: --optimizer_d=rmsprop does not use it; .* choose --optimizer_d=adam',
         ),
         (
             {'beta1': 0.5, 'beta1_g': 0.0, 'beta1_d': 0.9},

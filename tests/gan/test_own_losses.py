@@ -77,6 +77,8 @@ def test_losses_are_given_named_and_loaded(file):
         ('wrong', (), "the loss 'wrong' is declared symmetric"),
         ('breaks', (), 'loss=.*:breaks: the loss raised'),
         ('soft', ('slope=1',), r'unknown hyperparameter slope \(it takes: margin\)'),
+        ('soft', ('margin=true',), 'margin=True: expected a number'),
+        ('soft', ('margin=1', 'margin=2'), 'margin is given twice'),
         ('MADE', ('margin=1',), 'loss_options: .* is made already; leave them out'),
         ('sofd', (), 'my_losses.py has no sofd; it has soft'),
     ],

@@ -148,6 +148,19 @@ def test_labels_are_checked(conditional_run, tmp_path):
         plain.labels(1, 0)
 
 
+def test_rows_and_labels_of_images_are_checked(conditional_run):
+    sampler = sampling.Sampler(conditional_run[0])
+    z = sampler.latents(2, seed=0)
+    np.testing.assert_array_equal(sampler.images(z, [0, 3]), sampler.images(z, jnp.array([0, 3])))
+    for labels in ([0, 4], [-1, 0], [0], [0.0, 1.0], np.zeros((2, 1), int)):
+        with pytest.raises(ValueError, match='the class of each of 2 images, integers from 0 to 3'):
+            sampler.images(z, labels)
+    with pytest.raises(ValueError, match='at least one row of latents'):
+        sampler.images(z[:0], [])
+    with pytest.raises(ValueError, match='a count of at least 1, got 0'):
+        sampler.latents(0, seed=0)
+
+
 def test_a_directory_without_a_run_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match='holds no run'):
         sampling.Sampler(tmp_path)

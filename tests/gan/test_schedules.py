@@ -40,6 +40,11 @@ def test_steps_multiply_from_their_boundaries_on():
     np.testing.assert_allclose(found[[0, 1, 4, 5, 19, 20]], [0.5, 1, 1, 0.1, 0.1, 0.01], rtol=1e-6)
 
 
+def test_boundaries_at_one_step_all_count():
+    found = values(Schedule('step', 1.0, boundaries=(3, 3, 5), factor=0.5))
+    np.testing.assert_allclose(found[[2, 3, 5]], [1, 0.25, 0.125])
+
+
 def test_stairs_lead_to_the_end_in_equal_parts():
     found = values(Schedule('stairs', 2.0, 0.5, boundaries=(5, 20), warmup=2))
     expected = [1, 2, 2, 1.25, 1.25, 0.5, 0.5]

@@ -124,10 +124,11 @@ class NetworkFields(Config):
     conditional: bool | None = _network('condition both networks on the label', decided_by='method')
 
     def __post_init__(self):
-        super().__post_init__()
+        # First, for a field's value is a text from here on.
         if self.network is not None:
             named = own_code.absolute(networks.named(self.network))
             object.__setattr__(self, 'network', named)
+        super().__post_init__()
         if self.channel_multiplier is not None:
             parse_multiplier(self.channel_multiplier)
 

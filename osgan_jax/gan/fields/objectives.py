@@ -176,9 +176,10 @@ class ObjectiveFields(Config):
     )
 
     def __post_init__(self):
-        super().__post_init__()
+        # First, for a field's value is a text from here on.
         if self.loss is not None:
             object.__setattr__(self, 'loss', own_code.absolute(_named(self.loss)))
+        super().__post_init__()
 
 
 def _named(loss: Any) -> str:

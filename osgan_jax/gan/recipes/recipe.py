@@ -62,8 +62,8 @@ class Recipe(NamedTuple):
 
     def ema_decay(self, batch_size: int) -> float:
         """The decay of the average in a step of so many images, 0 for no average."""
-        half_life = 0.5 ** (batch_size / self.half_life) if self.half_life else 0.0
-        return self.fields.get('ema_decay', half_life)
+        decay = 0.5 ** (batch_size / self.half_life) if self.half_life else 0.0
+        return self.fields.get('ema_decay', decay)
 
 
 Choose = Callable[[Setting], Recipe]
