@@ -113,7 +113,7 @@ def takes(
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
-        return  # not every callable tells
+        return  # some callables have no signature
     try:
         signature.bind(*arguments, **{key: key for key in keywords if key in signature.parameters})
     except TypeError as error:

@@ -39,7 +39,7 @@ class Discriminators(NamedTuple):
       like_params: makes one value for each discriminator into the container of their parameters.
       like_info: makes them into a tuple; both take the value itself where `discriminate` is not a
         sequence.
-      several: whether it is one.
+      several: whether `discriminate` is a sequence.
     """
 
     each: list[Discriminator]

@@ -1,4 +1,4 @@
-"""Whether a loss is what it has to be, and keeps what its flags promise.
+"""Checks that a loss is well formed and that its flags are true.
 
 `loss` is an `osgan_jax.AdversarialLoss` throughout.
 """
@@ -151,7 +151,7 @@ def _check_arguments(name: str, function: Callable[..., Any]) -> None:
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
-        return  # not every callable tells
+        return  # some callables have no signature
     try:
         signature.bind(None, None, None)
     except TypeError:

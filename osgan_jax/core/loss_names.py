@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-# Functions of `osgan_jax.core.losses`, in the order of Table S1, and one that it has not.
+# Functions of `osgan_jax.core.losses`, in the order of Table S1, and one that is not in Table S1.
 _BUILT_IN = (
     'minimax',
     'wasserstein',

@@ -40,7 +40,7 @@ class LeCamState(NamedTuple):
 
 
 def with_lecam(loss: Any, weight: float, *, decay: float = 0.99) -> Any:
-    """LeCam regularisation of D, which keeps its logits near those of the other kind before.
+    """LeCam regularisation pulls D's real logits towards the mean of its fake ones, and back.
 
     L_D + weight * (E[(s_real - a_fake)^2] + E[(s_fake - a_real)^2]), with running means a of the
     logits of the steps before (Tseng et al. 2021, https://arxiv.org/abs/2104.03310, Eq. 5); in the
@@ -165,7 +165,7 @@ def with_top_k(loss: Any, share: float, *, decay: float = 0.99, every: int = 0) 
       The loss, whose state is a `TopKState`.
 
     Raises:
-      ValueError: for numbers out of range, or a loss whose L_G is not such a mean.
+      ValueError: for numbers out of range, or a loss whose L_G is not a mean over samples.
     """
     _check_loss('with_top_k', loss)
     if not 0 < share <= 1:

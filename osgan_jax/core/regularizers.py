@@ -84,7 +84,7 @@ class AllPenalties(Penalties):
 
     @property
     def is_lazy(self) -> bool:
-        """Whether some steps have penalties that others have not."""
+        """Whether some steps have penalties that other steps do not have."""
         return max(self.discriminator_every, self.generator_every) > 1
 
     @property

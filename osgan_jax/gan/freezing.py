@@ -103,7 +103,7 @@ def build(
       options: of the network; maybe not complete.
 
     Raises:
-      ValueError: for anything else, blocks that the network has not, or all blocks of a network.
+      ValueError: for anything else, blocks that the network does not have, or all of its blocks.
     """
     found: dict[str, set[int]] = {}
     for text in asked:

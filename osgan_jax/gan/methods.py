@@ -122,7 +122,7 @@ def register(name: str, method: Method) -> None:
     """Adds a method.
 
     Raises:
-      ValueError: if the name is taken, or the recipe names a field that a configuration has not.
+      ValueError: if the name is taken, or the recipe names a field that no configuration has.
     """
     if name in _METHODS:
         raise ValueError(f'a method named {name!r} already exists: choose another name')
@@ -310,7 +310,7 @@ def _brought(
         fields['beta2'] = 0.99
         fields['root_epsilon'] = False
     if 'minibatch_deviation' in network.options and config.scheme == 'one_stage':
-        # Samples of a group see each other: there is no ratio a sample.
+        # Samples of a group see each other: there is no ratio for each sample.
         fields['minibatch_deviation'] = 0
     late = ('num_steps', 'ema_start', 'ema_ramp')
     fields = {name: value for name, value in fields.items() if name not in late}

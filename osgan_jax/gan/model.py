@@ -138,7 +138,7 @@ class TrainState:
         return self.settled_variables() if self.ema_g is None else self.ema_g
 
     def settled_variables(self) -> PyTree:
-        """G's variables: its slow weights and their statistics where there are such."""
+        """G's variables: its slow weights and their statistics if it has any."""
         if self.slow is None:
             return {'params': self.params_g, **self.stats_g}
         return {'params': self.slow['params_g'], **self.slow['stats_g']}

@@ -185,7 +185,7 @@ def _every_kth(
 
 
 def _average(context: StepContext, state: TrainState) -> TrainState:
-    """Moves the average of G towards G, or towards its slow weights where there are such."""
+    """Moves the average of G towards G, or towards its slow weights if it has any."""
     gan, t = context.gan, state.step.astype(jnp.float32)
     decay = jnp.float32(gan.ema_decay)
     if gan.ema_half_life:

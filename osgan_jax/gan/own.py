@@ -102,7 +102,7 @@ def readable(config: TrainConfig) -> TrainConfig:
 
 
 def remarks(config: TrainConfig, gan: GAN, state: TrainState) -> list[str]:
-    """What a person may not expect of networks of one's own: their precision, G's range."""
+    """Surprising properties of your own networks: their precision, G's range."""
     if not own_code.is_own(config.network):
         return []
     found = []

@@ -23,7 +23,7 @@ _SHOWN = {
     'augment_probability': 'augment',
     'overfitting': 'r_t',
 }
-# Those it leaves out: gamma jumps where c_d is near 0, and tells a person nothing.
+# Those it leaves out: gamma jumps where c_d is near 0, and is not informative.
 _UNSHOWN = ('gamma', 'floored')
 # Shares of pairs of a real and a fake image that D ranks rightly.
 _FAR_AHEAD, _FOOLED = 0.98, 0.5

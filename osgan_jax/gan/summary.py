@@ -255,7 +255,7 @@ def _penalties(config: TrainConfig) -> str:
         (
             'orthogonal',
             f'{config.orthogonal:.4g}',
-            " (Eq. 3; BigGAN-PyTorch's gradient is half as great)",
+            " (Eq. 3; BigGAN-PyTorch's gradient is half as large)",
         ),
     ]
     found = [f'{name} {weight}{how}' for name, weight, how in weights if weight != '0']

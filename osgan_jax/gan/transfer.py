@@ -190,7 +190,7 @@ def _plain(name: str) -> str:
 def _fitted(
     name: str, own: np.ndarray, there: np.ndarray | None, classes: _Classes
 ) -> np.ndarray | None:
-    """The source's value of a leaf, of some classes beside this run's own; None if it fits not."""
+    """The source's value of a leaf, this run's own of other classes; None if unfit."""
     if there is None or there.dtype != own.dtype or there.ndim != own.ndim:
         return None
     axis = classes.axes.get(name)

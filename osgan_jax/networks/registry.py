@@ -257,7 +257,7 @@ def register(spec: NetworkSpec) -> None:
     """Adds a network.
 
     Raises:
-      ValueError: if its name is taken, or it takes an option that there is not.
+      ValueError: if its name is taken, or it takes an unknown option.
     """
     if spec.name in names():
         raise ValueError(f'a network named {spec.name!r} already exists: choose another name')

@@ -421,7 +421,7 @@ def test_weights_that_others_scale_otherwise_say_so():
     assert told(resolve(method='r3gan', r1=1.0, r2=0.0))['penalties'] == 'R1 1 to 0.1'
     lines = told(resolve(method='sngan', orthogonal=1e-4))
     assert lines['penalties'] == (
-        "orthogonal 0.0001 (Eq. 3; BigGAN-PyTorch's gradient is half as great)"
+        "orthogonal 0.0001 (Eq. 3; BigGAN-PyTorch's gradient is half as large)"
     )
 
 
