@@ -11,7 +11,7 @@ curves. The paper's cells on CelebA are
     python -m experiments.table1 --dataset=celeb_a --split=all --seeds=0,1,2,3,4 \
         --inception_weights=fetch --metrics=fid,kid --workdir=runs/celeb_a
 
-with 30 epochs each. --variants compares optimisers too:
+with 30 epochs each. The optimiser is Adam unless you name another. --variants compares optimisers:
 
     python -m experiments.table1 --dataset=digits --methods=dcgan --seeds=0,1 --num_steps=1000 \
         --variants=one_stage:adam,one_stage:optimistic_adam,two_stage:adam --workdir=runs/optimism
@@ -39,7 +39,7 @@ import sys
 from typing import Any
 
 from experiments import cli
-from osgan_jax.engine.config import Config
+from osgan_jax.engine.config import Config, fill
 from osgan_jax.engine.declarations import MAX_SEED, REQUIRED, field
 from osgan_jax.gan.config import OPTIMIZERS, SCHEMES, TrainConfig
 
@@ -115,12 +115,14 @@ def main(grid: GridConfig, common: Config) -> int:
     if unknown or not grid.metrics:
         raise ValueError(f'metrics={unknown}: expected some of {", ".join(registry.names())}')
     shared = TrainConfig(**dataclasses.asdict(common), max_seconds=grid.budget)
+    if not grid.variants:
+        shared = fill(shared, {'optimizer': 'adam'})  # the paper's, so that schemes are alike
     if grid.schemes and grid.variants:
         raise ValueError(
             '--schemes and --variants exclude each other: --variants already names the schemes'
         )
     for name in ('optimizer', 'optimizer_g', 'optimizer_d') if grid.variants else ():
-        if (value := getattr(shared, name)) not in (None, TrainConfig.optimizer):
+        if (value := getattr(shared, name)) is not None:
             raise ValueError(f'{name}={value}: --variants names the optimisers; leave this out')
     pairs = _pairs(grid, shared)
     compared = grid.variants or grid.schemes or _COMPARED

@@ -19,7 +19,6 @@ from osgan_jax.gan.config import (
 )
 
 _DEFAULTS = TrainConfig()
-_USUAL = _DEFAULTS.optimizer
 # Flags that an optimiser does not read.
 _UNREAD = {'sgd': ('beta2', 'adam_epsilon'), 'rmsprop': ('beta1',)}
 
@@ -54,7 +53,7 @@ def check(asked: TrainConfig) -> None:
             )
     pair = asked.optimizers()
     own = (asked.optimizer_g, asked.optimizer_d)
-    if None not in own and asked.optimizer not in (None, _USUAL, *own):
+    if None not in own and asked.optimizer not in (None, *own):
         raise ValueError(
             f'optimizer={asked.optimizer}: --optimizer_g={own[0]} and --optimizer_d={own[1]} '
             'override it for both networks; leave it out'

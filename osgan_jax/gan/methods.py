@@ -167,7 +167,7 @@ def recipe(
     size = image_size or config.image_size or 0
     name = dataset or config.dataset
     of_g, of_d = config.optimizers()
-    of_both = of_g if of_g == of_d else ''
+    of_both = of_g if of_g and of_g == of_d else ''
     setting = Setting(config.scheme, name, size, config.batch_size, of_both)
     chosen = choose(setting)
     _check_fields(config.method, chosen.fields)
@@ -220,6 +220,7 @@ def resolve(
     dataset = dataset or config.dataset
     chosen = recipe(config, image_size, dataset)
     usual = otherwise(TrainConfig)
+    config = fill(config, {'optimizer': chosen.fields.get('optimizer', usual['optimizer'])})
     config = fill(config, _brought(config, method, network, chosen))
     config = fill(config, {name: usual[name] for name in ('batch_size', 'd_steps')})
     if config.batch_size > num_examples:

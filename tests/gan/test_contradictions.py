@@ -132,7 +132,7 @@ def test_a_students_penalty_takes_the_place_of_its_teachers_clip():
 
 
 def test_a_students_optimiser_takes_the_place_of_its_teachers():
-    teacher = resolve(optimizer_d='optimistic_adam')
+    teacher = resolve(optimizer='adam', optimizer_d='optimistic_adam')
     found = compression.resolve(compression.CompressConfig(), teacher, 'f00d')
     assert found.optimizers() == ('adam', 'optimistic_adam')
     asked = compression.CompressConfig(optimizer='sgd')

@@ -93,7 +93,8 @@ def test_only_optimism_ends_the_bilinear_game(name, expected):
 
 # Adam divides rounding by itself; beside so great an epsilon it does not.
 OF_D = {
-    **{'optimizer_d': 'optimistic_adam', 'adam_epsilon': 1.0, 'weight_clip': 0.05},
+    **{'optimizer': 'adam', 'optimizer_d': 'optimistic_adam'},
+    **{'adam_epsilon': 1.0, 'weight_clip': 0.05},
     **{'learning_rate_g': 0.1, 'learning_rate_d': 0.1, 'ema_decay': 0.9},
 }
 

@@ -62,6 +62,7 @@ def test_the_twelve_published_configurations(
         assert (found.decay_epochs, found.decay_factor) == schedule
         assert found.discriminator_norm == ('group' if norm == 'own' else norm)
         assert (found.latent_dim, found.batch_size, found.beta1) == (latent_dim, 128, 0.5)
+        assert found.optimizers() == ('adam', 'adam')
         assert found.weight_clip == (0.01 if method == 'wgan' else 0.0)
         epochs = {'celeb_a': 30, 'mnist': 20}[dataset]
         assert found.num_steps == epochs * (EXAMPLES[dataset] // 128)
@@ -157,23 +158,34 @@ def test_a_norm_of_another_loss_is_not_taken_over():
 
 
 @pytest.mark.parametrize('dataset', ['celeb_a', 'mnist', 'ffhq', 'digits'])
-@pytest.mark.parametrize('scheme', ['one_stage', 'two_stage'])
+@pytest.mark.parametrize('scheme', ['one_stage', 'two_stage', 'shared_forward'])
 def test_what_nobody_published_is_constant_and_called_ours(dataset, scheme):
     published = {row[:3] for row in PUBLISHED}
     for method in methods.TABLE1:
-        if (method, scheme, dataset) in published or (method == 'cgan' and dataset == 'ffhq'):
+        of = 'two_stage' if scheme == 'two_stage' else 'one_stage'
+        if (method, of, dataset) in published or (method == 'cgan' and dataset == 'ffhq'):
             continue
         found = resolve(dataset, method=method, scheme=scheme)
         assert (found.decay_epochs, found.decay_factor) == ((), 1.0)
         assert found.discriminator_norm == ('spectral' if method == 'sngan' else 'group')
+        assert found.optimizer == ('adam' if scheme == 'two_stage' else 'optimistic_adam')
         text = told(found)['recipe']
         assert text.startswith(f'rates ours: nothing was published for {method} on {dataset}')
+        found = resolve(dataset, method=method, scheme=scheme, optimizer='adam')
+        told_of = (
+            '' if scheme == 'two_stage' else '; here optimizer adam instead of optimistic_adam'
+        )
+        assert told(found)['recipe'] == text + told_of
 
 
 @pytest.mark.parametrize(
     ('fields', 'other'),
     [
         ({'method': 'dcgan'}, ''),
+        (
+            {'method': 'dcgan', 'scheme': 'two_stage', 'optimizer_d': 'sgd'},
+            '; here optimizer_d sgd instead of adam',
+        ),
         (
             {'method': 'dcgan', 'learning_rate_g': 1.0, 'schedule': 'cosine'},
             '; here learning_rate_g 1 instead of 0.0002, schedule cosine instead of constant',
@@ -410,7 +422,10 @@ def test_the_summary_shows_penalties_clip_average_and_schedule():
     assert 'num_steps 7,910 instead of 47,460' in lines['recipe']
     lines = told(resolve('ffhq', 1024, method='stylegan2', augment=('color',)))
     assert lines['penalties'] == 'R1 10 every 16 steps, path length 2 every 4 steps'
-    assert lines['average'] == "of G's weights, half-life 10,000 images (decay 0.997784)"
+    assert lines['average'] == (
+        "of G's weights, half-life 10,000 images (decay 0.997784), "
+        'rising to it from 0 as (1 + step) / (10 + step)'
+    )
     assert lines['D sees'] == 'images with color'
     assert lines['rates'].endswith('G 0.002, D 0.002, constant')
 

@@ -51,11 +51,14 @@ def _beta(whose: str, name: str) -> Any:
 class OptimizerFields(Config):
     """How the weights move, and which average of them is sampled."""
 
-    optimizer: str = field(
-        'adam',
-        "optimiser of both networks; optimistic_adam extrapolates Adam's steps, 2 u_t - u_(t-1)",
+    optimizer: str | None = field(
+        None,
+        "optimiser of both networks; optimistic_adam extrapolates Adam's steps, 2 u_t - u_(t-1), "
+        'and is the default in one_stage and shared_forward where nobody published a recipe',
         group='optimizer',
         choices=OPTIMIZERS,
+        decided_by=('method', 'scheme', 'dataset'),
+        otherwise='adam',
     )
     optimizer_g: str | None = _of_network('G')
     optimizer_d: str | None = _of_network('D')

@@ -14,7 +14,8 @@ class Setting(NamedTuple):
       dataset: the dataset's name.
       image_size: height and width of the images, pixels; 0 before the dataset is opened.
       batch_size: images a step, None where nobody asked for a number.
-      optimizer: of both networks, one of `osgan_jax.gan.config.OPTIMIZERS`; '' where they differ.
+      optimizer: of both networks, one of `osgan_jax.gan.config.OPTIMIZERS`; '' where they differ
+        or nobody asked for one.
     """
 
     scheme: str
