@@ -20,7 +20,7 @@ TORCH := torch==2.13.0+cpu
 # on two idle cores.
 demo: $(READY)
 	$(BIN)/python -m experiments.train --method=lsgan --scheme=one_stage --dataset=digits --conditional \
-		--image_size=16 --width=32 --batch_size=64 --learning_rate_d=2e-4 --ema_decay=0.995 \
+		--image_size=16 --width=32 --batch_size=64 --optimizer=adam --learning_rate_d=2e-4 --ema_decay=0.995 \
 		--num_steps=2500 --num_samples=80 --sample_every=500 --save_every=500 --workdir=$(DEMO)
 	$(BIN)/python -m experiments.sample --workdir=$(DEMO) --grid=80 --interpolate=10
 	@echo "Look at $(DEMO)/generated/grid.png and interpolations.png, and at $(DEMO)/curves.png."
