@@ -29,7 +29,7 @@ class EditConfig(Config):
 
     sheet: tuple[str, ...] = field((), 'sheets to draw', choices=SHEETS)
     seed: int = field(0, 'seed of the latents', at_least=0, at_most=MAX_SEED)
-    label: str | None = field(
+    label: str | int | None = field(
         None,
         'class of all samples, and of the images of --project, by name or number; by default every '
         'class in turn, and the class that suits an image best',
@@ -85,7 +85,7 @@ class EditConfig(Config):
         'FIRST-LAST; by default coarse, middle and fine, as far as the network has them',
         group='mixing and paths',
     )
-    classes: tuple[str, ...] = field(
+    classes: tuple[str | int, ...] = field(
         ('0', '1'),
         'the two ends of interpolate_classes, by name or number',
         group='mixing and paths',
@@ -115,10 +115,10 @@ class EditConfig(Config):
         path=True,
     )
     direction: str | None = _directions(None, 'file of a direction from an earlier run', path=True)
-    target_class: str = _directions(
+    target_class: str | int = _directions(
         '1', 'label towards which the direction leads, by name or number'
     )
-    against: str | None = _directions(
+    against: str | int | None = _directions(
         None, 'label from which the direction leads away, by name or number; by default all others'
     )
     orthogonal_to: tuple[str, ...] = _directions(

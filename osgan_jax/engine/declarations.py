@@ -81,6 +81,7 @@ class Declaration:
       name: the field's and its flag's name.
       default: the value where none is given, or `REQUIRED`.
       kind: type of the value, or of the items of a tuple: bool, int, float or str.
+      also: further types that a program may give, such as the number of a class by name or number.
       many: whether the value is a tuple.
     """
 
@@ -110,6 +111,7 @@ class Declaration:
     name: str = ''
     default: Any = None
     kind: type = str
+    also: tuple[type, ...] = ()
     many: bool = False
 
     def values(self) -> tuple[str, ...]:
@@ -142,7 +144,7 @@ class Declaration:
             item = int(item)
         if self.kind is str and isinstance(item, os.PathLike):
             item = os.fspath(item)
-        known = (int, float) if self.kind is float else self.kind
+        known = (self.kind, *self.also, *((int,) if self.kind is float else ()))
         if isinstance(item, bool) != (self.kind is bool) or not isinstance(item, known):
             raise ValueError(f'{self.name}={item!r}: expected {_EXPECTED[self.kind]}')
         return item
@@ -208,24 +210,25 @@ def declarations(config_class: type) -> Mapping[str, Declaration]:
     hints = typing.get_type_hints(config_class)
     found = {}
     for each in dataclasses.fields(config_class):
-        hint = _kind(hints[each.name])
+        hint = _kinds(hints[each.name])[0]
         many = typing.get_origin(hint) is tuple
+        kind, *also = _kinds(typing.get_args(hint)[0] if many else hints[each.name])
         found[each.name] = dataclasses.replace(
             each.metadata['declaration'],
             name=each.name,
             default=each.default,
-            kind=_kind(typing.get_args(hint)[0]) if many else hint,
+            kind=kind,
+            also=tuple(also),
             many=many,
             **getattr(config_class, 'CHANGED', {}).get(each.name, {}),
         )
     return types.MappingProxyType(found)
 
 
-def _kind(hint: Any) -> Any:
-    """The first type of a union that is not None's."""
-    if isinstance(hint, types.UnionType):
-        return next(part for part in typing.get_args(hint) if part is not types.NoneType)
-    return hint
+def _kinds(hint: Any) -> tuple[Any, ...]:
+    """The types of a union but None's; of any other type itself."""
+    parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return tuple(part for part in parts if part is not types.NoneType)
 
 
 def otherwise(config_class: type) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def at(workdir, step, part, like):
     ('fields', 'words'),
     [
         ({'width': 8}, r'forked with width=8 \(4 there\): params_g/'),
-        ({'optimizer': 'sgd'}, r'forked with optimizer=sgd \(adam there\): opt_'),
+        ({'optimizer': 'sgd'}, r'forked with optimizer=sgd \(optimistic_adam there\): opt_'),
         ({'method': 'wgan'}, 'method=wgan: a fork keeps what the method of its source, lsgan'),
         ({'fork': '{source}@3'}, 'no checkpoint of step 3 .* the saved steps are 2, 4'),
         ({'fork': '{source}@best'}, 'has no best checkpoint'),

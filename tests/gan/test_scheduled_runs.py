@@ -20,7 +20,7 @@ COSINE = {'schedule': 'cosine', 'schedule_steps': 4}
 
 
 def resolve(**fields):
-    return small.resolve(small.make_config(**fields))
+    return small.resolve(small.make_config(**{'optimizer': 'adam', **fields}))
 
 
 def build(**fields):

@@ -36,6 +36,7 @@ def make_config(**changes):
         'latent_dim': LATENT,
         'batch_size': BATCH,
         'precision': 'float32',
+        'optimizer': 'adam',
     }
     return TrainConfig(**fields | changes)
 
