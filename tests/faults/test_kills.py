@@ -116,6 +116,7 @@ def kill(process):
     launching.finish(process, -signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_killed_during_a_save_and_resumed(tmp_path, launch, uninterrupted):
     process = launch(tmp_path, num_steps=SHORT)
     Moments(process, tmp_path, 0, np.random.default_rng(0)).wait('saving')

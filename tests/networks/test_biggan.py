@@ -195,6 +195,7 @@ def test_an_embedding_in_the_labels_place():
     np.testing.assert_allclose(other, found, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_discriminator_is_torchs():
     pytest.importorskip('torch')
     module = biggan.Discriminator(64, width=8, num_classes=3)

@@ -227,6 +227,7 @@ def _as_a_test():
         yield
 
 
+@pytest.mark.slow
 def test_a_case_is_compiled_then_timed_in_all_it_has():
     first, *_, rows = _measure('dcgan64_bfloat16', schemes=('one_stage', 'two_stage'))
     assert all(row['compile_seconds'] > 0 and 'seconds' not in row for row in first)

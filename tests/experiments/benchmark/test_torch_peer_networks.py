@@ -270,9 +270,9 @@ def settle_spectral_norm(pair):
             [
                 ('resnet_gan', {'discriminator_norm': 'spectral', 'loss': 'hinge'}),
                 ('resnet_gan', {'discriminator_norm': 'group', 'image_size': 32}),
+                ('stylegan2', {'minibatch_deviation': 0, 'loss': 'non_saturating'}),
             ]
         ),
-        ('stylegan2', {'minibatch_deviation': 0, 'loss': 'non_saturating'}),
         ('r3gan', {'loss': 'relativistic_pairing'}),
     ],
     ids=['resnet_gan', 'resnet_gan, group norm', 'stylegan2', 'r3gan'],
@@ -352,8 +352,7 @@ def test_styles_are_mixed_at_their_share():
     ('network', 'changes'),
     [
         ('resnet_gan', {'image_size': 32, 'discriminator_norm': 'spectral'}),
-        ('stylegan2', {'style_mixing': 0.9}),
-        ('r3gan', {'r1': 1.0, 'r2': 1.0}),
+        *slow_but([('stylegan2', {'style_mixing': 0.9}), ('r3gan', {'r1': 1.0, 'r2': 1.0})]),
     ],
 )
 def test_steps_train_every_parameter(network, changes):

@@ -13,7 +13,11 @@ from osgan_jax.networks import biggan
 @pytest.mark.parametrize(
     ('network', 'size', 'generators', 'macs'),
     [
-        ('biggan', 128, (70_433_988, 18_383_460, 8_543_300, 5_031_348), (21.12, 5.42, 2.47, 1.42)),
+        pytest.param(
+            *('biggan', 128, (70_433_988, 18_383_460, 8_543_300, 5_031_348)),
+            (21.12, 5.42, 2.47, 1.42),
+            marks=pytest.mark.slow,
+        ),
         (
             'stylegan2',
             256,
