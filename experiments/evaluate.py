@@ -313,6 +313,11 @@ def _open_dataset(asked: EvaluateConfig, run, workdir: str | pathlib.Path):
         # Another part, or place, is of the run's dataset, which a name has to open.
         resuming.check_reopens(run, str(workdir), advice)
     if not named and asked.dataset is None:
+        if asked.pretrained and config.data_dir is not None:
+            raise ValueError(
+                f'the images that {asked.pretrained} was trained on are not part of the package: '
+                f'give {config.data_dir} by --data_dir'
+            )
         if run.source is None:
             messages.warn(
                 f'{workdir} does not record its images, for it is older than that or converted: it '

@@ -25,6 +25,13 @@ def test_a_first_picture_in_the_current_directory(tmp_path, monkeypatch):
     assert edits == {'interpolate_classes.png', 'interpolate_classes.webp', 'gradients.png'}
 
 
+def test_images_outside_of_the_package_are_asked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = launching.call('evaluate', '--pretrained=cifar10', '--num_samples=4')
+    assert done.code == 1
+    assert 'not part of the package: give cifar10_train.npz by --data_dir' in done.err
+
+
 def test_copies_are_looked_for_and_a_classifier_learns_from_samples(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     flags = ('--metrics=', '--nearest=4', '--classification_accuracy', '--classifier=small')
