@@ -67,7 +67,7 @@ class ImageSet:
         self.count = shape[0]
         self._beside = self.path.with_name(f'{name}.json')
         self._work = self.path.with_name(f'{name}.unfinished')
-        # Of this process alone, also where there are no locks.
+        # No other process has this name, where a file system has no locks.
         self._temporary = self._work / _TEMPORARY.format(secrets.token_hex(8))
         self._kind, self._shape, self._file_name, self._labels = kind, shape, file_name, labels
         # As it is read again.
