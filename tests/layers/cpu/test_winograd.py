@@ -15,6 +15,8 @@ CASES = [
     (7, 7, 4, 2, ((2, 1), (0, 3))),
     (5, 7, 2, 1, ((0, 0), (0, 0))),
     (12, 18, 6, 3, ((1, 2), (2, 1))),
+    (8, 6, 3, 1, ((1, 1), (1, 1))),
+    (8, 10, 3, 1, ((2, 2), (0, 0))),
     (9, 5, 4, 2, ((1, 1), (1, 1))),  # a last row and column that no window reaches
 ]
 
@@ -31,26 +33,29 @@ def _arrays(case, draw):
 
 @pytest.mark.parametrize('case', CASES, ids=str)
 def test_integers_come_out_exactly(case):
-    """All constants are 1, so no rounding may hide a wrong term."""
+    """All constants are 1 and 1/2, so no rounding may hide a wrong term."""
     rng = np.random.default_rng(0)
     x, kernel, y = _arrays(case, lambda shape: jnp.float32(rng.integers(-9, 10, shape)))
     stride, padding = case[3:]
 
     @jax.jit
     def both(x, kernel, y):
-        size, window = x.shape[1:3], kernel.shape[:2]
-        return (
-            (
-                winograd.down(x, kernel, stride, padding),
-                winograd.up(y, kernel, stride, padding, size),
-                winograd.correlate(x, y, stride, padding),
-            ),
-            (
-                formulations.plain_down(x, kernel, stride, padding),
-                formulations.plain_up(y, kernel, stride, padding, size),
-                formulations.plain_correlate(x, y, stride, padding, window),
-            ),
+        size, window, taps = x.shape[1:3], kernel.shape[:2], kernel.shape[0] // stride
+        # Of three taps, the adjoint in the image is a convolution with the kernel turned around.
+        pads = [[2 - pad for pad in pads] for pads in padding]
+        turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+        found = [winograd.down(x, kernel, stride, padding)]
+        if taps == 2:
+            found.append(winograd.up(y, kernel, stride, padding, size))
+            found.append(winograd.correlate(x, y, stride, padding))
+        else:
+            found.append(winograd.down(y, turned, 1, pads))
+        plain = (
+            formulations.plain_down(x, kernel, stride, padding),
+            formulations.plain_up(y, kernel, stride, padding, size),
+            formulations.plain_correlate(x, y, stride, padding, window),
         )
+        return found, plain[: len(found)]
 
     for found, plain in zip(*both(x, kernel, y), strict=True):
         np.testing.assert_array_equal(found, plain)
@@ -86,6 +91,8 @@ def test_what_does_not_fit():
     assert not winograd.fits(jnp.bfloat16, (4, 4), 2, (8, 8))
     assert not winograd.fits(jnp.float32, (3, 3), 2, (8, 8))
     assert not winograd.fits(jnp.float32, (4, 3), 2, (8, 8))
+    assert not winograd.fits(jnp.float32, (6, 6), 2, (8, 8))
+    assert not winograd.fits(jnp.float32, (3, 3), 1, (8, 7))
     assert not winograd.fits(jnp.float32, (4, 4), 1, (8, 8))
     assert not winograd.fits(jnp.float32, (4, 4), 2, (8, 7))
 
@@ -108,5 +115,39 @@ def test_where_it_is_chosen(images, channels, expected):
         jax.make_jaxpr(lambda x, y: formulations.cpu_correlate(x, y, 2, padding, (4, 4)))(x, y),
     )
     for jaxpr, products in zip(found, expected, strict=True):
-        assert str(jaxpr).count('dot_general[') == products
-        assert ('conv_general_dilated[' in str(jaxpr)) == (not products)
+        _check_products(jaxpr, products)
+
+
+# With stride 1, a 3x3 kernel: many channels, few on one side, few images, and a small grid.
+@pytest.mark.parametrize(
+    ('images', 'size', 'channels', 'products'),
+    [
+        (32, 16, (64, 64), 16),
+        (256, 16, (64, 16), 0),
+        (8, 16, (64, 64), 0),
+        (512, 4, (128, 128), 0),
+    ],
+)
+def test_where_it_is_chosen_with_stride_1(images, size, channels, products):
+    large, small = channels
+    x, kernel, y = (
+        jax.ShapeDtypeStruct(shape, jnp.float32)
+        for shape in (
+            (images, size, size, large),
+            (3, 3, large, small),
+            (images, size, size, small),
+        )
+    )
+    padding = ((1, 1), (1, 1))
+    down = jax.make_jaxpr(lambda x, k: formulations.cpu_down(x, k, 1, padding))(x, kernel)
+    _check_products(down, products)
+    correlate = lambda x, y: formulations.cpu_correlate(x, y, 1, padding, (3, 3))  # noqa: E731
+    _check_products(jax.make_jaxpr(correlate)(x, y), 0)
+    if size > 4:  # where another product takes its place
+        up = lambda y, k: formulations.cpu_up(y, k, 1, padding, (size, size))  # noqa: E731
+        _check_products(jax.make_jaxpr(up)(y, kernel), products)
+
+
+def _check_products(jaxpr, products):
+    assert str(jaxpr).count('dot_general[') == products
+    assert ('conv_general_dilated[' in str(jaxpr)) == (not products)
