@@ -1,5 +1,6 @@
 """What an image file holds, told when it is decoded once."""
 
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -11,6 +12,9 @@ ORIENTATION_TAG = 0x0112
 _GREY = ('1', 'L', 'LA', 'La', 'I')
 _MOST_FRAMES = 100_000
 
+# Pillow's names for 16 bits a channel as stored; BMP's 'BGR;16' is 16 bits a pixel.
+_DEEP = re.compile(';16[BLN]')
+
 
 class Facts(NamedTuple):
     """Facts of an image file.
@@ -20,7 +24,8 @@ class Facts(NamedTuple):
       height: upright, in pixels.
       colour: whether any pixel shows a colour; of a header alone, whether any may.
       transparent: whether any pixel is less than opaque; of a header alone, whether any may be.
-      peak: the greatest value of 16 bits a channel; 0 for an image of 8 bits, or a header alone.
+      peak: the greatest value of 16 bits a channel, of colour the most that its upper 8
+        bits allow; 0 for an image of 8 bits, or a header alone.
       frames: pages or frames of the file.
       mode: Pillow's name for the kind of its pixels.
       turned: whether EXIF turns or mirrors it.
@@ -56,13 +61,20 @@ def table(rows: Iterable[Facts]) -> np.ndarray:
     return np.asarray(list(rows), DTYPE)
 
 
-def measure(image, size: tuple[int, int], *, decoded: bool = True) -> Facts:
+def is_deep(image) -> bool:
+    """Whether an image has 16 bits a channel, cut to 8 by Pillow; known until decoded."""
+    stored = getattr(image, 'tile', ())
+    return image.mode in ('RGB', 'RGBA', 'LA') and bool(_DEEP.search(str([t[3] for t in stored])))
+
+
+def measure(image, size: tuple[int, int], *, decoded: bool = True, deep: bool = False) -> Facts:
     """The facts of an opened `PIL.Image.Image`.
 
     Args:
       image: opened, and decoded if `decoded`. A JPEG may be decoded at an eighth of its size.
       size: its stored width and height, in pixels.
       decoded: whether its pixels may be looked at.
+      deep: see `is_deep`.
     """
     place = orientation(image)
     colour = not (image.mode in _GREY or image.mode.startswith('I;16'))
@@ -73,6 +85,9 @@ def measure(image, size: tuple[int, int], *, decoded: bool = True) -> Facts:
         transparent = transparent and _shows_through(image)
         if image.mode.startswith('I'):
             peak = int(image.getextrema()[1])
+        elif deep:
+            extrema = image.getextrema()
+            peak = 0x100 * max(high for _, high in extrema[: 1 if image.mode == 'LA' else 3]) + 0xFF
     width, height = size[::-1] if place >= 5 else size
     # The second picture of a phone's JPEG is a map of depth, or a small copy.
     frames = 1 if image.format == 'MPO' else min(getattr(image, 'n_frames', 1), _MOST_FRAMES)

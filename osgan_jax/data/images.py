@@ -76,9 +76,10 @@ def inspect(file: bytes | str | os.PathLike) -> facts.Facts:
         # JPEG can be decoded at an eighth of its size: every byte is still read, so that damage
         # is still found, at a third of the time.
         image.draft(None, (1, 1))
+        deep = facts.is_deep(image)
         _load(image)
         _check_range(image)
-        return _measure(image, size)
+        return _measure(image, size, deep=deep)
 
 
 def glance(file: bytes | str | os.PathLike) -> facts.Facts:
@@ -211,9 +212,9 @@ def _load(image) -> None:
         raise _unreadable(error) from error
 
 
-def _measure(image, size: tuple[int, int], *, decoded: bool = True) -> facts.Facts:
+def _measure(image, size: tuple[int, int], **known: bool) -> facts.Facts:
     try:
-        return facts.measure(image, size, decoded=decoded)
+        return facts.measure(image, size, **known)
     except Exception as error:  # as in _open
         raise _unreadable(error) from error
 

@@ -221,9 +221,19 @@ def _share(share: float) -> str:
 
 def _depth(found: Survey, white_level: int) -> list[Note]:
     peaks = found.facts['peak']
-    deep = peaks > 0
+    colour = (peaks > 0) & ~np.char.startswith(found.facts['mode'], b'I')
+    said = []
+    if 0 < (peak := peaks.max(where=colour, initial=0)) < _DARK * FULL_SCALE:
+        said.append(
+            (
+                'dark',
+                f'{found.which(colour)} have 16 bits a channel, up to {peak:,}, and will be dark: '
+                f'scale them to {FULL_SCALE:,}, as --white_level is for grey alone',
+            )
+        )
+    deep = (peaks > 0) & ~colour
     if not deep.any():
-        return []
+        return said
     peak = int(peaks.max())
     text = f'{found.which(deep)} have 16 bits, up to {peak:,}, with {white_level:,} as white'
     if peak < _DARK * white_level:
@@ -231,7 +241,7 @@ def _depth(found: Survey, white_level: int) -> list[Note]:
         text += f', and will be dark; --white_level={level} makes them bright'
     elif peak > white_level:
         text += f', so that greater values are cut off; --white_level={FULL_SCALE} keeps them'
-    return [('white level', text)]
+    return [*said, ('white level', text)]
 
 
 def _frames(found: Survey, frames: str) -> list[Note]:

@@ -3,6 +3,7 @@
 import io
 import re
 import shutil
+import struct
 import sys
 import types
 
@@ -14,6 +15,7 @@ from osgan_jax import data
 from osgan_jax.data import formats, headers, images
 from osgan_jax.gan import trainer
 from osgan_jax.gan.config import TrainConfig
+from tests.data.test_images import png
 from tests.support import launching
 
 RNG = np.random.default_rng(0)
@@ -183,6 +185,22 @@ def test_the_white_of_16_bits(tmp_path):
         in (notes(load(root, white_level=1000))['white level'])
     )
     assert load(root, white_level=1000)[0]['image'].max() == 255
+
+
+@pytest.mark.parametrize(('kind', 'rest'), [(2, (1, 2)), (4, (0xFFFF,)), (6, (1, 2, 0xFFFF))])
+def test_colour_of_12_bits_is_said_to_be_dark(tmp_path, kind, rest):
+    def stored(value):
+        pixel = struct.pack(f'>{1 + len(rest)}H', value, *rest)
+        return png(2, 2, 16, kind, (b'\0' + pixel * 2) * 2)
+
+    root = folder(tmp_path / 'a', a_png=stored(4095), b_png=COLOUR)
+    said = notes(load(root, upscale=True))
+    assert said['dark'] == (
+        '1 of 2 images (a.png) have 16 bits a channel, up to 4,095, and will be dark: scale them '
+        'to 65,535, as --white_level is for grey alone'
+    )
+    assert 'white level' not in said
+    assert 'dark' not in notes(load(folder(root, a_png=stored(65535)), upscale=True))
 
 
 @pytest.mark.parametrize('form', ['GIF', 'TIFF', 'WEBP', 'PNG'])
