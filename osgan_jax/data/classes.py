@@ -27,15 +27,16 @@ def difference(recorded: Sequence[str], found: Sequence[str]) -> str | None:
         return None
     if len(recorded) == len(found) and (_unnamed(recorded) or _unnamed(found)):
         return None
-    if set(recorded) == set(found):
+    there, now = set(recorded), set(found)
+    if there == now:
         label = next(i for i, name in enumerate(found) if recorded[i] != name)
         name = found[label]
         return (
             f'its classes were in another order ({name} had the label {recorded.index(name)} and '
             f'has {label})'
         )
-    gone = [name for name in recorded if name not in set(found)]
-    new = [name for name in found if name not in set(recorded)]
+    gone = [name for name in recorded if name not in now]
+    new = [name for name in found if name not in there]
     parts = [f'without {shorten(gone)}'] if gone else []
     parts += [f'with {shorten(new)}'] if new else []
     return (
@@ -67,7 +68,8 @@ def align(dataset: Dataset, class_names: Sequence[str], whose: str) -> Dataset:
             f'{dataset.name} ({dataset.split}) does not have the classes of {whose}: '
             f'{difference(others, own)}'
         )
-    lacking = [name for name in others if places[name] not in set(table)]
+    present = set(table)
+    lacking = [name for name in others if places[name] not in present]
     return dataclasses.replace(
         dataset,
         num_classes=len(others),

@@ -215,8 +215,8 @@ def compact(
             notes.append(('empty', gaps(present.tolist())))
     else:
         shown = tuple(class_names[value] for value in present)
-        if without := [n for v, n in enumerate(class_names) if v not in set(present.tolist())]:
-            notes.append(('empty', f'{shorten(list(without))}: no images, and no class'))
+        if without := np.delete(np.asarray(class_names, object), present).tolist():
+            notes.append(('empty', f'{shorten(without)}: no images, and no class'))
     return numbers.astype(np.int32), shown, notes
 
 
@@ -316,7 +316,8 @@ def gaps(found: Sequence[int]) -> str:
     """A clause on labels `found`, rising, which are not 0, 1 and so on."""
     high = found[-1]
     missing = high + 1 - len(found)
-    first = list(itertools.islice((v for v in range(high) if v not in set(found)), 3))
+    present = set(found)
+    first = list(itertools.islice((v for v in range(high) if v not in present), 3))
     shown = ', '.join(map(str, first)) + (' and so on' if missing > len(first) else '')
     return (
         f'no image has the label {shown}: the {len(found):,} labels that there are, up to '

@@ -191,13 +191,14 @@ def _load_file(field: str, name: str) -> types.ModuleType:
 
 @contextlib.contextmanager
 def _importable(folder: pathlib.Path) -> Iterator[None]:
-    """Has the modules of a folder found, last of all."""
+    """Makes the modules of a folder importable, after all others."""
     text = str(folder)
     sys.path.append(text)
     try:
         yield
     finally:
-        sys.path.remove(text)
+        # The last one: a folder that was on the path before keeps its place.
+        del sys.path[max(i for i, entry in enumerate(sys.path) if entry == text)]
 
 
 def _is_offered(module: types.ModuleType, name: str, value: Any) -> bool:

@@ -2,13 +2,14 @@
 
 import csv
 import json
+import time
 import zipfile
 
 import numpy as np
 import pytest
 
 from osgan_jax import data
-from osgan_jax.data import classes, images, label_file
+from osgan_jax.data import classes, images, label_file, labelling
 
 RED = images.to_png(np.full((8, 8, 3), (200, 30, 30), np.uint8))
 
@@ -309,6 +310,19 @@ def test_a_part_may_lack_classes_but_not_have_others(tmp_path):
     for names in (('a', 'b'), ('d', 'b', 'x'), ('B', 'D')):
         with pytest.raises(ValueError, match=r'folder \(train\) does not have the classes of the'):
             classes.align(part, names, 'the teacher')
+
+
+def test_many_classes_take_no_longer_each():
+    names = [f'c{number}' for number in range(30_000)]
+    before = time.process_time()
+    assert 'without c0' in classes.difference(names, names[1:])
+    assert 'c0' in labelling.compact(np.arange(1, len(names)), names)[2][0][1]
+    assert 'label 0' in labelling.gaps(range(1, len(names)))
+    part = data.from_arrays(
+        np.zeros((29_999, 1, 1, 1), np.uint8), np.arange(29_999), class_names=names[1:]
+    )
+    assert classes.align(part, names, 'the teacher').notes[-1][1].startswith('c0: ')
+    assert time.process_time() - before < 2
 
 
 def test_a_class_is_found_by_name_or_number():

@@ -19,7 +19,8 @@ def folder(tmp_path, monkeypatch):
         sys.modules.pop(name, None)
 
 
-def test_files_and_modules_are_loaded(folder):
+def test_files_and_modules_are_loaded(folder, monkeypatch):
+    monkeypatch.setattr(sys, 'path', [str(folder), *sys.path])
     before = list(sys.path)
     for name in ('sound.py:build', f'{folder}/sound.py:build', 'sound:build', './sound.py:build'):
         assert own_code.load('network', name)() == 7
