@@ -113,12 +113,17 @@ def collect(root: str, found: Found, reading: Reading, split: str) -> ImageFolde
     if not order:
         raise ValueError(f'no readable image in {printable(root)}' + (f': {said}' if said else ''))
     names = [judged.names[index] for index in order]
-    labelled = _label(root, names, found, reading, split)
-    rows = np.asarray(order)
-    if labelled.paths != tuple(names):
-        places = dict(zip(names, order, strict=True))
-        rows = np.asarray([places[path] for path in labelled.paths])
-    paths, labels = labelled.paths, labelled.labels
+    plain = names
+    # A list names its images as the archive does.
+    if found.archived and reading.recognises and not _uses_list(found, reading):
+        plain = list(map(plain_path, names))
+        plain = plain if len(set(plain)) == len(plain) else names
+    labelled = _label(root, plain, found, reading, split)
+    rows, paths, labels = np.asarray(order), tuple(names), labelled.labels
+    if labelled.paths != tuple(plain):
+        places = {name: place for place, name in enumerate(plain)}
+        chosen = [places[path] for path in labelled.paths]
+        rows, paths = rows[chosen], tuple(names[place] for place in chosen)
     frames = np.zeros(len(rows), np.int32)
     if reading.frames == 'all':
         repeats = judged.facts['frames'][rows]
@@ -138,6 +143,15 @@ def collect(root: str, found: Found, reading: Reading, split: str) -> ImageFolde
     )
 
 
+def plain_path(name: str) -> str:
+    """A path of an archive as the others are, however the program that wrote it did it."""
+    return name.replace('\\', '/').lstrip('/')
+
+
+def _uses_list(found: Found, reading: Reading) -> bool:
+    return found.listed is not None and reading.labels is None
+
+
 def _label(
     root: str, paths: list[str], found: Found, reading: Reading, split: str
 ) -> labelling.Labelled:
@@ -145,7 +159,7 @@ def _label(
     if not reading.recognises:
         return _label_as_before(root, paths, found, split, asked)
     plain = rows = None
-    use_list = found.listed is not None and asked is None
+    use_list = _uses_list(found, reading)
     if use_list:
         rows = _rows(found, root)
         if rows is False:

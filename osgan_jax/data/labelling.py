@@ -82,18 +82,23 @@ def by_folder(
     Args:
       paths: of the images.
       folders: all folders, to name those without images.
-      strays: whether images beside the folders are left out, so that the others have labels.
+      strays: whether images beside the folders are left out, so that the others have labels. A
+        folder around all is then passed over.
     """
-    beside = [path for path in paths if '/' not in path]
-    within = [path for path in paths if '/' in path]
-    tops = [path.partition('/')[0] for path in within]
+    around = _around(paths) if strays else []
+    level = len(around)
+    beside = [path for path in paths if path.count('/') <= level]
+    within = [path for path in paths if path.count('/') > level]
+    tops = [path.split('/')[level] for path in within]
     names = sorted(set(tops), key=natural)
     notes = []
-    empty = sorted({f.partition('/')[0] for f in folders} - set(tops) - {''}, key=natural)
+    pieces = [folder.split('/') for folder in folders]
+    there = {each[level] for each in pieces if len(each) > level and each[:level] == around}
+    empty = sorted(there - set(tops) - {''}, key=natural)
     if empty and len(names) > 1:
         notes.append(('empty', f'{_folders(empty)} no image that can be read, and no class'))
     if len(names) < 2 and not (strays and names):
-        return unlabelled(paths, *_why_none(within, names))
+        return unlabelled(paths, *_why_none(paths, names))
     if beside and not strays:
         return unlabelled(
             paths,
@@ -285,15 +290,26 @@ def check_whole(split: str, what: str) -> None:
         raise ValueError(f"{what} has one split, 'train', got {split!r}")
 
 
-def _why_none(within: Sequence[str], names: Sequence[str]) -> list[Note]:
-    """Why images in no or one folder have no labels, where somebody may have expected some."""
+def _around(paths: Sequence[str]) -> list[str]:
+    """The folders, one in the other, around the level at which folders part; none if none do."""
+    # By folder: there are far fewer than images.
+    pieces = [folder.split('/') for folder in {path.rpartition('/')[0] for path in paths} - {''}]
+    for level in range(max(map(len, pieces), default=0)):
+        deep = [each for each in pieces if len(each) > level]
+        if len({each[level] for each in deep}) > 1:
+            return deep[0][:level]
+    return []
+
+
+def _why_none(paths: Sequence[str], names: Sequence[str]) -> list[Note]:
+    """Why images have no labels where one might expect them."""
     if not names:
         return []
-    below = {path.split('/')[1] for path in within if path.count('/') > 1}
     text = f'none: only the folder {printable(names[0])} holds images'
-    if len(below) > 1:
+    if level := len(_around(paths)):
+        below = {path.split('/')[level] for path in paths if path.count('/') > level}
         inside = shorten(_shown(sorted(below, key=natural)))
-        text += f'; were it given as --data_dir, {inside} below it would be classes'
+        text += f'; --labels=folders takes {inside} below it for classes'
     return [('labels', text)]
 
 

@@ -158,7 +158,8 @@ def _read_directory(
     listed = None
     if place in files:
         listed = _read(reader, zip_members.table([files[place]])[0])
-    folders = {name.rpartition('/')[0] for name in members if '/' in name}
+    plain = map(collection.plain_path, members)
+    folders = {name.rpartition('/')[0] for name in plain if '/' in name}
     return _Directory(
         names=names,
         images=zip_members.table(files[name] for name in names),
@@ -170,11 +171,11 @@ def _read_directory(
 
 
 def _endings(files: Iterable[str], known: set[str]) -> Counter[str]:
-    """How many files that are not known there are of each ending."""
+    """How many files that are neither known nor hidden there are of each ending."""
     return Counter(
         printable(os.path.splitext(name)[1].lower()) or '(no ending)'
         for name in files
-        if name not in known
+        if name not in known and not _is_hidden(name)
     )
 
 

@@ -133,14 +133,27 @@ def test_strays_and_empty_classes_are_named(tmp_path, form):
     assert load(root, labels='none').num_classes == 0
 
 
-def test_a_folder_around_all_is_named(tmp_path):
-    dataset = load(make(tmp_path, 'photos/cat/1.png', 'photos/dog/1.png'))
+@pytest.mark.parametrize('around', ['photos/', 'my/photos/'])
+def test_a_folder_around_all_is_named(tmp_path, form, around):
+    names = [f'{around}{name}' for name in ('cat/1.png', 'dog/1.png', 'dog/old/1.png')]
+    root = make(tmp_path / 'a', *names, form=form)
+    dataset = load(root)
     assert dataset.num_classes == 0
-    assert notes(dataset)['labels'] == (
-        'none: only the folder photos holds images; were it given as --data_dir, cat, dog below it '
-        'would be classes'
-    )
-    assert load(tmp_path / 'photos').class_names == ('cat', 'dog')
+    why = f'none: only the folder {around.split("/")[0]} holds images; --labels=folders takes '
+    assert notes(dataset)['labels'] == why + 'cat, dog below it for classes'
+    asked = load(root, labels='folders')
+    assert (labels(asked), asked.class_names) == ([0, 1, 1], ('cat', 'dog'))
+    more = make(tmp_path / 'b', *names, f'{around}stray.png')
+    (more / 'none' / 'below').mkdir(parents=True)
+    asked = load(make(more, form=form), labels='folders')
+    assert labels(asked) == [0, 1, 1]
+    assert notes(asked)['left out'].startswith(f'1 image lies ({around}stray.png) beside')
+    assert 'empty' not in notes(asked)
+
+
+def test_one_folder_is_one_class_where_it_is_asked_for(tmp_path):
+    asked = load(make(tmp_path, 'cat/1.png', 'cat/old/2.png'), labels='folders')
+    assert (labels(asked), asked.class_names) == ([0, 0], ('cat',))
 
 
 # StyleGAN's list.

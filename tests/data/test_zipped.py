@@ -68,12 +68,24 @@ def test_stylegans_labels_count_and_its_blocks_do_not(tmp_path):
     assert data.load('folder', data_dir=without, image_size=8).num_classes == 0
 
 
+@pytest.mark.parametrize('change', [lambda n: n.replace('/', '\\'), lambda n: f'/{n}'])
+def test_folders_are_told_however_their_names_are_written(tmp_path, change):
+    files = pngs(**{'mice/readme.txt': ''})
+    path = write(tmp_path / 'a.zip', {change(name): content for name, content in files.items()})
+    opened = data.load('folder', data_dir=path, image_size=8)
+    assert opened.class_names == ('cats', 'dogs')
+    np.testing.assert_array_equal(opened.labels(), [0, 0, 1])
+    np.testing.assert_array_equal(opened[0]['image'], PICTURES['cats/a.png'])
+    assert dict(opened.notes)['empty'].startswith('mice')
+
+
 def test_damaged_images_and_others_are_named(tmp_path):
-    files = pngs(**{'cats/c.png': b'no image', 'readme.txt': 'x', '__MACOSX/cats/a.png': b''})
+    hidden = {'__MACOSX/cats/a.png': b'', 'cats/.DS_Store': b''}
+    files = pngs(**{'cats/c.png': b'no image', 'readme.txt': 'x'} | hidden)
     opened = data.load('folder', data_dir=write(tmp_path / 'a.zip', files), image_size=8)
     assert len(opened) == 3
     assert 'skipped 1 of 4: cats/c.png (not an image' in opened.report
-    assert '.txt 1' in opened.report
+    assert opened.report.endswith('passed over 1 files that are not images: .txt 1')
 
 
 @pytest.mark.parametrize(
