@@ -1,19 +1,25 @@
-"""Files of names and labels: CSV, TSV or JSON.
+"""Files of names and labels: CSV, TSV, JSON or JSON Lines.
 
 A CSV has two columns, name and label, with or without a header; with a header it may have more
 columns, of which those called so count. A JSON is an object of labels by name, a list of pairs, or
-StyleGAN's `{"labels": [[name, label], ...]}`.
+StyleGAN's `{"labels": [[name, label], ...]}`; a .jsonl has such a pair or object a line, as Hugging
+Face's metadata.jsonl.
 """
 
+import codecs
 import csv
+import io
 import json
 import os
+import unicodedata
 from typing import Any
 
 from osgan_jax.io import paths
 from osgan_jax.io.messages import one_line, printable
 
 _MOST_BYTES = 2**30
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_END = 'end of the file'
 _NAMES = ('name', 'file', 'filename', 'file_name', 'image', 'image_id', 'img', 'path', 'id')
 _LABELS = ('label', 'class', 'category', 'target', 'class_name', 'label_name', 'breed', 'y')
 
@@ -34,18 +40,27 @@ def read(path: str | os.PathLike[str]) -> dict[str, str]:
     if not os.path.isfile(path) or os.path.getsize(path) > _MOST_BYTES:
         raise ValueError(f'{shown} is not a CSV or JSON file of names and labels')
     with open(path, 'rb') as file:
-        text = file.read().decode('utf-8-sig', 'replace')
-    pairs = (
-        _from_json(text, shown) if text.lstrip().startswith(('{', '[')) else _from_csv(text, shown)
-    )
+        content = file.read()
+    try:
+        text = content.decode('utf-16' if content.startswith(_UTF16) else 'utf-8-sig')
+    except UnicodeDecodeError:
+        raise ValueError(f'{shown} is not UTF-8: save it as CSV UTF-8') from None
+    is_json = text.lstrip().startswith(('{', '['))
+    if is_json and path.lower().endswith('.jsonl'):
+        text = '[' + ','.join(line for line in text.split('\n') if line.strip()) + ']'
     found: dict[str, str] = {}
-    for name, label in pairs:
-        name = name.replace('\\', '/').removeprefix('./')
+    for name, label in (_from_json if is_json else _from_csv)(text, shown):
+        name = same_name(name.replace('\\', '/').removeprefix('./'))
         if found.setdefault(name, label) != label:
             raise ValueError(f'{shown} gives {printable(name)} two labels')
     if not found:
         raise ValueError(f'{shown} holds no labels')
     return found
+
+
+def same_name(name: str) -> str:
+    """A name in the form in which it is compared: a Mac stores letters apart from their accents."""
+    return unicodedata.normalize('NFC', name)
 
 
 def _from_json(text: str, shown: str) -> list[tuple[str, str]]:
@@ -79,26 +94,50 @@ def _from_csv(text: str, shown: str) -> list[tuple[str, str]]:
     delimiter = '\t' if '\t' in text.split('\n')[0] else ','
     if delimiter == ',' and ';' in text.split('\n')[0] and ',' not in text.split('\n')[0]:
         delimiter = ';'
-    rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if any(row)]
+    rows = _rows(text, delimiter, shown)
     if not rows:
         return []
-    header = [cell.strip().lower() for cell in rows[0]]
+    header = [cell.strip().lower() for cell in rows[0][1]]
     name, label = (
         next((header.index(each) for each in known if each in header), None)
         for known in (_NAMES, _LABELS)
     )
     if name is not None and label is not None:
         rows = rows[1:]
-    elif len(rows[0]) == 2:
+    elif len(rows[0][1]) == 2:
         name, label = 0, 1
     else:
         raise ValueError(
             f'{shown}: expected two columns, name and label, or a header with these, got '
-            f'{printable(", ".join(rows[0]))[:100]}'
+            f'{printable(", ".join(rows[0][1]))[:100]}'
         )
     pairs = []
-    for number, row in enumerate(rows, 1):
+    for line, row in rows:
         if len(row) <= max(name, label) or not row[label].strip():
-            raise ValueError(f'{shown}: row {number} has no label: {printable(",".join(row))[:60]}')
+            raise ValueError(f'{shown}: line {line} has no label: {printable(",".join(row))[:60]}')
+        if '\n' in row[name] + row[label]:
+            raise ValueError(_open_quote(shown, line))
         pairs.append((row[name].strip(), row[label].strip()))
     return pairs
+
+
+def _rows(text: str, delimiter: str, shown: str) -> list[tuple[int, list[str]]]:
+    """The rows of a CSV that are not empty, each with the number of its line."""
+    file = io.StringIO(f'{text.rstrip()}\n{_END}', newline='')
+    reader = csv.reader(file, delimiter=delimiter)
+    rows, line = [], 1
+    try:
+        for row in reader:
+            rows.append((line, row))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise ValueError(f'{shown}: line {line} is not CSV: {error}') from None
+    # A quote that is not closed takes all that follows it for one cell.
+    line, last = rows.pop()
+    if last != [_END]:
+        raise ValueError(_open_quote(shown, line))
+    return [(line, row) for line, row in rows if any(row)]
+
+
+def _open_quote(shown: str, line: int) -> str:
+    return f'{shown}: line {line} has a quote that is not closed'

@@ -219,6 +219,10 @@ def test_other_lists(tmp_path, form):
         ('a.json', '{"1.png": "dog", "2.png": "cat", "3.png": "dog"}'),
         ('a.json', '[["x/1.png", "dog"], ["./x/2.png", "cat"], ["y/3.png", "dog"]]'),
         ('a.json', '{"labels": [["x/1.png", "dog"], ["x/2.png", "cat"], ["y/3.png", "dog"]]}'),
+        ('a.jsonl', '{"file_name": "x/1.png", "label": "dog"}\n'
+                    '{"file_name": "x/2.png", "label": "cat"}\n\n'
+                    '{"file_name": "y/3.png", "label": "dog"}\n'),
+        ('a.csv', '\ufeffimage,label\r\n"x/1.png",dog\r\n\r\nx/2.png,cat\ry/3.png,"dog"'),
         ('a.json', '[{"id": "1", "y": "dog"}, {"id": "2", "y": "cat"}, {"id": "3", "y": "dog"}]'),
     ],
 )  # fmt: skip
@@ -233,16 +237,20 @@ def test_files_of_labels(tmp_path, form, name, content):
 def test_files_of_labels_that_do_not_fit(tmp_path):
     root = make(tmp_path / 'a', '1.png', '2.png')
 
-    def refused(content, message, name='a.csv'):
-        (tmp_path / name).write_text(content)
+    def refused(content, message, **options):
+        (tmp_path / 'a.csv').write_text(content, **options)
         with pytest.raises(ValueError, match=message):
-            load(root, labels=str(tmp_path / name))
+            load(root, labels=str(tmp_path / 'a.csv'))
 
     refused(
         'other.png,1\n', "names none of the 2 images: it has 'other.png', the images are '1.png'"
     )
     refused('1.png,1\n1.png,2\n', '1.png two labels')
-    refused('1.png,\n', 'row 1 has no label')
+    refused('image,label\n\n1.png,\n', 'line 3 has no label')
+    refused('1.png,"cat\n2.png,dog\n', 'line 1 has a quote that is not closed')
+    refused('1.png,a\n2.png,"cat\n3.png,"dog\n', 'line 2 has a quote that is not closed')
+    refused('1.png,"' + 'cat\n' * 2**16, 'line 1 is not CSV')
+    refused('1.png,Léa\n', 'is not UTF-8: save it as CSV UTF-8', encoding='cp1252')
     refused('a,b,c\n', 'expected two columns, name and label')
     refused('{"1.png": [0.5]}', 'expected a whole number or a name')
     refused('[3]', 'expected pairs')
@@ -256,6 +264,14 @@ def test_files_of_labels_that_do_not_fit(tmp_path):
     assert '1 rows of' in notes(dataset)['absent']
     assert 'no image has the label 0, 1, 2 and so on' in notes(dataset)['empty']
     assert label_file.read(tmp_path / 'b.csv')['9.png'] == '1'
+
+
+def test_files_of_labels_of_other_systems(tmp_path):
+    # A Mac's é is two characters, and Excel's Unicode text is UTF-16.
+    root = make(tmp_path / 'a', '\xe9.png', 'è.png')
+    (tmp_path / 'a.csv').write_text('\xe9.png\tLéa\nè.png\tLèa\n', encoding='utf-16')
+    dataset = load(root, labels=str(tmp_path / 'a.csv'))
+    assert (labels(dataset), dataset.class_names) == ([0, 1], ('Lèa', 'Léa'))
 
 
 def test_numbers_in_csv_written_by_a_library(tmp_path):
