@@ -10,7 +10,6 @@ import numpy as np
 from osgan_jax.core.image_sizes import ImageSize
 from osgan_jax.data import arrays, facts, fingerprints, images, labelling, survey
 from osgan_jax.data.dataset import MAX_CLASSES
-from osgan_jax.data.facts import Facts
 from osgan_jax.data.reading import Note, Reading
 from osgan_jax.io import messages
 
@@ -156,7 +155,7 @@ def of_arrays(
       ValueError: arrays are not what they must be, or do not fit together.
     """
     content, said = arrays.to_images(stored, f'{name}: {terms[0]}', reading.white_level)
-    known = np.repeat(facts.table([facts_of(content.shape)]), len(content))
+    known = np.repeat(facts.table([facts.of_array(content.shape[1:])]), len(content))
     notes = (*notes, *said)
     return _assemble(name, content, None, known, labels, class_names, reading, terms[1], notes)
 
@@ -229,12 +228,6 @@ def _offset(name: str, content: np.ndarray, offset: np.ndarray) -> np.ndarray:
     if offset[0] < 0 or offset[-1] > len(content) or np.any(np.diff(offset) < 0):
         raise ValueError(f'{name}: offset does not lie in jpeg, or does not grow')
     return offset
-
-
-def facts_of(shape: tuple[int, ...]) -> Facts:
-    """The facts of decoded images `[M, H, W, C]`."""
-    _, height, width, depth = shape
-    return Facts(width, height, depth == 3, False, 0, 1, 'L' if depth == 1 else 'RGB', False)
 
 
 def _glances(name: str, content: np.ndarray, offset: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ class Entry:
         images all have one oblong shape keep that, with this as the shorter side.
       channels: default number of channels; None takes the dataset's own.
       upscale: whether images smaller than asked are enlarged rather than refused.
-      in_memory: whether its images are small enough to keep decoded.
+      in_memory: whether its images are small enough to keep decoded, where kind is 'tfds'.
       tfds_name: tfds's name, where kind is 'tfds'.
       label_path: keys of the label among tfds's features, where not the usual one.
       class_names: where tfds does not name the classes.
@@ -39,7 +39,7 @@ _LARGE = Entry('tfds', 64, 3, upscale=False)
 
 CATALOGUE = {
     # scikit-learn's handwritten digits, 8x8 grey: 1,500 to train, 297 to test.
-    'digits': Entry('digits', 32, 1, in_memory=True),
+    'digits': Entry('digits', 32, 1),
     # Three of them as one colour image, 1,000 classes: 50,000 to train, 10,000 to test.
     'stacked_digits': Entry('stacked', 32, 3),
     # 28x28 grey: 60,000 to train, 10,000 to test.
@@ -61,7 +61,7 @@ CATALOGUE = {
     # Flickr-Faces-HQ, 70,000 images; its numbered subfolders are not classes.
     'ffhq': Entry('folder', 64, 3, upscale=False, labelled=False),
     'folder': Entry('folder', 64, upscale=False),
-    'npz': Entry('npz', in_memory=True),
+    'npz': Entry('npz'),
 }
 
 

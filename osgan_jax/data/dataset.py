@@ -16,8 +16,9 @@ import numpy as np
 
 from osgan_jax.core import image_sizes
 from osgan_jax.core.image_sizes import ImageSize
-from osgan_jax.data import fingerprints, fitting
+from osgan_jax.data import fingerprints, fitting, survey
 from osgan_jax.data import images as decoding
+from osgan_jax.io.messages import shorten
 
 # A greater label is taken for a mistake: networks have weights for each class.
 MAX_CLASSES = 1_000_000
@@ -219,8 +220,10 @@ def from_arrays(
         raise ValueError(f'images: expected at least one image, got {list(images.shape)}')
     if fit not in fitting.FITS:
         raise ValueError(f'fit={fit!r}: expected one of {", ".join(fitting.FITS)}')
+    notes = []
     if image_size is not None:
         size = {'image_size': image_sizes.parse(image_size), 'channels': images.shape[3]}
+        notes += survey.notes_of_shape(name, images.shape[1:3], fit, size['image_size'])
         images = np.stack([decoding.from_array(image, fit=fit, **size) for image in images])
     if labels is None:
         labels = np.zeros(len(images), np.int32)
@@ -231,7 +234,9 @@ def from_arrays(
             raise ValueError(
                 f'labels: expected {len(images)} integers, got {labels.dtype} {list(labels.shape)}'
             )
+        advice = ''
         if class_names is None:
+            advice = '; numpy.unique(labels, return_inverse=True)[1] numbers those that occur'
             count = min(int(labels.max()) + 1, MAX_CLASSES)
             class_names = [str(value) for value in range(count)]
         if labels.min() < 0 or labels.max() >= len(class_names):
@@ -239,6 +244,10 @@ def from_arrays(
                 f'labels: expected values from 0 to {len(class_names) - 1}, '
                 f'got {labels.min()} to {labels.max()}'
             )
+        empty = np.setdiff1d(np.arange(len(class_names)), labels)
+        if len(empty):
+            names = shorten([str(class_names[number]) for number in empty])
+            notes.append(('empty', f'classes without images: {names}{advice}'))
     return Dataset(
         name=name,
         split='train',
@@ -248,6 +257,7 @@ def from_arrays(
         class_names=tuple(str(value) for value in class_names),
         source=MemorySource(images, labels.astype(np.int32)),
         flip=flip,
+        notes=tuple(notes),
     )
 
 

@@ -94,6 +94,12 @@ def measure(image, size: tuple[int, int], *, decoded: bool = True, deep: bool = 
     return Facts(width, height, colour, transparent, peak, frames, image.mode, place != 1)
 
 
+def of_array(shape: tuple[int, ...]) -> Facts:
+    """The facts of a decoded image `[H, W, C]`."""
+    height, width, depth = shape
+    return Facts(width, height, depth == 3, False, 0, 1, 'L' if depth == 1 else 'RGB', False)
+
+
 def orientation(image) -> int:
     """The orientation in EXIF, 1 to 8; 1 is upright."""
     try:

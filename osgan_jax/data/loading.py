@@ -13,7 +13,6 @@ from osgan_jax.data import (
     archive,
     catalogue,
     digits,
-    facts,
     folder,
     places,
     stacked,
@@ -126,7 +125,8 @@ def load(
     source = opened.source
     # A file that cannot be read is named here rather than by a worker process.
     source[0]
-    in_memory = entry.in_memory or isinstance(source, archive.ArraySource)
+    # Images of one file by what was found: `folder` may be such a file, and `npz` a folder.
+    in_memory = entry.in_memory or isinstance(source, archive.ArraySource | archive.EncodedSource)
     if in_memory and not isinstance(source, MemorySource):
         source = _in_memory(source, opened.image_size, opened.channels)
     return dataclasses.replace(opened, flip=flip, source=source)
@@ -303,9 +303,7 @@ def _shape_notes(asked: _Asked, shape: tuple[int, int]) -> list[Note]:
     """What becomes of the shape of images that are all of one, as notes."""
     if image_sizes.is_square(asked.image_size):
         return []
-    one = survey.Survey([asked.name], facts.table([archive.facts_of((1, *shape, 1))]))
-    notes = survey.shape_notes(one, asked.reading.fit, asked.image_size)
-    return [note for note in notes if note[0] == 'fit']
+    return survey.notes_of_shape(asked.name, shape, asked.reading.fit, asked.image_size)
 
 
 def _check_size(asked: _Asked, shape: tuple[int, int]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from osgan_jax.core import image_sizes
 from osgan_jax.core.image_sizes import ImageSize
-from osgan_jax.data import fitting
+from osgan_jax.data import facts, fitting
 from osgan_jax.data.images import FULL_SCALE
 from osgan_jax.data.reading import Note, Reading
 from osgan_jax.io.messages import printable
@@ -213,6 +213,14 @@ def shape_notes(found: Survey, fit: str, image_size: ImageSize) -> list[Note]:
             )
         )
     return said
+
+
+def notes_of_shape(
+    name: str, shape: tuple[int, int], fit: str, image_size: ImageSize
+) -> list[Note]:
+    """What becomes of the shape of images that are all of one, as notes."""
+    one = Survey([name], facts.table([facts.of_array((*shape, 1))]))
+    return [note for note in shape_notes(one, fit, image_size) if note[0] == 'fit']
 
 
 def _share(share: float) -> str:

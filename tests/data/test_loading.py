@@ -7,6 +7,7 @@ from PIL import Image
 
 from osgan_jax import data
 from osgan_jax.data import catalogue, digits, images, loading, prepare, tfds_source
+from osgan_jax.data.dataset import MemorySource
 from tests.support import prepared
 
 
@@ -265,6 +266,20 @@ def test_prepare_says_what_is_missing(tmp_path, capsys, monkeypatch, name, messa
     assert error.count('\n') == 1
 
 
+# Memory.
+
+
+def test_what_is_kept_in_memory_is_decided_by_what_is_found(tmp_path):
+    file = images.to_png(np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / 'a').mkdir()
+    (tmp_path / 'a' / 'a.png').write_bytes(file)
+    np.savez(tmp_path / 'a.npz', jpeg=np.frombuffer(file, np.uint8), offset=[0, len(file)])
+    for name in ('folder', 'npz'):
+        for place, kept in (('a', False), ('a.npz', True)):
+            dataset = data.load(name, data_dir=tmp_path / place, image_size=8)
+            assert isinstance(dataset.source, MemorySource) == kept
+
+
 # Arrays.
 
 
@@ -276,6 +291,13 @@ def test_from_arrays():
     np.testing.assert_array_equal(dataset[np.int64(2)]['image'], stored[2])
     assert data.from_arrays(stored).num_classes == 0
     assert data.from_arrays(stored, [0] * 5, class_names=['a', 'b']).num_classes == 2
+    assert not dataset.notes
+    gaps = data.from_arrays(stored, [1, 2, 3, 1, 1])
+    assert gaps.num_classes == 4
+    assert dict(gaps.notes)['empty'].startswith('classes without images: 0; numpy.unique(labels, ')
+    named = data.from_arrays(stored, [0] * 5, class_names=['a', 'b'], image_size='8x4')
+    assert dict(named.notes)['empty'] == 'classes without images: b'
+    assert dict(named.notes)['fit'].startswith('crop: the centre is kept, 50% of the pixels go')
     for index in (5, -6):
         with pytest.raises(IndexError, match='5 images'):
             dataset[index]
