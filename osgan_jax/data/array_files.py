@@ -37,8 +37,9 @@ def read_npz(path: str, reading: Reading, split: str = 'train') -> Archive:
             names = npz.names(file)
             images, labels, parts = array_names.choose(names, split)
             wanted = [each for each in (images, labels, *_FILES) if each is not None]
-            if 'jpeg' in names and 'offset' in names:
-                images = None
+            encoded = 'jpeg' in names and 'offset' in names
+            if encoded:
+                images, parts = None, ()
             found = npz.read(
                 file,
                 size,
@@ -50,23 +51,22 @@ def read_npz(path: str, reading: Reading, split: str = 'train') -> Archive:
         raise ValueError(
             f'{name} cannot be read as an .npz file: {messages.reason(error)}'
         ) from None
-    more = {'class_names': found.get('class_names'), 'notes': _said(images, labels, parts, split)}
-    given = found.get(labels) if labels else None
-    given = asked_labels(reading, given)
-    if images is not None:
-        terms = (images, labels or 'labels')
-        return archive.of_arrays(name, found[images], given, reading, terms=terms, **more)
-    if 'jpeg' in found and 'offset' in found:
-        return archive.of_files(name, found['jpeg'], found['offset'], given, reading, **more)
-    shown = messages.shorten([messages.printable(each) for each in names]) or '(none)'
-    if parts:
+    if images is None and not encoded:
+        if parts:
+            raise ValueError(
+                f'{name} has no part {split!r}, only {", ".join(parts)}: choose by --split'
+            )
+        shown = messages.shorten([messages.printable(each) for each in names]) or '(none)'
         raise ValueError(
-            f'{name} has no part {split!r}, only {", ".join(parts)}: choose by --split'
+            f'{name} holds the arrays {shown}; expected images, or jpeg and offset, and labels: '
+            'save them by numpy.savez(path, images=images, labels=labels)'
         )
-    raise ValueError(
-        f'{name} holds the arrays {shown}; expected images, or jpeg and offset, and labels: save '
-        'them by numpy.savez(path, images=images, labels=labels)'
-    )
+    more = {'class_names': found.get('class_names'), 'notes': _said(images, labels, parts, split)}
+    given = asked_labels(reading, found.get(labels) if labels else None)
+    if encoded:
+        return archive.of_files(name, found['jpeg'], found['offset'], given, reading, **more)
+    terms = (images, labels or 'labels')
+    return archive.of_arrays(name, found[images], given, reading, terms=terms, **more)
 
 
 def read_npy(path: str, reading: Reading, split: str = 'train') -> Archive:
@@ -122,11 +122,15 @@ def read_hdf5(path: str, reading: Reading, split: str = 'train') -> Archive:
 def _said(
     images: str | None, labels: str | None, parts: tuple[str, ...], split: str
 ) -> tuple[Note, ...]:
-    """Which arrays were taken, where their names are not ours."""
+    """Which arrays were taken, where their names are not ours.
+
+    Raises:
+      ValueError: there are no parts, and one other than train or all is wanted.
+    """
     notes = []
-    if parts and images:
+    if parts:
         notes.append(('split', f'{split}, of {", ".join(parts)}'))
-    elif images:
+    else:
         labelling.check_whole(split, 'a file without parts train, val or test')
     if images not in (None, 'images') or labels not in (None, 'label', 'labels'):
         text = f'images are {images!r}, ' if images else ''

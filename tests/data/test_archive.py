@@ -46,6 +46,9 @@ def test_files_end_to_end(tmp_path):
     grey = data.load('npz', data_dir=path, image_size=8, channels=1)
     assert grey[3]['image'].shape == (8, 8, 1)
     assert pickle.loads(pickle.dumps(dataset))[2]['label'] == 1
+    assert len(data.load('npz', data_dir=path, split='all')) == 4
+    with pytest.raises(ValueError, match="has one split, 'train', got 'test'"):
+        data.load('npz', data_dir=path, split='test')
 
     broken = content.copy()
     broken[offset[2] :] = 0
