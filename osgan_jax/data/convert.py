@@ -6,7 +6,8 @@
 What --data_dir holds is told by its content: a folder or zip of images, .npz, .npy, .parquet, HDF5,
 or MNIST's and CIFAR's own files; --dataset=NAME takes another dataset. Images keep their size where
 all are of one and --image_size is not given, and are written without loss. The .npz holds PNG files
-end to end, labels and their names; the zip holds PNG files and dataset.json.
+end to end, labels and their names; the zip holds PNG files and dataset.json, whose labels are
+numbers: those that classes are named by, or those of the classes of all parts.
 """
 
 import argparse
@@ -14,12 +15,13 @@ import json
 import os
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
-from osgan_jax.data import describe, images
-from osgan_jax.data.dataset import Dataset
+from osgan_jax.data import classes, describe, images
+from osgan_jax.data.dataset import MAX_CLASSES, Dataset
 from osgan_jax.io import atomic, paths
 
 _BLOCK = 1_000  # images a folder of the zip
@@ -43,8 +45,14 @@ def write_npz(path: str | os.PathLike[str], dataset: Dataset) -> None:
 
 
 def write_zip(path: str | os.PathLike[str], dataset: Dataset) -> None:
-    """Writes a dataset as StyleGAN's tools do: PNG files in blocks, and dataset.json."""
-    labels = dataset.labels().tolist() if dataset.num_classes else None
+    """Writes a dataset as StyleGAN's tools do: PNG files in blocks, and dataset.json.
+
+    Classes that are named by numbers keep these as labels.
+    """
+    labels = None
+    if dataset.num_classes:
+        numbers = _numbers(dataset.class_names) or range(dataset.num_classes)
+        labels = [numbers[label] for label in dataset.labels().tolist()]
     rows = []
     with (
         atomic.replacing(path) as file,
@@ -61,6 +69,25 @@ def write_zip(path: str | os.PathLike[str], dataset: Dataset) -> None:
 def _pngs(dataset: Dataset) -> Iterator[bytes]:
     for row in dataset:
         yield images.to_png(row['image'])
+
+
+def _numbers(class_names: Sequence[str]) -> list[int] | None:
+    """The numbers that classes are named by, None where they have other names."""
+    if not all(name.isdecimal() and len(name) <= len(str(MAX_CLASSES)) for name in class_names):
+        return None
+    numbers = [int(name) for name in class_names]
+    fit = len(set(numbers)) == len(numbers) and max(numbers) < MAX_CLASSES
+    return numbers if fit else None
+
+
+def _numbered_by_all_parts(dataset: Dataset, flags: argparse.Namespace, **how: Any) -> Dataset:
+    """The dataset with the class numbers of all parts, one of which may lack classes."""
+    try:
+        whole = describe.open_dataset(argparse.Namespace(**{**vars(flags), 'split': 'all'}), **how)
+        return classes.align(dataset, whole.class_names, 'all parts')
+    # Its parts cannot be read together: what each has is all that is known.
+    except ValueError:
+        return dataset
 
 
 _WRITERS = {'.npz': write_npz, '.zip': write_zip}
@@ -81,12 +108,20 @@ def main(arguments: list[str] | None = None) -> int:
         # Of a folder too: its own size, and not that of training.
         own_size = flags.image_size is None and flags.dataset == 'folder'
         dataset = describe.open_dataset(flags, own_size=own_size)
+        named = dataset.num_classes and _numbers(dataset.class_names) is None
+        if ending == '.zip' and named:
+            dataset = _numbered_by_all_parts(dataset, flags, own_size=own_size)
         print('\n'.join(describe.lines(dataset)), flush=True)
         _WRITERS[ending](path, dataset)
         name = 'npz' if ending == '.npz' else 'folder'
         print(f'Written: {path}; read it by --dataset={name} --data_dir={path}')
-        if ending == '.zip' and dataset.num_classes:
-            print('StyleGAN zips hold numbers and no names of classes.')
+        if ending == '.zip' and named:
+            pairs = ', '.join(f'{number} {name}' for number, name in enumerate(dataset.class_names))
+            print(f'The zip holds numbers in place of the names of classes: {pairs}')
+            print(
+                'Another folder or file that lacks some of these classes gets other numbers: '
+                'convert its parts from one folder, by --split.'
+            )
 
     return describe.report_errors(act)
 

@@ -69,6 +69,32 @@ def test_convert_keeps_images_and_labels(folder, tmp_path, capsys, ending):
             np.testing.assert_array_equal(np.asarray(image), before[0]['image'])
 
 
+def written_labels(path):
+    with zipfile.ZipFile(path) as archive:
+        return [label for _, label in json.loads(archive.read('dataset.json'))['labels']]
+
+
+def test_a_zip_keeps_the_numbers_of_classes(tmp_path):
+    np.savez(tmp_path / 'a.npz', images=STORED, labels=[2, 0, 2, 7])
+    for source, path in (('a.npz', 'b.zip'), ('b.zip', 'c.zip')):
+        flags = [f'--data_dir={tmp_path / source}', f'--to={tmp_path / path}']
+        assert convert.main(flags) == 0
+        assert written_labels(tmp_path / path) == [2, 0, 2, 7]
+
+
+def test_zips_of_two_parts_have_the_same_classes(tmp_path, capsys):
+    for index, place in enumerate(('train/a', 'train/b', 'train/c', 'test/a', 'test/c')):
+        path = tmp_path / 'in' / place / f'{index}.png'
+        path.parent.mkdir(parents=True)
+        path.write_bytes(images.to_png(STORED[index % len(STORED)]))
+    for part, labels in (('train', [0, 1, 2]), ('test', [0, 2])):
+        path = tmp_path / f'{part}.zip'
+        flags = [f'--data_dir={tmp_path / "in"}', f'--split={part}', f'--to={path}']
+        assert convert.main(flags) == 0
+        assert written_labels(path) == labels
+        assert 'in place of the names of classes: 0 a, 1 b, 2 c' in capsys.readouterr().out
+
+
 def test_one_command_makes_cifar10_train_npz(tmp_path, capsys):
     stored = cifar(tmp_path / 'cifar-10-batches-py')
     flags = [f'--data_dir={tmp_path / "cifar-10-batches-py"}', f'--to={tmp_path / "c.npz"}']
