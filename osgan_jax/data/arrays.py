@@ -10,6 +10,8 @@ from osgan_jax.data.images import FULL_SCALE
 from osgan_jax.data.reading import Note
 
 _CHUNK = 1024  # images at a time
+# How far floats may lie outside [0, 1] or [-1, 1]: rounding and resizing leave some there.
+_TOLERANCE = 1e-3
 
 
 def to_images(
@@ -29,6 +31,11 @@ def to_images(
     notes: list[Note] = []
     if not array.size:
         raise ValueError(f'{where} is empty, {list(array.shape)}')
+    if array.ndim == 3 and array.shape[2] == 3:
+        raise ValueError(
+            f'{where} is {list(array.shape)}, which looks like one image in colour: array[None] '
+            'makes a list of it'
+        )
     if array.ndim == 3:
         array = array[..., None]
     elif array.ndim == 4 and array.shape[3] not in (1, 3) and array.shape[1] in (1, 3):
@@ -38,6 +45,10 @@ def to_images(
         raise ValueError(
             f'{where} must be [M, H, W, C] or [M, C, H, W] with C 1 or 3, or [M, H, W], got '
             f'{array.dtype} {list(array.shape)}{_advice(array)}'
+        )
+    if array.dtype.kind in 'iu' and array.dtype != np.uint16 and array.max() <= 1:
+        notes.append(
+            ('dark', f'{where} is at most 1 of 255, nearly black; array * 255 brightens it')
         )
     if array.dtype == np.uint8:
         return array, notes
@@ -90,11 +101,12 @@ def _scale(array: np.ndarray, where: str, white_level: int):
         raise ValueError(f'{where} holds {array.dtype}: save it as uint8 from 0 to 255')
     if not np.isfinite([low, high]).all():
         raise ValueError(f'{where} holds numbers that are not finite')
-    if low >= 0 and high <= 1:
+    # Maxima of 1.5, say, fit neither 1 nor 255 as white.
+    if high <= 1 + _TOLERANCE and low >= -_TOLERANCE:
         return (lambda x: x * 255), f'{where} is {array.dtype} in [0, 1]'
-    if -1 <= low < 0 and high <= 1:
+    if high <= 1 + _TOLERANCE and low >= -1 - _TOLERANCE:
         return (lambda x: (x + 1) * 127.5), f'{where} is {array.dtype} in [-1, 1]'
-    if low >= 0 and 1 < high <= 255:
+    if low >= 0 and 2 < high <= 255:
         return (lambda x: x), f'{where} is {array.dtype} in [0, 255]'
     raise ValueError(
         f'{where} is {array.dtype} from {low:.4g} to {high:.4g}, a range in which the values of '

@@ -40,6 +40,9 @@ def load(path, name='npz', **options):
         (STORED.transpose(0, 3, 1, 2), 'channels first'),
         (STORED.astype(np.float32) / 255, 'float32 in [0, 1]'),
         (STORED / 127.5 - 1, 'float64 in [-1, 1]'),
+        (STORED / 255 * 1.0000001, 'float64 in [0, 1]'),
+        (np.where(STORED == 0, -1e-4, STORED / 255), 'float64 in [0, 1]'),
+        ((STORED / 127.5 - 1) * 1.0000001, 'float64 in [-1, 1]'),
         (STORED.astype(np.float16), 'float16 in [0, 255]'),
         (STORED.astype(np.int64), 'int64 from 0 to 255, taken as uint8'),
         (STORED.astype(np.uint16) * 257, '16 bits, up to 65,535'),
@@ -61,6 +64,14 @@ def test_arrays_of_two_levels_and_of_12_bits(tmp_path):
     check(load(tmp_path / 'a.npz', white_level=4080))
 
 
+@pytest.mark.parametrize('dtype', [np.uint8, np.int64])
+def test_arrays_of_0_and_1_are_said_to_be_black(tmp_path, dtype):
+    bits = (STORED > 100).astype(dtype)
+    np.savez(tmp_path / 'a.npz', images=bits, labels=LABELS)
+    said = check(load(tmp_path / 'a.npz'), stored=bits)['dark']
+    assert said.endswith('at most 1 of 255, nearly black; array * 255 brightens it')
+
+
 @pytest.mark.parametrize(
     ('array', 'message'),
     [
@@ -68,7 +79,9 @@ def test_arrays_of_two_levels_and_of_12_bits(tmp_path):
             STORED * 3.0 - 300,
             r'float64 from -300 to 465, a range in which the values of black and white',
         ),
+        (STORED / 255 * 1.5, 'from 0 to 1.5, a range in which'),
         (np.where(STORED > 9, np.nan, 0.5), 'not finite'),
+        (STORED[0], r'looks like one image in colour: array\[None\] makes a list of it'),
         (STORED.astype(np.int32) - 9, 'whole numbers from -9 to 246: scale them'),
         (np.concatenate([STORED, STORED[..., :1]], 3), 'leave out the fourth channel'),
         (STORED.reshape(4, -1), r'images in rows: array.reshape\(-1, 3, 8, 8\) makes them'),
