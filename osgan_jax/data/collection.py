@@ -155,7 +155,7 @@ def _uses_list(found: Found, reading: Reading) -> bool:
 def _label(
     root: str, paths: list[str], found: Found, reading: Reading, split: str
 ) -> labelling.Labelled:
-    asked, notes = reading.labels, []
+    asked, notes, of_all = reading.labels, [], paths
     if not reading.recognises:
         return _label_as_before(root, paths, found, split, asked)
     plain = rows = None
@@ -182,7 +182,7 @@ def _label(
     elif asked == labelling.NONE:
         labelled = labelling.unlabelled(paths, ('labels', 'none, as --labels=none says'))
     elif asked not in (None, labelling.FOLDERS):
-        labelled = labelling.from_rows(paths, label_file.read(asked), printable(asked))
+        labelled = labelling.from_rows(paths, label_file.read(asked), printable(asked), of_all)
     elif plain is None:
         strays = asked == labelling.FOLDERS
         labelled = labelling.by_folder(paths, found.folders, strays=strays)

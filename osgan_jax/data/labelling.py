@@ -162,38 +162,51 @@ def listed(paths: Sequence[str], rows: Any, where: str) -> Labelled:
     return by_name(paths, [str(value) for value in values], [*notes, *_gaps(values)])
 
 
-def from_rows(paths: Sequence[str], rows: Mapping[str, str], where: str) -> Labelled:
+def from_rows(
+    paths: Sequence[str], rows: Mapping[str, str], where: str, of_all: Sequence[str] = ()
+) -> Labelled:
     """Labels of a file of names and labels; images that it does not name are left out.
 
     Args:
       paths: of the images.
       rows: labels by path, by file name, or by file name without its ending.
       where: the file, for messages.
+      of_all: paths of the images of all parts, where `paths` are those of one: rows may name them.
 
     Raises:
-      ValueError: it names none of the images, or a name stands for several.
+      ValueError: it names none of the images, gives one two labels, or a name stands for several.
     """
+    named = _by_any_name(paths)
     found: dict[str, str] = {}
-    for names in (
-        {path: path for path in paths},
-        _unique(paths, lambda path: path.rpartition('/')[2]),
-        _unique(paths, lambda path: path.rpartition('/')[2].rpartition('.')[0]),
-    ):
-        found = {names[name]: label for name, label in rows.items() if name in names}
-        if found:
-            break
+    absent = []
+    for name, label in rows.items():
+        if name not in named:
+            absent.append(name)
+            continue
+        path = named[name]
+        if path is None:
+            several = [path for path in paths if name in _names(path)]
+            raise ValueError(
+                f'{where}: {printable(name)} may be any of {len(several):,} images '
+                f'({shorten(_shown(several))}): name each by its path below the folder'
+            )
+        if found.setdefault(path, label) != label:
+            raise ValueError(f'{where} gives {printable(path)} two labels')
     if not found:
         raise ValueError(
             f'{where} names none of the {len(paths):,} images: it has '
             f'{printable(next(iter(rows), "no rows"))!r}, the images are {printable(paths[0])!r} '
-            'and so on'
+            'and so on: give their paths below the folder, or file names that only one image has'
         )
+    if absent and len(of_all) > len(paths):
+        elsewhere = _by_any_name(of_all)
+        absent = [name for name in absent if name not in elsewhere]
     kept = [path for path in paths if path in found]
     notes = [('labels', f'those of {where}')]
     if without := [path for path in paths if path not in found]:
         notes.append(('left out', f'{files(without)} without a label in {where}'))
-    if absent := len(rows) - len(found):
-        notes.append(('absent', f'{absent:,} rows of {where} name no image that can be read'))
+    if absent:
+        notes.append(('absent', f'{len(absent):,} rows of {where} name no image that can be read'))
     names = [found[path] for path in kept]
     if all(name.isdecimal() for name in set(names)):
         notes += _gaps([int(name) for name in names])
@@ -341,10 +354,21 @@ def gaps(found: Sequence[int]) -> str:
     )
 
 
-def _unique(paths: Sequence[str], name) -> dict[str, str]:
-    """Paths by a shorter name, but for names that several have."""
-    count = Counter(map(name, paths))
-    return {name(path): path for path in paths if count[name(path)] == 1}
+def _names(path: str) -> tuple[str, str, str]:
+    """Names by which a list may call an image: its path, its file name, that without its ending."""
+    name = path.rpartition('/')[2]
+    return path, name, name.rpartition('.')[0] or name
+
+
+def _by_any_name(paths: Sequence[str]) -> dict[str, str | None]:
+    """Paths by their names, of which longer ones go first; None where a name stands for several."""
+    longer: dict[str, str | None] = {}
+    for names in zip(*map(_names, paths), strict=True):
+        found: dict[str, str | None] = {}
+        for name, path in zip(names, paths, strict=True):
+            found[name] = None if name in found else path
+        longer = found | longer
+    return longer
 
 
 def _shown(names: Sequence[str]) -> list[str]:

@@ -274,6 +274,38 @@ def test_files_of_labels_of_other_systems(tmp_path):
     assert (labels(dataset), dataset.class_names) == ([0, 1], ('Lèa', 'Léa'))
 
 
+def test_rows_may_name_images_in_several_ways(tmp_path, form):
+    root = make(tmp_path / 'a', '0.png', 'x/1.png', 'x/2.png', 'y/2.jpg', form=form)
+    (tmp_path / 'a.csv').write_text('0.png,a\n1.png,b\nx/2.png,c\n2.jpg,d\n')
+    dataset = load(root, labels=str(tmp_path / 'a.csv'))
+    assert (labels(dataset), dataset.class_names) == ([0, 1, 2, 3], ('a', 'b', 'c', 'd'))
+    assert set(notes(dataset)) == {'labels', 'classes'}
+
+
+def test_a_name_that_several_images_have_is_refused(tmp_path):
+    root = make(tmp_path / 'a', 'x/0.png', 'x/1.png', 'y/0.png')
+    for rows, message in [
+        ('0.png,a\n1.png,b\n', r'0\.png may be any of 2 images \(x/0\.png, y/0\.png\): name each'),
+        ('1,a\n0,b\n', r'0 may be any of 2 images .*: name each by its path below the folder'),
+        ('1,a\n1.png,b\n', r'gives x/1\.png two labels'),
+        (
+            'a/x/0.png,b\n',
+            r"names none of the 3 images: it has 'a/x/0\.png'.* paths below the folder",
+        ),
+    ]:
+        (tmp_path / 'a.csv').write_text(rows)
+        with pytest.raises(ValueError, match=message):
+            load(root, labels=str(tmp_path / 'a.csv'))
+
+
+def test_rows_of_another_part_are_not_missed(tmp_path, form):
+    root = make(tmp_path / 'a', 'train/0.png', 'test/0.png', 'test/1.png', form=form)
+    (tmp_path / 'a.csv').write_text('train/0.png,a\ntest/0.png,b\n1.png,a\n2.png,a\n')
+    dataset = load(root, labels=str(tmp_path / 'a.csv'))
+    assert dataset.class_names == ('a',)
+    assert notes(dataset)['absent'].startswith('1 rows of')
+
+
 def test_numbers_in_csv_written_by_a_library(tmp_path):
     with open(tmp_path / 'a.csv', 'w', newline='') as file:
         csv.writer(file).writerows([['image', 'class'], ['1.png', 10], ['2.png', 9]])
