@@ -2,7 +2,7 @@
 
 A column of images holds the bytes of image files, or structs with such bytes. Labels are a column
 of numbers, whose names stand in the file's metadata, or of texts. Of several files in a folder,
-those whose name begins with the part are read: `train-00000-of-00002.parquet`.
+those are read whose names have the part among their words: `train-00000-of-00002.parquet`.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from osgan_jax.data import archive, labelling
+from osgan_jax.data import archive, formats, labelling
 from osgan_jax.data.archive import Archive
 from osgan_jax.data.array_files import asked_labels
 from osgan_jax.data.reading import Note, Reading
@@ -26,13 +26,38 @@ _MOST_BYTES = 2**36
 
 
 def find(folder: str) -> list[str]:
-    """The .parquet files of a folder, or of its folder `data`, sorted."""
+    """The .parquet files of images of a folder, or of its folder `data`, sorted.
+
+    A table about the image files of a folder, such as `metadata.parquet`, is none of them.
+    """
     for place in (folder, os.path.join(folder, 'data')):
         if os.path.isdir(place):
             found = [n for n in sorted(os.listdir(place)) if n.endswith('.parquet')]
-            if found:
-                return [os.path.join(place, name) for name in found]
+            found = [os.path.join(place, name) for name in found]
+            if found and (any(map(_may_hold_images, found)) or not _has_image_files(place)):
+                return found
     return []
+
+
+def _may_hold_images(path: str) -> bool:
+    # Where it cannot be told, whoever reads the file says why.
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        return True
+    try:
+        return bool(_image_columns(parquet.read_schema(path)))
+    except (pyarrow.ArrowException, OSError):
+        return True
+
+
+def _has_image_files(folder: str) -> bool:
+    return any(
+        os.path.splitext(name)[1].lower() in formats.ENDINGS
+        for _, _, names in os.walk(folder)
+        for name in names
+    )
 
 
 def read(files: list[str], reading: Reading, split: str = 'train') -> Archive:
@@ -61,10 +86,7 @@ def read(files: list[str], reading: Reading, split: str = 'train') -> Archive:
     try:
         # Never mapped into memory: a file that is cut short meanwhile would end the process.
         schema = parquet.read_schema(files[0])
-        column, said = _columns(schema, name)
-        labels = next((each for each in _LABELS if each in schema.names), None)
-        if reading.labels == labelling.NONE:
-            labels = None
+        column, labels, said = _columns(schema, name, reading)
         wanted = [column] if labels is None else [column, labels]
         table = pyarrow.concat_tables(
             [parquet.read_table(each, columns=wanted, partitioning=None) for each in files]
@@ -90,22 +112,39 @@ def read(files: list[str], reading: Reading, split: str = 'train') -> Archive:
 
 
 def _of_part(files: list[str], split: str) -> tuple[list[str], list[Note]]:
-    """The files of a part, by the word that their names begin with."""
-    words = [re.split(r'[-_.]', os.path.basename(each))[0].lower() for each in files]
-    parts = [labelling.SPLITS.get(word) for word in words]
-    if None in parts:
-        labelling.check_whole(split, 'a dataset whose files do not name parts')
-        return files, []
+    """The files of a part, by the words of their names."""
     wanted = labelling.SPLITS.get(split, split)
-    chosen = [f for f, part in zip(files, parts, strict=True) if wanted in ('all', part)]
-    found = ', '.join(dict.fromkeys(parts))
+    parts = [_part(each) for each in files]
+    if len(files) == 1 and wanted in ('train', 'all'):
+        # One file is whole, unless its name begins with another part.
+        parts = [_part(files[0], 1)]
+    if not any(parts):
+        labelling.check_whole(split, 'a dataset whose files do not name parts')
+        several = ('split', f'all {len(files):,} files, whose names tell no part')
+        return files, [several] if len(files) > 1 else []
+    if wanted == 'all':
+        chosen = files
+    else:
+        chosen = [f for f, part in zip(files, parts, strict=True) if part == wanted]
+    found = ', '.join(dict.fromkeys(part for part in parts if part))
     if not chosen:
         raise ValueError(f'there is no part {split!r} among the files, only {found}')
-    return chosen, [('split', f'{wanted}: {len(chosen)} of {len(files)} files, of {found}')]
+    notes = [('split', f'{wanted}: {len(chosen)} of {len(files)} files, of {found}')]
+    others = [os.path.basename(f) for f, part in zip(files, parts, strict=True) if part is None]
+    if others and wanted != 'all':
+        shown = shorten(list(map(printable, others)))
+        notes.append(('left out', f'files whose names tell no part ({shown}); --split=all has all'))
+    return chosen, notes
 
 
-def _columns(schema: Any, name: str) -> tuple[str, list[Note]]:
-    """The column of images."""
+def _part(path: str, most: int | None = None) -> str | None:
+    """The part that the first of `most` words of a file's name tells, None where none does."""
+    words = re.split(r'[-_. ]', os.path.basename(path).lower())[:most]
+    return next((labelling.SPLITS[word] for word in words if word in labelling.SPLITS), None)
+
+
+def _image_columns(schema: Any) -> list[str]:
+    """Names of the columns that may hold images, the likeliest first."""
     import pyarrow
 
     def holds_bytes(kind: Any) -> bool:
@@ -115,13 +154,24 @@ def _columns(schema: Any, name: str) -> tuple[str, list[Note]]:
 
     columns = [field.name for field in schema if holds_bytes(field.type)]
     known = [each for each in _IMAGES if each in columns]
-    if not known and len(columns) != 1:
+    return known or (columns if len(columns) == 1 else [])
+
+
+def _columns(schema: Any, name: str, reading: Reading) -> tuple[str, str | None, list[Note]]:
+    """The columns of images and of labels."""
+    columns = _image_columns(schema)
+    if not columns:
         raise ValueError(
             f'{name} has the columns {shorten(list(map(printable, schema.names)))}; expected one '
             'called image, of bytes or of structs with bytes'
         )
-    chosen = known[0] if known else columns[0]
-    return chosen, [] if chosen == 'image' else [('columns', f'images are {printable(chosen)!r}')]
+    images, labels = columns[0], None
+    if reading.labels != labelling.NONE:
+        labels = next((each for each in _LABELS if each in schema.names), None)
+    said = [] if images == 'image' else [f'images are {printable(images)!r}']
+    if labels not in (None, 'label', 'labels') and reading.labels is None:
+        said.append(f'labels are {labels!r}')
+    return images, labels, [('columns', ', '.join(said))] if said else []
 
 
 def _content(row: Any, name: str, index: int) -> bytes:

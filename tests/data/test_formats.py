@@ -215,6 +215,47 @@ def test_parquet_of_several_files(tmp_path):
         load(folder, split='val')
 
 
+def test_parts_anywhere_in_the_names_of_parquet_files(tmp_path):
+    for name in ('svhn-train', 'svhn-test', 'extra'):
+        parquet.write_table(table(), tmp_path / f'{name}.parquet')
+    said = check(load(tmp_path))
+    assert said['split'] == 'train: 1 of 3 files, of test, train'
+    assert said['left out'].startswith(
+        'files whose names tell no part (extra.parquet); --split=all'
+    )
+    check(load(tmp_path, split='test'))
+    assert len(load(tmp_path, split='all')) == 12
+    # A file of a path is the dataset that it is said to be.
+    check(load(tmp_path / 'svhn-test.parquet'))
+    check(load(tmp_path / 'svhn-test.parquet', split='test'))
+    with pytest.raises(ValueError, match="no part 'val' among the files, only test"):
+        load(tmp_path / 'svhn-test.parquet', split='val')
+    for name in ('svhn-train', 'svhn-test'):
+        (tmp_path / f'{name}.parquet').rename(tmp_path / f'{name[-2:]}.parquet')
+    assert dict(load(tmp_path).remarks())['split'] == 'all 3 files, whose names tell no part'
+
+
+def test_a_table_beside_image_files_is_not_the_dataset(tmp_path):
+    (tmp_path / 'a').mkdir()
+    (tmp_path / 'a' / '0.png').write_bytes(images.to_png(STORED[0]))
+    parquet.write_table(pyarrow.table({'file_name': ['a/0.png']}), tmp_path / 'metadata.parquet')
+    assert len(load(tmp_path, 'folder', image_size=8)) == 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, 'pyarrow', None)
+        with pytest.raises(ValueError, match='not installed here: pip install pyarrow'):
+            load(tmp_path)
+    # One with images is, whatever lies beside it.
+    parquet.write_table(table(), tmp_path / 'train.parquet')
+    (tmp_path / 'metadata.parquet').unlink()
+    check(load(tmp_path))
+
+
+def test_the_column_of_labels_is_said(tmp_path):
+    columns = table(label=None).append_column('coarse_label', [[0] * 4])
+    parquet.write_table(columns.append_column('fine_label', [LABELS]), tmp_path / 'a.parquet')
+    assert check(load(tmp_path / 'a.parquet'))['columns'] == "labels are 'fine_label'"
+
+
 def test_other_parquet(tmp_path):
     path = tmp_path / 'a.parquet'
 
