@@ -1,7 +1,7 @@
 """What an image file holds, told when it is decoded once."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -98,6 +98,17 @@ def of_array(shape: tuple[int, ...]) -> Facts:
     """The facts of a decoded image `[H, W, C]`."""
     height, width, depth = shape
     return Facts(width, height, depth == 3, False, 0, 1, 'L' if depth == 1 else 'RGB', False)
+
+
+def of_frames(found: Sequence[Facts]) -> Facts:
+    """The facts of a file by those of its frames: the least sides, and what any of them shows."""
+    return found[0]._replace(
+        **{side: min(getattr(each, side) for each in found) for side in ('width', 'height')},
+        **{
+            what: max(getattr(each, what) for each in found)
+            for what in ('colour', 'transparent', 'peak', 'turned')
+        },
+    )
 
 
 def orientation(image) -> int:

@@ -94,7 +94,8 @@ def scan(
         names,
         sizes,
         listing.times,
-        lambda index: images.inspect(os.path.join(root, names[index])),
+        lambda index: images.inspect(os.path.join(root, names[index]), reading.frames),
+        reading.frames,
     )
     place, listed = collection.place_of_list(listing.lists, names, reading), None
     if reading.recognises and place in listing.lists:

@@ -65,21 +65,37 @@ def decode(
         return _convert(_upright(image), channels, background, white_level)
 
 
-def inspect(file: bytes | str | os.PathLike) -> facts.Facts:
+def inspect(file: bytes | str | os.PathLike, frames: str = 'first') -> facts.Facts:
     """Decodes an image to its end, keeping nothing, and returns the facts.
+
+    Args:
+      file: the bytes of the file, or its path.
+      frames: the 'first' or 'all' are decoded, see `facts.of_frames`.
 
     Raises:
       UnreadableImageError: as `decode`.
     """
     with _open(file) as image:
-        size = image.size
-        # JPEG can be decoded at an eighth of its size: every byte is still read, so that damage
-        # is still found, at a third of the time.
-        image.draft(None, (1, 1))
-        deep = facts.is_deep(image)
-        _load(image)
-        _check_range(image)
-        return _measure(image, size, deep=deep)
+        found = [_inspect(image)]
+        while frames == 'all' and len(found) < found[0].frames:
+            try:
+                _seek(image, len(found))
+                found.append(_inspect(image))
+            except UnreadableImageError as error:
+                place = f'frame {len(found) + 1} of {found[0].frames}'
+                raise type(error)(f'{place}: {error}') from error
+    return facts.of_frames(found)
+
+
+def _inspect(image) -> facts.Facts:
+    size = image.size
+    # JPEG can be decoded at an eighth of its size: every byte is still read, so that damage is
+    # still found, at a third of the time.
+    image.draft(None, (1, 1))
+    deep = facts.is_deep(image)
+    _load(image)
+    _check_range(image)
+    return _measure(image, size, deep=deep)
 
 
 def glance(file: bytes | str | os.PathLike) -> facts.Facts:
@@ -172,11 +188,7 @@ def _open(file: bytes | str | os.PathLike) -> Iterator:
         except Exception as error:
             raise _unreadable(error) from error
         with image:
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise UnreadableImageError(
-                    f'{height}x{width} pixels, more than the {MAX_PIXELS:,} a dataset accepts'
-                )
+            _check_pixels(image)
             yield image
 
 
@@ -204,6 +216,14 @@ def _open_without_waiting(path, flags: int) -> int:
     return os.open(path, flags | getattr(os, 'O_NONBLOCK', 0))
 
 
+def _check_pixels(image) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise UnreadableImageError(
+            f'{height}x{width} pixels, more than the {MAX_PIXELS:,} a dataset accepts'
+        )
+
+
 def _load(image) -> None:
     _check_mode(image)
     try:
@@ -224,6 +244,7 @@ def _seek(image, frame: int) -> None:
         image.seek(frame)
     except Exception as error:  # as in _open
         raise _unreadable(error) from error
+    _check_pixels(image)
 
 
 def _upright(image):

@@ -129,7 +129,7 @@ def notes(
         *_colour(found, channels, decoded),
         *shape_notes(found, reading.fit, image_size),
         *_depth(found, reading.white_level),
-        *_frames(found, reading.frames),
+        *_frames(found, reading.frames, decoded),
     ]
     through = found.facts['transparent']
     if through.any():
@@ -252,18 +252,20 @@ def _depth(found: Survey, white_level: int) -> list[Note]:
     return [*said, ('white level', text)]
 
 
-def _frames(found: Survey, frames: str) -> list[Note]:
+def _frames(found: Survey, frames: str, decoded: bool) -> list[Note]:
     many = found.facts['frames'] > 1
     if not many.any():
         return []
     # Frames of one file stand side by side where all are taken.
-    if frames == 'all':
+    if frames == 'all' and decoded:
         return [('frames', f'all are taken: {found.which(many)} are of files with several')]
     count = int((found.facts['frames'].astype(np.int64) - 1).sum())
+    # Not decoded are those of archives, whose sources know no frames.
+    how = 'takes each as an image' if decoded else 'needs a folder or zip of the files'
     return [
         (
             'frames',
             f'{found.which(many)} hold further pages or frames, {count:,} in all, which are not '
-            'read; --frames=all takes each as an image',
+            f'read; --frames=all {how}',
         )
     ]

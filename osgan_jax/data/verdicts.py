@@ -56,6 +56,7 @@ def judge(
     sizes: np.ndarray,
     stamps: np.ndarray,
     inspect: Callable[[int], Facts],
+    frames: str = 'first',
     **origin: Any,
 ) -> Verdicts:
     """Judges files, of which those that were judged before are not opened.
@@ -68,6 +69,7 @@ def judge(
       inspect: decodes a file by its index, as `images.inspect` does. What it raises as
         `InaccessibleImageError` is not kept: permission to read a file, given later, would change
         neither its size nor its stamp.
+      frames: that it decodes of each file; verdicts on all are kept beside those on the first.
       **origin: values for JSON; verdicts are kept while these are the same.
     """
     import PIL
@@ -79,7 +81,8 @@ def judge(
         'max': images.MAX_PIXELS,
         'facts': str(facts.DTYPE),
     }
-    digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:32]
+    key = root if frames == 'first' else f'{root}\0{frames}'
+    digest = hashlib.sha256(os.fsencode(key)).hexdigest()[:32]
     index = paths.cache_dir() / 'folders' / f'{digest}.npz'
     table = _Table(Names.of(names), sizes, stamps)
     known = _read(index, origin)

@@ -106,7 +106,8 @@ def scan(
             found.names,
             found.images['size'].astype(np.int64),
             found.images['crc'].astype(np.int64),
-            lambda index: _inspect(reader, found.images[index]),
+            lambda index: _inspect(reader, found.images[index], reading.frames),
+            reading.frames,
             archive=[status.st_size, status.st_mtime_ns],
         )
     except checks.DAMAGE as error:
@@ -205,9 +206,9 @@ def _read(reader: zip_members.Reader, member: np.void) -> bytes:
     return reader.read(member)
 
 
-def _inspect(reader: zip_members.Reader, member: np.void) -> Facts:
+def _inspect(reader: zip_members.Reader, member: np.void, frames: str) -> Facts:
     try:
-        return images.inspect(_read(reader, member))
+        return images.inspect(_read(reader, member), frames)
     except images.UnreadableImageError:
         raise
     except (OSError, MemoryError) as error:

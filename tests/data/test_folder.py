@@ -163,9 +163,9 @@ def test_verdicts_are_remembered_until_a_file_changes(tmp_path, monkeypatch):
     checked = []
     inspect = images.inspect
 
-    def counted(path):
+    def counted(path, *frames):
         checked.append(os.path.basename(path))
-        return inspect(path)
+        return inspect(path, *frames)
 
     monkeypatch.setattr(images, 'inspect', counted)
     first = load(tmp_path)
@@ -189,15 +189,17 @@ def test_an_interrupted_check_goes_on_where_it_was(tmp_path, monkeypatch):
     checked = []
     inspect = images.inspect
 
-    def interrupted(path):
+    def interrupted(path, *frames):
         if os.path.basename(path) == '15.png':
             raise KeyboardInterrupt
-        return inspect(path)
+        return inspect(path, *frames)
 
     monkeypatch.setattr(images, 'inspect', interrupted)
     with pytest.raises(KeyboardInterrupt):
         load(tmp_path)
-    monkeypatch.setattr(images, 'inspect', lambda path: checked.append(path) or inspect(path))
+    monkeypatch.setattr(
+        images, 'inspect', lambda path, *frames: checked.append(path) or inspect(path, *frames)
+    )
     assert len(load(tmp_path)) == 20
     assert sorted(map(os.path.basename, checked)) == names[15:]
 

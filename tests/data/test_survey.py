@@ -222,6 +222,46 @@ def test_frames_are_said_or_taken(tmp_path, form):
     assert 'all are taken' in notes(every)['frames']
 
 
+def pages(*sides, mode='RGB'):
+    first, *others = (Image.new(mode, (side, side), 'red') for side in sides)
+    return encode(first, 'TIFF', save_all=True, append_images=others)
+
+
+def test_all_frames_are_looked_at_where_all_are_taken(tmp_path):
+    whole = pages(8, 8, 8)
+    third = whole.rindex(bytes(Image.new('RGB', (8, 8), 'red').tobytes()))
+    grey, colour = Image.new('L', (8, 8)), Image.new('RGB', (6, 6), 'red')
+    root = folder(
+        tmp_path / 'a',
+        a_tif=whole[: third + 20] + whole[third + 192 :],
+        b_tif=encode(grey, 'TIFF', save_all=True, append_images=[colour]),
+    )
+    assert len(data.load('folder', data_dir=root, image_size=8)) == 2
+    every = data.load('folder', data_dir=root, own_size=True, frames='all')
+    assert (len(every), every.channels, every.image_size) == (2, 3, 6)
+    assert 'skipped 1 of 2: a.tif (frame 3 of 3: ' in every.report
+    assert len(data.load('folder', data_dir=root, image_size=8)) == 2
+    with pytest.raises(ValueError, match=r'2 of 2 images in .* are smaller than 8x8'):
+        data.load('folder', data_dir=root, image_size=8, frames='all')
+
+
+def test_frames_of_a_later_page_may_not_be_larger_than_any(tmp_path, monkeypatch):
+    monkeypatch.setattr(images, 'MAX_PIXELS', 100)
+    with pytest.raises(images.UnreadableImageError, match='frame 2 of 2: 20x20 pixels, more than'):
+        images.inspect(pages(8, 20), 'all')
+    with pytest.raises(images.UnreadableImageError, match='20x20 pixels, more than'):
+        images.decode(pages(8, 20), channels=3, frame=1)
+
+
+def test_archives_say_that_only_first_frames_are_read(tmp_path):
+    path = npz(tmp_path / 'a.npz', [pages(8, 8)])
+    for frames in ('first', 'all'):
+        dataset = data.load('npz', data_dir=path, frames=frames)
+        assert notes(dataset)['frames'].endswith(
+            '1 in all, which are not read; --frames=all needs a folder or zip of the files'
+        )
+
+
 def test_conversions_are_said(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6

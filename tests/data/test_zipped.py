@@ -184,7 +184,9 @@ def test_verdicts_are_kept_while_the_archive_is_the_same(tmp_path, monkeypatch):
     path = write(tmp_path / 'a.zip', pngs(**{'cats/c.png': b'no image'}))
     checked = []
     inspect = images.inspect
-    monkeypatch.setattr(images, 'inspect', lambda file: checked.append(file) or inspect(file))
+    monkeypatch.setattr(
+        images, 'inspect', lambda file, *frames: checked.append(file) or inspect(file, *frames)
+    )
     first = data.load('folder', data_dir=path, image_size=8)
     assert len(checked) == 4
     checked.clear()
