@@ -1,14 +1,24 @@
 """Sources of images in one file, as arrays or as encoded image files, and their reader."""
 
 import dataclasses
-import itertools
+import zlib
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from osgan_jax.core.image_sizes import ImageSize
-from osgan_jax.data import arrays, facts, fingerprints, images, labelling, survey
+from osgan_jax.data import (
+    arrays,
+    collection,
+    facts,
+    fingerprints,
+    images,
+    labelling,
+    survey,
+    verdicts,
+)
 from osgan_jax.data.dataset import MAX_CLASSES
 from osgan_jax.data.reading import Note, Reading
 from osgan_jax.io import messages
@@ -69,7 +79,7 @@ class EncodedSource:
         return self._labels
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
-        file = self._content[self._offset[index] : self._offset[index + 1]].tobytes()
+        file = _file(self._content, self._offset, index)
         try:
             image = images.load(file, **self._options)
         except images.UnreadableImageError as error:
@@ -78,12 +88,11 @@ class EncodedSource:
 
     def fingerprint(self) -> str:
         """See `osgan_jax.data.fingerprints`."""
-        at = self._offset
         return fingerprints.of_files(
             [''] * len(self),
-            np.diff(at).tolist(),
+            np.diff(self._offset).tolist(),
             self._labels,
-            lambda index: self._content[at[index] : at[index + 1]].tobytes(),
+            lambda index: _file(self._content, self._offset, index),
         )
 
 
@@ -99,6 +108,7 @@ class Archive:
       class_names: empty without labels.
       survey: facts of the images, of their headers alone where they are files.
       notes: what was inferred of the labels.
+      report: a sentence on damaged images, which are left out, or None.
     """
 
     name: str
@@ -108,6 +118,7 @@ class Archive:
     class_names: tuple[str, ...]
     survey: survey.Survey
     notes: tuple[Note, ...] = ()
+    report: str | None = None
 
     def source(
         self, *, reading: Reading, image_size: ImageSize, channels: int, upscale: bool = True
@@ -157,7 +168,10 @@ def of_arrays(
     content, said = arrays.to_images(stored, f'{name}: {terms[0]}', reading.white_level)
     known = np.repeat(facts.table([facts.of_array(content.shape[1:])]), len(content))
     notes = (*notes, *said)
-    return _assemble(name, content, None, known, labels, class_names, reading, terms[1], notes)
+    keep = np.ones(len(content), bool)
+    return _assemble(
+        name, content, None, keep, known, labels, class_names, reading, terms[1], notes
+    )
 
 
 def of_files(
@@ -169,8 +183,11 @@ def of_files(
     *,
     class_names: np.ndarray | None = None,
     notes: tuple[Note, ...] = (),
+    root: str | None = None,
 ) -> Archive:
     """The images and labels of image files end to end; arguments and errors as `of_arrays`.
+
+    Every image is decoded once, as those of folders are, and damaged ones are left out.
 
     Args:
       name: the file's path, for messages.
@@ -180,16 +197,54 @@ def of_files(
       reading: likewise.
       class_names: likewise.
       notes: likewise.
+      root: what `verdicts` keeps the verdicts under; `name` by default.
+
+    Raises:
+      ValueError: none of the images can be read.
     """
     offset = _offset(name, content, offset)
-    known = _glances(name, content, offset)
-    return _assemble(name, content, offset, known, labels, class_names, reading, 'labels', notes)
+    judged = _judge(root or name, content, offset)
+    keep = np.ones(len(offset) - 1, bool)
+    keep[list(judged.unreadable)] = False
+    skipped = [(f'image {index}', why) for index, why in judged.unreadable.items()]
+    report = collection.report(skipped, Counter(), len(keep))
+    if not keep.any():
+        raise ValueError(f'no readable image in {name}: {report}')
+    # By their headers: what pixels show would give older runs of grey images in RGB other channels.
+    known = np.zeros(keep.sum(), facts.DTYPE)
+    for row, index in enumerate(np.flatnonzero(keep)):
+        known[row] = images.glance(_file(content, offset, index))
+    known['peak'] = judged.facts['peak'][keep]
+    if skipped:
+        sizes = np.diff(offset)
+        content = content[offset[0] : offset[-1]][np.repeat(keep, sizes)]
+        offset = np.concatenate([[0], np.cumsum(sizes[keep])])
+    found = _assemble(
+        name, content, offset, keep, known, labels, class_names, reading, 'labels', notes
+    )
+    return dataclasses.replace(found, report=report)
+
+
+def _file(content: np.ndarray, offset: np.ndarray, index: int) -> bytes:
+    return content[offset[index] : offset[index + 1]].tobytes()
+
+
+def _judge(root: str, content: np.ndarray, offset: np.ndarray) -> verdicts.Verdicts:
+    count = len(offset) - 1
+    return verdicts.judge(
+        root,
+        [str(index) for index in range(count)],
+        np.diff(offset),
+        np.asarray([zlib.crc32(_file(content, offset, i)) for i in range(count)], np.int64),
+        lambda index: images.inspect(_file(content, offset, index)),
+    )
 
 
 def _assemble(
     name: str,
     content: np.ndarray,
     offset: np.ndarray | None,
+    keep: np.ndarray,
     known: np.ndarray,
     labels: np.ndarray | None,
     class_names: np.ndarray | None,
@@ -197,26 +252,26 @@ def _assemble(
     term: str,
     notes: tuple[Note, ...],
 ) -> Archive:
-    found = survey.Survey(_Numbered(len(known)), known)
+    found = survey.Survey(_Numbered(np.flatnonzero(keep)), known)
     numbers, shown, said = np.zeros(len(known), np.int32), (), []
     if reading.labels == labelling.NONE:
         said = [('labels', 'none, as --labels=none says')]
     elif labels is not None:
-        numbers, shown, said = _labels(name, labels, class_names, reading, term, len(known))
+        numbers, shown, said = _labels(name, labels, class_names, reading, term, keep)
     return Archive(name, content, offset, numbers, shown, found, (*notes, *said))
 
 
 class _Numbered(Sequence[str]):
-    """Names of images that have none, made when they are asked for."""
+    """Names of images that have none, by their places in the file, made when asked for."""
 
-    def __init__(self, count: int):
-        self._count = count
+    def __init__(self, places: np.ndarray):
+        self._places = places
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._places)
 
     def __getitem__(self, index: int) -> str:
-        return f'image {range(self._count)[index]}'
+        return f'image {self._places[index]}'
 
 
 def _offset(name: str, content: np.ndarray, offset: np.ndarray) -> np.ndarray:
@@ -230,30 +285,19 @@ def _offset(name: str, content: np.ndarray, offset: np.ndarray) -> np.ndarray:
     return offset
 
 
-def _glances(name: str, content: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    """The facts of image files, by their headers, `[M]` of `facts.DTYPE`."""
-    found = np.zeros(len(offset) - 1, facts.DTYPE)
-    whole = memoryview(np.ascontiguousarray(content))
-    for index, (start, end) in enumerate(itertools.pairwise(offset.tolist())):
-        try:
-            found[index] = images.glance(bytes(whole[start:end]))
-        except images.UnreadableImageError as error:
-            raise ValueError(f'image {index} of {name}: {error}') from None
-    return found
-
-
 def _labels(
     name: str,
     found: np.ndarray,
     class_names: np.ndarray | None,
     reading: Reading,
     term: str,
-    count: int,
+    keep: np.ndarray,
 ) -> tuple[np.ndarray, tuple[str, ...], list[Note]]:
-    """Labels `[M]` int32, names of classes, and what was inferred."""
-    labels, named, notes = arrays.to_labels(found, count, f'{name}: {term}')
+    """Labels int32 of the images that are kept, names of classes, and what was inferred."""
+    labels, named, notes = arrays.to_labels(found, len(keep), f'{name}: {term}')
+    labels = labels[keep]
     if named:
-        labelled = labelling.by_name([''] * count, labels.tolist())
+        labelled = labelling.by_name([''] * len(labels), labels.tolist())
         notes.append(('labels', f'{term} are names, in natural order'))
         return labelled.labels, labelled.class_names, notes
     shown = None if class_names is None else _class_names(name, class_names)

@@ -246,7 +246,7 @@ def _open_files(asked: _Asked) -> Dataset:
         num_classes=len(found.class_names),
         class_names=found.class_names,
         source=source,
-        report=found.report if in_folder else None,
+        report=found.report,
         notes=(*found.notes, *notes, *said),
         **size,
     )

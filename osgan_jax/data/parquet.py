@@ -108,6 +108,7 @@ def read(files: list[str], reading: Reading, split: str = 'train') -> Archive:
         reading,
         class_names=class_names,
         notes=(*notes, *said),
+        root=files[0],  # of the part, and not of the folder that holds all
     )
 
 

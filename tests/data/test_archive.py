@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from osgan_jax import data
-from osgan_jax.data import images
+from osgan_jax.data import convert, images
 
 
 def noise(count, height, width, channels=3):
@@ -50,11 +50,32 @@ def test_files_end_to_end(tmp_path):
     with pytest.raises(ValueError, match="has one split, 'train', got 'test'"):
         data.load('npz', data_dir=path, split='test')
 
-    broken = content.copy()
-    broken[offset[2] :] = 0
-    np.savez(path, jpeg=broken, offset=offset)
-    with pytest.raises(ValueError, match=r'image 2 of .*a.npz: not an image'):
+
+def test_damaged_files_are_left_out_and_named(tmp_path, capsys):
+    stored = noise(5, 24, 24)
+    files = [images.to_png(image) for image in stored]
+    offset = 3 + np.cumsum([0, *map(len, files)])
+    content = np.frombuffer(b'abc' + b''.join(files) + b'd', np.uint8).copy()
+    content[offset[0] : offset[0] + 20] = 0
+    content[offset[3] + 60 :][:20] = 0  # behind the header
+    path = tmp_path / 'a.npz'
+    arrays = {'jpeg': content, 'offset': offset, 'class_names': ['a', 'b', 'c', 'd']}
+    np.savez(path, **arrays, label=[3, 0, 2, 1, 0])
+    for _ in range(2):
+        dataset = data.load('npz', data_dir=path)
+        assert 'skipped 2 of 5: image 0 (not an image, or damaged at its s' in dataset.report
+        assert ', image 3 (' in dataset.report
+        assert (dataset.class_names, dataset.labels().tolist()) == (('a', 'c'), [0, 1, 0])
+        np.testing.assert_array_equal([row['image'] for row in dataset], stored[[1, 2, 4]])
+    assert convert.main([f'--data_dir={path}', f'--to={tmp_path / "b.npz"}']) == 0
+    assert 'files: skipped 2 of 5: image 0' in capsys.readouterr().out
+    assert len(data.load('npz', data_dir=tmp_path / 'b.npz')) == 3
+    # As many labels as there are readable images are not those of these.
+    np.savez(path, **arrays, label=[2, 0, 1])
+    with pytest.raises(ValueError, match='labels must be 5 integers'):
         data.load('npz', data_dir=path)
+    with pytest.raises(ValueError, match='smaller than 32x32, the smallest is image 1 with 24x24'):
+        data.load('npz', data_dir=tmp_path / 'a.npz', labels='none', image_size=32, upscale=False)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +97,10 @@ def test_files_end_to_end(tmp_path):
         ({'jpeg': np.zeros(9, np.uint8), 'offset': [0, 10]}, 'offset does not lie in jpeg'),
         ({'jpeg': np.zeros(9, np.uint8), 'offset': [5, 3, 9]}, 'or does not grow'),
         ({'jpeg': np.zeros(9), 'offset': [0, 9]}, 'jpeg must be uint8'),
-        ({'jpeg': np.zeros(9, np.uint8), 'offset': [0, 9]}, 'image 0 of .*not an image'),
+        (
+            {'jpeg': np.zeros(9, np.uint8), 'offset': [0, 9]},
+            r'no readable image in .*: image 0 \(not an image',
+        ),
         ({'images': np.asarray([object()])}, 'cannot be read as an .npz file: .* holds object'),
     ],
 )

@@ -266,7 +266,7 @@ def test_other_parquet(tmp_path):
 
     refused({'a': [1, 2]}, 'has the columns a; expected one called image')
     refused({'image': [{'bytes': None, 'path': 'a.png'}, {'bytes': b'x', 'path': ''}]}, 'no bytes')
-    refused({'image': [b'text']}, 'image 0 of .*: not an image')
+    refused({'image': [b'text']}, r'no readable image in .*: skipped 1 of 1: image 0 \(not an')
     png = images.to_png(STORED[0])
     refused({'image': [png, png], 'label': [1, None]}, 'missing labels; --labels=none ignores')
     refused({'image': [png], 'label': [[1, 2]]}, 'or lists; --labels=none ignores')

@@ -253,6 +253,12 @@ def test_frames_of_a_later_page_may_not_be_larger_than_any(tmp_path, monkeypatch
         images.decode(pages(8, 20), channels=3, frame=1)
 
 
+def test_archives_say_what_is_white(tmp_path):
+    grey = encode(Image.fromarray(np.full((8, 8), 4095, np.uint16)))
+    said = notes(data.load('npz', data_dir=npz(tmp_path / 'a.npz', [grey, GREY])))
+    assert said['white level'].startswith('1 of 2 images (image 0) have 16 bits, up to 4,095, with')
+
+
 def test_archives_say_that_only_first_frames_are_read(tmp_path):
     path = npz(tmp_path / 'a.npz', [pages(8, 8)])
     for frames in ('first', 'all'):
