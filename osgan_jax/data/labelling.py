@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from osgan_jax.data import label_file
 from osgan_jax.data.dataset import MAX_CLASSES
 from osgan_jax.data.reading import Note
 from osgan_jax.io.messages import printable, shorten
@@ -356,6 +357,7 @@ def gaps(found: Sequence[int]) -> str:
 
 def _names(path: str) -> tuple[str, str, str]:
     """Names by which a list may call an image: its path, its file name, that without its ending."""
+    path = label_file.same_name(path)
     name = path.rpartition('/')[2]
     return path, name, name.rpartition('.')[0] or name
 
