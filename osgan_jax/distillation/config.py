@@ -76,7 +76,9 @@ class _ClassifierConfig(RunConfig):
 
     dataset: str | None = dataset_field(None)
     split: str = _data('train', 'part of the dataset to train on')
-    test_split: str = _data('test', 'part of the dataset on which accuracy is measured')
+    test_split: str = _data(
+        'test', 'part of the dataset on which accuracy is measured', may_change=True
+    )
     test_data_dir: str | None = _data(
         None,
         'directory or file of the images on which accuracy is measured, with '
