@@ -255,7 +255,7 @@ def _assemble(
     found = survey.Survey(_Numbered(np.flatnonzero(keep)), known)
     numbers, shown, said = np.zeros(len(known), np.int32), (), []
     if reading.labels == labelling.NONE:
-        said = [('labels', 'none, as --labels=none says')]
+        said = [('labels', 'none: not read (--labels=none)')]
     elif labels is not None:
         numbers, shown, said = _labels(name, labels, class_names, reading, term, keep)
     return Archive(name, content, offset, numbers, shown, found, (*notes, *said))

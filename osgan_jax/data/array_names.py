@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from osgan_jax.data.labelling import SPLITS
+from osgan_jax.data.labelling import SPLITS, part_of
 
 # In the order of trust.
 _IMAGES = ('images', 'image', 'imgs', 'img', 'x', 'data', 'samples', 'arr_0')
@@ -30,7 +30,7 @@ def choose(names: Iterable[str], split: str) -> tuple[str | None, str | None, tu
     known = tuple(part for part in parts if part and any(n in parts[part] for n in _IMAGES))
     chosen = parts.get('', {})
     if known and not any(name in chosen for name in _IMAGES):
-        chosen = parts.get(SPLITS.get(split, split), {})
+        chosen = parts.get(part_of(split), {})
     else:
         known = ()
     images, labels = (

@@ -180,7 +180,7 @@ def _label(
     if use_list:
         labelled = labelling.listed(paths, rows, _where(root))
     elif asked == labelling.NONE:
-        labelled = labelling.unlabelled(paths, ('labels', 'none, as --labels=none says'))
+        labelled = labelling.unlabelled(paths, ('labels', 'none: not read (--labels=none)'))
     elif asked not in (None, labelling.FOLDERS):
         labelled = labelling.from_rows(paths, label_file.read(asked), printable(asked), of_all)
     elif plain is None:

@@ -24,6 +24,7 @@ _MOST_CLASSES = 200  # that are listed
 _ROWS, _COLUMNS = 8, 8
 _VISIBLE = 64  # pixels on screen
 _TYPES = {'white_level': int}
+_HELP = 'see python -m experiments.train --help'
 
 
 def lines(dataset: Dataset) -> list[str]:
@@ -88,7 +89,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     for each in dataclasses.fields(Reading):
         if each.name != 'layout':
             kind = _TYPES.get(each.name, str)
-            parser.add_argument(f'--{each.name}', type=kind, default=each.default, help='see above')
+            parser.add_argument(f'--{each.name}', type=kind, default=each.default, help=_HELP)
 
 
 def open_dataset(flags: argparse.Namespace, **more: Any) -> Dataset:

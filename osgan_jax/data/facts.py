@@ -88,7 +88,9 @@ def measure(image, size: tuple[int, int], *, decoded: bool = True, deep: bool = 
         elif deep:
             extrema = image.getextrema()
             peak = 0x100 * max(high for _, high in extrema[: 1 if image.mode == 'LA' else 3]) + 0xFF
-    width, height = size[::-1] if place >= 5 else size
+    # Pillow has turned the size of a TIFF already, and the pixels when they are decoded.
+    lies = place >= 5 and image.format != 'TIFF'
+    width, height = size[::-1] if lies else size
     # The second picture of a phone's JPEG is a map of depth, or a small copy.
     frames = 1 if image.format == 'MPO' else min(getattr(image, 'n_frames', 1), _MOST_FRAMES)
     return Facts(width, height, colour, transparent, peak, frames, image.mode, place != 1)

@@ -66,7 +66,7 @@ def of_arrays(images: np.ndarray, labels: np.ndarray, *, as_served: bool = True)
     """The fingerprint of images in memory.
 
     Args:
-      images: `[M, H, W, C]` uint8, or bytes of files end to end `[B]`.
+      images: `[M, H, W, C]` uint8.
       labels: `[M]`.
       as_served: whether the dataset has them as they are, rather than resized.
     """

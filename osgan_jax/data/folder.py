@@ -125,7 +125,7 @@ class _Listing:
         # Not objects: a status of each would take more memory than all else.
         self._sizes, self._times = array.array('q'), array.array('q')
         self._by_content = by_content
-        self._seen: set[tuple[int, int]] = set()
+        self._seen: dict[tuple[int, int], str] = {}
         self._walk(root)
 
     @property
@@ -146,9 +146,11 @@ class _Listing:
             try:
                 # A link to a folder above, or a second link to the same one, ends here.
                 status = os.stat(os.path.join(root, folder))
-                if (status.st_dev, status.st_ino) in self._seen:
+                first = self._seen.setdefault((status.st_dev, status.st_ino), folder)
+                if first != folder:
+                    where = printable(first) or 'the folder itself'
+                    self.skipped.append((folder, f'a second link to {where}'))
                     continue
-                self._seen.add((status.st_dev, status.st_ino))
                 with os.scandir(os.path.join(root, folder)) as found:
                     entries = sorted(found, key=lambda entry: entry.name)
             except OSError as error:
@@ -161,7 +163,7 @@ class _Listing:
                 if not entry.name.startswith('.') and self._sort(entry, beginning + entry.name)
             ]
             pending.extend(reversed(folders))
-            self.folders += folders
+            self.folders.append(folder)
 
     def _sort(self, entry: os.DirEntry, path: str) -> bool:
         """Adds a path to the files, the skipped or the ignored; returns whether it is a folder."""

@@ -274,7 +274,7 @@ def split_of(
     for part, count in zip(parts, within_of.values(), strict=True):
         counts[SPLITS[part]] += count
     folders = {SPLITS[part]: each[level] for part, each in zip(parts, pieces, strict=True)}
-    wanted = SPLITS.get(split.lower(), split)
+    wanted = part_of(split)
     if wanted != 'all' and wanted not in counts:
         raise ValueError(
             f'there is no part {split!r}, only the folders '
@@ -298,9 +298,14 @@ def split_of(
     return beside, kept, plain, ('split', text + (f'; also {others}, by --split' * bool(others)))
 
 
+def part_of(split: str) -> str:
+    """The one name of a part that is asked for, 'all' among them; others as they are."""
+    return SPLITS.get(split.lower(), split.lower())
+
+
 def check_whole(split: str, what: str) -> None:
     """Raises ValueError for a part of what has none."""
-    if split not in ('train', 'all'):
+    if part_of(split) not in ('train', 'all'):
         raise ValueError(f"{what} has one split, 'train', got {split!r}")
 
 

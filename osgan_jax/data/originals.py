@@ -13,6 +13,7 @@ import numpy as np
 from osgan_jax.data import archive
 from osgan_jax.data.archive import Archive
 from osgan_jax.data.array_files import asked_labels
+from osgan_jax.data.labelling import part_of
 from osgan_jax.data.reading import Note, Reading
 from osgan_jax.io import checks, pickled_arrays
 from osgan_jax.io.messages import printable, reason
@@ -42,10 +43,11 @@ def read(folder: str, reading: Reading, split: str = 'train') -> Archive:
     Raises:
       ValueError: files are damaged or missing, or there is no such part.
     """
-    if split not in ('train', 'test', 'all'):
+    wanted = part_of(split)
+    if wanted not in ('train', 'test', 'all'):
         raise ValueError(f"{printable(folder)} has the parts 'train' and 'test', got {split!r}")
     read_part = _read_idx if kind_of(folder) == 'idx' else _read_cifar
-    parts = ('train', 'test') if split == 'all' else (split,)
+    parts = ('train', 'test') if wanted == 'all' else (wanted,)
     found = [read_part(folder, part) for part in parts]
     images, labels = (np.concatenate([part[place] for part in found]) for place in (0, 1))
     labels = asked_labels(reading, labels)

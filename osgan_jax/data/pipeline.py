@@ -215,7 +215,7 @@ class _Plan:
         return order[rows], mirrored[rows]
 
 
-# Two epochs, because reading ahead crosses from one into the next.
+# Several, because reading ahead crosses from one epoch into the next.
 @functools.lru_cache(maxsize=4)
 def _epoch(seed: int, epoch: int, num_images: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns the order `[num_images]` of one epoch and, per position, whether to mirror."""

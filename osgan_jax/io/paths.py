@@ -6,7 +6,8 @@ import re
 
 from osgan_jax.io import packaged
 
-_URL = re.compile(r'[A-Za-z][A-Za-z0-9+.-]*:/')
+# Two letters and more: C:/ is a drive of Windows.
+_URL = re.compile(r'[A-Za-z][A-Za-z0-9+.-]+:/')
 _VARIABLE = re.compile(r'\$(\w+|\{[^}]*\})')
 
 

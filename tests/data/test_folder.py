@@ -62,6 +62,8 @@ def test_ffhq_numbered_subfolders_are_no_classes(tmp_path):
         save(tmp_path / name, size=(70, 70))
     dataset = data.load('ffhq', data_dir=tmp_path)
     assert (dataset.num_classes, dataset.image_size, len(dataset)) == (0, 64, 2)
+    assert dict(dataset.notes)['labels'] == 'none: not read (--labels=none)'
+    assert len(data.load('folder', data_dir=tmp_path, split='Train')) == 2
 
 
 def test_unreadable_files_are_skipped_counted_and_named(tmp_path):
@@ -109,6 +111,13 @@ def test_symbolic_links_are_followed_but_not_for_ever(tmp_path):
     dataset = load(root)
     assert len(dataset) == 2
     assert dataset.class_names == ('a', 'b')
+    for said in ('a/up (a second link to the folder itself)', 'a/self (a second link to a)'):
+        assert said in dataset.report
+    (root / 'c').symlink_to(tmp_path / 'elsewhere')
+    again = load(root)
+    assert again.class_names == ('a', 'b')
+    assert 'c (a second link to b)' in again.report
+    assert 'empty' not in dict(again.remarks())
 
 
 @pytest.mark.parametrize('name', ['a b.png', 'ü漢字.png', 'new\nline.png', b'\xff\xfe.png'])

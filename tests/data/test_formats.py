@@ -130,6 +130,7 @@ def test_labels_that_are_none_of_these(tmp_path):
         ('x_train y_train x_test y_test', 'train', ('x_train', 'y_train')),
         ('x_train y_train x_test y_test', 'test', ('x_test', 'y_test')),
         ('train_images train_labels val_images val_labels', 'val', ('val_images', 'val_labels')),
+        ('x_train y_train x_test y_test', 'Testing', ('x_test', 'y_test')),
         ('x_train', 'test', (None, None)),
         ('images val_images', 'train', ('images', None)),
         ('mu sigma', 'train', (None, None)),
@@ -326,7 +327,7 @@ def test_mnists_own_files(tmp_path, pattern):
     check(load(tmp_path, 'folder'), stored=grey[..., None])
     test = load(tmp_path, split='test')
     assert (len(test), test.class_names) == (2, ('0', '2'))
-    assert len(load(tmp_path, split='all')) == 6
+    assert len(load(tmp_path, split='All')) == 6
     with pytest.raises(ValueError, match="has the parts 'train' and 'test', got 'val'"):
         load(tmp_path, split='val')
     path = tmp_path / pattern.format('train', 'images', 3)

@@ -132,6 +132,15 @@ def test_exif_orientation(orientation):
     assert images.inspect(file)[:2] == (10, 6)
 
 
+def test_a_header_alone_tells_the_sides_of_a_turned_tiff():
+    turned = Image.new('RGB', (6, 4))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for form in ('TIFF', 'JPEG', 'PNG'):
+        file = encode(turned, form, exif=exif)
+        assert images.inspect(file)[:2] == images.glance(file)[:2] == (4, 6), form
+
+
 def test_damaged_exif_does_not_lose_the_image():
     array = noise(6, 10)
     file = encode(Image.fromarray(array), exif=b'Exif\0\0II*\0\xff\xff\xff\xff garbage')

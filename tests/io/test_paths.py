@@ -29,6 +29,7 @@ def test_paths_are_expanded_as_shells_do(monkeypatch, tmp_path):
         ('${DATA}/cats', '/mnt/data/cats'),
         ('a~b/~c', 'a~b/~c'),
         ('a:b/c', 'a:b/c'),
+        ('C:/data', 'C:/data'),
         (pathlib.Path('~/a'), '/home/me/a'),
     ]:
         assert paths.expand(written) == meant
