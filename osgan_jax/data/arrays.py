@@ -1,4 +1,4 @@
-"""Images and labels from arrays of other makers: what is meant, where only one thing can be.
+"""Images and labels from arrays of other makers, read where only one meaning is possible.
 
 Images become uint8 `[M, H, W, C]`, labels whole numbers or names; what was inferred is said. Where
 two readings are possible, or none, the error says how to convert the array.

@@ -82,7 +82,7 @@ def place_of_list(files: Collection[str], images: Collection[str], reading: Read
 
     Args:
       files: paths of all files.
-      images: of images.
+      images: paths of the images.
       reading: how they are read.
     """
     tops = {path.partition('/')[0] for path in images}

@@ -2,7 +2,7 @@
 
 To crop is the papers' recipe: of a square, the shorter side is resized to `image_size` (bilinear,
 antialiased), then the centre is cropped. The numbers are those of torchvision's `Resize` and
-`CenterCrop`. Of an oblong, that side is resized exactly of which less would remain.
+`CenterCrop`. For other shapes, the image is resized until it just covers the size.
 """
 
 import numpy as np
@@ -38,7 +38,7 @@ def parse_colour(text: str) -> tuple[int, int, int]:
 
 
 def fit(image, image_size: ImageSize, how: str = 'crop', background: str = 'white') -> np.ndarray:
-    """Makes of an image uint8 `[H, W, C]` of a size.
+    """Fits an image to a size, uint8 `[H, W, C]`.
 
     Args:
       image: a `PIL.Image.Image` of mode 'L' or 'RGB'.
@@ -63,7 +63,7 @@ def fit(image, image_size: ImageSize, how: str = 'crop', background: str = 'whit
 
 
 def differs(width: int, height: int, image_size: ImageSize) -> bool:
-    """Whether an image has another shape than a size, and something is cropped, added or bent."""
+    """Whether an image has another shape than a size, and is cropped, padded or distorted."""
     high, wide = image_sizes.sides(image_size)
     return width * high != height * wide
 

@@ -120,7 +120,7 @@ def load(
     fit: str = 'crop',
     **how: Any,
 ) -> np.ndarray:
-    """Decodes one image and makes it uint8 `[H, W, channels]` of a size.
+    """Decodes one image and fits it to a size, uint8 `[H, W, channels]`.
 
     Args:
       file: the bytes of the file, or its path.
@@ -151,7 +151,7 @@ def from_array(
     fit: str = 'crop',
     background: str = 'white',
 ) -> np.ndarray:
-    """Makes of uint8 `[H, W, C]` one of a size and of `channels`, as `load`."""
+    """Fits a uint8 image `[H, W, C]` to a size and a number of channels, as `load` does."""
     from PIL import Image
 
     image = Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)

@@ -31,7 +31,7 @@ MAX_MEMORY = 2 * 2**30
 
 @dataclasses.dataclass(frozen=True)
 class _Asked:
-    """The arguments of `load`, where the catalogue has its say."""
+    """The arguments of `load`, with the catalogue's defaults filled in."""
 
     name: str
     entry: catalogue.Entry
@@ -74,13 +74,13 @@ def load(
       name: one of `names()`, or `tfds:NAME` for any tfds dataset of images, where NAME may hold
         a config and a version: `tfds:lsun/bedroom:3.1.0`.
       split: its part; tfds's slices such as `train[:10%]` work where tfds reads.
-      data_dir: the folder or file of images (`folder`, `ffhq`, `npz`), which its content tells
-        apart: a folder, a zip archive of one, .npz, .npy, .parquet, HDF5, or the original files of
-        MNIST and CIFAR; or the root of tfds datasets, by default tfds's own. Digits need none, and
-        do not look at it.
+      data_dir: the folder or file of images (`folder`, `ffhq`, `npz`), whose format is recognised
+        by its content: a folder, a zip archive of one, .npz, .npy, .parquet, HDF5, or the original
+        files of MNIST and CIFAR; or the root of tfds datasets, by default tfds's own. `digits`
+        ignores it.
       image_size: in pixels, 64 for squares or '64x128' (or a pair) for height and width; by default
-        the dataset's. Images of files that all have one oblong shape then keep it, as nearly as
-        networks can have it, unless `fit` is pad or stretch.
+        the dataset's. Images of files that all have one oblong shape then keep it, as closely as
+        the network allows, unless `fit` is pad or stretch.
       channels: 1 or 3; by default the dataset's: one where all images of a folder or file are
         grey. Grey is repeated, colour is turned to luma.
       flip: whether batches mirror images at random.
@@ -222,7 +222,7 @@ def _open_files(asked: _Asked) -> Dataset:
     asked = dataclasses.replace(asked, reading=reading)
     in_folder = isinstance(found, ImageFolder)
     if in_folder != (asked.entry.kind == 'folder'):
-        # The defaults of what it is, and not of the name that it was called by.
+        # The defaults of what was found, not of the name it was asked for by.
         other = catalogue.CATALOGUE['folder' if in_folder else 'npz']
         asked = dataclasses.replace(
             asked,

@@ -13,7 +13,7 @@ except ImportError:  # Windows
 def take(path: str | os.PathLike[str], *, wait: bool = True) -> contextlib.ExitStack:
     """Locks a file, until the result is closed or the process ends.
 
-    Where no lock is to be had, as on a file system without locks, work goes on without one.
+    Where locks are not available, as on some file systems, work goes on without one.
 
     Args:
       path: the file, which is created, and its directory too; it is for the lock alone.

@@ -12,7 +12,9 @@ _VARIABLE = re.compile(r'\$(\w+|\{[^}]*\})')
 
 
 def expand(path: str | os.PathLike[str], *, pretrained: bool = False) -> str:
-    """Returns a path with `~` and `$VAR` expanded, as shells do, but for `--flag=~/a`.
+    """Returns a path with `~` and `$VAR` expanded, as a shell would.
+
+    That is also done in `--flag=~/a`, which shells leave alone.
 
     Args:
       path: as it was written.

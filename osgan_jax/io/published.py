@@ -1,4 +1,4 @@
-"""Published weights as variables of networks: names, shapes and layouts of others made ours."""
+"""Published weights as variables: converts their names, shapes and layouts into ours."""
 
 import difflib
 from collections.abc import Callable, Collection, Mapping
