@@ -11,7 +11,7 @@ import numpy as np
 from osgan_jax.data import label_file, labelling, survey
 from osgan_jax.data.reading import Note, Reading
 from osgan_jax.data.verdicts import Verdicts
-from osgan_jax.io.messages import printable
+from osgan_jax.io.messages import counted, printable
 
 STYLEGAN = 'dataset.json'
 """StyleGAN's list of labels, beside the folders."""
@@ -252,5 +252,6 @@ def report(skipped: list[tuple[str, str]], ignored: Counter[str], total: int) ->
         parts.append(f'skipped {len(skipped):,} of {total:,}: ' + ', '.join(shown))
     if ignored:
         endings = ', '.join(f'{ending} {count:,}' for ending, count in ignored.most_common(5))
-        parts.append(f'passed over {ignored.total():,} files that are not images: {endings}')
+        count = counted(ignored.total(), 'file that is not an image', 'files that are not images')
+        parts.append(f'passed over {count}: {endings}')
     return '; '.join(parts) or None

@@ -148,8 +148,8 @@ class _Listing:
                 status = os.stat(os.path.join(root, folder))
                 first = self._seen.setdefault((status.st_dev, status.st_ino), folder)
                 if first != folder:
-                    where = printable(first) or 'the folder itself'
-                    self.skipped.append((folder, f'a second link to {where}'))
+                    if not folder.startswith(os.path.join(first, '')):
+                        self.skipped.append((folder, f'a second link to {printable(first)}'))
                     continue
                 with os.scandir(os.path.join(root, folder)) as found:
                     entries = sorted(found, key=lambda entry: entry.name)

@@ -12,7 +12,7 @@ import numpy as np
 from osgan_jax.data import label_file
 from osgan_jax.data.dataset import MAX_CLASSES
 from osgan_jax.data.reading import Note
-from osgan_jax.io.messages import printable, shorten
+from osgan_jax.io.messages import counted, printable, shorten
 
 SPLITS = {
     'train': 'train', 'training': 'train', 'val': 'val', 'valid': 'val', 'validation': 'val',
@@ -97,7 +97,9 @@ def by_folder(
     there = {each[level] for each in pieces if len(each) > level and each[:level] == around}
     empty = sorted(there - set(tops) - {''}, key=natural)
     if empty and len(names) > 1:
-        notes.append(('empty', f'{_folders(empty)} no image that can be read, and no class'))
+        notes.append(
+            ('empty', _no_class(empty, 'holds no readable image', 'hold no readable image'))
+        )
     if len(names) < 2 and not (strays and names):
         return unlabelled(paths, *_why_none(paths, names))
     if beside and not strays:
@@ -144,8 +146,8 @@ def listed(paths: Sequence[str], rows: Any, where: str) -> Labelled:
         raise ValueError(f'{where} is not a list of names and labels: {error}') from None
     if missing := [name for name in paths if name not in known]:
         raise ValueError(
-            f'{where} has no label for {len(missing):,} images, such as {printable(missing[0])}; '
-            '--labels=none or --labels=folders ignores this file'
+            f'{where} has no label for {counted(len(missing), "image")}, such as '
+            f'{printable(missing[0])}; --labels=none or --labels=folders ignores this file'
         )
     notes = [('labels', f'those of {where}; folders are blocks, not classes')]
     values = [known[name] for name in paths]
@@ -159,7 +161,12 @@ def listed(paths: Sequence[str], rows: Any, where: str) -> Labelled:
             f'({what}); --labels=none ignores them'
         )
     if absent := len(set(known) - set(paths)):
-        notes.append(('absent', f'{absent:,} images that {where} lists are not here'))
+        notes.append(
+            (
+                'absent',
+                f'{counted(absent, "image")} of {where} {"is" if absent == 1 else "are"} not here',
+            )
+        )
     return by_name(paths, [str(value) for value in values], [*notes, *_gaps(values)])
 
 
@@ -205,9 +212,12 @@ def from_rows(
     kept = [path for path in paths if path in found]
     notes = [('labels', f'those of {where}')]
     if without := [path for path in paths if path not in found]:
-        notes.append(('left out', f'{files(without)} without a label in {where}'))
+        count = counted(len(without), 'image has', 'images have')
+        notes.append(('left out', f'{count} no label in {where} ({shorten(_shown(without))})'))
     if absent:
-        notes.append(('absent', f'{len(absent):,} rows of {where} name no image that can be read'))
+        verb = 'names' if len(absent) == 1 else 'name'
+        rows_of = f'{counted(len(absent), "row")} of {where}'
+        notes.append(('absent', f'{rows_of} {verb} no readable image'))
     names = [found[path] for path in kept]
     if all(name.isdecimal() for name in set(names)):
         notes += _gaps([int(name) for name in names])
@@ -235,7 +245,7 @@ def compact(
     else:
         shown = tuple(class_names[value] for value in present)
         if without := np.delete(np.asarray(class_names, object), present).tolist():
-            notes.append(('empty', f'{shorten(without)}: no images, and no class'))
+            notes.append(('empty', _no_class(without, 'has no images', 'have no images')))
     return numbers.astype(np.int32), shown, notes
 
 
@@ -354,9 +364,11 @@ def gaps(found: Sequence[int]) -> str:
     present = set(found)
     first = list(itertools.islice((v for v in range(high) if v not in present), 3))
     shown = ', '.join(map(str, first)) + (' and so on' if missing > len(first) else '')
+    if len(found) == 1:
+        return f'no image has label {shown}; the one that occurs, {high:,}, is the only class'
     return (
-        f'no image has the label {shown}: the {len(found):,} labels that there are, up to '
-        f'{high:,}, are the classes, by these names'
+        f'no image has label {shown}; the {len(found):,} labels that occur, up to {high:,}, are '
+        'the classes and keep their numbers as names'
     )
 
 
@@ -384,9 +396,10 @@ def _shown(names: Sequence[str]) -> list[str]:
 
 def files(paths: Sequence[str]) -> str:
     """How many images lie somewhere, and the first names: the beginning of a clause."""
-    verb = 'image lies' if len(paths) == 1 else 'images lie'
-    return f'{len(paths):,} {verb} ({shorten(_shown(paths))})'
+    return f'{counted(len(paths), "image lies", "images lie")} ({shorten(_shown(paths))})'
 
 
-def _folders(names: Sequence[str]) -> str:
-    return f'{shorten(_shown(names))} {"holds" if len(names) == 1 else "hold"}'
+def _no_class(names: Sequence[str], one: str, many: str) -> str:
+    """Says of folders or names, by a verb and its object, that they are not classes."""
+    said = f'{one} and is not a class' if len(names) == 1 else f'{many} and are not classes'
+    return f'{shorten(_shown(names))} {said}'

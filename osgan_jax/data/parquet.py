@@ -114,7 +114,7 @@ def read(files: list[str], reading: Reading, split: str = 'train') -> Archive:
 
 def _of_part(files: list[str], split: str) -> tuple[list[str], list[Note]]:
     """The files of a part, by the words of their names."""
-    wanted = labelling.SPLITS.get(split, split)
+    wanted = labelling.part_of(split)
     parts = [_part(each) for each in files]
     if len(files) == 1 and wanted in ('train', 'all'):
         # One file is whole, unless its name begins with another part.

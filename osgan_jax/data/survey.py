@@ -15,7 +15,7 @@ from osgan_jax.core.image_sizes import ImageSize
 from osgan_jax.data import facts, fitting
 from osgan_jax.data.images import FULL_SCALE
 from osgan_jax.data.reading import Note, Reading
-from osgan_jax.io.messages import printable
+from osgan_jax.io.messages import counted, printable
 
 # Of 16 bits whose greatest value is below this share of white, images are nearly black.
 _DARK = 0.5
@@ -55,11 +55,18 @@ class Survey(NamedTuple):
         sides, counts = np.unique(self.sizes.min(axis=1), return_counts=True)
         return int(sides[counts == counts.max()].max())
 
-    def which(self, chosen: np.ndarray) -> str:
-        """How many images are chosen, and the name of the first."""
+    def which(self, chosen: np.ndarray, one: str = '', many: str = '') -> str:
+        """How many images are chosen, and the name of the first.
+
+        Args:
+          chosen: `[M]` bool.
+          one: the verb that follows, of one image.
+          many: of several.
+        """
         indices = np.flatnonzero(chosen)
-        verb = f'{len(indices):,} of {len(self.facts):,} images'
-        return f'{verb} ({printable(self.names[indices[0]])})'
+        verb = one if len(indices) == 1 else many
+        images = f'{len(indices):,} of {counted(len(self.facts), "image")}'
+        return f'{images} ({printable(self.names[indices[0]])}) {verb}'.rstrip()
 
 
 def check_sizes(root: str, found: Survey, image_size: ImageSize, sizes: Sequence[int] = ()) -> None:
@@ -80,8 +87,9 @@ def check_sizes(root: str, found: Survey, image_size: ImageSize, sizes: Sequence
         smallest = int(np.argmin(reach))
         width, height = found.sizes[smallest]
         raise ValueError(
-            f'{small:,} of {len(reach):,} images in {printable(root)} are smaller '
-            f'than {image_sizes.text(image_size)}, the smallest is '
+            f'{small:,} of {counted(len(reach), "image")} in {printable(root)} '
+            f'{"is" if small == 1 else "are"} smaller than {image_sizes.text(image_size)}, the '
+            'smallest is '
             f'{printable(found.names[smallest])} with {height}x{width} pixels: '
             + advise(found.sizes[smallest], image_size, sizes)
         )
@@ -133,11 +141,11 @@ def notes(
     ]
     through = found.facts['transparent']
     if through.any():
-        may = 'are' if decoded else 'may be'
+        verbs = ('is', 'are') if decoded else ('may be', 'may be')
         said.append(
             (
                 'background',
-                f'{found.which(through)} {may} transparent: {reading.background} is put behind '
+                f'{found.which(through, *verbs)} transparent: {reading.background} is put behind '
                 'them; --background sets another colour',
             )
         )
@@ -151,7 +159,7 @@ def notes(
         kinds = ', '.join(f'{count:,} {mode}' for mode, count in modes.most_common())
         said.append(('converted', f'{kinds}, to {"grey" if channels == 1 else "RGB"}'))
     if turned := int(found.facts['turned'].sum()):
-        said.append(('turned', f'{turned:,} images, as their EXIF says'))
+        said.append(('turned', f'{counted(turned, "image")} by EXIF'))
     return said
 
 
@@ -159,15 +167,19 @@ def _colour(found: Survey, channels: int, decoded: bool) -> list[Note]:
     colour = found.facts['colour']
     if channels == 1 and colour.any():
         lost = 'colours that become' if decoded else 'what may be colours, made'
-        return [('channels', f'1: {found.which(colour)} hold {lost} grey; --channels=3 keeps them')]
+        return [
+            (
+                'channels',
+                f'1: {found.which(colour, "holds", "hold")} {lost} grey; --channels=3 keeps them',
+            )
+        ]
     if channels == 1:
         return [('channels', '1: no image shows a colour; --channels=3 repeats them in three')]
     if not colour.any():
         return [('channels', '3: all images are grey, repeated in three; --channels=1 has one')]
     if not colour.all():
-        return [
-            ('channels', f'3: {found.which(~colour)} show no colour, and are repeated in three')
-        ]
+        grey = found.which(~colour, 'shows no colour, and is', 'show no colour, and are')
+        return [('channels', f'3: {grey} repeated in three')]
     return []
 
 
@@ -178,7 +190,6 @@ def shape_notes(found: Survey, fit: str, image_size: ImageSize) -> list[Note]:
     kinds, kind = np.unique(sizes, axis=0, return_inverse=True)
     oblong = np.asarray([fitting.differs(*size, image_size) for size in kinds.tolist()])[kind]
     if oblong.any():
-        which = found.which(oblong)
         if fit == 'crop':
             shares = [fitting.share_cropped(*size, image_size) for size in kinds.tolist()]
             lost = np.asarray(shares)[kind]
@@ -188,17 +199,20 @@ def shape_notes(found: Survey, fit: str, image_size: ImageSize) -> list[Note]:
             if len(sizes) == 1:
                 text = f'crop: the centre is kept, {lost[0]:.0%} of the pixels go; {others}'
             else:
+                which = found.which(oblong)
                 text = (
                     f'crop: of {which} only the centre is kept; {_share(lost.mean())} of all '
                     f'pixels go, at most {_share(lost[most])} ({printable(found.names[most])}, '
                     f'{height}x{width}); {others}'
                 )
         elif fit == 'pad':
-            text = f'pad: {which} get borders; --background sets their colour'
+            which = found.which(oblong, 'gets', 'get')
+            text = f'pad: {which} borders; --background sets their colour'
         else:
             wide = sizes / image_sizes.sides(image_size)[::-1]
             most = (wide.max(1) / wide.min(1)).max()
-            text = f'stretch: {which} are distorted, at most {most:.2g} times'
+            which = found.which(oblong, 'is', 'are')
+            text = f'stretch: {which} distorted, at most {most:.2g} times'
         said.append(('fit', text))
     reach = _reach(sizes, image_size)
     small = reach < 1
@@ -235,15 +249,16 @@ def _depth(found: Survey, white_level: int) -> list[Note]:
         said.append(
             (
                 'dark',
-                f'{found.which(colour)} have 16 bits a channel, up to {peak:,}, and will be dark: '
-                f'scale them to {FULL_SCALE:,}, as --white_level is for grey alone',
+                f'{found.which(colour, "has", "have")} 16 bits a channel, up to {peak:,}, and '
+                f'will be dark: scale them to {FULL_SCALE:,}, as --white_level is for grey alone',
             )
         )
     deep = (peaks > 0) & ~colour
     if not deep.any():
         return said
-    peak = int(peaks.max())
-    text = f'{found.which(deep)} have 16 bits, up to {peak:,}, with {white_level:,} as white'
+    peak = int(peaks[deep].max())
+    which = found.which(deep, 'has', 'have')
+    text = f'{which} 16 bits, up to {peak:,}, with {white_level:,} as white'
     if peak < _DARK * white_level:
         level = 2 ** int(peak).bit_length() - 1
         text += f', and will be dark; --white_level={level} makes them bright'
@@ -258,14 +273,12 @@ def _frames(found: Survey, frames: str, decoded: bool) -> list[Note]:
         return []
     # Frames of one file stand side by side where all are taken.
     if frames == 'all' and decoded:
-        return [('frames', f'all are taken: {found.which(many)} are of files with several')]
+        return [
+            ('frames', f'all are taken: {found.which(many, "is", "are")} of files with several')
+        ]
     count = int((found.facts['frames'].astype(np.int64) - 1).sum())
     # Not decoded are those of archives, whose sources know no frames.
     how = 'takes each as an image' if decoded else 'needs a folder or zip of the files'
-    return [
-        (
-            'frames',
-            f'{found.which(many)} hold further pages or frames, {count:,} in all, which are not '
-            f'read; --frames=all {how}',
-        )
-    ]
+    which = found.which(many, 'holds', 'hold')
+    further = counted(count, 'further page or frame', 'further pages or frames')
+    return [('frames', f'{which} {further}, not read; --frames=all {how}')]

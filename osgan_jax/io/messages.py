@@ -39,6 +39,11 @@ def quote(found: object) -> str:
     return ascii(text if len(text) <= 100 else f'{text[:97]}...')
 
 
+def counted(count: int, one: str, many: str = '') -> str:
+    """Returns a number with its noun: '1 image', '2,000 images'."""
+    return f'{count:,} {one if count == 1 else many or one + "s"}'
+
+
 def shorten(names: list[str]) -> str:
     """Returns the first five of printable names, and how many more there are."""
     rest = len(names) - MOST_NAMES

@@ -85,7 +85,7 @@ def test_unreadable_files_are_skipped_counted_and_named(tmp_path):
         'gone.png (No such file or directory)',
         'pipe.png (not a regular file)',
         'text.webp (not an image, or damaged at its start)',
-        'passed over 1 files that are not images: .txt 1',
+        'passed over 1 file that is not an image: .txt 1',
     ]:
         assert part in dataset.report
     assert 'hidden' not in dataset.report
@@ -111,12 +111,10 @@ def test_symbolic_links_are_followed_but_not_for_ever(tmp_path):
     dataset = load(root)
     assert len(dataset) == 2
     assert dataset.class_names == ('a', 'b')
-    for said in ('a/up (a second link to the folder itself)', 'a/self (a second link to a)'):
-        assert said in dataset.report
     (root / 'c').symlink_to(tmp_path / 'elsewhere')
     again = load(root)
     assert again.class_names == ('a', 'b')
-    assert 'c (a second link to b)' in again.report
+    assert (dataset.report, again.report) == (None, 'skipped 1 of 3: c (a second link to b)')
     assert 'empty' not in dict(again.remarks())
 
 
@@ -138,7 +136,7 @@ def test_nothing_to_read(tmp_path):
     with pytest.raises(ValueError, match=r'no readable image in .*$'):
         load(tmp_path)
     (tmp_path / 'a.heic').touch()
-    with pytest.raises(ValueError, match=r'passed over 1 files that are not images: .heic 1'):
+    with pytest.raises(ValueError, match=r'passed over 1 file that is not an image: .heic 1'):
         load(tmp_path)
     (tmp_path / 'a.png').touch()
     with pytest.raises(ValueError, match=r'skipped 1 of 1: a.png \(empty file\)'):
@@ -157,7 +155,7 @@ def test_images_smaller_than_asked(tmp_path):
     save(tmp_path / 'small.png', size=(200, 31))
     with pytest.raises(
         ValueError,
-        match=r'1 of 2 images in .* are smaller than 32x32, the smallest is small.png with '
+        match=r'1 of 2 images in .* is smaller than 32x32, the smallest is small.png with '
         '31x200 pixels: --upscale enlarges them to 32x32, --image_size=31 makes all of them 31x31',
     ):
         load(tmp_path)

@@ -153,7 +153,7 @@ def test_a_small_file_among_larger_ones(tmp_path):
     np.savez(tmp_path / 'a.npz', jpeg=np.frombuffer(b''.join(files), np.uint8), offset=offset)
     options = {'data_dir': tmp_path / 'a.npz', 'image_size': 16}
     assert data.load('npz', **options)[1]['image'].shape[:2] == (16, 16)
-    with pytest.raises(ValueError, match=r'a.npz are smaller than 16x16, .* image 1 with 4x4'):
+    with pytest.raises(ValueError, match=r'a.npz is smaller than 16x16, .* image 1 with 4x4'):
         data.load('npz', **options, upscale=False)[1]
 
 

@@ -129,7 +129,7 @@ def test_strays_and_empty_classes_are_named(tmp_path, form):
     asked = load(root, labels='folders')
     assert (labels(asked), asked.class_names) == ([0, 1], ('cat', 'dog'))
     assert notes(asked)['left out'] == '1 image lies (stray.png) beside the class folders'
-    assert notes(asked)['empty'] == 'cow holds no image that can be read, and no class'
+    assert notes(asked)['empty'] == 'cow holds no readable image and is not a class'
     assert load(root, labels='none').num_classes == 0
 
 
@@ -170,7 +170,7 @@ def test_stylegans_list_counts_and_its_blocks_do_not(tmp_path, form, below):
     dataset = load(root)
     assert (labels(dataset), dataset.class_names) == ([1, 0, 1], ('0', '2'))
     assert 'folders are blocks, not classes' in notes(dataset)['labels']
-    assert notes(dataset)['empty'].startswith('no image has the label 1: the 2 labels')
+    assert notes(dataset)['empty'].startswith('no image has label 1; the 2 labels that occur')
     assert dataset.report is None
     assert load(root, labels='none').num_classes == 0
 
@@ -231,7 +231,7 @@ def test_files_of_labels(tmp_path, form, name, content):
     root = make(tmp_path / 'a', 'x/1.png', 'x/2.png', 'y/3.png', 'y/4.png', form=form)
     dataset = load(root, labels=str(tmp_path / name))
     assert (labels(dataset), dataset.class_names) == ([1, 0, 1], ('cat', 'dog'))
-    assert '1 image lies (y/4.png) without a label' in notes(dataset)['left out']
+    assert '1 image has no label' in notes(dataset)['left out']
 
 
 def test_files_of_labels_that_do_not_fit(tmp_path):
@@ -261,8 +261,8 @@ def test_files_of_labels_that_do_not_fit(tmp_path):
     (tmp_path / 'b.csv').write_text('1.png,3\n2.png,70000\n9.png,1\n')
     dataset = load(root, labels=str(tmp_path / 'b.csv'))
     assert dataset.class_names == ('3', '70000')
-    assert '1 rows of' in notes(dataset)['absent']
-    assert 'no image has the label 0, 1, 2 and so on' in notes(dataset)['empty']
+    assert '1 row of' in notes(dataset)['absent']
+    assert 'no image has label 0, 1, 2 and so on' in notes(dataset)['empty']
     assert label_file.read(tmp_path / 'b.csv')['9.png'] == '1'
 
 
@@ -303,7 +303,7 @@ def test_rows_of_another_part_are_not_missed(tmp_path, form):
     (tmp_path / 'a.csv').write_text('train/0.png,a\ntest/0.png,b\n1.png,a\n2.png,a\n')
     dataset = load(root, labels=str(tmp_path / 'a.csv'))
     assert dataset.class_names == ('a',)
-    assert notes(dataset)['absent'].startswith('1 rows of')
+    assert notes(dataset)['absent'].startswith('1 row of')
 
 
 def test_numbers_in_csv_written_by_a_library(tmp_path):
@@ -319,9 +319,9 @@ def test_numbers_in_csv_written_by_a_library(tmp_path):
 @pytest.mark.parametrize(
     ('given', 'names', 'expected', 'found', 'said'),
     [
-        ([1, 2, 3], None, [0, 1, 2], ('1', '2', '3'), 'no image has the label 0'),
+        ([1, 2, 3], None, [0, 1, 2], ('1', '2', '3'), 'no image has label 0'),
         ([3, 70_000, 3], None, [0, 1, 0], ('3', '70000'), 'up to 70,000'),
-        ([0, 2, 2], ['a', 'b', 'c'], [0, 1, 1], ('a', 'c'), 'b: no images, and no class'),
+        ([0, 2, 2], ['a', 'b', 'c'], [0, 1, 1], ('a', 'c'), 'b has no images and is not a class'),
     ],
 )
 def test_labels_of_npz_without_images_are_no_classes(tmp_path, given, names, expected, found, said):

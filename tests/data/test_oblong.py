@@ -123,7 +123,7 @@ def test_files_of_images_keep_their_own_size(tmp_path):
 def test_smaller_images_are_refused_with_a_size_that_works(tmp_path):
     root = write(tmp_path / 'small', [(70, 140), (40, 60)])
     said = re.escape(
-        'small are smaller than 64x128, the smallest is 1.png with 40x60 pixels: --upscale '
+        'small is smaller than 64x128, the smallest is 1.png with 40x60 pixels: --upscale '
         'enlarges them to 64x128, --image_size=16x32 makes all of them 16x32'
     )
     with pytest.raises(ValueError, match=said):

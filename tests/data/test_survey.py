@@ -85,7 +85,7 @@ def test_colour_among_grey_is_a_decision_that_is_said(tmp_path):
     )
     made = load(root, channels=1)
     assert notes(made)['channels'] == (
-        '1: 1 of 3 images (c.png) hold colours that become grey; --channels=3 keeps them'
+        '1: 1 of 3 images (c.png) holds colours that become grey; --channels=3 keeps them'
     )
     path = npz(tmp_path / 'a.npz', [GREY, COLOUR, COLOUR])
     packed = data.load('npz', data_dir=path)
@@ -128,7 +128,7 @@ def test_crop_pad_and_stretch(tmp_path):
     assert np.all(black[1]['image'][:3] == 0)
     assert stretch[1]['image'][:, 0, 0].min() > 150
     assert (
-        notes(stretch)['fit'] == 'stretch: 1 of 2 images (wide.png) are distorted, at most 4 times'
+        notes(stretch)['fit'] == 'stretch: 1 of 2 images (wide.png) is distorted, at most 4 times'
     )
     for dataset in (crop, pad, stretch):
         np.testing.assert_array_equal(dataset[0]['image'], noise(8, 8))
@@ -196,10 +196,14 @@ def test_colour_of_12_bits_is_said_to_be_dark(tmp_path, kind, rest):
     root = folder(tmp_path / 'a', a_png=stored(4095), b_png=COLOUR)
     said = notes(load(root, upscale=True))
     assert said['dark'] == (
-        '1 of 2 images (a.png) have 16 bits a channel, up to 4,095, and will be dark: scale them '
+        '1 of 2 images (a.png) has 16 bits a channel, up to 4,095, and will be dark: scale them '
         'to 65,535, as --white_level is for grey alone'
     )
     assert 'white level' not in said
+    grey = encode(Image.fromarray(np.full((8, 8), 999, np.uint16)))
+    both = notes(load(folder(root, c_png=grey), upscale=True))
+    assert both['dark'] == said['dark'].replace('of 2', 'of 3')
+    assert both['white level'].startswith('1 of 3 images (c.png) has 16 bits, up to 999, ')
     assert 'dark' not in notes(load(folder(root, a_png=stored(65535)), upscale=True))
 
 
@@ -213,8 +217,8 @@ def test_frames_are_said_or_taken(tmp_path, form):
     dataset = load(root)
     assert len(dataset) == 2
     assert notes(dataset)['frames'] == (
-        f'1 of 2 images (b.{form.lower()}) hold further pages or frames, 2 in all, which are not '
-        'read; --frames=all takes each as an image'
+        f'1 of 2 images (b.{form.lower()}) holds 2 further pages or frames, not read; --frames=all '
+        'takes each as an image'
     )
     every = load(root, frames='all')
     assert len(every) == 4
@@ -256,7 +260,7 @@ def test_frames_of_a_later_page_may_not_be_larger_than_any(tmp_path, monkeypatch
 def test_archives_say_what_is_white(tmp_path):
     grey = encode(Image.fromarray(np.full((8, 8), 4095, np.uint16)))
     said = notes(data.load('npz', data_dir=npz(tmp_path / 'a.npz', [grey, GREY])))
-    assert said['white level'].startswith('1 of 2 images (image 0) have 16 bits, up to 4,095, with')
+    assert said['white level'].startswith('1 of 2 images (image 0) has 16 bits, up to 4,095, with')
 
 
 def test_archives_say_that_only_first_frames_are_read(tmp_path):
@@ -264,7 +268,8 @@ def test_archives_say_that_only_first_frames_are_read(tmp_path):
     for frames in ('first', 'all'):
         dataset = data.load('npz', data_dir=path, frames=frames)
         assert notes(dataset)['frames'].endswith(
-            '1 in all, which are not read; --frames=all needs a folder or zip of the files'
+            'holds 1 further page or frame, not read; --frames=all needs a folder or zip of the '
+            'files'
         )
 
 
@@ -279,7 +284,7 @@ def test_conversions_are_said(tmp_path):
     )
     said = notes(load(root))
     assert said['converted'] == '1 CMYK, 1 of two levels, to RGB'
-    assert said['turned'] == '1 images, as their EXIF says'
+    assert said['turned'] == '1 image by EXIF'
 
 
 # Formats.

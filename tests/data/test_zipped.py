@@ -85,7 +85,7 @@ def test_damaged_images_and_others_are_named(tmp_path):
     opened = data.load('folder', data_dir=write(tmp_path / 'a.zip', files), image_size=8)
     assert len(opened) == 3
     assert 'skipped 1 of 4: cats/c.png (not an image' in opened.report
-    assert opened.report.endswith('passed over 1 files that are not images: .txt 1')
+    assert opened.report.endswith('passed over 1 file that is not an image: .txt 1')
 
 
 @pytest.mark.parametrize(

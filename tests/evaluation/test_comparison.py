@@ -120,7 +120,7 @@ def test_classes_are_matched_by_name(sets, tmp_path):
     names = ('ant', 'dog', 'cat')
     np.savez(tmp_path / 'b.npz', images=x, labels=2 - labels, class_names=names)
     opened = comparison.open_set(tmp_path / 'b.npz')
-    assert ('empty', 'ant: no images, and no class') in opened.remarks()
+    assert ('empty', 'ant has no images and is not a class') in opened.remarks()
     other, _ = compare(real, opened, by_class=True)
     assert other['per_class'] == same['per_class']
     few = np.where(labels == 1, 1, 2 * (np.arange(30) % 2))
