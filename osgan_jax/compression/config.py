@@ -177,6 +177,7 @@ class CompressConfig(TrainConfig):
         "part of the dataset; by default the teacher's, or train with another --dataset",
         group='data',
         decided_by='dataset',
+        may_change=True,
     )
 
     method: str | None = _teachers()

@@ -316,7 +316,10 @@ def part_of(split: str) -> str:
 def check_whole(split: str, what: str) -> None:
     """Raises ValueError for a part of what has none."""
     if part_of(split) not in ('train', 'all'):
-        raise ValueError(f"{what} has one split, 'train', got {split!r}")
+        raise ValueError(
+            f"{what} has one split, 'train', got {split!r}: give --split=train, or "
+            '--test_split=train if it is what accuracy is measured on'
+        )
 
 
 def _around(paths: Sequence[str]) -> list[str]:

@@ -75,7 +75,7 @@ class _ClassifierConfig(RunConfig):
     """What teachers and students have in common: the data they are measured on."""
 
     dataset: str | None = dataset_field(None)
-    split: str = _data('train', 'part of the dataset to train on')
+    split: str = _data('train', 'part of the dataset to train on', may_change=True)
     test_split: str = _data(
         'test', 'part of the dataset on which accuracy is measured', may_change=True
     )

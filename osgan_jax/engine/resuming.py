@@ -132,8 +132,12 @@ def data_change(saved: Run, asked: Run) -> str | None:
     if saved.num_examples != asked.num_examples:
         counts = f'{saved.num_examples} images there and has {asked.num_examples} now'
         return f'the dataset had {counts}{given}'
-    if saved.source and asked.source and identity.difference(saved.source, asked.source):
-        return f'the dataset had other images or labels there{given}'
+    if saved.source and asked.source:
+        if identity.difference(saved.source, asked.source):
+            return f'the dataset had other images or labels there{given}'
+    # Of images that are not recorded only the name of their part is known.
+    elif saved.num_examples and saved.config.split != asked.config.split:
+        return f'split is {saved.config.split!r} there and {asked.config.split!r} now'
     return None
 
 

@@ -79,6 +79,7 @@ class TrainConfig(NetworkFields, ObjectiveFields, OptimizerFields, ScoreFields, 
         'train',
         'part of the dataset; the paper trains on all 202,599 faces of celeb_a (all)',
         group='data',
+        may_change=True,
     )
     upscale: bool | None = field(
         None,

@@ -170,7 +170,7 @@ def command(run: runs.Run) -> str | None:
     decided = [
         each
         for each in declarations(TrainConfig).values()
-        if each.flag and (not each.may_change or each.name == 'num_steps')
+        if each.flag and (not each.may_change or each.name in ('num_steps', 'split'))
     ]
     # The dataset's own size is not known: --image_size is always said.
     facts = {'num_classes': run.num_classes, 'num_examples': run.num_examples}

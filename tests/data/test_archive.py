@@ -47,7 +47,7 @@ def test_files_end_to_end(tmp_path):
     assert grey[3]['image'].shape == (8, 8, 1)
     assert pickle.loads(pickle.dumps(dataset))[2]['label'] == 1
     assert len(data.load('npz', data_dir=path, split='all')) == 4
-    with pytest.raises(ValueError, match="has one split, 'train', got 'test'"):
+    with pytest.raises(ValueError, match="has one split, 'train', got 'test': give --split=train"):
         data.load('npz', data_dir=path, split='test')
 
 

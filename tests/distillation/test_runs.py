@@ -194,6 +194,15 @@ def test_what_a_student_cannot_learn_from(taught, tmp_path):
         distillation.load(tmp_path / 'gan')
 
 
+def test_a_teacher_that_goes_on_may_be_measured_on_another_part(taught, tmp_path):
+    workdir = tmp_path / 'copy'
+    shutil.copytree(taught, workdir)
+    config = distillation.TeacherConfig(split='all', test_split='train')
+    distillation.train_teacher(config, workdir, dataset=tiny.dataset(), test=tiny.dataset(30))
+    resumed = runs.read(workdir, distillation.TeacherConfig).config
+    assert (resumed.split, resumed.test_split) == ('all', 'train')
+
+
 def test_flops_count_every_student_step(taught):
     teacher = distillation.load(taught)
 

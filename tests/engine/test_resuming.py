@@ -38,6 +38,17 @@ def test_a_run_is_not_resumed_with_other_images(tmp_path):
     assert 'from Python' not in str(refusal.value)
 
 
+def test_a_part_may_be_called_otherwise_only_if_it_is_known_to_be_the_same(tmp_path):
+    saved, now = make_run(named(), split='test'), make_run(named(), split='train')
+    resuming.check_same(tmp_path, saved, now, now.config)
+    old = dataclasses.replace(saved, source=None)
+    resuming.check_same(tmp_path, old, saved)
+    with pytest.raises(ValueError, match=r"split is 'test' there and 'train' now \(--data_changed"):
+        resuming.check_same(tmp_path, old, now, now.config)
+    without_images = dataclasses.replace(old, num_examples=0)
+    resuming.check_same(tmp_path, without_images, dataclasses.replace(now, num_examples=0))
+
+
 def test_what_nobody_asked_for_is_not_to_be_left_out(tmp_path):
     saved, now = make_run(named(), seed=1), make_run(named(), seed=2)
     asked = type(now.config)

@@ -68,6 +68,8 @@ def test_a_command_is_the_shortest_that_gives_the_configuration(workdir):
         *('--method=dcgan', '--scheme=one_stage', '--dataset=digits', '--image_size=16'),
         *('--num_steps=2', '--batch_size=8', '--width=4', '--latent_dim=6'),
     }
+    elsewhere = dataclasses.replace(run.config, split='test')
+    assert '--split=test' in cards.command(dataclasses.replace(run, config=elsewhere))
     # Nothing that only a program could have given has a command.
     theirs = dataclasses.replace(run, source={**run.source, 'dataset': 'my digits'})
     assert cards.command(theirs) is None
