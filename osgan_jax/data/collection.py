@@ -171,7 +171,7 @@ def _label(
             labelling.check_whole(split, 'a folder without parts train, val or test')
             plain = None
         else:
-            paths = kept
+            paths = list(plain)
             notes.append(said)
             if beside:
                 notes.append(('left out', f'{labelling.files(beside)} beside the parts'))
@@ -182,7 +182,8 @@ def _label(
     elif asked == labelling.NONE:
         labelled = labelling.unlabelled(paths, ('labels', 'none: not read (--labels=none)'))
     elif asked not in (None, labelling.FOLDERS):
-        labelled = labelling.from_rows(paths, label_file.read(asked), printable(asked), of_all)
+        given, parts = label_file.read(asked), (kept or {}).values()
+        labelled = labelling.from_rows(paths, given, printable(asked), of_all, parts)
     elif plain is None:
         strays = asked == labelling.FOLDERS
         labelled = labelling.by_folder(paths, found.folders, strays=strays)

@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from osgan_jax.data import classes, describe, images
+from osgan_jax.data import classes, describe, images, labelling
 from osgan_jax.data.dataset import MAX_CLASSES, Dataset
-from osgan_jax.io import atomic, paths
+from osgan_jax.io import atomic, messages, paths
 
 _BLOCK = 1_000  # images a folder of the zip
 
@@ -85,8 +85,12 @@ def _numbered_by_all_parts(dataset: Dataset, flags: argparse.Namespace, **how: A
     try:
         whole = describe.open_dataset(argparse.Namespace(**{**vars(flags), 'split': 'all'}), **how)
         return classes.align(dataset, whole.class_names, 'all parts')
-    # Its parts cannot be read together: what each has is all that is known.
-    except ValueError:
+    except ValueError as error:
+        print(
+            'warning: the parts cannot be read together, so that another one may get other '
+            f'numbers for these classes: {messages.one_line(str(error))}',
+            file=sys.stderr,
+        )
         return dataset
 
 
@@ -109,7 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
         own_size = flags.image_size is None and flags.dataset == 'folder'
         dataset = describe.open_dataset(flags, own_size=own_size)
         named = dataset.num_classes and _numbers(dataset.class_names) is None
-        if ending == '.zip' and named:
+        if ending == '.zip' and named and labelling.part_of(flags.split) != 'all':
             dataset = _numbered_by_all_parts(dataset, flags, own_size=own_size)
         print('\n'.join(describe.lines(dataset)), flush=True)
         _WRITERS[ending](path, dataset)

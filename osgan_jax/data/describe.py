@@ -45,8 +45,8 @@ def lines(dataset: Dataset) -> list[str]:
         names = dataset.class_names
         least, most = int(counts.argmin()), int(counts.argmax())
         found.append(
-            f'  uneven: {names[most]} has {counts[most]:,} images and {names[least]} '
-            f'{counts[least]:,}'
+            f'  uneven: {names[most]} has {messages.counted(int(counts[most]), "image")} and '
+            f'{names[least]} {counts[least]:,}'
         )
     return found
 

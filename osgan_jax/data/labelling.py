@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -171,7 +171,11 @@ def listed(paths: Sequence[str], rows: Any, where: str) -> Labelled:
 
 
 def from_rows(
-    paths: Sequence[str], rows: Mapping[str, str], where: str, of_all: Sequence[str] = ()
+    paths: Sequence[str],
+    rows: Mapping[str, str],
+    where: str,
+    of_all: Sequence[str] = (),
+    parts: Iterable[Sequence[str]] = (),
 ) -> Labelled:
     """Labels of a file of names and labels; images that it does not name are left out.
 
@@ -180,26 +184,31 @@ def from_rows(
       rows: labels by path, by file name, or by file name without its ending.
       where: the file, for messages.
       of_all: paths of the images of all parts, where `paths` are those of one: rows may name them.
+      parts: paths of the images of each part, where `paths` are those of several: a row is for the
+        image of its name in each.
 
     Raises:
       ValueError: it names none of the images, gives one two labels, or a name stands for several.
     """
-    named = _by_any_name(paths)
+    named, in_parts = _by_any_name(paths), [_by_any_name(part) for part in parts]
     found: dict[str, str] = {}
     absent = []
     for name, label in rows.items():
         if name not in named:
             absent.append(name)
             continue
-        path = named[name]
-        if path is None:
+        places = [named[name]]
+        if places == [None]:
+            places = [each[name] for each in in_parts if name in each]
+        if not places or None in places:
             several = [path for path in paths if name in _names(path)]
             raise ValueError(
                 f'{where}: {printable(name)} may be any of {len(several):,} images '
                 f'({shorten(_shown(several))}): name each by its path below the folder'
             )
-        if found.setdefault(path, label) != label:
-            raise ValueError(f'{where} gives {printable(path)} two labels')
+        for path in places:
+            if found.setdefault(path, label) != label:
+                raise ValueError(f'{where} gives {printable(path)} two labels')
     if not found:
         raise ValueError(
             f'{where} names none of the {len(paths):,} images: it has '
@@ -251,7 +260,7 @@ def compact(
 
 def split_of(
     paths: Sequence[str], split: str
-) -> tuple[list[str], list[str] | None, dict[str, str], Note]:
+) -> tuple[list[str], dict[str, list[str]] | None, dict[str, str], Note]:
     """Finds folders that are parts of a dataset, and the images of one part.
 
     Such folders lie at one level, below one folder, or below each class's, and hold all images but
@@ -262,9 +271,9 @@ def split_of(
       split: 'train', 'val', 'test' or one of their other names, or 'all'.
 
     Returns:
-      `(beside, kept, plain, note)`: the images beside all parts, those of the part, the path of
-      each of these without the part's folder, and which parts there are; `kept` is None where there
-      are no parts.
+      `(beside, kept, plain, note)`: the images beside all parts, those of the part (of each one,
+      by its name, for 'all'), the path of each of these without the part's folder, and which parts
+      there are; `kept` is None where there are no parts.
 
     Raises:
       ValueError: there are parts, but not this one.
@@ -297,14 +306,15 @@ def split_of(
         for folder, part, each in zip(within_of, parts, pieces, strict=True)
         if wanted in ('all', SPLITS[part])
     }
-    plain = {}
+    plain, kept = {}, {}
+    part_at = dict(zip(within_of, parts, strict=True))
     for path in within:
         folder, _, name = path.rpartition('/')
         if folder in shorter:
             plain[path] = shorter[folder] + name
-    kept = list(plain)
+            kept.setdefault(SPLITS[part_at[folder]], []).append(path)
     others = ', '.join(f'{name} ({count:,})' for name, count in counts.items() if name != wanted)
-    text = f'{wanted}: {len(kept):,} of {len(within):,} images'
+    text = f'{wanted}: {len(plain):,} of {len(within):,} images'
     return beside, kept, plain, ('split', text + (f'; also {others}, by --split' * bool(others)))
 
 

@@ -95,6 +95,35 @@ def test_zips_of_two_parts_have_the_same_classes(tmp_path, capsys):
         assert 'in place of the names of classes: 0 a, 1 b, 2 c' in capsys.readouterr().out
 
 
+def test_zips_of_two_parts_have_the_classes_of_one_file(tmp_path, capsys):
+    for index, place in enumerate(('train/1', 'train/2', 'train/3', 'test/1', 'test/3')):
+        path = tmp_path / 'in' / f'{place}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(images.to_png(STORED[index % len(STORED)]))
+    (tmp_path / 'a.csv').write_text('1,a\n2,b\n3.png,c\n')
+
+    def written(part):
+        flags = [f'--data_dir={tmp_path / "in"}', f'--labels={tmp_path / "a.csv"}']
+        assert convert.main([*flags, f'--split={part}', f'--to={tmp_path / "a.zip"}']) == 0
+        return written_labels(tmp_path / 'a.zip')
+
+    assert [written(part) for part in ('train', 'test', 'all')] == [
+        [0, 1, 2],
+        [0, 2],
+        [0, 2, 0, 1, 2],  # test/1.png goes before train/1.png
+    ]
+    said = capsys.readouterr()
+    assert ('uneven: a has 1 image and b 0' in said.out, said.err) == (True, '')
+    # Two of one name in a part: the other part can be read, but not both.
+    (tmp_path / 'in' / 'train' / 'x').mkdir()
+    (tmp_path / 'in' / 'train' / 'x' / '1.png').write_bytes(images.to_png(STORED[0]))
+    assert written('test') == [0, 1]
+    said = capsys.readouterr().err
+    assert said.startswith('warning: the parts cannot be read together')
+    assert said.count('\n') == 1
+    assert '1 may be any of 3 images' in said
+
+
 def test_one_command_makes_cifar10_train_npz(tmp_path, capsys):
     stored = cifar(tmp_path / 'cifar-10-batches-py')
     flags = [f'--data_dir={tmp_path / "cifar-10-batches-py"}', f'--to={tmp_path / "c.npz"}']
