@@ -28,6 +28,7 @@ class Found:
       files: `[M]`, what its source keeps of each file: bytes, or where it lies in the archive.
       skipped: further files that cannot be read, and why.
       ignored: other files, by their endings.
+      hidden: how many files or folders are passed over because they are hidden.
       folders: all folders.
       listed: the content of StyleGAN's list; None where there is none.
       list_folder: the folder that the list lies in, to which its names are relative.
@@ -41,6 +42,7 @@ class Found:
     folders: tuple[str, ...] = ()
     listed: bytes | None = None
     list_folder: str = ''
+    hidden: int = 0
     archived: bool = False
 
 
@@ -111,11 +113,13 @@ def collect(root: str, found: Found, reading: Reading, split: str) -> ImageFolde
     skipped = found.skipped + skipped
     said = report(skipped, found.ignored, len(order) + len(skipped))
     if not order:
+        if found.hidden:
+            hidden = counted(found.hidden, 'hidden file or folder', 'hidden files or folders')
+            said = f'{said}, and {hidden}' if said else f'passed over {hidden}'
         raise ValueError(f'no readable image in {printable(root)}' + (f': {said}' if said else ''))
     names = [judged.names[index] for index in order]
     plain = names
-    # A list names its images as the archive does.
-    if found.archived and reading.recognises and not _uses_list(found, reading):
+    if found.archived and reading.recognises:
         plain = list(map(plain_path, names))
         plain = plain if len(set(plain)) == len(plain) else names
     labelled = _label(root, plain, found, reading, split)
@@ -145,11 +149,10 @@ def collect(root: str, found: Found, reading: Reading, split: str) -> ImageFolde
 
 def plain_path(name: str) -> str:
     """A path of an archive as the others are, however the program that wrote it did it."""
-    return name.replace('\\', '/').lstrip('/')
-
-
-def _uses_list(found: Found, reading: Reading) -> bool:
-    return found.listed is not None and reading.labels is None
+    name = name.replace('\\', '/')
+    while name.startswith(('/', './')):
+        name = name.lstrip('/').removeprefix('./')
+    return name
 
 
 def _label(
@@ -159,9 +162,11 @@ def _label(
     if not reading.recognises:
         return _label_as_before(root, paths, found, split, asked)
     plain = rows = None
-    use_list = _uses_list(found, reading)
+    use_list = found.listed is not None and asked is None
     if use_list:
-        rows = _rows(found, root)
+        # Where two images have one plain path, both are called as the archive calls them.
+        tidy = found.archived and all(path == plain_path(path) for path in paths)
+        rows = _rows(found, root, tidy=tidy)
         if rows is False:
             use_list = False
             notes.append(('passed over', f'{_where(root)} is not a list of labels as StyleGAN has'))
@@ -224,8 +229,11 @@ def _where(root: str) -> str:
     return f'{STYLEGAN} of {printable(root)}'
 
 
-def _rows(found: Found, root: str):
-    """The labels of StyleGAN's list; False where it is another's file of that name."""
+def _rows(found: Found, root: str, *, tidy: bool = False):
+    """The labels of StyleGAN's list; False where it is another's file of that name.
+
+    `tidy` says whether the images are called by their plain paths.
+    """
     try:
         body = json.loads(found.listed)
     except (ValueError, RecursionError) as error:
@@ -233,10 +241,14 @@ def _rows(found: Found, root: str):
     if not isinstance(body, dict) or 'labels' not in body:
         return False
     rows = body['labels']
-    if not found.list_folder or not isinstance(rows, list):
+    if isinstance(rows, dict):
+        rows = list(rows.items())
+    if not isinstance(rows, list) or not (tidy or found.list_folder):
         return rows
+    above = f'{found.list_folder}/' if found.list_folder else ''
+    call = plain_path if tidy else str
     try:
-        return [(f'{found.list_folder}/{name}', label) for name, label in rows]
+        return [(above + call(str(name)), label) for name, label in rows]
     except (TypeError, ValueError) as error:
         raise ValueError(f'{_where(root)} is not a list of names and labels: {error}') from None
 

@@ -109,6 +109,7 @@ def scan(
         tuple(listing.folders),
         listed,
         place.rpartition('/')[0],
+        hidden=listing.hidden,
     )
     return collection.collect(root, found, reading, split)
 
@@ -120,6 +121,7 @@ class _Listing:
         self.files: list[str] = []
         self.skipped: list[tuple[str, str]] = []
         self.ignored: Counter[str] = Counter()
+        self.hidden = 0
         self.folders: list[str] = []
         self.lists: set[str] = set()
         # Not objects: a status of each would take more memory than all else.
@@ -157,10 +159,12 @@ class _Listing:
                 self.skipped.append((folder, error.strerror or str(error)))
                 continue
             beginning = os.path.join(folder, '')
+            seen = [entry for entry in entries if not entry.name.startswith('.')]
+            self.hidden += len(entries) - len(seen)
             folders = [
                 beginning + entry.name
-                for entry in entries
-                if not entry.name.startswith('.') and self._sort(entry, beginning + entry.name)
+                for entry in seen
+                if self._sort(entry, beginning + entry.name)
             ]
             pending.extend(reversed(folders))
             self.folders.append(folder)

@@ -119,6 +119,7 @@ def scan(
         found.images,
         skipped=[],
         ignored=found.ignored,
+        hidden=found.hidden,
         folders=found.folders,
         listed=found.listed,
         list_folder=found.place.rpartition('/')[0],
@@ -135,6 +136,7 @@ class _Directory(NamedTuple):
       images: `[M]` of `zip_members.DTYPE`.
       folders: all folders that are not hidden.
       ignored: other files, by their endings.
+      hidden: how many files are hidden.
       place: where StyleGAN's list is, if there is one.
       listed: its content, or None.
     """
@@ -143,6 +145,7 @@ class _Directory(NamedTuple):
     images: np.ndarray
     folders: tuple[str, ...]
     ignored: Counter[str]
+    hidden: int
     place: str
     listed: bytes | None
 
@@ -153,19 +156,24 @@ def _read_directory(
     # The objects of `zipfile` do not outlive this function.
     with zipfile.ZipFile(path) as archive:
         members = checks.members(archive, size)
-        files = {n: info for n, info in members.items() if not n.endswith('/')}
+        files = {n: info for n, info in members.items() if not n.endswith(('/', '\\'))}
         names = [n for n in files if _is_candidate(archive, files[n], reading.recognises)]
-    place = collection.place_of_list(files, names, reading)
+    plain = collection.plain_path
+    # Older runs, which do not recognise, know the list by the name that the archive gives it.
+    lists = [name for name in files if name.endswith(collection.STYLEGAN)]
+    known = {plain(name): name for name in lists if reading.recognises}
+    known |= {name: name for name in lists}
+    place = collection.place_of_list(known, list(map(plain, names)), reading)
     listed = None
-    if place in files:
-        listed = _read(reader, zip_members.table([files[place]])[0])
-    plain = map(collection.plain_path, members)
-    folders = {name.rpartition('/')[0] for name in plain if '/' in name}
+    if place in known:
+        listed = _read(reader, zip_members.table([files[known[place]]])[0])
+    folders = {name.rpartition('/')[0] for name in map(plain, members) if '/' in name}
     return _Directory(
         names=names,
         images=zip_members.table(files[name] for name in names),
         folders=tuple(sorted(each for each in folders if not _is_hidden(each))),
-        ignored=_endings(files, {*names, place}),
+        ignored=_endings(files, {*names, known.get(place)}),
+        hidden=sum(map(_is_hidden, files)),
         place=place,
         listed=listed,
     )
@@ -181,7 +189,7 @@ def _endings(files: Iterable[str], known: set[str]) -> Counter[str]:
 
 
 def _is_hidden(name: str) -> bool:
-    parts = name.split('/')
+    parts = collection.plain_path(name).split('/')
     return any(part.startswith('.') for part in parts) or parts[0] == '__MACOSX'
 
 

@@ -68,15 +68,25 @@ def test_stylegans_labels_count_and_its_blocks_do_not(tmp_path):
     assert data.load('folder', data_dir=without, image_size=8).num_classes == 0
 
 
-@pytest.mark.parametrize('change', [lambda n: n.replace('/', '\\'), lambda n: f'/{n}'])
+@pytest.mark.parametrize(
+    'change', [lambda n: n.replace('/', '\\'), lambda n: f'/{n}', lambda n: f'./{n}']
+)
 def test_folders_are_told_however_their_names_are_written(tmp_path, change):
-    files = pngs(**{'mice/readme.txt': ''})
+    hidden = {'__MACOSX/cats/a.png': images.to_png(PICTURES['cats/a.png'])}
+    files = pngs(**{'mice/readme.txt': ''} | hidden)
     path = write(tmp_path / 'a.zip', {change(name): content for name, content in files.items()})
     opened = data.load('folder', data_dir=path, image_size=8)
     assert opened.class_names == ('cats', 'dogs')
     np.testing.assert_array_equal(opened.labels(), [0, 0, 1])
     np.testing.assert_array_equal(opened[0]['image'], PICTURES['cats/a.png'])
     assert dict(opened.notes)['empty'].startswith('mice')
+    # StyleGAN's list may be written in another way than the archive.
+    for called in (change, str):
+        rows = [[called(name), label] for name, label in zip(PICTURES, (1, 0, 1), strict=True)]
+        files['dataset.json'] = json.dumps({'labels': rows})
+        path = write(tmp_path / 'a.zip', {change(n): content for n, content in files.items()})
+        opened = data.load('folder', data_dir=path, image_size=8)
+        assert (opened.class_names, opened.labels().tolist()) == (('0', '1'), [0, 1, 1])
 
 
 def test_damaged_images_and_others_are_named(tmp_path):
@@ -112,6 +122,13 @@ def test_archives_that_are_not_are_refused(tmp_path):
     path = write(tmp_path / 'empty.zip', {'readme.txt': 'x'})
     with pytest.raises(ValueError, match=r'no readable image in .*empty\.zip: .*\.txt 1'):
         data.load('folder', data_dir=path, image_size=8)
+    path = write(tmp_path / 'hidden.zip', {'.a/1.png': 'x', '__MACOSX/1.png': 'x'})
+    message = r'no readable image in .*hidden\.zip: passed over 2 hidden files or folders$'
+    with pytest.raises(ValueError, match=message):
+        data.load('folder', data_dir=path, image_size=8)
+    (tmp_path / 'a' / '.b').mkdir(parents=True)
+    with pytest.raises(ValueError, match=r'in .*: passed over 1 hidden file or folder$'):
+        data.load('folder', data_dir=tmp_path / 'a', image_size=8)
     whole = io.BytesIO()
     write(whole, pngs())
     (tmp_path / 'cut.zip').write_bytes(whole.getvalue()[:-40])
