@@ -176,7 +176,7 @@ def _label(
             labelling.check_whole(split, 'a folder without parts train, val or test')
             plain = None
         else:
-            paths = list(plain)
+            paths = next(iter(kept.values())) if len(kept) == 1 else list(plain)
             notes.append(said)
             if beside:
                 notes.append(('left out', f'{labelling.files(beside)} beside the parts'))
@@ -199,7 +199,9 @@ def _label(
                 '/'.join([*plain[path].split('/')[:-1], path.replace('/', ' ')]): path
                 for path in paths
             }
-        labelled = labelling.by_folder(sorted(back), strays=asked == labelling.FOLDERS)
+        labelled = labelling.by_folder(
+            sorted(back), strays=asked == labelling.FOLDERS, of_all=list(plain.values())
+        )
         order = sorted(range(len(labelled.paths)), key=lambda i: back[labelled.paths[i]])
         labelled = dataclasses.replace(
             labelled,

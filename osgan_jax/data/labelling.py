@@ -76,7 +76,11 @@ def by_top_folder(paths: Sequence[str]) -> Labelled:
 
 
 def by_folder(
-    paths: Sequence[str], folders: Sequence[str] = (), *, strays: bool = False
+    paths: Sequence[str],
+    folders: Sequence[str] = (),
+    *,
+    strays: bool = False,
+    of_all: Sequence[str] | None = None,
 ) -> Labelled:
     """Labels by the first folder, in natural order.
 
@@ -84,9 +88,12 @@ def by_folder(
       paths: of the images.
       folders: all folders, to name those without images.
       strays: whether images beside the folders are left out, so that the others have labels. A
-        folder around all is then passed over.
+        folder around all folders is then passed over, unless images lie in it too.
+      of_all: paths of the images of all parts, where `paths` are those of one: the same folders are
+        passed over in all of them.
     """
-    around = _around(paths) if strays else []
+    of_all = paths if of_all is None else of_all
+    around, between = _around(of_all) if strays else ([], [])
     level = len(around)
     beside = [path for path in paths if path.count('/') <= level]
     within = [path for path in paths if path.count('/') > level]
@@ -101,7 +108,7 @@ def by_folder(
             ('empty', _no_class(empty, 'holds no readable image', 'hold no readable image'))
         )
     if len(names) < 2 and not (strays and names):
-        return unlabelled(paths, *_why_none(paths, names))
+        return unlabelled(paths, *_why_none(of_all, names))
     if beside and not strays:
         return unlabelled(
             paths,
@@ -114,6 +121,9 @@ def by_folder(
     if beside:
         notes.append(('left out', f'{files(beside)} beside the class folders'))
     notes.insert(0, ('labels', 'by folder, in natural order'))
+    if between:
+        why = f'since {files(between)} beside the folders in it'
+        notes.append(('one class', f'{printable(names[0])}, {why}'))
     if mixed := [name for name in names if name.lower() in SPLITS]:
         others = [name for name in names if name not in mixed]
         if others:
@@ -272,8 +282,8 @@ def split_of(
 
     Returns:
       `(beside, kept, plain, note)`: the images beside all parts, those of the part (of each one,
-      by its name, for 'all'), the path of each of these without the part's folder, and which parts
-      there are; `kept` is None where there are no parts.
+      by its name, for 'all'), the path of each image of any part without the part's folder, and
+      which parts there are; `kept` is None where there are no parts.
 
     Raises:
       ValueError: there are parts, but not this one.
@@ -303,18 +313,18 @@ def split_of(
     start = level if len({tuple(each[:level]) for each in pieces}) == 1 else 0
     shorter = {
         folder: '/'.join(each[start:level] + each[level + 1 :] + [''])
-        for folder, part, each in zip(within_of, parts, pieces, strict=True)
-        if wanted in ('all', SPLITS[part])
+        for folder, each in zip(within_of, pieces, strict=True)
     }
+    part_at = {folder: SPLITS[part] for folder, part in zip(within_of, parts, strict=True)}
     plain, kept = {}, {}
-    part_at = dict(zip(within_of, parts, strict=True))
     for path in within:
         folder, _, name = path.rpartition('/')
-        if folder in shorter:
-            plain[path] = shorter[folder] + name
-            kept.setdefault(SPLITS[part_at[folder]], []).append(path)
+        plain[path] = shorter[folder] + name
+        if wanted in ('all', part_at[folder]):
+            kept.setdefault(part_at[folder], []).append(path)
     others = ', '.join(f'{name} ({count:,})' for name, count in counts.items() if name != wanted)
-    text = f'{wanted}: {len(plain):,} of {len(within):,} images'
+    count = sum(map(len, kept.values()))
+    text = f'{wanted}: {count:,} of {len(within):,} images'
     return beside, kept, plain, ('split', text + (f'; also {others}, by --split' * bool(others)))
 
 
@@ -332,15 +342,20 @@ def check_whole(split: str, what: str) -> None:
         )
 
 
-def _around(paths: Sequence[str]) -> list[str]:
-    """The folders, one in the other, around the level at which folders part; none if none do."""
+def _around(paths: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The folders, one in the other, around the level at which folders part, if there is one.
+
+    Where images lie in these folders too, the first of them is a class of its own, and there are
+    none around: `(folders, [])` or `([], images that lie in them)`.
+    """
     # By folder: there are far fewer than images.
     pieces = [folder.split('/') for folder in {path.rpartition('/')[0] for path in paths} - {''}]
     for level in range(max(map(len, pieces), default=0)):
         deep = [each for each in pieces if len(each) > level]
         if len({each[level] for each in deep}) > 1:
-            return deep[0][:level]
-    return []
+            between = [path for path in paths if 0 < path.count('/') <= level]
+            return [] if between else deep[0][:level], between
+    return [], []
 
 
 def _why_none(paths: Sequence[str], names: Sequence[str]) -> list[Note]:
@@ -348,7 +363,7 @@ def _why_none(paths: Sequence[str], names: Sequence[str]) -> list[Note]:
     if not names:
         return []
     text = f'none: only the folder {printable(names[0])} holds images'
-    if level := len(_around(paths)):
+    if level := len(_around(paths)[0]):
         below = {path.split('/')[level] for path in paths if path.count('/') > level}
         inside = shorten(_shown(sorted(below, key=natural)))
         text += f'; --labels=folders takes {inside} below it for classes'

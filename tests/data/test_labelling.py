@@ -143,12 +143,30 @@ def test_a_folder_around_all_is_named(tmp_path, form, around):
     assert notes(dataset)['labels'] == why + 'cat, dog below it for classes'
     asked = load(root, labels='folders')
     assert (labels(asked), asked.class_names) == ([0, 1, 1], ('cat', 'dog'))
-    more = make(tmp_path / 'b', *names, f'{around}stray.png')
+    more = make(tmp_path / 'b', *names, 'stray.png')
     (more / 'none' / 'below').mkdir(parents=True)
     asked = load(make(more, form=form), labels='folders')
     assert labels(asked) == [0, 1, 1]
-    assert notes(asked)['left out'].startswith(f'1 image lies ({around}stray.png) beside')
+    assert notes(asked)['left out'].startswith('1 image lies (stray.png) beside')
     assert 'empty' not in notes(asked)
+
+
+def test_a_folder_around_all_is_that_of_all_parts(tmp_path, form):
+    names = ('train/photos/cat/1.png', 'train/photos/dog/1.png', 'test/photos/cat/2.png')
+    root = make(tmp_path / 'a', *names, form=form)
+    assert load(root, labels='folders').class_names == ('cat', 'dog')
+    assert load(root, labels='folders', split='test').class_names == ('cat',)
+    assert 'takes cat, dog below it' in notes(load(root, split='test'))['labels']
+
+
+def test_a_folder_with_images_beside_its_folders_is_a_class(tmp_path, form):
+    names = ('cat/1.png', 'cat/2.png', 'cat/2019/3.png', 'cat/2020/4.png')
+    root = make(tmp_path / 'a', *names, form=form)
+    asked = load(root, labels='folders')
+    assert (labels(asked), asked.class_names) == ([0] * 4, ('cat',))
+    expected = 'cat, since 2 images lie (cat/1.png, cat/2.png) beside the folders in it'
+    assert notes(asked)['one class'] == expected
+    assert '--labels' not in notes(load(root))['labels']
 
 
 def test_one_folder_is_one_class_where_it_is_asked_for(tmp_path):
