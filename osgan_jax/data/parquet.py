@@ -2,7 +2,8 @@
 
 A column of images holds the bytes of image files, or structs with such bytes. Labels are a column
 of numbers, whose names stand in the file's metadata, or of texts. Of several files in a folder,
-those are read whose names have the part among their words: `train-00000-of-00002.parquet`.
+those are read whose names have the part among their words: `train-00000-of-00002.parquet`. Tables
+without images, such as `metadata.parquet`, are left out beside others.
 """
 
 import json
@@ -26,9 +27,9 @@ _MOST_BYTES = 2**36
 
 
 def find(folder: str) -> list[str]:
-    """The .parquet files of images of a folder, or of its folder `data`, sorted.
+    """The .parquet files of a folder, or of its folder `data`, sorted.
 
-    A table about the image files of a folder, such as `metadata.parquet`, is none of them.
+    There are none where they hold no images and image files lie beside: they are about these.
     """
     for place in (folder, os.path.join(folder, 'data')):
         if os.path.isdir(place):
@@ -79,7 +80,9 @@ def read(files: list[str], reading: Reading, split: str = 'train') -> Archive:
         raise ValueError(
             '.parquet is read with pyarrow, not installed here: pip install pyarrow'
         ) from None
+    files, without = _with_images(files)
     files, notes = _of_part(files, split)
+    notes += without
     name = printable(files[0] if len(files) == 1 else os.path.dirname(files[0]))
     if sum(map(os.path.getsize, files)) > _MOST_BYTES:
         raise ValueError(f'{name} has more than {_MOST_BYTES:,} bytes')
@@ -108,8 +111,18 @@ def read(files: list[str], reading: Reading, split: str = 'train') -> Archive:
         reading,
         class_names=class_names,
         notes=(*notes, *said),
-        root=files[0],  # of the part, and not of the folder that holds all
+        root=f'{name} ({labelling.part_of(split)})',  # parts keep their verdicts side by side
     )
+
+
+def _with_images(files: list[str]) -> tuple[list[str], list[Note]]:
+    """The files that may hold images, or all of them if none may."""
+    found = {each: _may_hold_images(each) for each in files}
+    if len(set(found.values())) == 1:
+        return files, []
+    without = [printable(os.path.basename(each)) for each in files if not found[each]]
+    note = ('left out', f'files without images ({shorten(without)})')
+    return [each for each in files if found[each]], [note]
 
 
 def _of_part(files: list[str], split: str) -> tuple[list[str], list[Note]]:

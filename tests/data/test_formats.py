@@ -251,6 +251,25 @@ def test_a_table_beside_image_files_is_not_the_dataset(tmp_path):
     check(load(tmp_path))
 
 
+@pytest.mark.parametrize('name', ['imgs', 'train-0'])
+def test_a_table_beside_tables_of_images_is_left_out(tmp_path, name):
+    parquet.write_table(pyarrow.table({'caption': ['a cat']}), tmp_path / 'metadata.parquet')
+    parquet.write_table(table(), tmp_path / f'{name}.parquet')
+    for split in ('train', 'all'):
+        said = check(load(tmp_path, split=split))
+        assert said['left out'] == 'files without images (metadata.parquet)'
+
+
+def test_verdicts_on_parts_of_parquet_files_are_kept_side_by_side(tmp_path, monkeypatch):
+    for name in ('train-0', 'train-1', 'test-0'):
+        parquet.write_table(table(), tmp_path / f'{name}.parquet')
+    for split in ('all', 'train', 'test'):
+        load(tmp_path, split=split)
+    monkeypatch.setattr(images, 'inspect', None)
+    for split in ('all', 'train', 'test'):
+        load(tmp_path, split=split)
+
+
 def test_the_column_of_labels_is_said(tmp_path):
     columns = table(label=None).append_column('coarse_label', [[0] * 4])
     parquet.write_table(columns.append_column('fine_label', [LABELS]), tmp_path / 'a.parquet')
