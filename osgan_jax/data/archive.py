@@ -60,26 +60,26 @@ class EncodedSource:
         self,
         name: str,
         content: np.ndarray,
-        offset: np.ndarray,
+        spans: np.ndarray,
         labels: np.ndarray,
         **options: Any,
     ):
-        """Makes a source; options are those of `images.load`."""
+        """Makes a source; spans as of `Archive`, options are those of `images.load`."""
         self._name = name
         self._content = content
-        self._offset = offset
+        self._spans = spans
         self._labels = labels
         self._options = options
 
     def __len__(self) -> int:
-        return len(self._offset) - 1
+        return len(self._spans)
 
     def labels(self) -> np.ndarray:
         """The labels of all images, `[M]` int32."""
         return self._labels
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
-        file = _file(self._content, self._offset, index)
+        file = _file(self._content, self._spans, index)
         try:
             image = images.load(file, **self._options)
         except images.UnreadableImageError as error:
@@ -90,9 +90,9 @@ class EncodedSource:
         """See `osgan_jax.data.fingerprints`."""
         return fingerprints.of_files(
             [''] * len(self),
-            np.diff(self._offset).tolist(),
+            np.diff(self._spans)[:, 0].tolist(),
             self._labels,
-            lambda index: _file(self._content, self._offset, index),
+            lambda index: _file(self._content, self._spans, index),
         )
 
 
@@ -102,8 +102,9 @@ class Archive:
 
     Attributes:
       name: its path, for messages.
-      content: decoded images `[M, H, W, C]`, or bytes of all files.
-      offset: `[M + 1]`, or None where the images are decoded.
+      content: decoded images `[M, H, W, C]`, or bytes of all files, also of damaged ones.
+      spans: `[M, 2]`, where each image's file begins and ends in the bytes, or None where the
+        images are decoded.
       labels: `[M]` int32, zeros without labels.
       class_names: empty without labels.
       survey: facts of the images, of their headers alone where they are files.
@@ -113,7 +114,7 @@ class Archive:
 
     name: str
     content: np.ndarray
-    offset: np.ndarray | None
+    spans: np.ndarray | None
     labels: np.ndarray
     class_names: tuple[str, ...]
     survey: survey.Survey
@@ -128,12 +129,12 @@ class Archive:
         `upscale` says whether smaller ones are enlarged, or refused when read.
         """
         size = {'image_size': image_size, 'channels': channels}
-        if self.offset is None:
+        if self.spans is None:
             return ArraySource(self.content, self.labels, **size, **reading.of_arrays())
         return EncodedSource(
             self.name,
             self.content,
-            self.offset,
+            self.spans,
             self.labels,
             upscale=upscale,
             **size,
@@ -203,47 +204,46 @@ def of_files(
       ValueError: none of the images can be read.
     """
     offset = _offset(name, content, offset)
-    judged = _judge(root or name, content, offset)
-    keep = np.ones(len(offset) - 1, bool)
+    spans = np.stack([offset[:-1], offset[1:]], axis=1)
+    judged = _judge(root or name, content, spans)
+    keep = np.ones(len(spans), bool)
     keep[list(judged.unreadable)] = False
     skipped = [(f'image {index}', why) for index, why in judged.unreadable.items()]
     report = collection.report(skipped, Counter(), len(keep))
     if not keep.any():
         raise ValueError(f'no readable image in {name}: {report}')
+    spans = spans[keep]
+    known = np.zeros(len(spans), facts.DTYPE)
     # By their headers: what pixels show would give older runs of grey images in RGB other channels.
-    known = np.zeros(keep.sum(), facts.DTYPE)
-    for row, index in enumerate(np.flatnonzero(keep)):
-        known[row] = images.glance(_file(content, offset, index))
+    for row in range(len(spans)):
+        known[row] = images.glance(_file(content, spans, row))
     known['peak'] = judged.facts['peak'][keep]
-    if skipped:
-        sizes = np.diff(offset)
-        content = content[offset[0] : offset[-1]][np.repeat(keep, sizes)]
-        offset = np.concatenate([[0], np.cumsum(sizes[keep])])
     found = _assemble(
-        name, content, offset, keep, known, labels, class_names, reading, 'labels', notes
+        name, content, spans, keep, known, labels, class_names, reading, 'labels', notes
     )
     return dataclasses.replace(found, report=report)
 
 
-def _file(content: np.ndarray, offset: np.ndarray, index: int) -> bytes:
-    return content[offset[index] : offset[index + 1]].tobytes()
+def _file(content: np.ndarray, spans: np.ndarray, index: int) -> bytes:
+    begin, end = spans[index]
+    return content[begin:end].tobytes()
 
 
-def _judge(root: str, content: np.ndarray, offset: np.ndarray) -> verdicts.Verdicts:
-    count = len(offset) - 1
+def _judge(root: str, content: np.ndarray, spans: np.ndarray) -> verdicts.Verdicts:
+    count = len(spans)
     return verdicts.judge(
         root,
         [str(index) for index in range(count)],
-        np.diff(offset),
-        np.asarray([zlib.crc32(_file(content, offset, i)) for i in range(count)], np.int64),
-        lambda index: images.inspect(_file(content, offset, index)),
+        np.diff(spans)[:, 0],
+        np.asarray([zlib.crc32(_file(content, spans, i)) for i in range(count)], np.int64),
+        lambda index: images.inspect(_file(content, spans, index)),
     )
 
 
 def _assemble(
     name: str,
     content: np.ndarray,
-    offset: np.ndarray | None,
+    spans: np.ndarray | None,
     keep: np.ndarray,
     known: np.ndarray,
     labels: np.ndarray | None,
@@ -258,7 +258,7 @@ def _assemble(
         said = [('labels', 'none: not read (--labels=none)')]
     elif labels is not None:
         numbers, shown, said = _labels(name, labels, class_names, reading, term, keep)
-    return Archive(name, content, offset, numbers, shown, found, (*notes, *said))
+    return Archive(name, content, spans, numbers, shown, found, (*notes, *said))
 
 
 class _Numbered(Sequence[str]):

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from osgan_jax import data
-from osgan_jax.data import convert, images
+from osgan_jax.data import archive, convert, images
+from osgan_jax.data.reading import Reading
 
 
 def noise(count, height, width, channels=3):
@@ -70,6 +71,8 @@ def test_damaged_files_are_left_out_and_named(tmp_path, capsys):
     assert convert.main([f'--data_dir={path}', f'--to={tmp_path / "b.npz"}']) == 0
     assert 'files: skipped 2 of 5: image 0' in capsys.readouterr().out
     assert len(data.load('npz', data_dir=tmp_path / 'b.npz')) == 3
+    # A file of many gigabytes is not copied for one damaged image.
+    assert archive.of_files('a', content, offset, None, Reading()).content is content
     # As many labels as there are readable images are not those of these.
     np.savez(path, **arrays, label=[2, 0, 1])
     with pytest.raises(ValueError, match='labels must be 5 integers'):
