@@ -2,8 +2,8 @@
 
 A CSV has two columns, name and label, with or without a header; with a header it may have more
 columns, of which those called so count. A JSON is an object of labels by name, a list of pairs, or
-StyleGAN's `{"labels": [[name, label], ...]}`; a .jsonl has such a pair or object a line, as Hugging
-Face's metadata.jsonl.
+StyleGAN's `{"labels": [[name, label], ...]}`; JSON Lines have a pair a line, or an object with a
+key for the name and one for the label, as Hugging Face's metadata.jsonl.
 """
 
 import codecs
@@ -46,8 +46,6 @@ def read(path: str | os.PathLike[str]) -> dict[str, str]:
     except UnicodeDecodeError:
         raise ValueError(f'{shown} is not UTF-8: save it as CSV UTF-8') from None
     is_json = text.lstrip().startswith(('{', '['))
-    if is_json and path.lower().endswith('.jsonl'):
-        text = '[' + ','.join(line for line in text.split('\n') if line.strip()) + ']'
     found: dict[str, str] = {}
     for name, label in (_from_json if is_json else _from_csv)(text, shown):
         name = same_name(name.replace('\\', '/').removeprefix('./'))
@@ -67,13 +65,22 @@ def _from_json(text: str, shown: str) -> list[tuple[str, str]]:
     try:
         body = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f'{shown} is not JSON: {one_line(str(error))[:200]}') from None
+        body = _json_lines(text, shown, error)
     if isinstance(body, dict) and isinstance(body.get('labels'), list):
         body = body['labels']
+    # JSON Lines of one line.
+    if _is_row(body) or (isinstance(body, list) and body and isinstance(body[0], str)):
+        body = [body]
     rows = list(body.items()) if isinstance(body, dict) else body
     pairs = []
     for row in rows:
         if isinstance(row, dict):
+            if not _is_row(row):
+                raise ValueError(
+                    f'{shown}: expected a name ({", ".join(_NAMES)}) and a label '
+                    f'({", ".join(_LABELS)}) in each row, got '
+                    f'{printable(", ".join(row))[:100] or "nothing"}'
+                )
             row = (_column(row, _NAMES), _column(row, _LABELS))
         if not isinstance(row, list | tuple) or len(row) != 2 or not isinstance(row[0], str):
             raise ValueError(f'{shown}: expected pairs of name and label, got {str(row)[:60]!r}')
@@ -84,6 +91,33 @@ def _from_json(text: str, shown: str) -> list[tuple[str, str]]:
             )
         pairs.append((row[0], str(row[1])))
     return pairs
+
+
+def _json_lines(text: str, shown: str, whole: Exception) -> list[Any]:
+    """The values of JSON Lines.
+
+    Args:
+      text: the content of the file.
+      shown: its name, for messages.
+      whole: why it is not one value.
+    """
+    rows = []
+    for number, line in enumerate(text.split('\n'), 1):
+        try:
+            rows += [json.loads(line)] if line.strip() else []
+        except (ValueError, RecursionError) as error:
+            if not rows:
+                raise ValueError(f'{shown} is not JSON: {one_line(str(whole))[:200]}') from None
+            said = one_line(str(error).partition(': line ')[0])
+            raise ValueError(f'{shown}: line {number} is not JSON: {said[:200]}') from None
+    return rows
+
+
+def _is_row(value: Any) -> bool:
+    """Whether a value is an object with a name and a label, rather than of labels by name."""
+    return isinstance(value, dict) and all(
+        any(each in value for each in keys) for keys in (_NAMES, _LABELS)
+    )
 
 
 def _column(row: dict[str, Any], names: tuple[str, ...]) -> Any:

@@ -240,6 +240,8 @@ def test_other_lists(tmp_path, form):
         ('a.jsonl', '{"file_name": "x/1.png", "label": "dog"}\n'
                     '{"file_name": "x/2.png", "label": "cat"}\n\n'
                     '{"file_name": "y/3.png", "label": "dog"}\n'),
+        ('a.json', '["x/1.png", "dog"]\n["x/2.png", "cat"]\r\n["y/3.png", "dog"]'),
+        ('a.jsonl', '{"labels": [\n ["x/1.png", "dog"],\n ["2", "cat"], ["3", "dog"]]}\n'),
         ('a.csv', '\ufeffimage,label\r\n"x/1.png",dog\r\n\r\nx/2.png,cat\ry/3.png,"dog"'),
         ('a.json', '[{"id": "1", "y": "dog"}, {"id": "2", "y": "cat"}, {"id": "3", "y": "dog"}]'),
     ],
@@ -272,7 +274,10 @@ def test_files_of_labels_that_do_not_fit(tmp_path):
     refused('a,b,c\n', 'expected two columns, name and label')
     refused('{"1.png": [0.5]}', 'expected a whole number or a name')
     refused('[3]', 'expected pairs')
-    refused('[', 'not JSON')
+    refused('[', 'not JSON: Expecting value: line 1 column 2')
+    refused('[["1.png", 1]]\n\n{"id": }\n', 'line 3 is not JSON: Expecting value')
+    refused('{"file_name": "1.png", "text": "a dog"}\n' * 2,
+            r'a label \(label, class, .*\) in each row, got file_name, text')  # fmt: skip
     refused('', 'holds no labels')
     with pytest.raises(FileNotFoundError, match='--labels is a CSV or JSON file'):
         load(root, labels=str(tmp_path / 'none.csv'))
@@ -282,6 +287,9 @@ def test_files_of_labels_that_do_not_fit(tmp_path):
     assert '1 row of' in notes(dataset)['absent']
     assert 'no image has label 0, 1, 2 and so on' in notes(dataset)['empty']
     assert label_file.read(tmp_path / 'b.csv')['9.png'] == '1'
+    for line in ('{"id": "a", "label": "dog", "age": 3}', '["a", "dog"]'):
+        (tmp_path / 'b.jsonl').write_text(line)
+        assert label_file.read(tmp_path / 'b.jsonl') == {'a': 'dog'}
 
 
 def test_files_of_labels_of_other_systems(tmp_path):
