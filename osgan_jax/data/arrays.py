@@ -47,8 +47,10 @@ def to_images(
             f'{array.dtype} {list(array.shape)}{_advice(array)}'
         )
     if array.dtype.kind in 'iu' and array.dtype != np.uint16 and array.max() <= 1:
+        # 255 is more than int8 holds.
+        brighter = 'array.astype(numpy.uint8)' if array.dtype == np.int8 else 'array'
         notes.append(
-            ('dark', f'{where} is at most 1 of 255, nearly black; array * 255 brightens it')
+            ('dark', f'{where} is at most 1 of 255, nearly black; {brighter} * 255 brightens it')
         )
     if array.dtype == np.uint8:
         return array, notes

@@ -4,14 +4,14 @@ import dataclasses
 import itertools
 import json
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from osgan_jax.data import label_file, labelling, survey
 from osgan_jax.data.reading import Note, Reading
 from osgan_jax.data.verdicts import Verdicts
-from osgan_jax.io.messages import counted, printable
+from osgan_jax.io.messages import counted, printable, shorten
 
 STYLEGAN = 'dataset.json'
 """StyleGAN's list of labels, beside the folders."""
@@ -29,6 +29,7 @@ class Found:
       skipped: further files that cannot be read, and why.
       ignored: other files, by their endings.
       hidden: how many files or folders are passed over because they are hidden.
+      twice: folders that are found by another path too, and that path.
       folders: all folders.
       listed: the content of StyleGAN's list; None where there is none.
       list_folder: the folder that the list lies in, to which its names are relative.
@@ -43,6 +44,7 @@ class Found:
     listed: bytes | None = None
     list_folder: str = ''
     hidden: int = 0
+    twice: tuple[tuple[str, str], ...] = ()
     archived: bool = False
 
 
@@ -111,7 +113,7 @@ def collect(root: str, found: Found, reading: Reading, split: str) -> ImageFolde
     order = sorted(judged.readable().tolist(), key=judged.names.__getitem__)
     skipped = [(judged.names[index], why) for index, why in judged.unreadable.items()]
     skipped = found.skipped + skipped
-    said = report(skipped, found.ignored, len(order) + len(skipped))
+    said = report(skipped, found.ignored, len(order) + len(skipped), found.twice)
     if not order:
         if found.hidden:
             hidden = counted(found.hidden, 'hidden file or folder', 'hidden files or folders')
@@ -255,7 +257,12 @@ def _rows(found: Found, root: str, *, tidy: bool = False):
         raise ValueError(f'{_where(root)} is not a list of names and labels: {error}') from None
 
 
-def report(skipped: list[tuple[str, str]], ignored: Counter[str], total: int) -> str | None:
+def report(
+    skipped: list[tuple[str, str]],
+    ignored: Counter[str],
+    total: int,
+    twice: Sequence[tuple[str, str]] = (),
+) -> str | None:
     """A sentence on files that were skipped, each with its reason, or passed over; or None."""
     parts = []
     if skipped:
@@ -265,6 +272,9 @@ def report(skipped: list[tuple[str, str]], ignored: Counter[str], total: int) ->
         if len(skipped) > _NAMED:
             shown.append(f'and {len(skipped) - _NAMED:,} more')
         parts.append(f'skipped {len(skipped):,} of {total:,}: ' + ', '.join(shown))
+    if twice:
+        pairs = [f'{printable(path)} (the same folder as {printable(as_)})' for path, as_ in twice]
+        parts.append(f'read once: {shorten(pairs)}')
     if ignored:
         endings = ', '.join(f'{ending} {count:,}' for ending, count in ignored.most_common(5))
         count = counted(ignored.total(), 'file that is not an image', 'files that are not images')

@@ -110,6 +110,7 @@ def scan(
         listed,
         place.rpartition('/')[0],
         hidden=listing.hidden,
+        twice=tuple(listing.twice),
     )
     return collection.collect(root, found, reading, split)
 
@@ -122,6 +123,7 @@ class _Listing:
         self.skipped: list[tuple[str, str]] = []
         self.ignored: Counter[str] = Counter()
         self.hidden = 0
+        self.twice: list[tuple[str, str]] = []
         self.folders: list[str] = []
         self.lists: set[str] = set()
         # Not objects: a status of each would take more memory than all else.
@@ -151,7 +153,7 @@ class _Listing:
                 first = self._seen.setdefault((status.st_dev, status.st_ino), folder)
                 if first != folder:
                     if not folder.startswith(os.path.join(first, '')):
-                        self.skipped.append((folder, f'a second link to {printable(first)}'))
+                        self.twice.append((folder, first))
                     continue
                 with os.scandir(os.path.join(root, folder)) as found:
                     entries = sorted(found, key=lambda entry: entry.name)

@@ -1,6 +1,7 @@
 """The facts of plain JPEG and PNG files by their first bytes: a tenth of Pillow's time to open one.
 
-Of tens of thousands of images in one file that is the difference between a second and ten.
+Of tens of thousands of images in one file that is the difference between a second and ten, at all
+starts but the first, which decodes them.
 """
 
 import struct

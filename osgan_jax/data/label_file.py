@@ -149,8 +149,12 @@ def _from_csv(text: str, shown: str) -> list[tuple[str, str]]:
     for line, row in rows:
         if len(row) <= max(name, label) or not row[label].strip():
             raise ValueError(f'{shown}: line {line} has no label: {printable(",".join(row))[:60]}')
-        if '\n' in row[name] + row[label]:
-            raise ValueError(_open_quote(shown, line))
+        # A quote that is not closed takes what follows it, up to the next quote, for one cell.
+        if any(each in row[name] + row[label] for each in '\r\n'):
+            raise ValueError(
+                f'{shown}: line {line} has a name or label over several lines, or a quote that is '
+                'not closed'
+            )
         pairs.append((row[name].strip(), row[label].strip()))
     return pairs
 
@@ -166,12 +170,8 @@ def _rows(text: str, delimiter: str, shown: str) -> list[tuple[int, list[str]]]:
             line = reader.line_num + 1
     except csv.Error as error:
         raise ValueError(f'{shown}: line {line} is not CSV: {error}') from None
-    # A quote that is not closed takes all that follows it for one cell.
+    # A last quote that is not closed takes all that follows it for one cell.
     line, last = rows.pop()
     if last != [_END]:
-        raise ValueError(_open_quote(shown, line))
+        raise ValueError(f'{shown}: line {line} has a quote that is not closed')
     return [(line, row) for line, row in rows if any(row)]
-
-
-def _open_quote(shown: str, line: int) -> str:
-    return f'{shown}: line {line} has a quote that is not closed'

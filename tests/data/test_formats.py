@@ -64,12 +64,19 @@ def test_arrays_of_two_levels_and_of_12_bits(tmp_path):
     check(load(tmp_path / 'a.npz', white_level=4080))
 
 
-@pytest.mark.parametrize('dtype', [np.uint8, np.int64])
-def test_arrays_of_0_and_1_are_said_to_be_black(tmp_path, dtype):
+@pytest.mark.parametrize(
+    ('dtype', 'advice'),
+    [
+        (np.uint8, 'array * 255'),
+        (np.int64, 'array * 255'),
+        (np.int8, 'array.astype(numpy.uint8) * 255'),
+    ],
+)
+def test_arrays_of_0_and_1_are_said_to_be_black(tmp_path, dtype, advice):
     bits = (STORED > 100).astype(dtype)
     np.savez(tmp_path / 'a.npz', images=bits, labels=LABELS)
     said = check(load(tmp_path / 'a.npz'), stored=bits)['dark']
-    assert said.endswith('at most 1 of 255, nearly black; array * 255 brightens it')
+    assert said.endswith(f'at most 1 of 255, nearly black; {advice} brightens it')
 
 
 @pytest.mark.parametrize(

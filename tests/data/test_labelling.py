@@ -268,7 +268,9 @@ def test_files_of_labels_that_do_not_fit(tmp_path):
     refused('1.png,1\n1.png,2\n', '1.png two labels')
     refused('image,label\n\n1.png,\n', 'line 3 has no label')
     refused('1.png,"cat\n2.png,dog\n', 'line 1 has a quote that is not closed')
-    refused('1.png,a\n2.png,"cat\n3.png,"dog\n', 'line 2 has a quote that is not closed')
+    several = 'line 2 has a name or label over several lines, or a quote that is not closed'
+    refused('1.png,a\n2.png,"cat\n3.png,"dog\n', several)
+    refused('1.png,a\n2.png,"cat\r3.png"\n', several, newline='')
     refused('1.png,"' + 'cat\n' * 2**16, 'line 1 is not CSV')
     refused('1.png,Léa\n', 'is not UTF-8: save it as CSV UTF-8', encoding='cp1252')
     refused('a,b,c\n', 'expected two columns, name and label')
