@@ -79,24 +79,26 @@ def align(dataset: Dataset, class_names: Sequence[str], whose: str) -> Dataset:
     )
 
 
-def find(label: str, class_names: Sequence[str], num_classes: int) -> int:
+def find(label: int | str, class_names: Sequence[str], num_classes: int) -> int:
     """The number of a class that is given by its name, or else by its number.
 
     Args:
-      label: as a person gave it.
+      label: as a person gave it; an integer is a number, whatever the names are, so that what was
+        found is found again.
       class_names: by number; empty where they are not known.
       num_classes: how many there are.
 
     Raises:
       ValueError: there is no such class.
     """
-    if label in class_names:
-        return list(class_names).index(label)
-    if label.isdecimal() and int(label) < num_classes:
-        return int(label)
-    folded = [name.casefold() for name in class_names]
-    if folded.count(label.casefold()) == 1:
-        return folded.index(label.casefold())
+    text, names = str(label), list(class_names) if isinstance(label, str) else []
+    if text in names:
+        return names.index(text)
+    if text.isdecimal() and int(text) < num_classes:
+        return int(text)
+    folded = [name.casefold() for name in names]
+    if folded.count(text.casefold()) == 1:
+        return folded.index(text.casefold())
     named = '' if _unnamed(list(class_names)) else f', or a name: {shorten(list(class_names))}'
     raise ValueError(f'label={label}: expected 0 to {num_classes - 1}{named}')
 

@@ -198,7 +198,7 @@ class Sampler:
 
     def class_number(self, label: int | str) -> int:
         """The number of a class given by name or number; raises ValueError for no such class."""
-        return classes.find(str(label), self.run.class_names, self.gan.num_classes)
+        return classes.find(label, self.run.class_names, self.gan.num_classes)
 
     def drawn_labels(
         self, count: int, seed: int, policy: str, class_counts: Iterable[int] = ()

@@ -418,6 +418,7 @@ def test_a_class_is_found_by_name_or_number():
     names = ('cat', 'Dog', '10', '2')
     for label, number in [('cat', 0), ('dog', 1), ('10', 2), ('2', 3), ('1', 1)]:
         assert classes.find(label, names, 4) == number
+        assert classes.find(number, names, 4) == number  # not the class that is called so
     with pytest.raises(ValueError, match='label=cow: expected 0 to 3, or a name: cat, Dog'):
         classes.find('cow', names, 4)
     with pytest.raises(ValueError, match=r'label=4: expected 0 to 3$'):
