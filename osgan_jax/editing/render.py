@@ -278,11 +278,11 @@ class _SheetRenderer:
         """The numbers of the labels that a direction leads to, and away from."""
         asked = (self.config.target_class, self.config.against)
 
-        def number(label: str) -> int:
+        def number(label: int | str) -> int:
             # Labels by hand are any numbers.
             if self.config.sample_labels is not None and str(label).isdecimal():
                 return int(label)
-            return data_classes.find(str(label), class_names, num_classes)
+            return data_classes.find(label, class_names, num_classes)
 
         target, against = (None if each is None else number(each) for each in asked)
         return target, against
