@@ -281,9 +281,9 @@ def split_of(
       split: 'train', 'val', 'test' or one of their other names, or 'all'.
 
     Returns:
-      `(beside, kept, plain, note)`: the images beside all parts, those of the part (of each one,
-      by its name, for 'all'), the path of each image of any part without the part's folder, and
-      which parts there are; `kept` is None where there are no parts.
+      `(beside, kept, plain, note)`: the images beside all parts; those of the part, or for 'all' of
+      every part, by the part's name, None if the dataset has no parts; the path of each image of
+      any part without the part's folder; and which parts there are.
 
     Raises:
       ValueError: there are parts, but not this one.

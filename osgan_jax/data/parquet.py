@@ -29,7 +29,7 @@ _MOST_BYTES = 2**36
 def find(folder: str) -> list[str]:
     """The .parquet files of a folder, or of its folder `data`, sorted.
 
-    There are none where they hold no images and image files lie beside: they are about these.
+    Empty where none of them holds images and image files lie beside them, which they describe.
     """
     for place in (folder, os.path.join(folder, 'data')):
         if os.path.isdir(place):
