@@ -125,7 +125,7 @@ def _said(
     """Which arrays were taken, where their names are not ours.
 
     Raises:
-      ValueError: another part than train or all is asked for, and there are no parts.
+      ValueError: if another part than train or all is asked for where there are no parts.
     """
     notes = []
     if parts:
