@@ -18,7 +18,7 @@ from osgan_jax.engine import loop as engine_loop
 from osgan_jax.engine import recorder
 from osgan_jax.gan import trainer
 from osgan_jax.gan.config import TrainConfig
-from osgan_jax.reporting import metrics_log
+from osgan_jax.reporting import metrics_log, timing
 from osgan_jax.runtime import parallel
 
 _WARM_UP = 10  # steps, and between lines of the log
@@ -83,7 +83,7 @@ def _train(case: TrainConfig, dataset: data.Dataset, num_steps: int) -> float:
     with tempfile.TemporaryDirectory() as workdir:
         with contextlib.redirect_stdout(io.StringIO()):
             trainer.train(case, workdir, dataset=dataset)
-        log = metrics_log.read(pathlib.Path(workdir) / 'timing.jsonl')
+        log = metrics_log.read(pathlib.Path(workdir) / timing.FILE)
     # The last line waits for the run's end; the first for its start.
     return float((log['seconds'][-2] - log['seconds'][0]) / (log['step'][-2] - log['step'][0]))
 

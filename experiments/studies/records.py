@@ -11,7 +11,7 @@ import numpy as np
 from osgan_jax.core.image_sizes import ImageSize
 from osgan_jax.evaluation import score_log
 from osgan_jax.io import atomic
-from osgan_jax.reporting import metrics_log
+from osgan_jax.reporting import metrics_log, timing
 
 _FILE = 'cell.json'
 _FIELDS = ('status', 'reason', 'step', 'seconds', 'budget', 'metrics', 'about', 'asked')
@@ -154,7 +154,7 @@ def load(cell: Cell, workdir: pathlib.Path, is_scored: Callable[[Record], bool])
         'cell': cell,
         **known,
         'evaluations': lines,
-        'pace': _pace(directory / 'timing.jsonl'),
+        'pace': _pace(directory / timing.FILE),
         'samples': grids[-1] if grids else None,
     }
 

@@ -9,12 +9,13 @@ from experiments.studies import records, runner
 from experiments.studies.records import Cell, Record, Result
 from experiments.table1 import figures, rates, report
 from experiments.table1.rates import Rates
-from osgan_jax import data, reporting
+from osgan_jax import data
 from osgan_jax.data import identity
 from osgan_jax.engine import messages, runs
 from osgan_jax.evaluation import evaluators, score_log, score_plot
 from osgan_jax.gan import methods, model, trainer
 from osgan_jax.gan.config import SCHEMES, TrainConfig
+from osgan_jax.reporting import timing
 
 FILES = ('table1.md', 'table1.csv', 'figure4.png', 'samples.png')
 _SEED = 0  # of the latents that cells are scored on
@@ -159,7 +160,7 @@ class Table1(runner.Study):
             self._warned = True
         result = trainer.train(self._configure(cell), directory, dataset=self._dataset)
         step = int(result.state.step)
-        seconds = _seconds(directory, step)
+        seconds = timing.seconds_until(directory, step)
         values = evaluator(result.state.sampling_variables(), progress.check)
         score_log.write(directory, evaluator.entry(step, seconds, values))
         score_plot.draw(directory)
@@ -260,15 +261,6 @@ def choose_rates(
             f'{" ".join(row)}: rates G:D {pair}, the best of {len(pairs)} by {metric}', flush=True
         )
     return chosen
-
-
-def _seconds(directory: pathlib.Path, step: int) -> float | None:
-    """Seconds of training up to a step; the log's last line may be some steps older."""
-    columns = reporting.metrics_log.read(directory / 'timing.jsonl')
-    if not len(columns['step']):
-        return None
-    logged, seconds = int(columns['step'][-1]), float(columns['seconds'][-1])
-    return round(seconds * step / logged, 3)
 
 
 def _setting(resolved: Sequence[TrainConfig]) -> str:

@@ -20,7 +20,7 @@ _FILES = (
     'config.json',
     'best/config.json',
     'metrics.jsonl',
-    'timing.jsonl',
+    reporting.timing.FILE,
     'curves.png',
     'samples/step_*.png',
 )
@@ -131,7 +131,9 @@ class FileRecorder(Recorder):
             atomic.remove_unfinished(workdir / name)
         every = config.log_every
         self._log = reporting.MetricsLog(workdir, start, every=every)
-        self._timing = reporting.MetricsLog(workdir, start, filename='timing.jsonl', every=every)
+        self._timing = reporting.MetricsLog(
+            workdir, start, filename=reporting.timing.FILE, every=every
+        )
         self._clock = Stopwatch(self._seconds_before())
         self.tensorboard = reporting.TensorBoard(workdir, start)
         limit = config.max_seconds

@@ -10,6 +10,7 @@ import pathlib
 from typing import Any
 
 from osgan_jax.io import atomic, json_numbers, locks
+from osgan_jax.reporting import timing
 
 FILE = 'evaluations.jsonl'
 _LOCK = '.evaluations.lock'
@@ -43,8 +44,9 @@ def write(workdir: str | os.PathLike[str], entry: dict[str, Any]) -> None:
 
     Args:
       workdir: the run's directory.
-      entry: step, seconds of training until then or None (which leaves a known number), scores, and
-        the `about` of an `Evaluator`, with its `halves`, or of a `PathLength` or another measure.
+      entry: step, seconds of training until then or None (which leaves a known number, or else
+        asks the run's log), scores, and the `about` of an `Evaluator`, with its `halves`, or of a
+        `PathLength` or another measure.
 
     Raises:
       ValueError: if the entry lacks a field by which `read` knows a line.
@@ -57,7 +59,10 @@ def write(workdir: str | os.PathLike[str], entry: dict[str, Any]) -> None:
     with locks.take(path.with_name(_LOCK)):
         lines, others = _read(path)
         before = next((line for line in lines if same(line)), {})
-        lines = [line for line in lines if not same(line)] + [_merged(before, entry)]
+        merged = _merged(before, entry)
+        if merged.get('seconds', 0) is None:
+            merged['seconds'] = timing.seconds_until(workdir, entry['step'])
+        lines = [line for line in lines if not same(line)] + [merged]
         lines.sort(key=lambda line: line['step'])
         texts = (json.dumps(json_numbers.encoded(line), allow_nan=False) for line in lines)
         with atomic.replacing(path) as file:

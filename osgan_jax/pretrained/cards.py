@@ -18,26 +18,24 @@ What a run does not know is null, for a person to fill in; `gaps` names it.
 import dataclasses
 import datetime
 import json
-import math
 import os
 import pathlib
 import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from osgan_jax import reporting
 from osgan_jax.engine import runs
 from osgan_jax.engine.declarations import declarations
 from osgan_jax.evaluation import score_log
 from osgan_jax.gan import methods, model
 from osgan_jax.gan.config import OWN, TrainConfig
 from osgan_jax.io import messages, own_code, packaged
+from osgan_jax.reporting import timing
 
 FILE = 'card.json'
 FORMAT = 'osgan_jax card 1'
 
 _MOST_BYTES = 1 << 20
-_TIMES = 'timing.jsonl'
 # Flags that a command has in any case, first.
 _SAID = ('method', 'scheme', 'dataset', 'image_size', 'num_steps')
 
@@ -107,7 +105,11 @@ def draft(
         'licence': None,
         'command': command(run),
         'steps': step,
-        'training': {'seconds': _seconds(workdir, step), 'machine': None, 'date': _date(workdir)},
+        'training': {
+            'seconds': timing.seconds_until(workdir, step),
+            'machine': None,
+            'date': _date(workdir),
+        },
         'parameters': {name: model.num_parameters(tree) for name, tree in params.items()},
         'scores': [
             {key: value for key, value in entry.items() if key != 'per_class'}
@@ -136,20 +138,10 @@ def _filled(card: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
 def _date(workdir: str | os.PathLike[str]) -> str | None:
     """The day, by UTC, on which a run last recorded its times; None where it has not."""
     try:
-        ended = os.path.getmtime(pathlib.Path(workdir) / _TIMES)
+        ended = os.path.getmtime(pathlib.Path(workdir) / timing.FILE)
     except OSError:
         return None
     return datetime.datetime.fromtimestamp(ended, datetime.UTC).date().isoformat()
-
-
-def _seconds(workdir: str | os.PathLike[str], step: int) -> float | None:
-    """Seconds of training until a step, on the clock; None where the run does not say."""
-    try:
-        times = reporting.metrics_log.read(pathlib.Path(workdir) / _TIMES)
-        found = times['seconds'][times['step'] <= step]
-    except runs.DAMAGE:
-        return None
-    return float(found[-1]) if len(found) and math.isfinite(found[-1]) else None
 
 
 def command(run: runs.Run) -> str | None:

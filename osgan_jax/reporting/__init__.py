@@ -3,7 +3,7 @@
 Matplotlib, Pillow, tensorboardX and rich are imported where they are first used.
 """
 
-from osgan_jax.reporting import figures, summary, thinning
+from osgan_jax.reporting import figures, summary, thinning, timing
 from osgan_jax.reporting.curves import save_curves
 from osgan_jax.reporting.images import grid, save_png, to_uint8, visible_scale
 from osgan_jax.reporting.metrics_log import MetricsLog
@@ -20,6 +20,7 @@ __all__ = [
     'save_png',
     'summary',
     'thinning',
+    'timing',
     'to_uint8',
     'visible_scale',
 ]

@@ -168,6 +168,15 @@ def test_a_line_keeps_the_seconds_that_are_known(tmp_path):
     assert score_log.read(tmp_path) == [_entry(classifier_is=1.5)]
 
 
+def test_the_seconds_of_a_checkpoint_are_those_of_the_runs_log(tmp_path):
+    (tmp_path / 'timing.jsonl').write_text('{"step": 20, "seconds": 5.0}\n')
+    score_log.write(tmp_path, _entry(seconds=None))
+    assert score_log.read(tmp_path) == [_entry(seconds=2.5)]
+    score_log.write(tmp_path, _entry())  # as a run that scores itself knows them
+    score_log.write(tmp_path, _entry(seconds=None))
+    assert score_log.read(tmp_path) == [_entry()]
+
+
 def test_lines_of_another_version_stay(tmp_path):
     others = ['{"step": "10", "fingerprint": "a", "seed": 0, "num_samples": 8}', '{"v": 2}', '\xff']
     text = ''.join(f'{line}\n' for line in others).encode('latin-1')
