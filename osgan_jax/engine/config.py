@@ -199,7 +199,10 @@ class RunConfig(Config):
         may_change=True,
     )
     num_devices: int | None = _devices(
-        None, 'devices of each process; all by default', at_least=1, may_change=True
+        None,
+        'devices of each process; all by default; a CPU is one, or up to as many as it has cores',
+        at_least=1,
+        may_change=True,
     )
     steps_per_call: int = _devices(
         1,

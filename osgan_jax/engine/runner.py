@@ -78,6 +78,7 @@ def run(job: Job) -> Result:
     """
     with contextlib.suppress(ValueError):  # said below, to all processes
         job.resume_config()
+    settings.divide_cpu(job.config.num_devices)
     if job.config.deterministic:
         # A launcher has asked already, before the processes met, which starts jax.
         settings.request_determinism()

@@ -89,3 +89,34 @@ def test_pages_are_kept_where_glibc_is_the_library():
 def test_elsewhere_pages_are_left_alone(monkeypatch):
     monkeypatch.setattr(sys, 'platform', 'darwin')
     assert settings.keep_pages() is False
+
+
+@pytest.mark.parametrize(
+    ('count', 'flags', 'devices'),
+    [
+        ('None', '', 1),
+        ('2', '', 2),
+        ('99', '', 2),
+        ('2', '--xla_force_host_platform_device_count=3', 3),
+    ],
+)
+def test_a_cpu_is_as_many_devices_as_asked_for_and_has_cores(count, flags, devices):
+    program = f"""
+import os
+os.sched_getaffinity = lambda pid: {{0, 1}}
+from osgan_jax.runtime import settings
+settings.divide_cpu({count})
+import jax
+print(len(jax.devices()))
+settings.divide_cpu(5)  # it has started
+print(len(jax.devices()))
+"""
+    done = subprocess.run(
+        [sys.executable, '-c', program],
+        cwd=ROOT,
+        env={**os.environ, 'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': flags},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [str(devices)] * 2
