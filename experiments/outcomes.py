@@ -111,6 +111,9 @@ def _of(
     if kept != 'off' and not settings.keep_compiled(kept):
         print('warning: no directory for compiled programs can be written (--compilation_cache)')
     try:
+        counts = [getattr(each, 'num_devices', None) for each in configs]
+        # Before anything starts jax. A benchmark has lists of them, and decides for itself.
+        settings.divide_cpu(next((count for count in counts if type(count) is int), None))
         if any(getattr(each, 'deterministic', False) for each in configs):
             settings.request_determinism()
         return function(*configs) or 0

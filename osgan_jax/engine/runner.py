@@ -78,6 +78,7 @@ def run(job: Job) -> Result:
     """
     with contextlib.suppress(ValueError):  # said below, to all processes
         job.resume_config()
+    # Of a resumed run, whose launcher did not know of it, or of a library's caller.
     settings.divide_cpu(job.config.num_devices)
     if job.config.deterministic:
         # A launcher has asked already, before the processes met, which starts jax.

@@ -1,6 +1,5 @@
 """The times of a run's steps: timing.jsonl, a line every so many steps."""
 
-import math
 import os
 import pathlib
 
@@ -21,18 +20,17 @@ def seconds_until(workdir: str | os.PathLike[str], step: int) -> float | None:
       step: number of finished updates.
 
     Returns:
-      Seconds, to the millisecond; None where the log is missing, empty or damaged.
+      Seconds, to the millisecond; None where the log is missing, empty or out of order. A line
+      without a finite number is passed over.
     """
     try:
         log = metrics_log.read(pathlib.Path(workdir) / FILE)
-        steps, seconds = log['step'], log['seconds']
+        usable = np.isfinite(log['seconds'])
+        steps, seconds = log['step'][usable], log['seconds'][usable]
     except (OSError, ValueError, LookupError, TypeError, ArithmeticError):
         return None
-    last = len(steps) - 1
-    if last < 0 or steps[last] < 1:
+    if not len(steps) or steps[0] < 1 or (np.diff(steps) <= 0).any():
         return None
-    if step > steps[last]:
-        found = seconds[last] * step / steps[last]
-    else:
-        found = np.interp(step, [0, *steps], [0, *seconds])
-    return round(float(found), 3) if math.isfinite(found) else None
+    if step > steps[-1]:
+        return round(float(seconds[-1] * step / steps[-1]), 3)
+    return round(float(np.interp(step, [0, *steps], [0, *seconds])), 3)

@@ -131,8 +131,9 @@ def divide_cpu(count: int | None) -> None:
     """Lets jax see the CPU as several devices, if it has not started; no more than there are cores.
 
     XLA:CPU computes most convolutions of fewer than 128 output channels on one core (jaxlib 0.10),
-    so two devices can be faster than one that has two cores (R3GAN). Where there is an accelerator,
-    or XLA_FLAGS name a number of devices, nothing changes.
+    so two devices can be faster than one that has two cores (R3GAN). An accelerator's devices stay
+    as they are, and so does the CPU where XLA_FLAGS name a number. It lasts: what later asks for
+    all devices in this process gets them.
 
     Args:
       count: devices; None or 1 for one, as by default.

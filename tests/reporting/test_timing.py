@@ -15,6 +15,12 @@ def test_seconds_grow_evenly_between_lines_and_at_the_pace_until_the_last(tmp_pa
     assert timing.seconds_until(tmp_path, step) == seconds
 
 
+def test_lines_that_are_not_numbers_are_passed_over(tmp_path):
+    bad = '{"step": 15, "seconds": "NaN"}\n'
+    (tmp_path / timing.FILE).write_text(bad.join(LINES.splitlines(keepends=True)))
+    assert timing.seconds_until(tmp_path, 15) == 4.5
+
+
 @pytest.mark.parametrize(
     'text',
     [
@@ -23,6 +29,7 @@ def test_seconds_grow_evenly_between_lines_and_at_the_pace_until_the_last(tmp_pa
         '\x00\xff',
         '{"step": 10}\n',
         '{"step": 0, "seconds": 1.0}\n',
+        '{"step": 20, "seconds": 1.0}\n{"step": 10, "seconds": 2.0}\n',
         '{"step": 10, "seconds": "NaN"}\n',
         '{"step": 10, "seconds": "Infinity"}\n',
         '{"step": 10, "seconds": [1]}\n',
