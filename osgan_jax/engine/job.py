@@ -131,6 +131,10 @@ class Job(abc.ABC):
             passes.
         """
 
+    def prepare(self, state: Any) -> None:
+        """Compiles what the recorder calls first, while the step is compiled; here nothing."""
+        del state
+
     def flops(self, compiled: float | None) -> float | None:
         """FLOPs of a step over all devices, given the compiler's count; None if unknown."""
         return compiled

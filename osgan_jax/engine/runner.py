@@ -12,6 +12,7 @@ import math
 import pathlib
 import time
 from collections.abc import Callable
+from concurrent import futures
 from typing import Any
 
 import jax
@@ -108,7 +109,7 @@ def run(job: Job) -> Result:
             saved.save(start, state, iterator_state=order, metadata=metadata, wait=True)
         state = parallel.replicate(state, job.devices)
         with announced('Compiling the step, once', done='Compiled'):
-            compiled, flops = _compile(job, update, state)
+            compiled, flops = _compile_beside(job, update, state)
         if processes.is_first():
             print(summary.text(job, start, flops), flush=True)
         own_recorder = _open_recorder(job, start, flops, signals)
@@ -357,6 +358,19 @@ def _shared(run: runs.Run, newest: int | None) -> dict[str, Any]:
         and run.source.get('fingerprint', run.source['content']),
         'newest checkpoint in the workdir': newest,
     }
+
+
+def _compile_beside(
+    job: Job, update: Update, state: Any
+) -> tuple[Callable[..., Any], float | None]:
+    """As `_compile`, while what else the first step is shown by compiles too."""
+    if jax.process_count() > 1:
+        return _compile(job, update, state)  # processes should compile in one order
+    with futures.ThreadPoolExecutor(1) as pool:
+        compiled = pool.submit(_compile, job, update, state)
+        nonfinite.finite_leaves(state)
+        job.prepare(state)
+        return compiled.result()
 
 
 def _compile(job: Job, update: Update, state: Any) -> tuple[Callable[..., Any], float | None]:

@@ -9,6 +9,7 @@ from osgan_jax import data, reporting
 from osgan_jax.engine.recorder import FileRecorder
 from osgan_jax.engine.runs import Run
 from osgan_jax.gan import best_checkpoint, collapse, model, sampling
+from osgan_jax.gan.config import TrainConfig
 from osgan_jax.gan.model import TrainState
 from osgan_jax.io import atomic
 from osgan_jax.networks import inference
@@ -66,6 +67,38 @@ def shown(metrics: dict[str, float], *, alike: bool = False) -> dict[str, float 
     return found
 
 
+class Watched:
+    """The images that show how G trains, from the same latents and noise at every step.
+
+    Attributes:
+      columns: of their grid.
+      labels: `[N]` of the images that tell whether G has collapsed; None if unconditional.
+    """
+
+    def __init__(self, gan: model.GAN, config: TrainConfig):
+        """Draws their latents.
+
+        Args:
+          gan: the networks.
+          config: the run's, resolved.
+        """
+        self._generate = inference.compile_generator(gan.generator)
+        count, self.columns = sampling.grid_shape(gan.num_classes, config.num_samples)
+        self._grid = sampling.grid_inputs(gan, config.seed, config.num_samples, count)
+        self._judged = sampling.alarm_inputs(gan, config.seed, *self._grid)
+        self.labels = None if self._judged[1] is None else np.asarray(self._judged[1])
+
+    def grid(self, state: TrainState) -> np.ndarray:
+        """The images of the grid, `[N, H, W, C]` in [-1, 1]."""
+        return np.asarray(self._generate(state.sampling_variables(), *self._grid))
+
+    def judged(self, state: TrainState, grid: np.ndarray) -> np.ndarray:
+        """The images of `labels`, which may be those of the grid."""
+        if self._judged[0] is self._grid[0]:
+            return grid
+        return np.asarray(self._generate(state.sampling_variables(), *self._judged))
+
+
 class GANRecorder(FileRecorder):
     """Recorder of a GAN."""
 
@@ -73,7 +106,7 @@ class GANRecorder(FileRecorder):
         self,
         run: Run,
         workdir: pathlib.Path,
-        gan: model.GAN,
+        watched: Watched,
         start: int,
         *,
         title: str,
@@ -85,38 +118,30 @@ class GANRecorder(FileRecorder):
         Args:
           run: what is trained.
           workdir: where.
-          gan: its networks.
+          watched: the images that samples/ shows.
           start: the step it goes on from.
           title: over the curves.
           chosen: evaluates and keeps the best checkpoint; None without evaluations.
           real: the images that samples should be as varied as; None for no alarm.
         """
-        config = run.config
-        self._chosen = chosen
+        self._watched, self._chosen = watched, chosen
         self._alarm = None if real is None else collapse.Alarm(real)
         self._diversity = None
-        self._generate = inference.compile_generator(gan.generator)
-        count, self._columns = sampling.grid_shape(gan.num_classes, config.num_samples)
-        self._grid_inputs = sampling.grid_inputs(gan, config.seed, config.num_samples, count)
-        self._judged_inputs = sampling.alarm_inputs(gan, config.seed, *self._grid_inputs)
         # Last, because it takes the terminal, and reading images may fail.
         super().__init__(run, workdir, start, title=title)
         if self._alarm is not None:
-            name, every = 'diversity.jsonl', config.sample_every
+            name, every = 'diversity.jsonl', run.config.sample_every
             atomic.remove_unfinished(workdir / name)
             self._diversity = reporting.MetricsLog(workdir, start, filename=name, every=every)
 
     def sample(self, step: int, state: TrainState) -> None:
         """Writes samples/step_*.png, from fixed latents and noise, curves.png, diversity.jsonl."""
-        variables = state.sampling_variables()
-        images = np.asarray(self._generate(variables, *self._grid_inputs))
-        self.grid(step, images, self._columns)
+        images = self._watched.grid(state)
+        self.grid(step, images, self._watched.columns)
         if self._alarm is None or not step:
             return
-        z, labels = self._judged_inputs
-        if z is not self._grid_inputs[0]:
-            images = np.asarray(self._generate(variables, z, labels))
-        message = self._alarm(step, images, None if labels is None else np.asarray(labels))
+        images = self._watched.judged(state, images)
+        message = self._alarm(step, images, self._watched.labels)
         if self._alarm.values:
             self._diversity.write(step, self._alarm.values)
             self.tensorboard.scalars(step, self._alarm.values)

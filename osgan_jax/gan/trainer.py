@@ -1,6 +1,7 @@
 """Training a GAN: the job that a configuration and a dataset make."""
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +20,7 @@ from osgan_jax.engine.runner import Result
 from osgan_jax.engine.summary import count_flops
 from osgan_jax.gan import best_checkpoint, freezing, methods, model, own, summary, transfer, updates
 from osgan_jax.gan.config import TrainConfig
-from osgan_jax.gan.recorder import GANRecorder
+from osgan_jax.gan.recorder import GANRecorder, Watched
 from osgan_jax.reporting.summary import human
 from osgan_jax.runtime.stopping import Stopped
 
@@ -260,6 +261,14 @@ class GANJob(Job):
         """Lines of the summary about a teacher; none here."""
         return []
 
+    @functools.cached_property
+    def _watched(self) -> Watched:
+        return Watched(self.gan, self.run.config)
+
+    def prepare(self, state: Any) -> None:
+        """Draws what the recorder will draw first, for its programs are compiled by that."""
+        self._watched.grid(state)
+
     def open_recorder(
         self, start: int, flops: float | None, check: Callable[[], None]
     ) -> GANRecorder:
@@ -274,7 +283,7 @@ class GANJob(Job):
         return GANRecorder(
             self.run,
             self.workdir,
-            self.gan,
+            self._watched,
             start,
             title=f'{config.method}, {config.scheme}, {self.dataset_name}',
             chosen=chosen,
