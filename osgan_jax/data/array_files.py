@@ -125,7 +125,7 @@ def _said(
     """Which arrays were taken, where their names are not ours.
 
     Raises:
-      ValueError: if another part than train or all is asked for where there are no parts.
+      ValueError: for a file without parts, if the split is neither train nor all.
     """
     notes = []
     if parts:

@@ -363,7 +363,7 @@ def _shared(run: runs.Run, newest: int | None) -> dict[str, Any]:
 def _compile_beside(
     job: Job, update: Update, state: Any
 ) -> tuple[Callable[..., Any], float | None]:
-    """As `_compile`, while what else the first step is shown by compiles too."""
+    """As `_compile`; meanwhile the check for finite numbers and the first samples are compiled."""
     if jax.process_count() > 1:
         return _compile(job, update, state)  # processes should compile in one order
     with futures.ThreadPoolExecutor(1) as pool:

@@ -61,7 +61,10 @@ def write(workdir: str | os.PathLike[str], entry: dict[str, Any]) -> None:
         before = next((line for line in lines if same(line)), {})
         merged = _merged(before, entry)
         if merged.get('seconds', 0) is None:
-            merged['seconds'] = timing.seconds_until(workdir, entry['step'])
+            known = before.get('seconds')
+            if known is None:
+                known = timing.seconds_until(workdir, entry['step'])
+            merged['seconds'] = known
         lines = [line for line in lines if not same(line)] + [merged]
         lines.sort(key=lambda line: line['step'])
         texts = (json.dumps(json_numbers.encoded(line), allow_nan=False) for line in lines)
@@ -75,8 +78,6 @@ def _merged(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     for key in before.keys() & after.keys():
         if isinstance(before[key], dict) and isinstance(after[key], dict):
             merged[key] = _merged(before[key], after[key])
-    if merged.get('seconds', 0) is None:
-        merged['seconds'] = before.get('seconds')
     return merged
 
 

@@ -132,19 +132,19 @@ def divide_cpu(count: int | None) -> None:
 
     XLA:CPU computes most convolutions of fewer than 128 output channels on one core (jaxlib 0.10),
     so two devices can be faster than one that has two cores (R3GAN). An accelerator's devices stay
-    as they are, and so does the CPU where XLA_FLAGS name a number. It lasts: what later asks for
-    all devices in this process gets them.
+    as they are, and so does the CPU where XLA_FLAGS or jax's configuration name a number. It lasts:
+    what later asks for all devices in this process gets them.
 
     Args:
       count: devices; None or 1 for one, as by default.
     """
     flags = _parse_flags(os.environ.get('XLA_FLAGS', ''))
-    if not count or 'xla_force_host_platform_device_count' in flags or _jax_has_started():
+    named = jax.config.jax_num_cpu_devices > 0 or 'xla_force_host_platform_device_count' in flags
+    if count is None or count < 2 or named or _jax_has_started():
         return
     affinity = getattr(os, 'sched_getaffinity', None)  # not on every system
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    if count > 1 and jax.config.jax_num_cpu_devices < 1:
-        jax.config.update('jax_num_cpu_devices', min(count, cores))
+    jax.config.update('jax_num_cpu_devices', min(count, cores))
 
 
 def is_deterministic() -> bool:
