@@ -86,7 +86,7 @@ def main(
     if kinds:
         _run_suite(suite, other.out)
         return
-    import jax
+    from osgan_jax.runtime import settings
 
     if config.num_devices:
         # A CPU has as many devices as it is asked for.
@@ -94,7 +94,7 @@ def main(
             raise ValueError(
                 f'num_devices={max(config.num_devices)}: expected at most {_MOST_DEVICES:,}'
             )
-        jax.config.update('jax_num_cpu_devices', max(config.num_devices))
+        settings.set_cpu_devices(max(config.num_devices))
     from experiments.benchmark import charts, report, steps
     from experiments.benchmark.peak import measure_peak
     from experiments.benchmark.rounds import check_rounds, measure_rounds

@@ -1,5 +1,6 @@
 """Settings of the whole process: memory, precision, reproducibility, and the cache of programs."""
 
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -19,10 +20,18 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
 _MAX_INT = 2**31 - 1
 _GROWTH = 2**28  # bytes
 
+# Jax's option that a CPU's programs run in another thread than the one that calls them, and XLA's
+# flag for the number of CPU devices.
+_ASYNCHRONOUS = 'jax_cpu_enable_async_dispatch'
+_DEVICES_FLAG = 'xla_force_host_platform_device_count'
+
 # The first excludes operations whose order varies and takes fixed kernels. The second turns off the
 # timing of kernels where a compiler looks at it alone.
 _DETERMINISM_FLAGS = {'xla_gpu_deterministic_ops': 'true', 'xla_gpu_autotune_level': '0'}
 _OFF = ('false', '0')
+
+# Whether `keep_pages` has turned that option off.
+_runs_in_caller = False
 
 
 def keep_compiled(directory: str | os.PathLike[str] | None = None) -> pathlib.Path | None:
@@ -62,25 +71,26 @@ def keep_pages() -> bool:
     memory to the system, which delivers the same pages again, zeroed, one fault each: a quarter of
     a DCGAN-64 step (width 32, batch 64, two cores: 148 ms, and 112 to 118 ms with the pages kept).
 
-    The setting is of the whole process, so launchers call this and libraries do not. Call it before
-    jax computes anything. The process then stays as large as it once was.
+    Only glibc's main arena grows to any size. A block above 64 MB that another thread asks for is
+    mapped by itself, and returned when it is freed. So the programs of one CPU device run in the
+    thread that calls them. Several devices have threads of their own; there, all threads share one
+    arena. They wait for each other, and compiling takes a third longer.
+
+    The setting is of the whole process, so launchers call this and libraries do not. Call it in the
+    main thread, before jax computes anything. The process then stays as large as it once was.
 
     Returns:
       Whether it took effect: only where the C library is glibc.
     """
-    if not sys.platform.startswith('linux'):
+    global _runs_in_caller
+    options = {_MMAP_MAX: 0, _TRIM_THRESHOLD: _MAX_INT, _TOP_PAD: _GROWTH}
+    if not _set_malloc(options):
         return False
-    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
-    if mallopt is None:
-        return False
-    # One arena: those of other threads consist of pieces too small for a step's memory.
-    options = {
-        _MMAP_MAX: 0,
-        _TRIM_THRESHOLD: _MAX_INT,
-        _TOP_PAD: _GROWTH,
-        _ARENA_MAX: 1,
-    }
-    return all([mallopt(name, value) == 1 for name, value in options.items()])
+    flags = _parse_flags(os.environ.get('XLA_FLAGS', ''))
+    several = jax.config.jax_num_cpu_devices > 1 or _DEVICES_FLAG in flags
+    if not (_runs_in_caller or several or _jax_has_started()):
+        _runs_in_caller = _set_asynchronous(False)
+    return _runs_in_caller or _set_malloc({_ARENA_MAX: 1})
 
 
 def set_precision(precision: str) -> None:
@@ -139,12 +149,22 @@ def divide_cpu(count: int | None) -> None:
       count: devices; None or 1 for one, as by default.
     """
     flags = _parse_flags(os.environ.get('XLA_FLAGS', ''))
-    named = jax.config.jax_num_cpu_devices > 0 or 'xla_force_host_platform_device_count' in flags
+    named = jax.config.jax_num_cpu_devices > 0 or _DEVICES_FLAG in flags
     if count is None or count < 2 or named or _jax_has_started():
         return
     affinity = getattr(os, 'sched_getaffinity', None)  # not on every system
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    jax.config.update('jax_num_cpu_devices', min(count, cores))
+    set_cpu_devices(min(count, cores))
+
+
+def set_cpu_devices(count: int) -> None:
+    """Lets jax see the CPU as so many devices, before it starts."""
+    global _runs_in_caller
+    jax.config.update('jax_num_cpu_devices', count)
+    if count > 1 and _runs_in_caller:
+        # As `keep_pages` does for several.
+        _set_malloc({_ARENA_MAX: 1})
+        _runs_in_caller = not _set_asynchronous(True)
 
 
 def is_deterministic() -> bool:
@@ -161,6 +181,22 @@ def _processor() -> str:
     except (OSError, StopIteration):
         pass  # not Linux: what Python knows of the machine must do
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _set_asynchronous(value: bool) -> bool:
+    """Sets whether a CPU's programs run in another thread than the caller's, where jax has that."""
+    with contextlib.suppress(AttributeError):
+        jax.config.update(_ASYNCHRONOUS, value)
+        return True
+    return False
+
+
+def _set_malloc(options: dict[int, int]) -> bool:
+    """Sets options of glibc's malloc, by number; whether it took them."""
+    mallopt = None
+    if sys.platform.startswith('linux'):
+        mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
+    return mallopt is not None and all([mallopt(name, x) == 1 for name, x in options.items()])
 
 
 def _parse_flags(text: str) -> dict[str, str]:

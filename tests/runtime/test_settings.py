@@ -86,6 +86,43 @@ def test_pages_are_kept_where_glibc_is_the_library():
     assert (kept == 'True') == (library == ['glibc'])
 
 
+@pytest.mark.parametrize(
+    ('flags', 'calls', 'said'),
+    [
+        ('', '', 'caller many caller many 1'),
+        ('', 'settings.set_cpu_devices(2)', 'caller many threads one 2'),
+        ('--xla_force_host_platform_device_count=2', '', 'threads one threads one 2'),
+        # A second command of one process.
+        ('', 'jax.devices(); settings.keep_pages()', 'caller many caller many 1'),
+    ],
+)
+def test_a_single_cpu_device_computes_in_the_thread_that_calls_it(flags, calls, said):
+    """Where pages are kept; several devices have threads of their own, which share one arena."""
+    program = f"""
+import jax
+from osgan_jax.runtime import settings
+options = {{}}
+settings._set_malloc = lambda given: options.update(given) or True
+def say():
+    threads = jax.config.read('jax_cpu_enable_async_dispatch')
+    print('threads' if threads else 'caller', 'one' if settings._ARENA_MAX in options else 'many')
+settings.keep_pages()
+say()
+{calls}
+say()
+print(len(jax.devices()))
+"""
+    done = subprocess.run(
+        [sys.executable, '-c', program],
+        cwd=ROOT,
+        env={**os.environ, 'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': flags},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == said.split()
+
+
 def test_elsewhere_pages_are_left_alone(monkeypatch):
     monkeypatch.setattr(sys, 'platform', 'darwin')
     assert settings.keep_pages() is False
