@@ -109,7 +109,7 @@ def make_update(
     config: CompressConfig,
     gan: GAN,
     teacher: Teacher,
-    state: CompressState,
+    state: CompressState | Callable[[], CompressState],
     collectives: Collectives = ONE_DEVICE,
 ) -> Update:
     """The update of both stages.
@@ -118,7 +118,7 @@ def make_update(
       config: resolved configuration.
       gan: the student.
       teacher: its teacher.
-      state: any state of the student.
+      state: a state of the student, or a function that returns one.
       collectives: collectives of the devices that the update is mapped over.
 
     Returns:
@@ -131,6 +131,8 @@ def make_update(
       ValueError: as `osgan_jax.gan.updates.make_update`; under single_updated also for one_stage
         with a teacher's discriminator that mixes samples.
     """
+    if callable(state):
+        state = functools.cache(state)  # two discriminators may be looked at
     step_one = updates.make_update(
         gan, config.scheme, state, collectives, accumulate=config.accumulate
     )
@@ -211,12 +213,14 @@ def _make_updated(
     config: CompressConfig,
     gan: GAN,
     teacher: Teacher,
-    state: CompressState,
+    state: CompressState | Callable[[], CompressState],
     collectives: Collectives,
 ) -> Update:
     """The student's G against the teacher's discriminator, which goes on learning (Eq. 6)."""
     discriminator = teacher.gan.discriminator.clone(axis_name=collectives.axis_name)
-    guided = dataclasses.replace(gan, discriminator=discriminator)
+    guided = dataclasses.replace(
+        gan, discriminator=discriminator, samplewise=teacher.gan.samplewise
+    )
 
     def with_slow(state, slow_d):
         if state.slow is None:
@@ -229,7 +233,11 @@ def _make_updated(
         return with_slow(state, guide.get('slow'))
 
     step_guided = updates.make_update(
-        guided, config.scheme, swap(state), collectives, accumulate=config.accumulate
+        guided,
+        config.scheme,
+        lambda: swap(state() if callable(state) else state),
+        collectives,
+        accumulate=config.accumulate,
     )
 
     def step(state, batch, constants):

@@ -1,8 +1,11 @@
 """Compressing: the job that trains a student under its teacher."""
 
 import dataclasses
+import functools
 import os
 from typing import Any
+
+import jax
 
 from osgan_jax import data
 from osgan_jax.compression import config as configs
@@ -88,13 +91,13 @@ class CompressJob(GANJob):
         return run
 
     def build_step(self) -> tuple[Any, Update]:
-        """A fresh student and the step of both stages."""
+        """The shapes of a student's state and the step of both stages."""
         self.check_rows(self.teacher.run.config.minibatch_deviation)
-        config = self.run.config
-        state = stages.create(config, self.gan, self.teacher)
-        self._check_narrower(state)
-        update = stages.make_update(config, self.gan, self.teacher, state, self.collectives)
-        return state, update
+        what = (self.run.config, self.gan, self.teacher)
+        self._create = functools.partial(stages.create, *what)
+        shapes = jax.eval_shape(self._create)
+        self._check_narrower(shapes)
+        return shapes, stages.make_update(*what, self._create, self.collectives)
 
     def _check_narrower(self, state: stages.CompressState) -> None:
         """Raises ValueError where networks of one's own take no notice of the multiplier."""

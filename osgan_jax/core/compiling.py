@@ -1,5 +1,6 @@
 """Programs that run once: compiling them costs more than running them."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,31 @@ _AT_ONCE = {**_QUICKLY, 'xla_backend_optimization_level': 0}
 _FEW = 2**20  # numbers, of arguments and results
 
 
+class Deferred:
+    """A function with its arguments, traced now and compiled at the first call.
+
+    A call returns what `jax.jit(function)(*args)` does, but for rounding.
+
+    Attributes:
+      shapes: of what it returns, a pytree of `jax.ShapeDtypeStruct`.
+    """
+
+    def __init__(self, function: Callable[..., Any], *args: Any):
+        """Traces a function; its name is the program's, its arguments are pytrees of arrays."""
+        self._args, self._traced = args, jax.jit(function).trace(*args)
+        self.shapes = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self._traced.out_info
+        )
+
+    def __call__(self) -> Any:
+        """Returns what the function does."""
+        return self._program(*self._args)
+
+    @functools.cached_property
+    def _program(self) -> Callable[..., Any]:
+        return _compile(self._traced)
+
+
 def call_once(function: Callable[..., Any], *args: Any) -> Any:
     """Calls a function as one program, compiled quickly rather than to be quick.
 
@@ -26,9 +52,7 @@ def call_once(function: Callable[..., Any], *args: Any) -> Any:
       What `jax.jit(function)(*args)` does, but for rounding. Within another traced function it is
       part of that.
     """
-    if values.is_traced(args):
-        return function(*args)
-    return compile_quickly(function, *args)(*args)
+    return function(*args) if values.is_traced(args) else Deferred(function, *args)()
 
 
 def compile_quickly(function: Callable[..., Any], *args: Any) -> Callable[..., Any]:
@@ -37,10 +61,13 @@ def compile_quickly(function: Callable[..., Any], *args: Any) -> Callable[..., A
     Returns:
       The program, for arguments of the shapes and dtypes of `args`.
     """
-    jitted = jax.jit(function)
+    return _compile(jax.jit(function).trace(*args))
+
+
+def _compile(traced: jax.stages.Traced) -> Callable[..., Any]:
+    lowered = traced.lower()
     if jax.default_backend() != 'cpu':
-        return jitted
-    lowered = jitted.lower(*args)
+        return lowered.compile()
     count = sum(leaf.size for leaf in jax.tree.leaves((lowered.in_avals, lowered.out_info)))
     options = _QUICKLY if count > _FEW else _AT_ONCE
     try:

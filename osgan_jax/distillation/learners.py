@@ -1,6 +1,7 @@
 """Learners: the networks that are trained, their optimisers and their state."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -128,22 +129,36 @@ def create(
     config: TeacherConfig | DistillConfig, student: Learner, generator: Learner | None
 ) -> State:
     """The initial state."""
-
-    def initialise(key):
-        key_s, key_g, key = jax.random.split(key, 3)
-        images = jnp.zeros((2, config.image_size, config.image_size, config.channels))
-        generator_state = None
-        if generator is not None:
-            z = jnp.zeros((2, config.latent_dim))
-            generator_state = _initial(generator, generator.module.init(key_g, z, train=False))
-        return State(
-            step=jnp.zeros((), jnp.int32),
-            student=_initial(student, student.module.init(key_s, images, train=False)),
-            generator=generator_state,
-            key=key,
-        )
-
+    initialise = functools.partial(_initialise, config, student, generator)
     return compiling.call_once(initialise, jax.random.key(config.seed))
+
+
+def creation(
+    config: TeacherConfig | DistillConfig, student: Learner, generator: Learner | None
+) -> compiling.Deferred:
+    """`create` of the same arguments, deferred, with the shapes of the state."""
+    initialise = functools.partial(_initialise, config, student, generator)
+    return compiling.Deferred(initialise, jax.random.key(config.seed))
+
+
+def _initialise(
+    config: TeacherConfig | DistillConfig,
+    student: Learner,
+    generator: Learner | None,
+    key: jax.Array,
+) -> State:
+    key_s, key_g, key = jax.random.split(key, 3)
+    images = jnp.zeros((2, config.image_size, config.image_size, config.channels))
+    generator_state = None
+    if generator is not None:
+        z = jnp.zeros((2, config.latent_dim))
+        generator_state = _initial(generator, generator.module.init(key_g, z, train=False))
+    return State(
+        step=jnp.zeros((), jnp.int32),
+        student=_initial(student, student.module.init(key_s, images, train=False)),
+        generator=generator_state,
+        key=key,
+    )
 
 
 def _initial(learner: Learner, variables: PyTree) -> LearnerState:

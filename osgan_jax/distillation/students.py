@@ -114,21 +114,22 @@ class DistillJob(teachers.ClassifierJob):
         )
 
     def build(self) -> tuple[learners.State, Update]:
-        """A fresh student, its generator where there is one, and the round."""
+        """The shapes of a student, of its generator where there is one, and the round."""
         config, axis_name = self.run.config, self.collectives.axis_name
         self._student = learners.student(config, self.run.num_classes, axis_name)
         if config.algorithm != 'kd':
             self._generator = learners.generator(config, axis_name)
         self._curves_title = f'{config.algorithm}, {self.teacher.architecture} to {config.student}'
-        state = learners.create(config, self._student, self._generator)
-        self._student_size = _size(state.student.params)
-        self._generator_size = None if self._generator is None else _size(state.generator.params)
+        self._create = learners.creation(config, self._student, self._generator)
+        shapes = self._create.shapes
+        self._student_size = _size(shapes.student.params)
+        self._generator_size = None if self._generator is None else _size(shapes.generator.params)
         # This traces a round too: what does not fit shows before anything is written.
         self._flops = count_flops(config, self.teacher)
         update = rounds.make_round(
             config, self._student, self._generator, self.teacher.module, self.collectives
         )
-        return state, update
+        return shapes, update
 
     def renew(self, state: learners.State, parts: frozenset[str]) -> learners.State:
         """A forked state, at its step of this run's schedule of rates."""

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from osgan_jax import data
-from osgan_jax.core import image_sizes
+from osgan_jax.core import compiling, image_sizes
 from osgan_jax.core.collectives import ONE_DEVICE
 from osgan_jax.data import classes, identity
 from osgan_jax.distillation import learners, rounds
@@ -72,10 +72,15 @@ class ClassifierJob(Job):
         """Makes the job; the arguments are those of `train_teacher`."""
         super().__init__(config, workdir, dataset)
         self.test = test
+        self._create: compiling.Deferred
         self._student: learners.Learner
         self._generator: learners.Learner | None = None
         self._flops: float | None = None
         self._curves_title = ''
+
+    def create(self) -> learners.State:
+        """A fresh state."""
+        return self._create()
 
     def flops(self, compiled: float | None) -> float | None:
         """The count before compiling, with every step of a student."""
@@ -125,15 +130,16 @@ class TeacherJob(ClassifierJob):
         return runs.Run(config, dataset.num_classes, dataset.class_names, len(dataset), source)
 
     def build(self) -> tuple[learners.State, Update]:
-        """A fresh classifier and its step."""
+        """The shapes of a classifier and its step."""
         config, num_classes = self.run.config, self.run.num_classes
         self._student = learners.student(config, num_classes, self.collectives.axis_name)
         self._curves_title = f'{config.network}, {self.dataset_name}'
-        state = learners.create(config, self._student, None)
-        self._size = human(model.num_parameters(state.student.params))
+        self._create = learners.creation(config, self._student, None)
+        shapes = self._create.shapes
+        self._size = human(model.num_parameters(shapes.student.params))
         # This traces a step too: what does not fit shows before anything is written.
         self._flops = count_flops(config, num_classes)
-        return state, rounds.make_supervised(config, self._student, self.collectives)
+        return shapes, rounds.make_supervised(config, self._student, self.collectives)
 
     def describe(self, flops: float | None) -> list[tuple[str, str | None]]:
         """What is trained, on what, and how."""

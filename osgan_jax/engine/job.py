@@ -25,8 +25,9 @@ Update = Callable[..., tuple[Any, dict[str, jax.Array]]]
 class Job(abc.ABC):
     """Something that is trained in steps, by `osgan_jax.engine.runner.run`.
 
-    A job defines `open`, `build`, `describe` and `open_recorder`, which are called once and in this
-    order. What all jobs have in common is the runner's.
+    A job defines `open`, `build`, `create`, `describe` and `open_recorder`, which are called once
+    and in this order; a resumed job creates no state. `flops` and `example_batch` are called in the
+    thread that compiles. What all jobs have in common is the runner's.
 
     Attributes:
       title: first line of the summary.
@@ -86,18 +87,21 @@ class Job(abc.ABC):
             self.config = origins.fork_config(self.request, self.workdir)
 
     @abc.abstractmethod
-    def build(self) -> tuple[Any, Update]:
-        """A fresh state and the step, for `run` and `devices`.
+    def build(self) -> tuple[PyTree, Update]:
+        """The shapes of a state and the step, for `run` and `devices`.
 
         Returns:
-          `(state, update)`: the state is a pytree with a `step`, and all its numbers must stay
+          `(shapes, update)`: the state is a pytree with a `step`, and all its numbers must stay
           finite; the update is `(state, batch) -> (state, metrics)`, with constants
           `(state, batch, constants) -> (state, metrics)`.
         """
 
-    def initialise(self, state: Any) -> origins.Beginning | None:
+    @abc.abstractmethod
+    def create(self) -> Any:
+        """A fresh state; the step may be compiled meanwhile."""
+
+    def initialise(self) -> origins.Beginning | None:
         """A first state that comes from elsewhere in part; None for the fresh one."""
-        del state
         return None
 
     def renew(self, state: Any, parts: frozenset[str]) -> Any:

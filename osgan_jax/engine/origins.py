@@ -27,7 +27,7 @@ class Beginning(NamedTuple):
     """The state that a run begins with, where that is not a fresh one.
 
     Attributes:
-      state: as `Job.build` makes it.
+      state: as `Job.create` makes it.
       step: the step it stands before.
       metadata: as a checkpoint has it.
       run: the run, which records where it began.

@@ -8,6 +8,7 @@ lock on the directory, resuming, devices and processes, compiling, signals. Trai
 
 import contextlib
 import dataclasses
+import functools
 import math
 import pathlib
 import time
@@ -87,8 +88,8 @@ def run(job: Job) -> Result:
     settings.set_precision(job.config.precision)
     with processes.peer_errors(), contextlib.ExitStack() as stack:
         with processes.all_or_none():
-            state, update = _prepare(job)
-        beginning = _begin(job, state)
+            shapes, update = _prepare(job)
+        beginning = _begin(job)
         # Before anything is written: what cannot be trained should leave no trace.
         with processes.all_or_none():
             if processes.is_first():
@@ -100,16 +101,25 @@ def run(job: Job) -> Result:
             checkpoints.Checkpoints(job.workdir, keep=job.config.keep, warn=warn)
         )
         batches = stack.enter_context(job.open_batches())
-        state, start, metadata = _restore(job, state, saved, batches, beginning)
+        # What may be refused comes first: a compiler cannot be stopped.
+        state, start, metadata = _restore(job, shapes, saved, batches, beginning)
         _write_config(job, is_new=saved.latest_step() is None)
         if beginning is not None and saved.latest_step() is None:
             # From here on the run needs its source no more.
             metadata = {**metadata, 'config': dataclasses.asdict(job.run.config.kept())}
             order = batches.get_state()
             saved.save(start, state, iterator_state=order, metadata=metadata, wait=True)
-        state = parallel.replicate(state, job.devices)
         with announced('Compiling the step, once', done='Compiled'):
-            compiled, flops = _compile_beside(job, update, state)
+            finish = _begin_compiling(job, update, shapes)
+            # Meanwhile a fresh state and the first grid are drawn, by programs to be compiled.
+            if state is None:
+                with processes.all_or_none():
+                    state = job.create()
+            state = parallel.replicate(state, job.devices)
+            if jax.process_count() == 1:
+                nonfinite.finite_leaves(state)  # on an accelerator, a program
+                job.prepare(state)
+            compiled, flops = finish(state)
         if processes.is_first():
             print(summary.text(job, start, flops), flush=True)
         own_recorder = _open_recorder(job, start, flops, signals)
@@ -120,16 +130,16 @@ def run(job: Job) -> Result:
         return _train(loop, compiled, state, batches, signals, _end(job, start, seconds))
 
 
-def _prepare(job: Job) -> tuple[Any, Update]:
-    """The state and the step of a job, without touching its workdir or other processes."""
+def _prepare(job: Job) -> tuple[PyTree, Update]:
+    """A state's shapes and the step of a job, without touching its workdir or other processes."""
     job.resume_config()
     _check_request(job)
     job.run = job.open()
     job.devices = parallel.local_devices(job.config.num_devices, job.run.config.batch_size)
     with announced('Building the networks'):
-        state, update = job.build()
+        shapes, update = job.build()
     _check_finite(job.constants, 'the teacher')
-    return state, update
+    return shapes, update
 
 
 def _check_request(job: Job) -> None:
@@ -147,21 +157,25 @@ def _has_checkpoints(workdir: pathlib.Path) -> bool:
         return saved.latest_step() is not None
 
 
-def _begin(job: Job, state: Any) -> origins.Beginning | None:
+def _begin(job: Job) -> origins.Beginning | None:
     """The state of another run that a new one begins with; None for one that begins afresh."""
     if _has_checkpoints(job.workdir):
         return None
-    return origins.fork(job, state) if job.run.config.fork else job.initialise(state)
+    with processes.all_or_none():
+        return origins.fork(job, job.create()) if job.run.config.fork else job.initialise()
 
 
 def _restore(
     job: Job,
-    state: Any,
+    shapes: PyTree,
     saved: checkpoints.Checkpoints,
     batches: data.Batches,
     beginning: origins.Beginning | None,
 ) -> tuple[Any, int, dict[str, Any]]:
-    """The newest checkpoint's `(state, step, metadata)`; else that of the run's beginning."""
+    """The newest checkpoint's `(state, step, metadata)`; else those of the run's beginning.
+
+    The state of a run that begins afresh is None.
+    """
     workdir, newest = job.workdir, saved.latest_step()
     processes.check_same(_shared(job.run, newest))
     if newest is None and beginning is not None:
@@ -178,13 +192,13 @@ def _restore(
         _check_finite(beginning.state, f'step {start} of the run it begins with')
         return beginning.state, start, beginning.metadata
     if newest is None:
-        return state, 0, {}
+        return None, 0, {}
     recorded = _recorded_run(job)
     if recorded is not None:
         resuming.check_same(workdir, recorded, job.run, job.request)
         if changed := adoption.changes(recorded.config, job.run.config):
             job.notes.append(('changed', ', '.join(changed)))
-    state, iterator_state, start = saved.restore(state)
+    state, iterator_state, start = saved.restore(shapes)
     if recorded is None or not _note_data(job, recorded, start):
         batches.set_state(iterator_state)
     # A process may have read an older one, if the files it sees are others.
@@ -360,21 +374,27 @@ def _shared(run: runs.Run, newest: int | None) -> dict[str, Any]:
     }
 
 
-def _compile_beside(
-    job: Job, update: Update, state: Any
-) -> tuple[Callable[..., Any], float | None]:
-    """As `_compile`; meanwhile the check for finite numbers and the first samples are compiled."""
+def _begin_compiling(
+    job: Job, update: Update, shapes: PyTree
+) -> Callable[[PyTree], tuple[Callable[..., Any], float | None]]:
+    """Starts `_compile` in a thread; what it returns is given the state and waits for the result.
+
+    Several processes compile only then.
+    """
     if jax.process_count() > 1:
-        return _compile(job, update, state)  # processes should compile in one order
-    with futures.ThreadPoolExecutor(1) as pool:
-        compiled = pool.submit(_compile, job, update, state)
-        nonfinite.finite_leaves(state)
-        job.prepare(state)
-        return compiled.result()
+        # In one order, and from arrays: pmap takes no shapes there.
+        return functools.partial(_compile, job, update)
+    pool = futures.ThreadPoolExecutor(1)
+    compiled = pool.submit(_compile, job, update, shapes)
+    pool.shutdown(wait=False)  # an error meanwhile is said at once
+    return lambda state: compiled.result()
 
 
-def _compile(job: Job, update: Update, state: Any) -> tuple[Callable[..., Any], float | None]:
-    """The compiled step, and its FLOPs over all devices where they are known."""
+def _compile(job: Job, update: Update, state: PyTree) -> tuple[Callable[..., Any], float | None]:
+    """The compiled step, and its FLOPs over all devices where they are known.
+
+    The state may be its shapes where no other process takes part.
+    """
     devices, config, constants = job.devices, job.run.config, ()
     if job.constants is not None:
         constants = (parallel.replicate(job.constants, devices),)
@@ -386,7 +406,11 @@ def _compile(job: Job, update: Update, state: Any) -> tuple[Callable[..., Any], 
     mapped = parallel.compile_update(
         update, devices, steps_per_call=config.steps_per_call, num_constants=len(constants)
     )
-    compiled = mapped.lower(state, parallel.put_batch(batch, devices), *constants).compile()
+    if jax.process_count() > 1:
+        args = state, parallel.put_batch(batch, devices)
+    else:
+        args = parallel.shapes(state, batch, devices)
+    compiled = mapped.lower(*args, *constants).compile()
     flops = job.flops(parallel.flops(compiled, len(devices)))
     if jax.process_count() > 1:
         # The compiled program takes global arrays; the mapped function builds them from each

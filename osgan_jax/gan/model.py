@@ -1,6 +1,7 @@
 """The networks, objective and optimisers of a run (`GAN`), and its state (`TrainState`)."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -58,6 +59,7 @@ class GAN:
       d_steps: updates of D a step, all but one of them of D alone.
       augmentation: augmentation of all images that D sees.
       frozen: the parameters that stay as they are.
+      samplewise: whether D is known to treat samples one by one.
     """
 
     network: networks.NetworkSpec
@@ -81,6 +83,7 @@ class GAN:
     d_steps: int = 1
     augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
     frozen: freezing.Frozen = dataclasses.field(default_factory=freezing.Frozen)
+    samplewise: bool = False
 
     def penalties_at(self, step: Array) -> AllPenalties:
         """The penalties with the weights of a step; what is constant is a Python number."""
@@ -160,7 +163,8 @@ def build(config: TrainConfig, *, num_classes: int, steps_per_epoch: float, axis
     dtype = jnp.bfloat16 if config.precision == 'bfloat16' else jnp.float32
     options = config.network_options(num_classes, dtype=dtype, axis_name=axis_name)
     network = networks.get(config.network).settle(options)
-    pair = network.build(network.complete(options))
+    complete = network.complete(options)
+    pair = network.build(complete)
     loss = objectives.objective(config, steps_per_epoch)
     spans = {
         name: dataclasses.replace(
@@ -197,39 +201,45 @@ def build(config: TrainConfig, *, num_classes: int, steps_per_epoch: float, axis
         d_steps=config.d_steps,
         augmentation=augmentation.build(config, loss, steps_per_epoch),
         frozen=freezing.build(config.freeze, network, options),
+        samplewise=network.is_samplewise(complete),
     )
 
 
 def create(gan: GAN, seed: int) -> TrainState:
     """The state at step 0: fresh parameters, statistics and optimisers."""
+    return compiling.call_once(functools.partial(_initialise, gan), jax.random.key(seed))
 
-    def initialise(key):
-        key_g, key_d, key = jax.random.split(key, 3)
-        z = jnp.zeros((2, gan.latent_dim))
-        images = jnp.zeros((2, *gan.image_shape))
-        labels = jnp.zeros(2, jnp.int32) if gan.num_classes else None
-        stats_g, params_g = split(gan.generator.init(key_g, z, labels, train=False))
-        stats_d, params_d = split(gan.discriminator.init(key_d, images, labels, train=False))
-        averaged = {'params': params_g, **stats_g} if gan.ema_decay else None
-        slow = {'params_g': params_g, 'params_d': params_d, 'stats_g': stats_g}
-        return TrainState(
-            step=jnp.zeros((), jnp.int32),
-            params_g=params_g,
-            params_d=params_d,
-            stats_g=stats_g,
-            stats_d=stats_d,
-            opt_g=gan.optimizer_g.init(params_g),
-            opt_d=gan.optimizer_d.init(params_d),
-            loss_state=gan.loss.init(),
-            # Copies: donation must not meet one buffer twice.
-            ema_g=jax.tree.map(jnp.copy, averaged),
-            key=key,
-            penalties={name: jnp.zeros(()) for name in gan.penalties.names} or None,
-            augmentation=gan.augmentation.init(),
-            slow=jax.tree.map(jnp.copy, slow) if gan.lookahead else None,
-        )
 
-    return compiling.call_once(initialise, jax.random.key(seed))
+def creation(gan: GAN, seed: int) -> compiling.Deferred:
+    """`create(gan, seed)`, deferred, with the shapes of the state."""
+    return compiling.Deferred(functools.partial(_initialise, gan), jax.random.key(seed))
+
+
+def _initialise(gan: GAN, key: Array) -> TrainState:
+    key_g, key_d, key = jax.random.split(key, 3)
+    z = jnp.zeros((2, gan.latent_dim))
+    images = jnp.zeros((2, *gan.image_shape))
+    labels = jnp.zeros(2, jnp.int32) if gan.num_classes else None
+    stats_g, params_g = split(gan.generator.init(key_g, z, labels, train=False))
+    stats_d, params_d = split(gan.discriminator.init(key_d, images, labels, train=False))
+    averaged = {'params': params_g, **stats_g} if gan.ema_decay else None
+    slow = {'params_g': params_g, 'params_d': params_d, 'stats_g': stats_g}
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params_g=params_g,
+        params_d=params_d,
+        stats_g=stats_g,
+        stats_d=stats_d,
+        opt_g=gan.optimizer_g.init(params_g),
+        opt_d=gan.optimizer_d.init(params_d),
+        loss_state=gan.loss.init(),
+        # Copies: donation must not meet one buffer twice.
+        ema_g=jax.tree.map(jnp.copy, averaged),
+        key=key,
+        penalties={name: jnp.zeros(()) for name in gan.penalties.names} or None,
+        augmentation=gan.augmentation.init(),
+        slow=jax.tree.map(jnp.copy, slow) if gan.lookahead else None,
+    )
 
 
 def renew(state: TrainState, parts: Collection[str] = ('ema_g', 'slow')) -> TrainState:

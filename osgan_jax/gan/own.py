@@ -25,7 +25,7 @@ def record(config: TrainConfig, gan: GAN, state: TrainState) -> dict[str, Any] |
     Args:
       config: resolved.
       gan: the networks.
-      state: any state of them.
+      state: a state of them, or its shapes.
     """
     found: dict[str, Any] = {}
     if own_code.is_own(config.network):

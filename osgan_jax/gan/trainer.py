@@ -154,18 +154,17 @@ class GANJob(Job):
         return runs.Run(config, dataset.num_classes, dataset.class_names, len(dataset), source)
 
     def build(self) -> tuple[Any, Update]:
-        """Builds the networks, a fresh state and the step."""
+        """Builds the networks, the shapes of their state and the step."""
         config = self.run.config
         self.gan = self._make(self.run.num_classes, self.collectives.axis_name)
         self.check_rows(config.minibatch_deviation)
-        state, update = self.build_step()
-        self.run = dataclasses.replace(self.run, own=own.record(config, self.gan, state))
-        for remark in own.remarks(config, self.gan, state):
-            messages.warn(f'{remark}.')
-        params = {freezing.GENERATOR: state.params_g, freezing.DISCRIMINATOR: state.params_d}
+        self._shapes, update = self.build_step()
+        both = (self._shapes.params_g, self._shapes.params_d)
+        self.run = dataclasses.replace(self.run, own=own.record(config, self.gan, self._shapes))
+        params = dict(zip((freezing.GENERATOR, freezing.DISCRIMINATOR), both, strict=True))
         self._frozen = freezing.describe(config.freeze, self.gan.frozen, params)
-        self._sizes = [human(model.num_parameters(p)) for p in (state.params_g, state.params_d)]
-        return state, update
+        self._sizes = [human(model.num_parameters(p)) for p in both]
+        return self._shapes, update
 
     def _make(self, num_classes: int, axis_name: str | None) -> model.GAN:
         return model.build(
@@ -176,15 +175,22 @@ class GANJob(Job):
         )
 
     def build_step(self) -> tuple[Any, Update]:
-        """A fresh state and the step of the networks, see `build`."""
+        """The shapes of a state and the step of the networks, see `build`."""
         config = self.run.config
-        state = model.create(self.gan, config.seed)
+        self._create = model.creation(self.gan, config.seed)
         update = updates.make_update(
-            self.gan, config.scheme, state, self.collectives, accumulate=config.accumulate
+            self.gan, config.scheme, self._create, self.collectives, accumulate=config.accumulate
         )
-        return state, update
+        return self._create.shapes, update
 
-    def initialise(self, state: Any) -> origins.Beginning | None:
+    def create(self) -> Any:
+        """A fresh state, with warnings of what is surprising in it."""
+        state = self._create()
+        for remark in own.remarks(self.run.config, self.gan, state):
+            messages.warn(f'{remark}.')
+        return state
+
+    def initialise(self) -> origins.Beginning | None:
         """A first state with what --init_from names has of it; None without."""
         if not self.run.config.init_from:
             return None
@@ -192,7 +198,7 @@ class GANJob(Job):
         def create(num_classes: int) -> model.TrainState:
             return model.create(self._make(num_classes, None), 0)
 
-        return transfer.begin(self.run, state, create)
+        return transfer.begin(self.run, self.create(), create)
 
     def renew(self, state: Any, parts: frozenset[str]) -> Any:
         """Begins averages and slow weights at the networks; the rest stays fresh."""
@@ -215,11 +221,10 @@ class GANJob(Job):
 
     def flops(self, compiled: float | None) -> float | None:
         """As `updates.count_flops`."""
-        state = jax.eval_shape(lambda: model.create(self.gan, 0))
         return updates.count_flops(
             self.gan,
             compiled,
-            state,
+            self._shapes,
             self.example_batch(),
             self.devices,
             accumulate=self.run.config.accumulate,

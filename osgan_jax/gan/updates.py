@@ -46,7 +46,7 @@ class Update(Protocol):
 def make_update(
     gan: GAN,
     scheme: str,
-    state: TrainState,
+    state: TrainState | Callable[[], TrainState],
     collectives: Collectives = ONE_DEVICE,
     *,
     accumulate: int = 1,
@@ -59,8 +59,9 @@ def make_update(
         'two_stage_eager': two_stage that also computes D's weight gradients in stage 2, as a
         framework without a compiler does, and reads them (their squared norm is the metric
         `unused`).
-      state: any state of it; a few backward passes through its D tell whether D treats samples one
-        by one, where that matters.
+      state: a state of it, or a function that returns one; a few backward passes through its D
+        tell whether D treats samples one by one, where that matters and is not declared
+        (`gan.samplewise`).
       collectives: collectives of the devices that the update is mapped over.
       accumulate: parts that each device takes its batch in, one after the other; gradients are
         averaged before the optimisers step. For networks without BatchNorm the update is that of
@@ -126,12 +127,15 @@ def count_flops(
 
     Returns:
       None where the compiler says nothing, or counts a part of the step not at all or once too
-      often: one of several parts of a batch, or lazy penalties.
+      often: one of several parts of a batch, or lazy penalties. None also for several steps of D
+      alone by several processes, which cannot be traced from shapes.
     """
     if compiled is None or accumulate > 1 or not gan.is_counted():
         return None
     if gan.d_steps <= 2:
         return compiled
+    if jax.process_count() > 1:
+        return None
 
     def update_alone(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         context = StepContext(gan, collectives_over(devices), alone=jnp.zeros((), jnp.int32))
@@ -172,7 +176,9 @@ def _step_alone(
     return jax.lax.scan(body, state, (jnp.arange(count), batches))[0]
 
 
-def _check_discriminator(gan: GAN, scheme: str, state: TrainState) -> bool:
+def _check_discriminator(
+    gan: GAN, scheme: str, state: TrainState | Callable[[], TrainState]
+) -> bool:
     """Checks that a scheme fits D, and decides whether D takes real and fake images as one batch.
 
     One batch keeps an accelerator fuller; on CPU two smaller ones stay in the caches and are 5 to
@@ -203,8 +209,11 @@ def _check_discriminator(gan: GAN, scheme: str, state: TrainState) -> bool:
     return wanted
 
 
-def _check_samplewise(gan: GAN, state: TrainState) -> None:
+def _check_samplewise(gan: GAN, state: TrainState | Callable[[], TrainState]) -> None:
     """Raises ValueError, saying why, unless D treats samples one by one."""
+    if gan.samplewise:
+        return
+    state = state() if callable(state) else state
     n = 4
     images = np.random.default_rng(0).normal(size=(2 * n, *gan.image_shape)).astype(np.float32)
     labels = np.arange(2 * n, dtype=np.int32) % gan.num_classes if gan.num_classes else None

@@ -345,6 +345,7 @@ SPEC = NetworkSpec(
     norms=('spectral',),
     latent_dim=latent_dim,
     options={'hierarchical_z': True, 'init': 'orthogonal', 'remat': False},
+    samplewise=True,
     has_blocks=True,
     blocks=_blocks,
     macs=macs,

@@ -141,5 +141,6 @@ SPEC = NetworkSpec(
     oblong=True,
     width=128,
     norms=norms.NAMES,
+    samplewise=True,
     blocks=_blocks,
 )

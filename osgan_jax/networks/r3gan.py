@@ -252,6 +252,7 @@ SPEC = NetworkSpec(
     norms=('none',),
     latent_dim=lambda image_size: 64,
     options={'blocks': 2, 'group_channels': 16, 'full_width': 32},
+    samplewise=True,
     has_groups=True,
     blocks=_blocks,
 )

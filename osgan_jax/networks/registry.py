@@ -154,6 +154,9 @@ class NetworkSpec:
         before it had the option. A D with minibatch deviation mixes samples, which one-stage
         training with an asymmetric loss excludes; G has an attribute `style_mixing` if it takes
         that.
+      samplewise: whether D treats samples one by one, but for the norm 'batch' and minibatch
+        deviation. Without this, D is checked by gradients where a scheme needs it. A D that
+        declares it wrongly trains with wrong gradients.
       has_styles: whether G has a latent space w: methods `mapping`, `styles`, `draw_styles` and
         `synthesis`, the property `num_styles` and the variable `w_average` in `batch_stats`, as
         `stylegan2.Generator` documents them.
@@ -176,6 +179,7 @@ class NetworkSpec:
     latent_dim: Callable[[ImageSize], int] = lambda image_size: 100
     latents: Callable[..., Any] | None = None
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    samplewise: bool = False
     has_styles: bool = False
     has_blocks: bool = False
     has_groups: bool = False
@@ -186,6 +190,11 @@ class NetworkSpec:
         """What it declares of itself for these options, some of which may be open."""
         del options
         return self
+
+    def is_samplewise(self, options: NetworkOptions) -> bool:
+        """Whether the D of complete options is known to treat samples one by one."""
+        mixes = options.discriminator_norm == 'batch' or options.minibatch_deviation
+        return self.samplewise and not mixes
 
     def check_size(self, image_size: ImageSize) -> None:
         """Raises ValueError, with the nearest that there is, for a size that it does not have."""

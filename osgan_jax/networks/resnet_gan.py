@@ -243,5 +243,6 @@ SPEC = NetworkSpec(
     oblong=True,
     width=64,
     norms=norms.NAMES,
+    samplewise=True,
     blocks=_blocks,
 )

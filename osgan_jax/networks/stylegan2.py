@@ -407,6 +407,7 @@ SPEC = NetworkSpec(
         'discriminator_skips': True,
         'remat': False,
     },
+    samplewise=True,
     has_styles=True,
     has_blocks=True,
     blocks=_blocks,

@@ -188,7 +188,7 @@ def shapes(state: PyTree, batch: PyTree, devices: Sequence[jax.Device]) -> tuple
       devices: as for `compile_update`; those of a topology will do.
 
     Returns:
-      Shapes as of `replicate(state, devices)` and `put_batch(batch, devices)`.
+      Shapes as of `replicate(state, devices)` and `put_batch(batch, devices)` of one process.
     """
     batch, axis = _stack(batch)
     place = {}

@@ -434,11 +434,12 @@ def test_scores_are_those_of_the_same_images(plain_teacher):
 
 
 @pytest.mark.parametrize(('objective', 'checks'), [('dgl', 1), ('single_updated', 2)])
-def test_each_discriminator_is_checked_once(plain_teacher, monkeypatch, objective, checks):
+def test_each_unknown_discriminator_is_checked_once(monkeypatch, objective, checks):
+    teacher = make_teacher(discriminator_norm='batch', scheme='two_stage')
     monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
     check = mock.Mock(wraps=samplewise.check_samplewise)
     monkeypatch.setattr(samplewise, 'check_samplewise', check)
-    build(plain_teacher, objective=objective)
+    build(teacher, scheme='two_stage', objective=objective)
     assert check.call_count == checks
 
 

@@ -34,6 +34,15 @@ def test_a_program_can_be_called_again():
         np.testing.assert_array_equal(program(jnp.full(2, value, jnp.float32))['y'], value + 1)
 
 
+def test_shapes_are_known_before_anything_is_compiled(monkeypatch):
+    once = compiling.Deferred(draw, jax.random.key(3))
+    assert once.shapes['normal'] == jax.ShapeDtypeStruct((1000, 7), jnp.float32)
+    first, second = once(), once()
+    monkeypatch.setattr(compiling, '_compile', None)
+    for values in (second, once()):  # compiled once
+        np.testing.assert_array_equal(values['normal'], first['normal'])
+
+
 def test_others_may_trace_it():
     """jax allows options of the compiler in no inner jit."""
     shapes = jax.eval_shape(lambda: compiling.call_once(draw, jax.random.key(0)))

@@ -21,6 +21,15 @@ class State:
     total: jax.Array
 
 
+def begin():
+    return State(jnp.zeros((), jnp.int32), jnp.zeros(()))
+
+
+def step(state, batch):
+    total = state.total + (1 + state.step) * jnp.mean(batch['image'])
+    return State(state.step + 1, total), {'loss': total}
+
+
 class Sum(Job):
     """Adds up the brightness of the batches, each step's weighted, so that their order shows."""
 
@@ -40,11 +49,10 @@ class Sum(Job):
         return runs.Run(config, 2, dataset.class_names, len(dataset), source)
 
     def build(self):
-        def update(state, batch):
-            total = state.total + (1 + state.step) * jnp.mean(batch['image'])
-            return State(state.step + 1, total), {'loss': total}
+        return jax.eval_shape(begin), step
 
-        return State(jnp.zeros((), jnp.int32), jnp.zeros(())), update
+    def create(self):
+        return begin()
 
     def describe(self, flops):
         return []
@@ -66,6 +74,23 @@ def go(workdir, count, **fields):
 
 
 BEGUN = {'method': 'dcgan', 'batch_size': 4, 'seed': 7}
+
+
+def test_only_a_run_that_begins_draws_a_state(tmp_path, monkeypatch):
+    go(tmp_path, 40, num_steps=4, **BEGUN)
+    monkeypatch.setattr(Sum, 'create', None)
+    with pytest.raises(ValueError, match='steps_per_call=3'):  # before anything is compiled
+        go(tmp_path, 40, num_steps=12, steps_per_call=3)
+    assert go(tmp_path, 40, num_steps=8).step == 8
+
+
+def test_a_step_that_cannot_be_compiled_ends_the_run(tmp_path, monkeypatch):
+    def fails(state, batch):
+        raise FloatingPointError('no such step')
+
+    monkeypatch.setattr(Sum, 'build', lambda self: (jax.eval_shape(begin), fails))
+    with pytest.raises(FloatingPointError, match='no such step'):
+        go(tmp_path, 40, num_steps=4, **BEGUN)
 
 
 def test_a_run_killed_before_it_saved_with_other_images_resumes(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from osgan_jax import data
 from osgan_jax.core import collectives
 from osgan_jax.engine import checkpoints, loop, nonfinite, recorder, runner, runs
 from osgan_jax.engine.job import Job
-from osgan_jax.gan import model, trainer, updates
+from osgan_jax.gan import trainer, updates
 from osgan_jax.runtime import parallel
 from tests.support import small
 
@@ -91,7 +91,11 @@ class Lines(Job):
         return runs.Run(self.config, small.CLASSES, names, small.EXAMPLES)
 
     def build(self):
-        return fresh(), lambda state, batch, *constants: update(state, batch, **self.poison)
+        step = lambda state, batch, *constants: update(state, batch, **self.poison)  # noqa: E731
+        return jax.eval_shape(fresh), step
+
+    def create(self):
+        return fresh()
 
     def describe(self, flops):
         return []
@@ -322,13 +326,13 @@ def test_a_dead_or_a_shouting_discriminator_ends_no_training(method):
 
 def test_an_overflow_that_shows_in_no_loss_is_found(tmp_path, monkeypatch):
     """Adam's squares of gradients beyond float32's range: every later step would be 0."""
-    create = model.create
+    create = trainer.GANJob.create
 
-    def shouting(gan, seed):
-        state = create(gan, seed)
+    def shouting(self):
+        state = create(self)
         return state.replace(params_d=jax.tree.map(lambda x: x * 1e7, state.params_d))
 
-    monkeypatch.setattr(model, 'create', shouting)
+    monkeypatch.setattr(trainer.GANJob, 'create', shouting)
     config = small.make_config(num_steps=3, log_every=1, sample_every=3)
     with pytest.raises(trainer.NonFiniteError, match=r'opt_g/0/nu.* not finite at step 1'):
         trainer.train(config, tmp_path, dataset=small.dataset())

@@ -178,12 +178,6 @@ def test_a_step_equals_separate_gradients(name):
 # --- FLOPs, counted by the compiler -----------------------------------------------------------
 
 
-@pytest.fixture(autouse=True)
-def unchecked(monkeypatch):
-    """These discriminators are known; `test_updates` has the check."""
-    monkeypatch.setattr(updates, '_check_samplewise', lambda *_: None)
-
-
 def flops(function, gan):
     state = jax.eval_shape(lambda: model.create(gan, 0))
     return jax.jit(function).lower(state, make_batch(gan)).compile().cost_analysis()['flops']

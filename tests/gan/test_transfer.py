@@ -38,14 +38,14 @@ def source(tmp_path_factory):
 
 
 def begin(workdir, dataset, **fields):
-    """The beginning of a run, and its fresh state; nothing is compiled."""
+    """The beginning of a run, and its fresh state; no step is compiled."""
     asked = TrainConfig(init_from=str(workdir), batch_size=8, num_devices=1, **fields)
     job = trainer.GANJob(asked, workdir.parent / 'absent', dataset)
     job.resume_config()
     job.run = job.open()
     job.devices = parallel.local_devices(1, job.run.config.batch_size)
-    fresh, _ = job.build()
-    return job.initialise(fresh), fresh
+    job.build()
+    return job.initialise(), job.create()
 
 
 def values(state):

@@ -365,19 +365,32 @@ def test_accelerators_keep_a_batch_mixing_discriminators_halves_apart(monkeypatc
 
 
 @pytest.mark.parametrize(
-    ('backend', 'method', 'scheme', 'checks'),
+    ('backend', 'method', 'norm', 'scheme', 'checks'),
     [
-        ('gpu', 'lsgan', 'one_stage', 1),
-        ('gpu', 'wgan', 'one_stage', 1),
-        ('gpu', 'lsgan', 'two_stage', 1),
-        ('gpu', 'lsgan', 'shared_forward', 0),
-        ('cpu', 'lsgan', 'one_stage', 1),
-        ('cpu', 'wgan', 'one_stage', 0),
+        ('gpu', 'lsgan', 'group', 'one_stage', 0),
+        ('gpu', 'lsgan', 'group', 'two_stage', 0),
+        ('cpu', 'lsgan', 'group', 'one_stage', 0),
+        ('gpu', 'wgan', 'batch', 'one_stage', 1),
+        ('gpu', 'lsgan', 'batch', 'two_stage', 1),
+        ('gpu', 'lsgan', 'batch', 'shared_forward', 0),
+        ('cpu', 'wgan', 'batch', 'one_stage', 0),
     ],
 )
-def test_the_discriminator_is_checked_at_most_once(monkeypatch, backend, method, scheme, checks):
+def test_an_unknown_discriminator_is_checked_at_most_once(
+    monkeypatch, backend, method, norm, scheme, checks
+):
     monkeypatch.setattr(jax, 'default_backend', lambda: backend)
     check = mock.Mock(wraps=samplewise.check_samplewise)
     monkeypatch.setattr(samplewise, 'check_samplewise', check)
-    small.build(method=method, scheme=scheme)
+    small.build(method=method, discriminator_norm=norm, scheme=scheme)
     assert check.call_count == checks
+
+
+def test_a_discriminator_that_does_not_say_what_it_does_is_checked_by_the_state_it_is_given():
+    gan, state, *_ = small.build(method='lsgan', scheme='one_stage')
+    unknown = dataclasses.replace(gan, samplewise=False)
+    create = mock.Mock(return_value=state)
+    updates.make_update(unknown, 'one_stage', create)
+    create.assert_called_once_with()
+    updates.make_update(gan, 'one_stage', create)
+    create.assert_called_once_with()

@@ -1,12 +1,15 @@
 """Specifications of networks: they hold, and nothing else asks which network it has."""
 
 import ast
+import contextlib
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from osgan_jax import networks
+from osgan_jax.core import samplewise
 from osgan_jax.networks import classifier_registry
 from tests.support import ROOT
 
@@ -48,6 +51,45 @@ def test_defaults_take_the_place_of_none(name):
     assert options.discriminator_norm == spec.norms[0]
     assert {key: getattr(options, key) for key in spec.options} == dict(spec.options)
     assert spec.complete(options) == options
+
+
+def _cases():
+    for name in networks.names():
+        spec = networks.get(name)
+        for norm in spec.norms:
+            yield name, {'discriminator_norm': norm}
+        if spec.options.get('minibatch_deviation'):
+            yield name, {'minibatch_deviation': 0}
+
+
+@pytest.mark.parametrize(('name', 'fields'), list(_cases()))
+def test_a_discriminator_is_known_to_treat_samples_one_by_one_if_it_does(name, fields):
+    spec = networks.get(name)
+    options = spec.complete(
+        networks.NetworkOptions(
+            image_size=min(spec.image_sizes), channels=1, width=16, num_classes=3, **fields
+        )
+    )
+    labels = np.arange(8) % 3
+    images = np.random.default_rng(0).normal(size=(8, *[options.image_size] * 2, 1))
+    images = images.astype(np.float32)
+    module = spec.build(options).discriminator
+    variables = module.init(jax.random.key(0), images, labels, train=False)
+
+    def discriminate(params, fake):
+        logits, _ = module.apply(
+            {**variables, 'params': params},
+            jnp.concatenate([images[:4], fake]),
+            labels,
+            train=True,
+            mutable=['batch_stats'],
+        )
+        return (logits[:4], logits[4:]), None
+
+    known = spec.is_samplewise(options)
+    refused = contextlib.nullcontext() if known else pytest.raises(ValueError, match='one by one')
+    with refused:
+        samplewise.check_samplewise(discriminate, variables['params'], images[4:])
 
 
 def _asked(path) -> list[str]:
