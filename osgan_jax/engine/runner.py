@@ -117,7 +117,7 @@ def run(job: Job) -> Result:
                     state = job.create()
             state = parallel.replicate(state, job.devices)
             if jax.process_count() == 1:
-                nonfinite.finite_leaves(state)  # on an accelerator, a program
+                nonfinite.finite_leaves(state)  # compiles its program, on an accelerator
                 job.prepare(state)
             compiled, flops = finish(state)
         if processes.is_first():
