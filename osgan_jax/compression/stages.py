@@ -131,17 +131,17 @@ def make_update(
       ValueError: as `osgan_jax.gan.updates.make_update`; under single_updated also for one_stage
         with a teacher's discriminator that mixes samples.
     """
-    if callable(state):
-        state = functools.cache(state)  # two discriminators may be looked at
+    # Two discriminators may be looked at.
+    create = functools.cache(state if callable(state) else lambda: state)
     step_one = updates.make_update(
-        gan, config.scheme, state, collectives, accumulate=config.accumulate
+        gan, config.scheme, create, collectives, accumulate=config.accumulate
     )
     if config.objective == 'baseline':
         step_two = None
     elif config.objective == 'single_fixed':
         step_two = _make_fixed(config, gan, teacher, collectives)
     elif config.objective == 'single_updated':
-        step_two = _make_updated(config, gan, teacher, state, collectives)
+        step_two = _make_updated(config, gan, teacher, create, collectives)
     else:
         step_two = functools.partial(
             step_one, terms=objectives.terms(config, teacher, gan.optimizer_g)
@@ -213,7 +213,7 @@ def _make_updated(
     config: CompressConfig,
     gan: GAN,
     teacher: Teacher,
-    state: CompressState | Callable[[], CompressState],
+    create: Callable[[], CompressState],
     collectives: Collectives,
 ) -> Update:
     """The student's G against the teacher's discriminator, which goes on learning (Eq. 6)."""
@@ -235,7 +235,7 @@ def _make_updated(
     step_guided = updates.make_update(
         guided,
         config.scheme,
-        lambda: swap(state() if callable(state) else state),
+        lambda: swap(create()),
         collectives,
         accumulate=config.accumulate,
     )

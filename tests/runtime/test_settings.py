@@ -36,6 +36,19 @@ print(bool(found), before.is_deleted(), digest.hexdigest())
 """
 
 
+def _words(program: str, flags: str) -> list[str]:
+    """What a program prints in a process of its own, with XLA_FLAGS."""
+    done = subprocess.run(
+        [sys.executable, '-c', program],
+        cwd=ROOT,
+        env={**os.environ, 'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': flags},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.split()
+
+
 def _run(cache: str) -> list[str]:
     # Without the one that this process has.
     environment = {k: v for k, v in os.environ.items() if k != 'JAX_COMPILATION_CACHE_DIR'}
@@ -112,15 +125,7 @@ say()
 say()
 print(len(jax.devices()))
 """
-    done = subprocess.run(
-        [sys.executable, '-c', program],
-        cwd=ROOT,
-        env={**os.environ, 'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': flags},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.split() == said.split()
+    assert _words(program, flags) == said.split()
 
 
 def test_elsewhere_pages_are_left_alone(monkeypatch):
@@ -148,12 +153,4 @@ print(len(jax.devices()))
 settings.divide_cpu(5)  # it has started
 print(len(jax.devices()))
 """
-    done = subprocess.run(
-        [sys.executable, '-c', program],
-        cwd=ROOT,
-        env={**os.environ, 'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': flags},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.split() == [str(devices)] * 2
+    assert _words(program, flags) == [str(devices)] * 2
