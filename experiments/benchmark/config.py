@@ -64,6 +64,11 @@ class BenchmarkConfig(Config):
         decided_by='method',
         at_least=1,
     )
+    shard_state: bool | None = field(
+        None,
+        'divide parameters, optimisers and averages among devices; by default on accelerators',
+        group='devices',
+    )
     channels: int = field(3, 'channels of images, 1 or 3', group='data')
     latent_dim: int | None = field(None, 'dimensions of z', group='networks', decided_by='network')
     discriminator_norm: str | None = field(

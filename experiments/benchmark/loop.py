@@ -111,7 +111,7 @@ def measure_bare_loop(
     Args:
       built: the step.
       compiled: the same, compiled.
-      state: on the devices; used up.
+      state: whole, on one device; used up.
       num_steps: of each of three runs, at least 30.
 
     Raises:
@@ -130,7 +130,10 @@ def measure_bare_loop(
     dataset = data.from_arrays(images, np.zeros(len(images), np.int32), name='random')
     batch = parallel.put_batch(built.batch, built.devices)
     job = types.SimpleNamespace(
-        run=types.SimpleNamespace(config=config), workdir='nowhere', advice=''
+        run=types.SimpleNamespace(config=config),
+        workdir='nowhere',
+        advice='',
+        devices=built.devices,
     )
     # Checkpoints are written beside training, and rarely.
     unsaved = types.SimpleNamespace(
@@ -138,7 +141,7 @@ def measure_bare_loop(
     )
     bare, loops = [], []
     for _ in range(_ROUNDS):
-        state, _ = compiled(state, batch)
+        state, _ = compiled(parallel.place(state, built.devices, built.divided), batch)
         jax.block_until_ready(state)
         began = time.perf_counter()
         for _ in range(num_steps // 2):

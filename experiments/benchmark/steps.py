@@ -33,6 +33,7 @@ class Built(NamedTuple):
       batch: on the host, as a call of the step takes it.
       one: a batch of one update.
       devices: for which it is built.
+      divided: what of the state they divide among themselves.
     """
 
     config: TrainConfig
@@ -42,6 +43,15 @@ class Built(NamedTuple):
     batch: Any
     one: Any
     devices: Sequence[jax.Device]
+    divided: Sequence[str]
+
+    def lower(self) -> Any:
+        """The step, traced for its devices, to be compiled."""
+        shapes = parallel.shapes(self.state, self.batch, self.devices, self.divided)
+        mapped = parallel.compile_update(
+            self.update, self.devices, state=shapes[0], steps_per_call=self.config.steps_per_call
+        )
+        return mapped.lower(*shapes)
 
     def count_flops(self, compiled: float | None) -> float | None:
         """The FLOPs of a step over all devices, see `updates.count_flops`."""
@@ -142,7 +152,8 @@ def build(
     batch = one
     for count in (config.d_steps, config.steps_per_call):
         batch = [batch] * count if count > 1 else batch
-    return Built(config, gan, update, state, batch, one, devices)
+    divided = model.divided(config, devices)
+    return Built(config, gan, update, state, batch, one, devices, divided)
 
 
 def _state_of(gan: GAN, seed: int, like: Built | None) -> TrainState:
@@ -167,6 +178,7 @@ def _runner(case: TrainConfig, scheme: str) -> Runner:
         built.state,
         built.batch,
         devices=built.devices,
+        divided=built.divided,
         began=start,
         steps=built.config.steps_per_call,
     )

@@ -169,11 +169,9 @@ def compile_schemes(
     for scheme in schemes:
         with backend.tracing_for(target.chip.platform):
             built = steps.build(case, scheme, chosen, like=built)
-            mapped = parallel.compile_update(built.update, chosen)
-            shapes = parallel.shapes(built.state, built.batch, chosen)
-            lowered = mapped.lower(*shapes)
+            lowered = built.lower()
         if is_gpu:
-            yield _traced(target, case, scheme, built, lowered, shapes)
+            yield _traced(target, case, scheme, built, lowered)
             continue
         messages.say(f'Compiling {scheme} for {target.name}; this may take minutes ...')
         began = time.perf_counter()
@@ -202,8 +200,8 @@ def _traced(
     scheme: str,
     built: steps.Built,
     lowered: Any,
-    shapes: Any,
 ) -> Compiled:
+    shapes = parallel.shapes(built.state, built.batch, built.devices)
     state, batch = (
         sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree)) for tree in shapes
     )

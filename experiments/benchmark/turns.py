@@ -106,6 +106,7 @@ def compiled_runner(
     batch: Any,
     *constants: Any,
     devices: Sequence[jax.Device],
+    divided: Sequence[str] = (),
     began: float,
     steps: int = 1,
 ) -> tuple[Runner, Any]:
@@ -117,6 +118,7 @@ def compiled_runner(
       batch: on the host.
       *constants: further arguments, likewise on one device.
       devices: where to run.
+      divided: what of the state they divide among themselves.
       began: `time.perf_counter()` before the networks were built.
       steps: steps a call.
 
@@ -125,13 +127,14 @@ def compiled_runner(
     """
     constants = [parallel.replicate(constant, devices) for constant in constants]
     before = time.perf_counter()
+    shapes = parallel.shapes(state, batch, devices, divided)
     mapped = parallel.compile_update(
-        update, devices, steps_per_call=steps, num_constants=len(constants)
+        update, devices, state=shapes[0], steps_per_call=steps, num_constants=len(constants)
     )
-    compiled = mapped.lower(*parallel.shapes(state, batch, devices), *constants).compile()
+    compiled = mapped.lower(*shapes, *constants).compile()
     compile_seconds = time.perf_counter() - before
     runner = Runner(
-        call=first_call(compiled, state, batch, *constants, devices=devices),
+        call=first_call(compiled, state, batch, *constants, devices=devices, divided=divided),
         first_step_seconds=time.perf_counter() - began,
         steps=steps,
         num_devices=len(devices),
@@ -147,6 +150,7 @@ def first_call(
     batch: Any,
     *constants: Any,
     devices: Sequence[jax.Device],
+    divided: Sequence[str] = (),
     calls: int = 1,
 ) -> Callable[[], None]:
     """Makes the first call of a compiled step.
@@ -157,13 +161,14 @@ def first_call(
       batch: on the host.
       *constants: further arguments, on the devices.
       devices: where to run.
+      divided: what of the state they divide among themselves.
       calls: made at a time, one after the other without waiting in between.
 
     Returns:
       A function that makes the next ones and waits for them.
     """
     batch = parallel.put_batch(batch, devices)
-    state = parallel.replicate(state, devices)
+    state = parallel.place(state, devices, divided)
 
     def call() -> None:
         # The state is donated: each step's result is the next one's input.

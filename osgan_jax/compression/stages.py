@@ -183,6 +183,7 @@ def _make_fixed(
         context = StepContext(gan, collectives, parts=config.accumulate, constants=constants)
         key = context.key(state, STAGE_D)
         inputs = context.draw_inputs(state, updates.last_batch(gan, batch), STAGE_D)
+        whole_g = collectives.gather(state.params_g)
 
         def differentiate_part(stats_g: PyTree, inputs: Inputs) -> PartResult:
             def loss_g(params_g):
@@ -190,7 +191,7 @@ def _make_fixed(
                 return guidance(context, inputs, fake), (fake, stats)
 
             gradient = jax.value_and_grad(loss_g, has_aux=True)
-            (value, (fake, stats)), grads = gradient(state.params_g)
+            (value, (fake, stats)), grads = gradient(whole_g)
             logits = [
                 teacher.discriminate(constants, images, inputs.labels)
                 for images in context.augment_both(inputs, fake)
@@ -265,12 +266,13 @@ def _score(
     key = context.key(state, STAGE_SCORES)
     batch = updates.last_batch(context.gan, batch)
     inputs = context.draw_inputs(state, batch, STAGE_SCORES)
+    whole_g, whole_d = context.collectives.gather((state.params_g, state.params_d))
 
     def score_part(unused: PyTree, inputs: Inputs) -> PartResult:
-        fake, _ = context.apply_generator(state.params_g, state.stats_g, inputs, key)
+        fake, _ = context.apply_generator(whole_g, state.stats_g, inputs, key)
         both, labels = context.augment_both(inputs, fake), inputs.labels
         own = [
-            context.apply_discriminator(state.params_d, state.stats_d, images, labels)[0]
+            context.apply_discriminator(whole_d, state.stats_d, images, labels)[0]
             for images in both
         ]
         of_teacher = [teacher.discriminate(context.constants, images, labels) for images in both]

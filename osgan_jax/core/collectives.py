@@ -6,6 +6,7 @@ summed, not averaged. That holds for any loss, paired and constrained ones inclu
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,26 @@ from osgan_jax.core import losses
 
 PyTree = Any
 AXIS = 'devices'
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=['value'], meta_fields=['axis'])
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """A tensor of which each of D devices holds a part; a node of a pytree.
+
+    Attributes:
+      value: within a mapped function this device's part, `[..., n / D, ...]` of `[..., n, ...]`;
+        outside of it all parts, `[..., D, n / D, ...]`.
+      axis: the axis of n.
+    """
+
+    value: Any
+    axis: int
+
+
+def is_shard(node: Any) -> bool:
+    """Whether a node of a pytree is a `Shard`; for `is_leaf`."""
+    return isinstance(node, Shard)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +63,50 @@ class Collectives:
             return jax.lax.pmean(leaf, self.axis_name) if is_float else leaf
 
         return tree if self.axis_name is None else jax.tree.map(mean, tree)
+
+    def every(self, flag: jax.Array) -> jax.Array:
+        """Whether a flag, a bool scalar, is set on every device."""
+        if self.axis_name is None:
+            return flag
+        return jax.lax.pmin(flag.astype(jnp.int32), self.axis_name) == 1
+
+    def gather(self, tree: PyTree) -> PyTree:
+        """The pytree with whole tensors in the place of shards."""
+
+        def whole(node: Any) -> Any:
+            if not is_shard(node):
+                return node
+            return jax.lax.all_gather(node.value, self.axis_name, axis=node.axis, tiled=True)
+
+        return jax.tree.map(whole, tree, is_leaf=is_shard)
+
+    def shard(self, tree: PyTree, like: PyTree) -> PyTree:
+        """Whole tensors, the same on every device, divided as those of `like` are."""
+
+        def own(node: Any, leaf: jax.Array) -> Any:
+            if not is_shard(node):
+                return leaf
+            size = node.value.shape[node.axis]
+            start = jax.lax.axis_index(self.axis_name) * size
+            part = jax.lax.dynamic_slice_in_dim(leaf, start, size, node.axis)
+            return Shard(part, node.axis)
+
+        return jax.tree.map(own, like, tree, is_leaf=is_shard)
+
+    def sum_into(self, tree: PyTree, like: PyTree) -> PyTree:
+        """The sum over devices of every leaf, divided as the leaves of `like` are."""
+
+        def own_sum(node: Any, leaf: jax.Array) -> Any:
+            if not is_shard(node):
+                return self.sum(leaf)
+            total = jax.lax.psum_scatter(
+                leaf, self.axis_name, scatter_dimension=node.axis, tiled=True
+            )
+            return Shard(total, node.axis)
+
+        if not any(map(is_shard, jax.tree.leaves(like, is_leaf=is_shard))):
+            return self.sum(tree)
+        return jax.tree.map(own_sum, like, tree, is_leaf=is_shard)
 
     def own_part(self, batch: jax.Array) -> jax.Array:
         """This device's rows of an array that every device holds whole, `[N, ...]`."""

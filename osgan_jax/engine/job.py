@@ -43,6 +43,8 @@ class Job(abc.ABC):
       run: what `open` returned.
       notes: names and values of the summary that say how the run goes on.
       devices: those of all processes that share a step.
+      divided: parts of the state whose large tensors the devices divide among themselves, see
+        `osgan_jax.runtime.shards`; known once the job is built.
     """
 
     title: ClassVar[str]
@@ -64,6 +66,7 @@ class Job(abc.ABC):
         self.notes: list[tuple[str, str]] = []
         self.run: runs.Run
         self.devices: list[jax.Device]
+        self.divided: tuple[str, ...] = ()
 
     @abc.abstractmethod
     def open(self) -> runs.Run:

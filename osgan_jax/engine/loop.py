@@ -112,7 +112,7 @@ class Loop:
                 )
         self._settle()
         self.recorder.curves()
-        return state
+        return self._whole(state)
 
     def _is_due(self, step: int, last: bool = False) -> bool:
         every = self.config.eval_every
@@ -205,12 +205,15 @@ class Loop:
         with self.recorder.paused():
             yield
 
+    def _whole(self, state: Any) -> Any:
+        return parallel.collect(state, self.job.devices)
+
     def _save(self, step: int, state: Any, batches, *, wait: bool) -> None:
         with self._aside():
             self._check_state(step, state)
             self.saved.save(
                 step,
-                state,
+                self._whole(state),
                 iterator_state=batches.get_state(),
                 metadata={
                     'config': dataclasses.asdict(self.config.kept()),
@@ -222,7 +225,7 @@ class Loop:
 
     def _sample(self, step: int, state: Any) -> None:
         with self._aside():
-            self.recorder.sample(step, state)
+            self.recorder.sample(step, self._whole(state))
 
     def _evaluate(self, step: int, state: Any, signal: Callable[[], int]) -> bool:
         """Returns whether the evaluation was completed: a signal ends it."""
@@ -234,7 +237,7 @@ class Loop:
         with self._aside():
             self._check_state(step, state)  # it may be kept as the best
             try:
-                self.recorder.evaluate(step, state, check)
+                self.recorder.evaluate(step, self._whole(state), check)
             except stopping.Abandoned:
                 return False
         return True

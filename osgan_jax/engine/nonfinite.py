@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from osgan_jax.core.collectives import ONE_DEVICE, Collectives, is_shard
+
 PyTree = Any
 _NAMED = 3  # tensors in a message; the others are counted
 
@@ -62,13 +64,17 @@ def describe(tree: PyTree, finite: np.ndarray | jax.Array | None = None) -> str:
     return ', '.join(bad[:_NAMED]) + more
 
 
-def skipping(update: Callable[..., tuple[PyTree, dict[str, jax.Array]]]):
+def skipping(
+    update: Callable[..., tuple[PyTree, dict[str, jax.Array]]],
+    collectives: Collectives = ONE_DEVICE,
+):
     """An update that skips steps with NaN or infinity: of the state, only the step number changes.
 
     The old state is kept beside the new one while a step runs, so a state takes twice the memory.
 
     Args:
       update: `(state, batch, *constants) -> (state, metrics)`; the state has a `step`.
+      collectives: of the devices that it is mapped over; all skip a step or none.
 
     Returns:
       A function of the same arguments, whose metrics have `skipped`: 1 where state or metrics were
@@ -77,7 +83,7 @@ def skipping(update: Callable[..., tuple[PyTree, dict[str, jax.Array]]]):
 
     def guarded(state, batch, *constants):
         new, metrics = update(state, batch, *constants)
-        good = all_finite((new, metrics))
+        good = collectives.every(all_finite((new, metrics)))
         kept = jax.tree.map(lambda after, before: jnp.where(good, after, before), new, state)
         return kept.replace(step=new.step), {**metrics, 'skipped': 1.0 - good}
 
@@ -85,8 +91,8 @@ def skipping(update: Callable[..., tuple[PyTree, dict[str, jax.Array]]]):
 
 
 def _inexact(tree: PyTree) -> list[tuple[Any, jax.Array]]:
-    return [
-        (path, leaf)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-        if jnp.issubdtype(leaf.dtype, jnp.inexact)
+    leaves = [
+        (path, leaf.value if is_shard(leaf) else leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_shard)
     ]
+    return [(path, leaf) for path, leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.inexact)]

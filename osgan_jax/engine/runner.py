@@ -115,10 +115,10 @@ def run(job: Job) -> Result:
             if state is None:
                 with processes.all_or_none():
                     state = job.create()
-            state = parallel.replicate(state, job.devices)
+            state = parallel.place(state, job.devices, job.divided)
             if jax.process_count() == 1:
                 nonfinite.finite_leaves(state)  # compiles its program, on an accelerator
-                job.prepare(state)
+                job.prepare(parallel.collect(state, job.devices))
             compiled, flops = finish(state)
         if processes.is_first():
             print(summary.text(job, start, flops), flush=True)
@@ -402,14 +402,18 @@ def _compile(job: Job, update: Update, state: PyTree) -> tuple[Callable[..., Any
     for count in (config.batches_per_step, config.steps_per_call):
         batch = [batch] * count if count > 1 else batch
     if config.skip_nonfinite:
-        update = nonfinite.skipping(update)
-    mapped = parallel.compile_update(
-        update, devices, steps_per_call=config.steps_per_call, num_constants=len(constants)
-    )
+        update = nonfinite.skipping(update, job.collectives)
     if jax.process_count() > 1:
         args = state, parallel.put_batch(batch, devices)
     else:
-        args = parallel.shapes(state, batch, devices)
+        args = parallel.shapes(state, batch, devices, job.divided)
+    mapped = parallel.compile_update(
+        update,
+        devices,
+        state=args[0],
+        steps_per_call=config.steps_per_call,
+        num_constants=len(constants),
+    )
     compiled = mapped.lower(*args, *constants).compile()
     flops = job.flops(parallel.flops(compiled, len(devices)))
     if jax.process_count() > 1:

@@ -21,7 +21,7 @@ def text(job: Job, start: int, flops: float | None) -> str:
     fields = [
         *job.describe(flops),
         (f'{job.step_name}s', length(job.run)),
-        ('devices', devices(job.devices)),
+        ('devices', devices(job.devices, divided=bool(job.divided))),
         ('workdir', str(job.workdir)),
         ('resumed', f'from {job.step_name} {start:,}' if start else None),
         *job.notes,
@@ -29,11 +29,13 @@ def text(job: Job, start: int, flops: float | None) -> str:
     return reporting.summary.summary(fields, title=job.title)
 
 
-def devices(used: Sequence[jax.Device]) -> str:
-    """The devices of all processes, for a person."""
+def devices(used: Sequence[jax.Device], *, divided: bool = False) -> str:
+    """The devices of all processes, for a person; `divided` is whether they divide the state."""
     described = f'{len(used)} {used[0].device_kind}'
     if jax.process_count() > 1:
         described += f', in {jax.process_count()} processes'
+    if divided:
+        described += ', each with its part of the state'
     if settings.is_deterministic():
         described += ', deterministic'
     return described

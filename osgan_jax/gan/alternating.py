@@ -40,8 +40,9 @@ def step(
     Returns:
       The state after the step, and metrics.
     """
-    state, loss_d, logits = _step_discriminator(context, terms, state, batch)
-    state, loss_g, unused = _step_generator(context, terms, state, batch, eager=eager)
+    whole_g = context.collectives.gather(state.params_g)
+    state, loss_d, logits = _step_discriminator(context, terms, state, whole_g, batch)
+    state, loss_g, unused = _step_generator(context, terms, state, whole_g, batch, eager=eager)
     state = context.adapt(state, logits[0])
     metrics = context.metrics(state, loss_d, loss_g, *logits)
     if eager:
@@ -58,19 +59,21 @@ def step_discriminator(
     Returns:
       The state with a new D.
     """
-    state, _, logits = _step_discriminator(context, terms, state, batch)
+    whole_g = context.collectives.gather(state.params_g)
+    state, _, logits = _step_discriminator(context, terms, state, whole_g, batch)
     return state.replace(loss_state=context.loss.update(state.loss_state, *logits))
 
 
 def _step_discriminator(
-    context: StepContext, terms: Terms, state: TrainState, batch: Batch
+    context: StepContext, terms: Terms, state: TrainState, whole_g: PyTree, batch: Batch
 ) -> tuple[TrainState, Array, tuple[Array, Array]]:
     """The state with a new D, L_D, and the logits `[n]` that it was computed from."""
     key = context.key(state, STAGE_D)
     inputs = context.draw_inputs(state, batch, STAGE_D)
+    whole_d = context.collectives.gather(state.params_d)
 
     def differentiate_part(stats_d: PyTree, inputs: Inputs) -> PartResult:
-        fake, _ = context.apply_generator(state.params_g, state.stats_g, inputs, key)
+        fake, _ = context.apply_generator(whole_g, state.stats_g, inputs, key)
 
         def discriminate(params_d, *images):
             return context.discriminate(params_d, stats_d, inputs, *images)
@@ -83,9 +86,9 @@ def _step_discriminator(
             return loss + penalty, (loss, logits, judged)
 
         gradient = jax.grad(penalised, has_aux=True)
-        grads, (loss, logits, judged) = gradient(state.params_d)
+        grads, (loss, logits, judged) = gradient(whole_d)
         given = TermInputs(stats_d, inputs, key, fake)
-        term = differentiate(terms.discriminator, context, state, state.params_d, given)
+        term = differentiate(terms.discriminator, context, state, whole_d, given)
         objective = Objective(loss, grads, term, judged.penalties)
         return PartResult(judged.aux, objective, (logits, fake))
 
@@ -99,11 +102,18 @@ def _step_discriminator(
 
 
 def _step_generator(
-    context: StepContext, terms: Terms, state: TrainState, batch: Batch, *, eager: bool
+    context: StepContext,
+    terms: Terms,
+    state: TrainState,
+    whole_g: PyTree,
+    batch: Batch,
+    *,
+    eager: bool,
 ) -> tuple[TrainState, Array, Array]:
     """The state with a new G, L_G, and the squared norm of D's gradients (0 unless `eager`)."""
     key = context.key(state, STAGE_G)
     inputs = context.draw_inputs(state, batch, STAGE_G)
+    whole_d = context.collectives.gather(state.params_d)
 
     def differentiate_part(stats_g: PyTree, inputs: Inputs) -> PartResult:
         auxiliary = terms.auxiliary(context, inputs)
@@ -123,9 +133,9 @@ def _step_generator(
 
         networks = (0, 1) if eager else (0,)
         gradient = jax.value_and_grad(loss_g, argnums=networks, has_aux=True)
-        (loss, stats), (grads, *unused) = gradient(state.params_g, state.params_d)
+        (loss, stats), (grads, *unused) = gradient(whole_g, whole_d)
         given = TermInputs(stats_g, inputs, key)
-        term = differentiate(terms.generator, context, state, state.params_g, given)
+        term = differentiate(terms.generator, context, state, whole_g, given)
         return PartResult(stats, (Objective(loss, grads, term), unused), ())
 
     stats_g, means, _ = context.accumulate(differentiate_part, state.stats_g, inputs)

@@ -118,6 +118,13 @@ class TrainConfig(NetworkFields, ObjectiveFields, OptimizerFields, ScoreFields, 
         'the statistics of one part',
         at_least=1,
     )
+    shard_state: bool | None = field(
+        None,
+        'divide parameters, optimisers and averages among the devices of a process, each of which '
+        'updates its part; by default on accelerators, where one process trains',
+        group='devices',
+        may_change=True,
+    )
     image_size: int | str | None = image_size_field(decided_by='dataset', carried=True)
     channels: int | None = field(
         None, 'channels of images, 1 or 3', group='data', decided_by='dataset', carried=True

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import flax.struct
@@ -25,7 +25,7 @@ from osgan_jax.gan.config import (
 )
 from osgan_jax.gan.schedules import Schedule
 from osgan_jax.io import checked_npz
-from osgan_jax.layers import convolutions
+from osgan_jax.layers import backend, convolutions
 
 Array = jax.Array
 PyTree = Any
@@ -103,6 +103,9 @@ class GAN:
 class TrainState:
     """Everything that a step changes; all of it is checkpointed.
 
+    Within a step on several devices, tensors of `DIVIDED` may be shards
+    (`osgan_jax.core.collectives.Shard`); everywhere else all are whole.
+
     Attributes:
       step: number of updates so far, int32 scalar.
       params_g: G's parameters.
@@ -145,6 +148,36 @@ class TrainState:
         if self.slow is None:
             return {'params': self.params_g, **self.stats_g}
         return {'params': self.slow['params_g'], **self.slow['stats_g']}
+
+
+DIVIDED = (
+    'params_g',
+    'params_d',
+    'opt_g',
+    'opt_d',
+    'ema_g/params',
+    'slow/params_g',
+    'slow/params_d',
+)
+"""Paths in a TrainState of what is computed element by element between two passes."""
+
+
+def divided(config: TrainConfig, devices: Sequence[jax.Device]) -> tuple[str, ...]:
+    """Paths in the state of what these devices divide among themselves; () for nothing.
+
+    On a CPU, whose devices share one memory, exchanging shards costs more than it saves.
+
+    Raises:
+      ValueError: if it is asked of several processes.
+    """
+    wanted, processes = config.shard_state, jax.process_count()
+    if wanted and processes > 1:
+        raise ValueError(
+            f'shard_state: {processes} processes keep the state whole on every device; leave it out'
+        )
+    if wanted is None:
+        wanted = processes == 1 and backend.platform() != 'cpu'
+    return DIVIDED if wanted and len(devices) > 1 else ()
 
 
 def build(config: TrainConfig, *, num_classes: int, steps_per_epoch: float, axis_name=None) -> GAN:

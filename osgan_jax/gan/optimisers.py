@@ -70,8 +70,8 @@ def update_discriminator(
     Args:
       context: networks and devices.
       state: state before the update.
-      grads: gradients of L_D, with the penalties of every step; their sum over devices is the
-        whole batch's.
+      grads: gradients of L_D, whole, with the penalties of every step; their sum over devices is
+        the whole batch's.
       stats: D's new statistics.
       inputs: inputs of the pass that gave the gradients, and its fake images; lazy penalties
         differentiate there.
@@ -91,7 +91,7 @@ def update_discriminator(
         return descend(without_optimism(gan.optimizer_d), *found)
 
     every = gan.penalties.discriminator_every
-    grads = context.collectives.sum(grads)
+    grads = context.collectives.sum_into(grads, state.params_d)
     stats = context.shared(gan.discriminator, stats)
     state = descend(gan.optimizer_d, state, grads).replace(stats_d=stats)
     state = _every_kth(every, context.count_d(state), descend_penalties, state)
@@ -121,9 +121,10 @@ def update_generator(
         return descend(without_optimism(gan.optimizer_g), *found)
 
     every = gan.penalties.generator_every
-    grads = context.collectives.sum(grads)
+    grads = context.collectives.sum_into(grads, state.params_g)
     if weight := gan.penalties.orthogonal:
-        of_weights = jax.grad(regularizers.orthogonal)(state.params_g)
+        of_weights = jax.grad(regularizers.orthogonal)(context.collectives.gather(state.params_g))
+        of_weights = context.collectives.shard(of_weights, state.params_g)
         grads = optax.tree.add_scale(grads, weight, of_weights)
     if every == 1:
         state, of_penalty = penalties.generator_gradients(context, state, inputs)

@@ -59,6 +59,7 @@ def discriminator_gradients(
     Returns:
       The state with the new `penalty_d`, and gradients like D's parameters, summed over devices.
     """
+    params = context.collectives.gather(state.params_d)
     # Apart: half of a batch of both would be judged for R1 or R2 alone in vain.
     context = dataclasses.replace(context, concatenate=False)
 
@@ -72,11 +73,11 @@ def discriminator_gradients(
             (_, _, penalty), judged = judge(params_d, inputs.fake)
             return penalty, judged.penalties
 
-        grads, values = jax.grad(penalty, has_aux=True)(state.params_d)
+        grads, values = jax.grad(penalty, has_aux=True)(params)
         return PartResult(unused, (grads, values), ())
 
     grads, values = context.accumulate(differentiate, (), inputs).means
-    grads = context.collectives.sum(grads)
+    grads = context.collectives.sum_into(grads, state.params_d)
     state = record(context, state, values)
     return state, optax.tree.scale(context.gan.penalties.penalty_every, grads)
 
@@ -92,6 +93,7 @@ def generator_gradients(
     """
     weights = context.gan.penalties
     key = context.key(state, STAGE_PENALTY_G)
+    params = context.collectives.gather(state.params_g)
 
     def differentiate(unused: PyTree, inputs: Inputs) -> PartResult:
         rows = max(1, inputs.row.shape[0] // regularizers.PATH_SHRINK)
@@ -109,10 +111,10 @@ def generator_gradients(
             mean = before + regularizers.PATH_DECAY * (jnp.mean(lengths) - before)
             return weights.path_length * jnp.mean(jnp.square(lengths - mean)), mean
 
-        return PartResult(unused, jax.value_and_grad(penalty, has_aux=True)(state.params_g), ())
+        return PartResult(unused, jax.value_and_grad(penalty, has_aux=True)(params), ())
 
     (value, mean), grads = context.accumulate(differentiate, (), inputs).means
-    grads = context.collectives.sum(grads)
+    grads = context.collectives.sum_into(grads, state.params_g)
     state = state.replace(penalties={**state.penalties, 'penalty_g': value, 'path_length': mean})
     return state, optax.tree.scale(weights.path_length_every, grads)
 

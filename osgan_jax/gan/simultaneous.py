@@ -51,6 +51,7 @@ def step(
         differentiate_both = one_stage.shared_forward_grads
     key = context.key(state, STAGE_D)
     inputs = context.draw_inputs(state, batch, STAGE_D)
+    whole_g, whole_d = context.collectives.gather((state.params_g, state.params_d))
 
     def differentiate_part(stats: _Both, inputs: Inputs) -> PartResult:
         def generate(params_g):
@@ -63,16 +64,16 @@ def step(
             context.loss,
             generate,
             discriminate,
-            state.params_g,
-            state.params_d,
+            whole_g,
+            whole_d,
             state.loss_state,
             auxiliary=terms.auxiliary(context, inputs),
             **penalties.of_every_step(context, state, inputs),
         )
         given_g = TermInputs(stats.g, inputs, key)
         given_d = TermInputs(stats.d, inputs, key, info.fake)
-        term_g = differentiate(terms.generator, context, state, state.params_g, given_g)
-        term_d = differentiate(terms.discriminator, context, state, state.params_d, given_d)
+        term_g = differentiate(terms.generator, context, state, whole_g, given_g)
+        term_d = differentiate(terms.discriminator, context, state, whole_d, given_d)
         return PartResult(
             stats=_Both(info.aux_generator, info.aux_discriminator),
             means=_Both(

@@ -158,6 +158,7 @@ class GANJob(Job):
         config = self.run.config
         self.gan = self._make(self.run.num_classes, self.collectives.axis_name)
         self.check_rows(config.minibatch_deviation)
+        self.divided = model.divided(config, self.devices)
         self._shapes, update = self.build_step()
         both = (self._shapes.params_g, self._shapes.params_d)
         self.run = dataclasses.replace(self.run, own=own.record(config, self.gan, self._shapes))

@@ -1,12 +1,14 @@
 """Several devices: compilation for them, and the placement of batches and states.
 
-Data parallelism is `jax.pmap`: the state is replicated (`in_axes=None`, `out_axes=None`) and
-donated, the batch is split. `osgan_jax.core.collectives` has what devices exchange.
+Data parallelism is `jax.pmap`: the state is replicated (`in_axes=None`, `out_axes=None`) or, its
+large tensors, divided (`osgan_jax.runtime.shards`), and donated; the batch is split.
+`osgan_jax.core.collectives` has what devices exchange.
 
 With several processes (`osgan_jax.runtime.processes`) the devices are those of all of them, in
 their order. Each process hands in its own rows of the batch and holds the state on its own devices.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,7 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from osgan_jax.core.collectives import AXIS
+from osgan_jax.core.collectives import AXIS, Shard, is_shard
+from osgan_jax.runtime import shards
 
 PyTree = Any
 
@@ -53,6 +56,7 @@ def compile_update(
     update: Callable[..., tuple[PyTree, PyTree]],
     devices: Sequence[jax.Device],
     *,
+    state: PyTree = None,
     steps_per_call: int = 1,
     num_constants: int = 0,
 ) -> Callable[..., tuple[PyTree, PyTree]]:
@@ -63,6 +67,7 @@ def compile_update(
     Args:
       update: one step. Mapped over several devices it sees the axis `AXIS`.
       devices: where to run.
+      state: what `place` returns, or its `shapes`; may be left out for one that is not divided.
       num_constants: number of further arguments, pytrees that every device is given whole and that
         are not donated.
       steps_per_call: with more than one, batches carry a leading axis of that length (after the
@@ -77,8 +82,9 @@ def compile_update(
         def update(state, batches, *constants):
             return jax.lax.scan(lambda s, batch: one_step(s, batch, *constants), state, batches)
 
-    in_axes = (None, 0, *(None,) * num_constants)
-    return _map(update, devices, in_axes, (None, None), donate=(0,))
+    axes = shards.axes(state)
+    in_axes = (axes, 0, *(None,) * num_constants)
+    return _map(update, devices, in_axes, (axes, None), donate=(0,))
 
 
 def map_rows(
@@ -179,16 +185,49 @@ def replicate(state: PyTree, devices: Sequence[jax.Device]) -> PyTree:
     return jax.device_put(state, _sharding(_own(devices)))
 
 
-def shapes(state: PyTree, batch: PyTree, devices: Sequence[jax.Device]) -> tuple[PyTree, PyTree]:
+def place(state: PyTree, devices: Sequence[jax.Device], divided: Sequence[str] = ()) -> PyTree:
+    """As `replicate`, but that each device is given its shards of large tensors alone.
+
+    Args:
+      state: whole.
+      devices: all of this process, if anything is divided.
+      divided: paths in the state, see `shards.divide`.
+    """
+    if len(devices) == 1 or not divided:
+        return replicate(state, devices)
+    state = shards.divide(state, len(devices), divided)
+
+    def sharding(node: Any) -> Any:
+        if not is_shard(node):
+            return _sharding(devices)
+        return Shard(_sharding(devices, *[None] * node.axis, AXIS), node.axis)
+
+    return jax.device_put(state, jax.tree.map(sharding, state, is_leaf=is_shard))
+
+
+def collect(state: PyTree, devices: Sequence[jax.Device]) -> PyTree:
+    """A state that `place` returned, or a step, with whole tensors on every device."""
+    return _joining(tuple(devices))(state) if shards.has_any(state) else state
+
+
+@functools.lru_cache
+def _joining(devices: tuple[jax.Device, ...]) -> Callable[[PyTree], PyTree]:
+    return jax.jit(shards.join, out_shardings=_sharding(devices))
+
+
+def shapes(
+    state: PyTree, batch: PyTree, devices: Sequence[jax.Device], divided: Sequence[str] = ()
+) -> tuple[PyTree, PyTree]:
     """What `compile_update`'s function lowers for without arrays, also for devices not there.
 
     Args:
-      state: arrays or their shapes.
+      state: whole, arrays or their shapes.
       batch: on the host, as `put_batch` takes it.
       devices: as for `compile_update`; those of a topology will do.
+      divided: as for `place`.
 
     Returns:
-      Shapes as of `replicate(state, devices)` and `put_batch(batch, devices)` of one process.
+      Shapes as of `place(state, devices, divided)` and `put_batch(batch, devices)` of one process.
     """
     batch, axis = _stack(batch)
     place = {}
@@ -203,6 +242,8 @@ def shapes(state: PyTree, batch: PyTree, devices: Sequence[jax.Device]) -> tuple
         return jax.ShapeDtypeStruct(tuple(shape), array.dtype, **place)
 
     whole = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, **place), state)
+    if len(devices) > 1:
+        whole = shards.divide(whole, len(devices), divided)
     return whole, jax.tree.map(split, batch)
 
 

@@ -3,12 +3,13 @@
 import signal
 import types
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from osgan_jax.engine import loop, nonfinite, recorder
-from osgan_jax.runtime import stopping
+from osgan_jax.runtime import parallel, shards, stopping
 from tests.support import small
 
 EVAL_EVERY, LAST = 4, 8
@@ -35,6 +36,7 @@ class Saved:
         self._events, self._received = events, received
 
     def save(self, step, state, **about):
+        assert not shards.has_any(state)
         self._received.may_come('save', step)
         self._events.append(('save', step, about['metadata']['skipped']))
 
@@ -52,11 +54,13 @@ class Recorder(recorder.Recorder):
         self._events, self._received, self._evaluated = events, received, evaluated
 
     def sample(self, step, state):
+        assert not shards.has_any(state)
         self._received.may_come('sample', step)
 
     def evaluate(self, step, state, check=None):
         self._received.may_come('evaluate', step)
         check()
+        assert not shards.has_any(state)
         self._events.append(('evaluate', step, int(state['count'])))
 
     def is_evaluated(self, step):
@@ -81,6 +85,7 @@ def steps(
     during=None,
     end=None,
     save_every=8,
+    divided=False,
 ):
     """Runs to the last step or until asked; returns what was saved and scored, in order."""
     events, received = [], Signal(during)
@@ -88,14 +93,16 @@ def steps(
         num_steps=LAST, eval_every=EVAL_EVERY, log_every=3, sample_every=8, save_every=save_every
     )
     run = types.SimpleNamespace(config=config)
-    job = types.SimpleNamespace(run=run, workdir=tmp_path, advice='Try another.')
+    devices = jax.local_devices()
+    job = types.SimpleNamespace(run=run, workdir=tmp_path, advice='Try another.', devices=devices)
     saved, keeps = Saved(events, received), Recorder(events, received, evaluated)
     made = loop.Loop(job, saved, keeps, start)
-    update = update or (lambda state, batch: ({'count': state['count'] + 1}, {}))
+    update = update or (lambda state, batch: ({**state, 'count': state['count'] + 1}, {}))
+    state = {'count': jnp.float32(start), 'large': jnp.zeros((4, shards.LEAST_SIZE))}
+    state = parallel.place(state, devices, ('large',) if divided else ())
     try:
-        made.steps(
-            update, {'count': jnp.float32(start)}, Batches(), asked, signal=received, end=end
-        )
+        state = made.steps(update, state, Batches(), asked, signal=received, end=end)
+        assert not shards.has_any(state)
     except stopping.Stopped as stopped:
         events.append(('stopped', stopped.signum))
     return events
@@ -103,6 +110,10 @@ def steps(
 
 def test_scores_come_before_the_save_of_their_step(tmp_path):
     assert steps(tmp_path) == [('evaluate', 4, 4), ('evaluate', 8, 8), ('save', 8, [0, 0])]
+
+
+def test_what_is_kept_and_shown_of_a_divided_state_is_whole(tmp_path):
+    assert steps(tmp_path, divided=True) == steps(tmp_path)
 
 
 def test_a_signal_does_not_wait_for_an_evaluation(tmp_path):

@@ -71,8 +71,11 @@ def build(num_devices: int = 1, **fields):
     update = updates.make_update(
         gan, resolved.scheme, state, collectives, accumulate=resolved.accumulate
     )
-    compiled = parallel.compile_update(update, devices, steps_per_call=resolved.steps_per_call)
-    return gan, parallel.replicate(state, devices), compiled, devices
+    state = parallel.place(state, devices, model.divided(resolved, devices))
+    compiled = parallel.compile_update(
+        update, devices, state=state, steps_per_call=resolved.steps_per_call
+    )
+    return gan, state, compiled, devices
 
 
 _STATES: dict[config.TrainConfig, model.TrainState] = {}
@@ -80,7 +83,9 @@ _STATES: dict[config.TrainConfig, model.TrainState] = {}
 
 def create(gan: model.GAN, resolved: config.TrainConfig) -> model.TrainState:
     """A fresh state, drawn once of all configurations that differ in no network and optimiser."""
-    key = dataclasses.replace(resolved, scheme='two_stage', steps_per_call=1, accumulate=1)
+    key = dataclasses.replace(
+        resolved, scheme='two_stage', steps_per_call=1, accumulate=1, shard_state=None
+    )
     if key not in _STATES:
         _STATES[key] = model.create(gan, resolved.seed)
     return jax.tree.map(jnp.copy, _STATES[key])  # steps take the buffers of what they are given

@@ -82,7 +82,7 @@ class AcceleratorBench:
                     row['refused'] = messages.reason(error)
                     continue
                 began = time.perf_counter()
-                step = _lower(built)
+                step = built.lower()
                 row['trace_seconds'] = time.perf_counter() - began
                 row['flops'] = built.count_flops(parallel.flops(step, 1))
                 lowered.append((built, step, row))
@@ -123,11 +123,6 @@ class AcceleratorBench:
         if self._copy is None:
             self._copy = peak.measure_copy(_TINY_COPY if tiny else None)
         return self._copy
-
-
-def _lower(built: steps.Built) -> Any:
-    mapped = parallel.compile_update(built.update, built.devices)
-    return mapped.lower(*parallel.shapes(built.state, built.batch, built.devices))
 
 
 def _compile(lowered: Any, row: Row) -> Any:
@@ -216,7 +211,12 @@ def _runner(program: _Program, tiny: bool) -> turns.Runner:
     def first(calls: int) -> Callable[[], None]:
         own = jax.tree.map(jnp.copy, built.state)
         return turns.first_call(
-            program.compiled, own, built.batch, devices=built.devices, calls=calls
+            program.compiled,
+            own,
+            built.batch,
+            devices=built.devices,
+            divided=built.divided,
+            calls=calls,
         )
 
     return _several(first(1), tiny, again=first)
