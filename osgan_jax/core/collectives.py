@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from osgan_jax.core import losses
 
@@ -22,7 +23,7 @@ AXIS = 'devices'
 @functools.partial(jax.tree_util.register_dataclass, data_fields=['value'], meta_fields=['axis'])
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """A tensor of which each of D devices holds a part; a node of a pytree.
+    """A tensor of which each of a process's D devices holds a part; a node of a pytree.
 
     Attributes:
       value: within a mapped function this device's part, `[..., n / D, ...]` of `[..., n, ...]`;
@@ -46,10 +47,29 @@ class Collectives:
     Attributes:
       axis_name: name of the mapped axis, None on one device.
       size: number of devices along the axis.
+      num_processes: number of processes that the devices belong to, in order and equally many to
+        each.
     """
 
     axis_name: str | None = None
     size: int = 1
+    num_processes: int = 1
+
+    @property
+    def _per_process(self) -> int:
+        return self.size // self.num_processes
+
+    @property
+    def _of_a_process(self) -> list[list[int]] | None:
+        """The devices of each process, which divide a state; None for those of one."""
+        if self.num_processes == 1:
+            return None
+        return np.arange(self.size).reshape(self.num_processes, -1).tolist()
+
+    @property
+    def _alike(self) -> list[list[int]]:
+        """The devices that hold the same shards, one of each process."""
+        return np.arange(self.size).reshape(self.num_processes, -1).T.tolist()
 
     def sum(self, tree: PyTree) -> PyTree:
         """The sum over devices of every leaf."""
@@ -76,7 +96,13 @@ class Collectives:
         def whole(node: Any) -> Any:
             if not is_shard(node):
                 return node
-            return jax.lax.all_gather(node.value, self.axis_name, axis=node.axis, tiled=True)
+            return jax.lax.all_gather(
+                node.value,
+                self.axis_name,
+                axis=node.axis,
+                tiled=True,
+                axis_index_groups=self._of_a_process,
+            )
 
         return jax.tree.map(whole, tree, is_leaf=is_shard)
 
@@ -87,8 +113,8 @@ class Collectives:
             if not is_shard(node):
                 return leaf
             size = node.value.shape[node.axis]
-            start = jax.lax.axis_index(self.axis_name) * size
-            part = jax.lax.dynamic_slice_in_dim(leaf, start, size, node.axis)
+            index = jax.lax.axis_index(self.axis_name) % self._per_process
+            part = jax.lax.dynamic_slice_in_dim(leaf, index * size, size, node.axis)
             return Shard(part, node.axis)
 
         return jax.tree.map(own, like, tree, is_leaf=is_shard)
@@ -100,8 +126,14 @@ class Collectives:
             if not is_shard(node):
                 return self.sum(leaf)
             total = jax.lax.psum_scatter(
-                leaf, self.axis_name, scatter_dimension=node.axis, tiled=True
+                leaf,
+                self.axis_name,
+                scatter_dimension=node.axis,
+                tiled=True,
+                axis_index_groups=self._of_a_process,
             )
+            if self.num_processes > 1:
+                total = jax.lax.psum(total, self.axis_name, axis_index_groups=self._alike)
             return Shard(total, node.axis)
 
         if not any(map(is_shard, jax.tree.leaves(like, is_leaf=is_shard))):
@@ -155,4 +187,6 @@ ONE_DEVICE = Collectives()
 
 def collectives_over(devices: Sequence[jax.Device]) -> Collectives:
     """The collectives of an update that is mapped over these devices."""
-    return Collectives(AXIS, len(devices)) if len(devices) > 1 else ONE_DEVICE
+    if len(devices) == 1:
+        return ONE_DEVICE
+    return Collectives(AXIS, len(devices), jax.process_count())

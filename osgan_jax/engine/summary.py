@@ -35,7 +35,7 @@ def devices(used: Sequence[jax.Device], *, divided: bool = False) -> str:
     if jax.process_count() > 1:
         described += f', in {jax.process_count()} processes'
     if divided:
-        described += ', each with its part of the state'
+        described += ', which divide large tensors of the state'
     if settings.is_deterministic():
         described += ', deterministic'
     return described

@@ -121,7 +121,7 @@ class TrainConfig(NetworkFields, ObjectiveFields, OptimizerFields, ScoreFields, 
     shard_state: bool | None = field(
         None,
         'divide parameters, optimisers and averages among the devices of a process, each of which '
-        'updates its part; by default on accelerators, where one process trains',
+        'updates its part; by default on accelerators, if one process trains',
         group='devices',
         may_change=True,
     )

@@ -82,9 +82,10 @@ def compile_update(
         def update(state, batches, *constants):
             return jax.lax.scan(lambda s, batch: one_step(s, batch, *constants), state, batches)
 
-    axes = shards.axes(state)
-    in_axes = (axes, 0, *(None,) * num_constants)
-    return _map(update, devices, in_axes, (axes, None), donate=(0,))
+    axes, constants = shards.axes(state), (None,) * num_constants
+    if axes is not None and jax.process_count() > 1:
+        return _map_leaves(update, devices, state, constants)
+    return _map(update, devices, (axes, 0, *constants), (axes, None), donate=(0,))
 
 
 def map_rows(
@@ -190,24 +191,25 @@ def place(state: PyTree, devices: Sequence[jax.Device], divided: Sequence[str] =
 
     Args:
       state: whole.
-      devices: all of this process, if anything is divided.
+      devices: as for `compile_update`; those of each process divide the state among themselves.
       divided: paths in the state, see `shards.divide`.
     """
-    if len(devices) == 1 or not divided:
+    own = _own(devices)
+    if len(own) == 1 or not divided:
         return replicate(state, devices)
-    state = shards.divide(state, len(devices), divided)
+    state = shards.divide(state, len(own), divided)
 
     def sharding(node: Any) -> Any:
         if not is_shard(node):
-            return _sharding(devices)
-        return Shard(_sharding(devices, *[None] * node.axis, AXIS), node.axis)
+            return _sharding(own)
+        return Shard(_sharding(own, *[None] * node.axis, AXIS), node.axis)
 
     return jax.device_put(state, jax.tree.map(sharding, state, is_leaf=is_shard))
 
 
 def collect(state: PyTree, devices: Sequence[jax.Device]) -> PyTree:
-    """A state that `place` returned, or a step, with whole tensors on every device."""
-    return _joining(tuple(devices))(state) if shards.has_any(state) else state
+    """A state that `place` returned, or a step, with whole tensors on this process's devices."""
+    return _joining(tuple(_own(devices)))(state) if shards.has_any(state) else state
 
 
 @functools.lru_cache
@@ -270,6 +272,36 @@ def _map(
         return jax.jit(function, donate_argnums=donate)
     axes = {'axis_name': AXIS, 'in_axes': in_axes, 'out_axes': out_axes}
     return jax.pmap(function, devices=list(devices), donate_argnums=donate, **axes)
+
+
+def _map_leaves(
+    update: Callable[..., tuple[PyTree, PyTree]],
+    devices: Sequence[jax.Device],
+    state: PyTree,
+    constants: tuple[None, ...],
+) -> Callable[..., tuple[PyTree, PyTree]]:
+    """Maps an update of a divided state, for several processes.
+
+    `jax.pmap` hashes the axes of what it returns there (jax 0.10): a tuple, not a state.
+    """
+    structure = jax.tree.structure(state)
+    nodes = jax.tree.leaves(state, is_leaf=is_shard)
+    axes = tuple(node.axis if is_shard(node) else None for node in nodes)
+
+    def update_leaves(leaves, batch, *constants):
+        new, metrics = update(structure.unflatten(leaves), batch, *constants)
+        return tuple(jax.tree.leaves(new)), metrics
+
+    mapped = _map(update_leaves, devices, (axes, 0, *constants), (axes, None), donate=(0,))
+
+    def mapped_update(state, batch, *constants):
+        leaves, metrics = mapped(tuple(jax.tree.leaves(state)), batch, *constants)
+        return structure.unflatten(leaves), metrics
+
+    mapped_update.lower = lambda state, *others: mapped.lower(
+        tuple(jax.tree.leaves(state)), *others
+    )
+    return mapped_update
 
 
 def _stack(batch: PyTree) -> tuple[PyTree, int]:

@@ -18,8 +18,8 @@ from osgan_jax.core.collectives import Shard, is_shard
 
 PyTree = Any
 
-# Smaller tensors cost a message of their own and save next to nothing.
-LEAST_SIZE = 8192
+# Smaller tensors cost messages of their own and save next to nothing.
+LEAST_SIZE = 2**16
 
 
 def divide(state: PyTree, count: int, fields: Sequence[str]) -> PyTree:

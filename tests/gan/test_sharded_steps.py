@@ -7,6 +7,7 @@ import pytest
 from osgan_jax.core.collectives import collectives_over
 from osgan_jax.engine import nonfinite
 from osgan_jax.gan import model, updates
+from osgan_jax.layers import backend
 from osgan_jax.runtime import parallel, shards
 from tests.support import models, small
 from tests.support.marks import slow_but
@@ -109,10 +110,19 @@ def test_tensors_are_named_as_in_a_whole_state():
     assert nonfinite.names(state) == nonfinite.names(parallel.collect(state, devices))
 
 
-def test_one_device_and_a_cpu_that_is_not_asked_keep_the_state_whole():
+def test_one_device_and_a_cpu_that_is_not_asked_keep_the_state_whole(monkeypatch):
     resolved = small.resolve(small.make_config())
     devices = jax.local_devices()
     assert model.divided(resolved, devices) == ()
     asked = small.resolve(small.make_config(shard_state=True))
     assert model.divided(asked, devices) == model.DIVIDED
     assert model.divided(asked, devices[:1]) == ()
+    with backend.tracing_for('tpu'):
+        assert model.divided(resolved, devices) == model.DIVIDED
+        refused = small.resolve(small.make_config(shard_state=False))
+        assert model.divided(refused, devices) == ()
+        monkeypatch.setattr(jax, 'process_count', lambda: 2)
+        assert model.divided(resolved, devices) == ()
+        assert model.divided(asked, devices) == model.DIVIDED
+        # One device each.
+        assert model.divided(asked, devices[:2]) == ()

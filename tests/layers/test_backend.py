@@ -20,9 +20,14 @@ def test_it_is_jax_own_unless_another_is_asked_for():
     assert backend.platform() == jax.default_backend()
 
 
-@pytest.mark.parametrize(('platform', 'explicit'), [('cpu', True), ('tpu', False), ('gpu', False)])
-def test_convolutions_are_those_of_the_platform(platform, explicit):
-    x, kernel = jnp.ones((1, 8, 8, 2)), jnp.ones((4, 4, 2, 3))
-    with backend.tracing_for(platform):
-        traced = str(jax.make_jaxpr(lambda x, k: convolutions.conv(x, k, stride=2))(x, kernel))
-    assert ('custom_vjp' in traced) == explicit
+@pytest.mark.parametrize(
+    ('platform', 'explicit'),
+    [('cpu', ('conv', 'conv_transpose')), ('tpu', ('conv_transpose',)), ('gpu', ())],
+)
+def test_derivatives_of_convolutions_are_those_of_the_platform(platform, explicit):
+    x, kernel = jnp.ones((1, 8, 8, 2)), jnp.ones((4, 4, 2, 2))
+    for name in ('conv', 'conv_transpose'):
+        function = getattr(convolutions, name)
+        with backend.tracing_for(platform):
+            traced = str(jax.make_jaxpr(lambda x, k, f=function: f(x, k, stride=2))(x, kernel))
+        assert ('custom_vjp' in traced) == (name in explicit), name

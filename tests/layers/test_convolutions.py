@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from osgan_jax.layers import convolutions, modules
+from osgan_jax.layers import backend, convolutions, modules
 from osgan_jax.layers.cpu import formulations
 
 # height, width, kernel, stride, padding
@@ -101,6 +101,16 @@ def test_equals_plain_in_value_and_all_gradients(name, case):
     actual = _all_orders(name, case, 'adjoint')(x, kernel)
     expected = _all_orders(name, case, 'plain')(x, kernel)
     chex.assert_trees_all_equal_shapes_and_dtypes(actual, expected)
+    for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        assert _relative(a, e) < 1e-5
+
+
+@pytest.mark.parametrize('case', [CASES[0], CASES[1], CASES[6]], ids=str)
+def test_a_tpus_transposed_convolution_equals_plain(case):
+    x, kernel = _arrays('conv_transpose', case)
+    with backend.tracing_for('tpu'):
+        actual = _all_orders('conv_transpose', case, 'auto')(x, kernel)
+    expected = _all_orders('conv_transpose', case, 'plain')(x, kernel)
     for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
         assert _relative(a, e) < 1e-5
 

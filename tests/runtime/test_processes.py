@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 
 from osgan_jax.engine import checkpoints
 from osgan_jax.gan import model, sampling, trainer
-from osgan_jax.runtime import processes
+from osgan_jax.runtime import processes, shards
 from tests.support import ROOT, small
 
 SPECK = {'rtol': 1e-5, 'atol': 1e-5}
@@ -176,6 +177,27 @@ def test_two_processes_of_two_devices_train_like_one_of_four(tmp_path, npz, laun
     got = restored(tmp_path / 'two')
     assert got.step == 6
     chex.assert_trees_all_close(parameters(got.state), parameters(whole.state), **SPECK)
+
+
+@pytest.mark.slow
+def test_devices_of_each_process_divide_the_state(tmp_path, npz, launch):
+    # Wide enough for tensors worth dividing.
+    fields = {'num_steps': 4, 'method': 'relgan', 'width': 64, 'ema_decay': 0.9}
+    run = launch_two(launch, tmp_path / 'two', shard_state=True, **fields)
+    whole = train_here(tmp_path / 'one', npz, **fields)
+    first, _ = succeed(run)
+    assert 'in 2 processes, which divide large tensors of the state' in first
+    got = restored(tmp_path / 'two')
+    assert shards.has_any(shards.divide(got.state, 2, model.DIVIDED))
+    chex.assert_trees_all_close(parameters(got.state), parameters(whole.state), **SPECK)
+    # The same directory, now by one process whose devices divide it otherwise.
+    longer = {**fields, 'num_steps': 6}
+    shutil.copytree(tmp_path / 'two', tmp_path / 'alone')
+    run = launch_two(launch, tmp_path / 'two', **longer)
+    alone = train_here(tmp_path / 'alone', npz, shard_state=True, **longer)
+    succeed(run)
+    got = restored(tmp_path / 'two')
+    chex.assert_trees_all_close(parameters(got.state), parameters(alone.state), **SPECK)
 
 
 def test_a_missing_peer_is_an_error_within_the_timeout(tmp_path, launch):

@@ -20,11 +20,11 @@ def make_state():
         return jnp.asarray(rng.normal(size=shape), jnp.float32)
 
     return {
-        'params': {'kernel': draw(3, 3, 40, 64), 'odd': draw(9001), 'bias': draw(64)},
-        'params_of_another': {'kernel': draw(128, 128)},
-        'count': jnp.arange(4 * shards.LEAST_SIZE),
+        'params': {'kernel': draw(3, 3, 80, 128), 'odd': draw(2**16 + 1), 'bias': draw(64)},
+        'params_of_another': {'kernel': draw(512, 256)},
+        'count': jnp.arange(shards.LEAST_SIZE),
         'key': jax.random.key(3),
-        'opt': ({'mu': {'kernel': draw(3, 3, 40, 64)}}, None),
+        'opt': ({'mu': {'kernel': draw(3, 3, 80, 128)}}, None),
     }
 
 
@@ -41,8 +41,8 @@ def test_large_floats_of_the_named_parts_are_divided_along_their_longest_axis():
     for node in (divided['params']['kernel'], divided['opt'][0]['mu']['kernel']):
         assert isinstance(node, Shard)
         assert node.axis == 3
-        assert node.value.shape == (3, 3, 40, 4, 16)
-    # Neither axis of 9001 numbers divides; the other network is not named by a longer name.
+        assert node.value.shape == (3, 3, 80, 4, 32)
+    # 65,537 is a prime; the other network is not named by a longer name.
     whole = make_state()
     equal(
         {**divided, 'params': {**divided['params'], 'kernel': 0}, 'opt': 0},
@@ -57,7 +57,7 @@ def test_each_device_holds_its_part_and_whole_tensors_come_back():
     devices = jax.local_devices()
     placed = parallel.place(make_state(), devices, DIVIDED)
     kernel = placed['params']['kernel'].value
-    assert {shard.data.shape for shard in kernel.addressable_shards} == {(3, 3, 40, 1, 16)}
+    assert {shard.data.shape for shard in kernel.addressable_shards} == {(3, 3, 80, 1, 32)}
     assert {shard.device for shard in kernel.addressable_shards} == set(devices)
     assert placed['params']['bias'].sharding.is_fully_replicated
     whole = parallel.collect(placed, devices)
@@ -110,7 +110,7 @@ def test_a_flag_is_set_if_it_is_on_every_device():
 
 @pytest.mark.parametrize('count', [1, 3])
 def test_a_state_is_whole_where_nothing_divides(count):
-    state = {'params': {'kernel': jnp.zeros((4, 8192))}}
+    state = {'params': {'kernel': jnp.zeros((4, shards.LEAST_SIZE))}}
     divided = shards.divide(state, count, ('opt',))
     assert not shards.has_any(divided)
     assert shards.axes(divided) is None
