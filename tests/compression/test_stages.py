@@ -15,7 +15,7 @@ from osgan_jax.core import samplewise
 from osgan_jax.core.collectives import collectives_over
 from osgan_jax.engine import runs
 from osgan_jax.gan import methods, model, reading, step_context
-from osgan_jax.runtime import parallel
+from osgan_jax.runtime import parallel, shards
 from tests.support import models, small
 from tests.support.marks import slow_but
 
@@ -68,12 +68,15 @@ def build(teacher, *, num_devices=1, rate=RATE, **fields):
     )
     state = stages.create(config, gan, teacher)
     update = stages.make_update(config, gan, teacher, state, collectives)
-    compiled = parallel.compile_update(update, devices, num_constants=1)
+    divided = model.divided(config, devices)
+    placed = parallel.place(state, devices, divided)
+    compiled = parallel.compile_update(update, devices, state=placed, num_constants=1)
 
     def step(state, index=0, batch=None, variables=teacher.variables):
         batch = parallel.put_batch(batch or small.step_batch(gan, index), devices)
         constants = parallel.replicate(variables, devices)
-        return compiled(parallel.replicate(state, devices), batch, constants)
+        new, metrics = compiled(parallel.place(state, devices, divided), batch, constants)
+        return parallel.collect(new, devices), metrics
 
     return config, gan, state, step
 
@@ -520,6 +523,30 @@ def test_four_devices_equal_one(plain_teacher, objective):
             state, metrics = step(state, index)
         states_.append((state.params_g, state.params_d, dict(metrics)))
     assert models.relative_error(states_[1], states_[0]) < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('objective', ['gdgl', 'single_fixed', 'single_updated'])
+def test_a_divided_state_takes_the_steps_of_a_whole_one(plain_teacher, objective, monkeypatch):
+    monkeypatch.setattr(shards, 'LEAST_SIZE', 64)
+    results = []
+    for shard_state in (False, True):
+        _, _, state, step = build(
+            plain_teacher,
+            rate=0.02,
+            objective=objective,
+            num_devices=4,
+            shard_state=shard_state,
+            ema_decay=0.9,
+            lookahead=2,
+            channel_multiplier='1',
+        )
+        for index in range(2):
+            state, metrics = step(state, index)
+        guide = getattr(state, 'guide', None)
+        kept = (state.params_g, state.params_d, state.ema_g, state.slow, guide)
+        results.append((kept, dict(metrics)))
+    assert models.relative_error(results[1], results[0]) < 1e-5
 
 
 @pytest.mark.slow
