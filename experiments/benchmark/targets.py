@@ -64,6 +64,7 @@ class Compiled:
       accessed: bytes by the compiler's count, which includes the chip's own memory; None for a GPU.
       moved: bytes that main memory must deliver and take; of a GPU only what every program must:
         state and batch in, state out.
+      cycles: that the compiler expects, not measured; None for a GPU.
       memory: most bytes in main memory at a time; of a GPU without intermediate results.
       bound: what follows for the least time of a step.
       compile_seconds: on this machine.
@@ -74,6 +75,7 @@ class Compiled:
     flops: float
     accessed: float | None
     moved: int
+    cycles: int | None
     memory: int
     bound: chips.Bound
     compile_seconds: float
@@ -187,6 +189,7 @@ def compile_schemes(
             flops,
             counted['bytes accessed'],
             moved,
+            sum(each.cycles for each in operations),
             turns.memory(compiled),
             bound,
             seconds,
@@ -208,7 +211,7 @@ def _traced(
     flops = built.count_flops(parallel.flops(lowered, 1)) or math.nan
     moved = 2 * state + batch
     bound = chips.bound(target.chip, case.precision, flops, moved)
-    return Compiled(scheme, flops, None, moved, state + batch, bound, 0.0)
+    return Compiled(scheme, flops, None, moved, None, state + batch, bound, 0.0)
 
 
 def table(target: Target, case: TrainConfig, found: Sequence[Compiled]) -> str:
@@ -218,17 +221,17 @@ def table(target: Target, case: TrainConfig, found: Sequence[Compiled]) -> str:
     lines = [
         f'{report.name(case)}, compiled for {target.name}; numbers of one device',
         f'{"scheme":<18}{"GFLOP":>10}{"ratio":>8}{"GB counted":>12}{"ratio":>8}{"GB moved":>10}'
-        f'{"ratio":>8}{"memory MB":>11}{"arithmetic ms":>15}{"memory ms":>11}  bound by',
+        f'{"ratio":>8}{"Mcycles":>9}{"ratio":>8}{"memory MB":>11}{"arithmetic ms":>15}'
+        f'{"memory ms":>11}  bound by',
     ]
     for each in found:
-        counted, ratio = '', ''
-        if each.accessed is not None:
-            counted, ratio = f'{each.accessed / 1e9:.3f}', f'{each.accessed / first.accessed:.3f}'
+        counted, ratio = _with_ratio(each.accessed, first.accessed, 1e9)
+        cycles, cycle_ratio = _with_ratio(each.cycles, first.cycles, 1e6)
         lines.append(
             f'{each.scheme:<18}{each.flops / 1e9:>10.2f}{each.flops / first.flops:>8.3f}'
             f'{counted:>12}{ratio:>8}{each.moved / 1e9:>10.3f}{each.moved / first.moved:>8.3f}'
-            f'{each.memory / 1e6:>11.1f}{1e3 * each.bound.arithmetic:>15.3f}'
-            f'{1e3 * each.bound.memory:>11.3f}  {each.bound.by}'
+            f'{cycles:>9}{cycle_ratio:>8}{each.memory / 1e6:>11.1f}'
+            f'{1e3 * each.bound.arithmetic:>15.3f}{1e3 * each.bound.memory:>11.3f}  {each.bound.by}'
         )
     lines.append(
         f'bounds: {rate / 1e12:g} TFLOP/s in {published} and {chip.bandwidth / 1e9:g} GB/s, as '
@@ -247,9 +250,16 @@ def table(target: Target, case: TrainConfig, found: Sequence[Compiled]) -> str:
     else:
         lines.append(
             "GB counted: by the compiler, the chip's own memory included; GB moved: to and from "
-            'main memory, read from the program, which alone the bound of memory is of'
+            'main memory, read from the program, which alone the bound of memory is of; cycles: as '
+            'the compiler expects them'
         )
     return '\n'.join(lines)
+
+
+def _with_ratio(number: float | None, first: float | None, unit: float) -> tuple[str, str]:
+    if number is None or not first:
+        return '', ''
+    return f'{number / unit:.3f}', f'{number / first:.3f}'
 
 
 def bytes_table(each: Compiled) -> str:
@@ -275,7 +285,7 @@ def as_json(target: Target, case: TrainConfig, found: Sequence[Compiled]) -> dic
             {
                 **{
                     name: getattr(each, name)
-                    for name in ('scheme', 'flops', 'accessed', 'moved', 'memory')
+                    for name in ('scheme', 'flops', 'accessed', 'moved', 'cycles', 'memory')
                 },
                 'bound': {**dataclasses.asdict(each.bound), 'by': each.bound.by},
                 'flop_ratio': each.flops / found[0].flops,

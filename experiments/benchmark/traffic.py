@@ -1,8 +1,9 @@
-"""Where the bytes that a compiled program moves go, read from the program's text.
+"""Where the bytes that a compiled program moves, and its cycles, go, read from the program's text.
 
 Every operation of the program that is executed reads its operands and writes its results; what a
 fusion computes inside it stays in registers. On a TPU some of these arrays live in the chip's own
-memory (memory space 1 in the text) and cost the main memory nothing.
+memory (memory space 1 in the text) and cost the main memory nothing. For each operation libtpu's
+compiler notes the cycles that it expects it to take and chooses by; they were not measured.
 """
 
 import dataclasses
@@ -68,6 +69,7 @@ class Operation:
       written: bytes of results in main memory.
       wide: bytes of both that are float32.
       near: bytes of operands and results in the chip's own memory.
+      cycles: expected by the compiler, 0 where it says nothing.
       source: what it was traced from.
     """
 
@@ -77,6 +79,7 @@ class Operation:
     written: int
     wide: int
     near: int
+    cycles: int
     source: str
 
     @property
@@ -99,11 +102,11 @@ def operations(text: str) -> list[Operation]:
     return sorted(found, key=lambda each: each.bytes, reverse=True)
 
 
-def by_kind(found: Sequence[Operation]) -> dict[str, tuple[int, int, int, int]]:
-    """By kind: number of operations, bytes of main memory, float32 bytes among them, near bytes."""
-    sums = {kind: (0, 0, 0, 0) for kind in KINDS}
+def by_kind(found: Sequence[Operation]) -> dict[str, tuple[int, int, int, int, int]]:
+    """By kind: operations, bytes of main memory, float32 ones among them, near bytes, cycles."""
+    sums = {kind: (0, 0, 0, 0, 0) for kind in KINDS}
     for each in found:
-        one = (1, each.bytes, each.wide, each.near)
+        one = (1, each.bytes, each.wide, each.near, each.cycles)
         sums[each.kind] = tuple(map(sum, zip(sums[each.kind], one, strict=True)))
     return {kind: total for kind, total in sums.items() if total[0]}
 
@@ -111,16 +114,19 @@ def by_kind(found: Sequence[Operation]) -> dict[str, tuple[int, int, int, int]]:
 def table(found: Sequence[Operation], *, largest: int = 0) -> str:
     """Lines of text: a row for each kind, then the largest operations."""
     head = f'{"bytes moved":<42}{"operations":>12}{"MB":>10}{"share":>8}{"float32 MB":>12}'
-    lines = [head + f'{"near MB":>12}']
+    lines = [head + f'{"near MB":>12}{"Mcycles":>10}']
     kinds = by_kind(found)
-    totals = tuple(map(sum, zip(*kinds.values(), strict=True))) or (0, 0, 0, 0)
-    for kind, (count, size, wide, near) in {**kinds, 'in all': totals}.items():
+    totals = tuple(map(sum, zip(*kinds.values(), strict=True))) or (0, 0, 0, 0, 0)
+    for kind, (count, size, wide, near, cycles) in {**kinds, 'in all': totals}.items():
         share = size / max(totals[1], 1)
         lines.append(
             f'{kind:<42}{count:>12}{size / 1e6:>10.1f}{share:>8.0%}{wide / 1e6:>12.1f}'
-            f'{near / 1e6:>12.1f}'
+            f'{near / 1e6:>12.1f}{cycles / 1e6:>10.3f}'
         )
-    lines.append("MB: to and from main memory; near: to and from the chip's own memory")
+    lines.append(
+        "MB: to and from main memory; near: to and from the chip's own memory; cycles: as the "
+        'compiler expects them'
+    )
     for each in found[:largest]:
         lines.append(
             f'  {each.bytes / 1e6:>8.1f} MB ({each.read / 1e6:.1f} read)  {each.kind:<38} '
@@ -136,6 +142,7 @@ class _Instruction:
     code: str
     operands: tuple[str, ...]
     called: tuple[str, ...]
+    cycles: int
     source: str
     root: bool
 
@@ -171,6 +178,7 @@ def _computations(text: str) -> tuple[dict[str, dict[str, _Instruction]], str]:
             code,
             tuple(_OPERAND.findall(inside)),
             tuple(called),
+            _cycles(after),
             source[1] if source else '',
             line.lstrip().startswith('ROOT '),
         )
@@ -185,6 +193,12 @@ def _split(rest: str) -> tuple[str, str]:
         if not depth:
             return rest[:index], rest[index + 1 :]
     return rest, ''
+
+
+def _cycles(after: str) -> int:
+    found = re.search(r'"estimated_cycles":"(\d+)"', after)
+    # The greatest number stands for an unknown one.
+    return int(found[1]) if found and int(found[1]) < 2**60 else 0
 
 
 def _arrays(shapes: str) -> Iterator[Array]:
@@ -226,6 +240,7 @@ def _executed(
             sum(array.bytes for array in written if array.main),
             sum(array.bytes for array in (*read, *written) if array.main and array.wide),
             sum(array.bytes for array in (*read, *written) if not array.main),
+            each.cycles,
             each.source,
         )
 

@@ -93,10 +93,11 @@ class GAN:
     def is_counted(self) -> bool:
         """Whether the compiler counts the FLOPs of every part of a step once.
 
-        It counts lazy penalties as if they were of every step, and of a loop over groups one.
+        It counts lazy penalties as if they were of every step, and groups of channels as they are
+        computed.
         """
-        loops = self.network.has_groups and convolutions.loops_over_groups()
-        return not (self.penalties.is_lazy or loops)
+        uncounted = self.network.has_groups and not convolutions.counts_groups()
+        return not (self.penalties.is_lazy or uncounted)
 
 
 @flax.struct.dataclass

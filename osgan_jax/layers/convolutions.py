@@ -21,7 +21,7 @@ from collections.abc import Iterator
 
 import jax
 
-from osgan_jax.layers import backend
+from osgan_jax.layers import backend, tpu
 from osgan_jax.layers.cpu import formulations
 
 IMPLEMENTATIONS = ('auto', 'plain', 'adjoint')
@@ -76,9 +76,13 @@ def _choose(name: str | None) -> str:
     return 'adjoint' if name == 'auto' and backend.platform() == 'cpu' else name
 
 
-def loops_over_groups() -> bool:
-    """Whether grouped convolutions are loops over groups, whose FLOPs XLA counts for one group."""
-    return _choose(None) == 'adjoint'
+def counts_groups() -> bool:
+    """Whether XLA's FLOPs of grouped convolutions are those of their groups.
+
+    It counts one group of a loop over them, and for TPUs also the zeros between merged ones.
+    """
+    choice = _choose(None)
+    return choice == 'plain' or (choice == 'auto' and backend.platform() != 'tpu')
 
 
 def resolve_padding(
@@ -152,6 +156,8 @@ def conv(
         if choice == 'adjoint':
             one = lambda x, kernel: _down(x, kernel, stride, padding)  # noqa: E731
             return formulations.one_by_one(one, x, kernel, groups)
+        if choice == 'auto' and backend.platform() == 'tpu':
+            return tpu.grouped_down(x, kernel, stride, padding, groups)
         return formulations.plain_down(x, kernel, stride, padding, groups)
     if choice != 'plain' and x.shape[1:3] == kernel.shape[:2] and padding == ((0, 0), (0, 0)):
         return formulations.product_down_whole(x, kernel)

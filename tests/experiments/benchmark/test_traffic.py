@@ -27,7 +27,8 @@ ENTRY %main.1 (x.1: bf16[8,16], w.1: f32[16,32]) -> (f32[16,32], bf16[8,32]) {
   %x.1 = bf16[8,16]{1,0:T(8,128)} parameter(0), metadata={op_name="batch"}
   %w.1 = f32[16,32]{1,0:T(8,128)} parameter(1), metadata={op_name="state.params_d"}
   %m.1 = f32[16,32]{1,0:T(8,128)} parameter(2), metadata={op_name="state.opt_d[0].mu"}
-  %copy-start = (f32[16,32]{1,0:S(1)}, f32[16,32]{1,0}, u32[]{:S(2)}) copy-start(%w.1)
+  %copy-start = (f32[16,32]{1,0:S(1)}, f32[16,32]{1,0}, u32[]{:S(2)}) copy-start(%w.1), \
+backend_config={"estimated_cycles":"9223372036854775807"}
   %copy-done = f32[16,32]{1,0:T(8,128)S(1)} copy-done(%copy-start)
   %convert = bf16[16,32]{1,0:S(1)} convert(%copy-done), metadata={op_name="jit(update)/convert"}
   %fusion.1 = bf16[8,32]{1,0} fusion(%x.1, %convert), kind=kOutput, calls=%fused_computation
@@ -36,7 +37,8 @@ ENTRY %main.1 (x.1: bf16[8,16], w.1: f32[16,32]) -> (f32[16,32], bf16[8,32]) {
   %zero = f32[] constant(0)
   %sums = f32[8]{0} reduce(%fusion.1, %zero), dimensions={1}, to_apply=%region_0
   %all-reduce = f32[8]{0} all-reduce(%sums), to_apply=%region_0
-  %updated = f32[16,32]{1,0} add(%w.1, %m.1), metadata={op_name="jit(update)/add"}
+  %updated = f32[16,32]{1,0} add(%w.1, %m.1), metadata={op_name="jit(update)/add"}, \
+backend_config={"estimated_cycles":"700","iteration_bounds":["1"]}
   %set-aside = f32[9]{0} custom-call(), custom_call_target="AllocateBuffer"
   ROOT %tuple = (f32[16,32]{1,0}, bf16[8,32]{1,0}) tuple(%updated, %fusion.1)
 }
@@ -66,6 +68,7 @@ def test_every_operation_is_counted_once_where_its_arrays_lie():
         'all-reduce': traffic.COLLECTIVES,
         'updated': traffic.OPTIMISERS,
     }
+    assert {name: each.cycles for name, each in found.items() if each.cycles} == {'updated': 700}
     assert found['updated'].wide == 3 * weights
     assert found['fusion.1'].wide == 0
 
