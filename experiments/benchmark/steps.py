@@ -152,7 +152,7 @@ def build(
     batch = one
     for count in (config.d_steps, config.steps_per_call):
         batch = [batch] * count if count > 1 else batch
-    divided = model.divided(config, devices)
+    divided = model.divided(config, devices, state)
     return Built(config, gan, update, state, batch, one, devices, divided)
 
 

@@ -23,6 +23,9 @@ from osgan_jax.layers import backend
 from osgan_jax.runtime import parallel, settings
 
 _LARGEST = 12
+_NUMBERS = ('scheme', 'divided', 'flops', 'accessed', 'moved', 'cycles', 'memory')
+# Grids of one machine; by default libtpu describes machines of four chips.
+_ONE_HOST = (('v5e', (2, 4)), ('v6e', (2, 4)))
 # libtpu would otherwise look for the machine that it is on, and refuse a second process.
 _ENVIRONMENT = {
     'TPU_SKIP_MDS_QUERY': '1',
@@ -64,9 +67,10 @@ class Compiled:
       accessed: bytes by the compiler's count, which includes the chip's own memory; None for a GPU.
       moved: bytes that main memory must deliver and take; of a GPU only what every program must:
         state and batch in, state out.
-      cycles: that the compiler expects, not measured; None for a GPU.
+      cycles: as the compiler estimates them, not measured; None for a GPU.
       memory: most bytes in main memory at a time; of a GPU without intermediate results.
       bound: what follows for the least time of a step.
+      divided: whether the devices divide the state among themselves.
       compile_seconds: on this machine.
       operations: of the program, empty for a GPU.
     """
@@ -78,6 +82,7 @@ class Compiled:
     cycles: int | None
     memory: int
     bound: chips.Bound
+    divided: bool
     compile_seconds: float
     operations: Sequence[traffic.Operation] = ()
 
@@ -126,6 +131,8 @@ def devices(target: Target) -> Sequence[Any]:
     if math.prod(grid) == 1:
         grid = (1, 1, 1)
         options['chips_per_host_bounds'] = (1, 1, 1)
+    elif (target.chip.name, grid) in _ONE_HOST:
+        options['chips_per_host_bounds'] = (*grid, 1)
     name = f'{target.chip.name}:{"x".join(map(str, grid))}'
     try:
         described = topologies.get_topology_desc(name, platform='tpu', **options)
@@ -171,6 +178,12 @@ def compile_schemes(
     for scheme in schemes:
         with backend.tracing_for(target.chip.platform):
             built = steps.build(case, scheme, chosen, like=built)
+            hosts = len({device.process_index for device in chosen})
+            if built.divided and hosts > 1:
+                raise ValueError(
+                    f'shard_state: {target.name} is of {hosts} machines, for which steps are '
+                    'compiled with whole states alone; leave it out'
+                )
             lowered = built.lower()
         if is_gpu:
             yield _traced(target, case, scheme, built, lowered)
@@ -182,7 +195,9 @@ def compile_schemes(
         counted = compiled.cost_analysis()
         operations = traffic.operations(compiled.as_text())
         moved = sum(each.bytes for each in operations)
-        flops = built.count_flops(counted['flops']) or counted['flops']
+        with backend.tracing_for(target.chip.platform):
+            flops = built.count_flops(counted['flops'] * target.count)
+        flops = flops / target.count if flops else counted['flops']
         bound = chips.bound(target.chip, case.precision, flops, moved)
         yield Compiled(
             scheme,
@@ -192,6 +207,7 @@ def compile_schemes(
             sum(each.cycles for each in operations),
             turns.memory(compiled),
             bound,
+            bool(built.divided),
             seconds,
             operations,
         )
@@ -208,10 +224,11 @@ def _traced(
     state, batch = (
         sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree)) for tree in shapes
     )
-    flops = built.count_flops(parallel.flops(lowered, 1)) or math.nan
+    with backend.tracing_for(target.chip.platform):
+        flops = built.count_flops(parallel.flops(lowered, 1)) or math.nan
     moved = 2 * state + batch
     bound = chips.bound(target.chip, case.precision, flops, moved)
-    return Compiled(scheme, flops, None, moved, None, state + batch, bound, 0.0)
+    return Compiled(scheme, flops, None, moved, None, state + batch, bound, False, 0.0)
 
 
 def table(target: Target, case: TrainConfig, found: Sequence[Compiled]) -> str:
@@ -219,7 +236,8 @@ def table(target: Target, case: TrainConfig, found: Sequence[Compiled]) -> str:
     chip, first = target.chip, found[0]
     rate, published = chip.rate(case.precision)
     lines = [
-        f'{report.name(case)}, compiled for {target.name}; numbers of one device',
+        f'{report.name(case)}, compiled for {target.name}; numbers of one device, '
+        f'which holds {"its part" if first.divided else "the whole"} of the state',
         f'{"scheme":<18}{"GFLOP":>10}{"ratio":>8}{"GB counted":>12}{"ratio":>8}{"GB moved":>10}'
         f'{"ratio":>8}{"Mcycles":>9}{"ratio":>8}{"memory MB":>11}{"arithmetic ms":>15}'
         f'{"memory ms":>11}  bound by',
@@ -250,8 +268,8 @@ def table(target: Target, case: TrainConfig, found: Sequence[Compiled]) -> str:
     else:
         lines.append(
             "GB counted: by the compiler, the chip's own memory included; GB moved: to and from "
-            'main memory, read from the program, which alone the bound of memory is of; cycles: as '
-            'the compiler expects them'
+            'main memory, read from the program, of which alone the memory bound is; Mcycles: the '
+            "compiler's estimate, with loops (updates of D alone) counted once and all branches"
         )
     return '\n'.join(lines)
 
@@ -283,16 +301,16 @@ def as_json(target: Target, case: TrainConfig, found: Sequence[Compiled]) -> dic
         'case': report.name(case),
         'schemes': [
             {
-                **{
-                    name: getattr(each, name)
-                    for name in ('scheme', 'flops', 'accessed', 'moved', 'cycles', 'memory')
-                },
+                **{name: getattr(each, name) for name in _NUMBERS},
                 'bound': {**dataclasses.asdict(each.bound), 'by': each.bound.by},
                 'flop_ratio': each.flops / found[0].flops,
                 'moved_ratio': each.moved / found[0].moved,
                 'compile_seconds': each.compile_seconds,
                 'bytes_by_kind': {
                     kind: size for kind, (_, size, *_) in traffic.by_kind(each.operations).items()
+                },
+                'cycles_by_kind': {
+                    kind: cycles for kind, (*_, cycles) in traffic.by_kind(each.operations).items()
                 },
             }
             for each in found

@@ -1,9 +1,9 @@
-"""Where the bytes that a compiled program moves, and its cycles, go, read from the program's text.
+"""Bytes that a compiled program moves and its estimated cycles, by operation, from its text.
 
 Every operation of the program that is executed reads its operands and writes its results; what a
 fusion computes inside it stays in registers. On a TPU some of these arrays live in the chip's own
-memory (memory space 1 in the text) and cost the main memory nothing. For each operation libtpu's
-compiler notes the cycles that it expects it to take and chooses by; they were not measured.
+memory (memory space 1 in the text) and cost the main memory nothing. libtpu's compiler notes how
+many cycles it estimates for each operation, and chooses between programs by that.
 """
 
 import dataclasses
@@ -69,7 +69,7 @@ class Operation:
       written: bytes of results in main memory.
       wide: bytes of both that are float32.
       near: bytes of operands and results in the chip's own memory.
-      cycles: expected by the compiler, 0 where it says nothing.
+      cycles: as the compiler estimates them, 0 where it says nothing.
       source: what it was traced from.
     """
 
@@ -95,7 +95,8 @@ def operations(text: str) -> list[Operation]:
       text: of `jax.stages.Compiled.as_text()`.
 
     Returns:
-      Bodies of loops are counted once. Operands count whole, also where a fusion reads a part.
+      Bodies of loops are counted once, and all branches of a condition. Operands count whole,
+      also where a fusion reads a part.
     """
     computations, entry = _computations(text)
     found = list(_executed(computations, entry))
@@ -124,8 +125,8 @@ def table(found: Sequence[Operation], *, largest: int = 0) -> str:
             f'{near / 1e6:>12.1f}{cycles / 1e6:>10.3f}'
         )
     lines.append(
-        "MB: to and from main memory; near: to and from the chip's own memory; cycles: as the "
-        'compiler expects them'
+        "MB: to and from main memory; near: to and from the chip's own memory; Mcycles: the "
+        "compiler's estimate"
     )
     for each in found[:largest]:
         lines.append(

@@ -2,7 +2,8 @@
 
 An update on several devices equals the update on one because every device computes the loss of the
 whole batch's logits. Cotangents are then gradients of the global loss, and parameter gradients are
-summed, not averaged. That holds for any loss, paired and constrained ones included.
+summed, whole or into shards, not averaged. That holds for any loss, paired and constrained ones
+included.
 """
 
 import dataclasses
@@ -189,4 +190,4 @@ def collectives_over(devices: Sequence[jax.Device]) -> Collectives:
     """The collectives of an update that is mapped over these devices."""
     if len(devices) == 1:
         return ONE_DEVICE
-    return Collectives(AXIS, len(devices), jax.process_count())
+    return Collectives(AXIS, len(devices), len({device.process_index for device in devices}))

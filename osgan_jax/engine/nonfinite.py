@@ -20,8 +20,8 @@ class NonFiniteError(RuntimeError):
 def finite_leaves(tree: PyTree) -> np.ndarray | jax.Array:
     """Whether each real or complex leaf is finite, `[leaves]` bool, in the order of `names`.
 
-    On a CPU they are checked with numpy, without a copy, which waits for them. Compiling a program
-    would take half a second of a launch, and it runs no faster.
+    On a CPU they are checked with numpy, which waits for them and copies none but shards. Compiling
+    a program would take half a second of a launch, and it runs no faster.
     """
     leaves = [leaf for _, leaf in _inexact(tree)]
     if all(_on_cpu(leaf) for leaf in leaves):

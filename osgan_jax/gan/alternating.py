@@ -52,14 +52,20 @@ def step(
 
 
 def step_discriminator(
-    context: StepContext, terms: Terms, state: TrainState, batch: Batch
+    context: StepContext, terms: Terms, state: TrainState, whole_g: PyTree, batch: Batch
 ) -> TrainState:
     """A step of D alone, `context.alone` of them before it; the state's step number stays.
+
+    Args:
+      context: networks and devices.
+      terms: of the objectives.
+      state: before the step.
+      whole_g: G's parameters, gathered once for several such steps.
+      batch: this device's rows.
 
     Returns:
       The state with a new D.
     """
-    whole_g = context.collectives.gather(state.params_g)
     state, _, logits = _step_discriminator(context, terms, state, whole_g, batch)
     return state.replace(loss_state=context.loss.update(state.loss_state, *logits))
 

@@ -26,6 +26,7 @@ from osgan_jax.gan.config import (
 from osgan_jax.gan.schedules import Schedule
 from osgan_jax.io import checked_npz
 from osgan_jax.layers import backend, convolutions
+from osgan_jax.runtime import shards
 
 Array = jax.Array
 PyTree = Any
@@ -160,19 +161,29 @@ DIVIDED = (
     'slow/params_g',
     'slow/params_d',
 )
-"""Paths in a TrainState of what is computed element by element between two passes."""
+"""Paths of the parts of a TrainState that are updated element by element."""
 
 
-def divided(config: TrainConfig, devices: Sequence[jax.Device]) -> tuple[str, ...]:
+def divided(
+    config: TrainConfig, devices: Sequence[jax.Device], state: TrainState
+) -> tuple[str, ...]:
     """Paths in the state of what these devices, of each process, divide; () for nothing.
 
     On a CPU, whose devices share one memory, exchanging shards costs more than it saves; several
     processes, which were never tried on accelerators, keep the state whole unless asked.
+
+    Args:
+      config: says whether it is asked for.
+      devices: as for `parallel.compile_update`.
+      state: whole, arrays or their shapes; of some numbers of devices no tensor can be divided.
     """
-    wanted = config.shard_state
+    processes, wanted = len({device.process_index for device in devices}), config.shard_state
     if wanted is None:
-        wanted = backend.platform() != 'cpu' and jax.process_count() == 1
-    return DIVIDED if wanted and len(devices) > jax.process_count() else ()
+        wanted = backend.platform() != 'cpu' and processes == 1
+    count = len(devices) // processes
+    if not wanted or count == 1 or not shards.has_any(shards.divide(state, count, DIVIDED)):
+        return ()
+    return DIVIDED
 
 
 def build(config: TrainConfig, *, num_classes: int, steps_per_epoch: float, axis_name=None) -> GAN:

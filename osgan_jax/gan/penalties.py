@@ -57,7 +57,8 @@ def discriminator_gradients(
     """Gradients of D's lazy penalties, times `penalty_every`, at the images of the step's pass.
 
     Returns:
-      The state with the new `penalty_d`, and gradients like D's parameters, summed over devices.
+      The state with the new `penalty_d`, and gradients, summed over devices and divided as D's
+      parameters are.
     """
     params = context.collectives.gather(state.params_d)
     # Apart: half of a batch of both would be judged for R1 or R2 alone in vain.
@@ -88,8 +89,8 @@ def generator_gradients(
     """Gradients of the path length penalty, times `path_length_every`.
 
     Returns:
-      The state with the new `penalty_g` and `path_length`, and gradients like G's parameters,
-      summed over devices.
+      The state with the new `penalty_g` and `path_length`, and gradients, summed over devices and
+      divided as G's parameters are.
     """
     weights = context.gan.penalties
     key = context.key(state, STAGE_PENALTY_G)

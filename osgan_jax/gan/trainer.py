@@ -158,8 +158,12 @@ class GANJob(Job):
         config = self.run.config
         self.gan = self._make(self.run.num_classes, self.collectives.axis_name)
         self.check_rows(config.minibatch_deviation)
-        self.divided = model.divided(config, self.devices)
         self._shapes, update = self.build_step()
+        self.divided = model.divided(config, self.devices, self._shapes)
+        if config.shard_state and not self.divided:
+            self.notes.append(
+                ('state', 'whole on every device: no large tensor divides among them')
+            )
         both = (self._shapes.params_g, self._shapes.params_d)
         self.run = dataclasses.replace(self.run, own=own.record(config, self.gan, self._shapes))
         params = dict(zip((freezing.GENERATOR, freezing.DISCRIMINATOR), both, strict=True))

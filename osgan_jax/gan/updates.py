@@ -139,10 +139,13 @@ def count_flops(
 
     def update_alone(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         context = StepContext(gan, collectives_over(devices), alone=jnp.zeros((), jnp.int32))
-        return alternating.step_discriminator(context, NO_TERMS, state, batch), {}
+        return (
+            alternating.step_discriminator(context, NO_TERMS, state, state.params_g, batch),
+            {},
+        )
 
     mapped = parallel.compile_update(update_alone, devices)
-    lowered = mapped.lower(state, parallel.put_batch(batch, devices))
+    lowered = mapped.lower(*parallel.shapes(state, batch, devices))
     counted = parallel.flops(lowered, len(devices))
     return None if counted is None else compiled + (gan.d_steps - 2) * counted
 
@@ -166,10 +169,12 @@ def _step_alone(
             f'axis of the images has {rows}'
         )
 
+    whole_g = context.collectives.gather(state.params_g)
+
     def body(state: TrainState, given: tuple[jax.Array, Batch]) -> tuple[TrainState, None]:
         index, batch = given
         alone = dataclasses.replace(context, alone=index)
-        return alternating.step_discriminator(alone, terms, state, batch), None
+        return alternating.step_discriminator(alone, terms, state, whole_g, batch), None
 
     # A loop compiles once whatever their number, and keeps the images of one update at a time.
     batches = jax.tree.map(lambda x: x[:-1], batches)

@@ -9,10 +9,10 @@ convolution of which it is the adjoint (the convention of PyTorch, and of
 A strided convolution is bilinear in image and kernel, so three functions are closed under
 differentiation: `down(x, k)`, its adjoint in the image `up(y, k)`, and its adjoint in the kernel
 `correlate(x, y)`. The derivatives of each are the two others, so that all orders of derivatives
-exist. The rules are written out because of the kernel gradient of a transposed convolution, which
-is here the same sum as a strided convolution's. On CPUs the automatically derived one is an order
-of magnitude slower; for TPUs it is compiled with copies of the images in reverse, a twelfth of the
-cycles that the compiler expects of DCGAN-64's step.
+exist. The rules are written out for the kernel gradient of a transposed convolution, which they
+compute as that of a strided one. On CPUs the automatically derived one is an order of magnitude
+slower; on TPUs it needs reversed copies of the images, a twelfth of the cycles that the compiler
+estimates for DCGAN-64's step.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from collections.abc import Iterator
 
 import jax
 
-from osgan_jax.layers import backend, tpu
+from osgan_jax.layers import backend, plain, tpu
 from osgan_jax.layers.cpu import formulations
 
 IMPLEMENTATIONS = ('auto', 'plain', 'adjoint')
@@ -36,8 +36,9 @@ def set_implementation(name: str) -> None:
 
     Args:
       name: 'plain' (XLA's convolutions and JAX's own derivatives of them), 'adjoint' (the rules of
-        this module, and on CPU its formulations), or 'auto': 'adjoint' on CPU, on TPUs for
-        transposed convolutions, and 'plain' elsewhere.
+        this module, and on CPU its formulations), or 'auto': 'adjoint' on CPU, and on TPUs for
+        transposed convolutions, with groups merged (`tpu`); 'plain' elsewhere, but for convolutions
+        that are one matrix product.
 
     Raises:
       ValueError: if `name` is none of these.
@@ -70,7 +71,7 @@ def _check_implementation(name: str) -> None:
 
 
 def _choose(name: str | None) -> str:
-    """Resolves to 'plain', 'adjoint', or 'auto' where that means plain but for matrix products."""
+    """Resolves to 'plain', 'adjoint', or 'auto' off the CPU, see `set_implementation`."""
     name = _implementation if name is None else name
     _check_implementation(name)
     return 'adjoint' if name == 'auto' and backend.platform() == 'cpu' else name
@@ -158,12 +159,12 @@ def conv(
             return formulations.one_by_one(one, x, kernel, groups)
         if choice == 'auto' and backend.platform() == 'tpu':
             return tpu.grouped_down(x, kernel, stride, padding, groups)
-        return formulations.plain_down(x, kernel, stride, padding, groups)
+        return plain.down(x, kernel, stride, padding, groups)
     if choice != 'plain' and x.shape[1:3] == kernel.shape[:2] and padding == ((0, 0), (0, 0)):
         return formulations.product_down_whole(x, kernel)
     if choice == 'adjoint':
         return _down(x, kernel, stride, padding)
-    return formulations.plain_down(x, kernel, stride, padding)
+    return plain.down(x, kernel, stride, padding)
 
 
 def conv_transpose(
@@ -208,7 +209,7 @@ def conv_transpose(
         return formulations.product_up_whole(x, kernel)
     if choice == 'adjoint' or (choice == 'auto' and backend.platform() == 'tpu'):
         return _up(x, kernel, stride, padding, size)
-    return formulations.plain_up(x, kernel, stride, padding, size)
+    return plain.up(x, kernel, stride, padding, size)
 
 
 def _check(x, kernel, stride, axis, groups=1):
@@ -238,7 +239,7 @@ def _check(x, kernel, stride, axis, groups=1):
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _down(x, kernel, stride, padding):
     """`[N, H, W, large]`, `[kh, kw, large, small]` -> `[N, h, w, small]`."""
-    down = formulations.cpu_down if backend.platform() == 'cpu' else formulations.plain_down
+    down = formulations.cpu_down if backend.platform() == 'cpu' else plain.down
     return down(x, kernel, stride, padding)
 
 
@@ -260,7 +261,7 @@ _down.defvjp(_down_forward, _down_backward)
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _up(y, kernel, stride, padding, size):
     """`[N, h, w, small]`, `[kh, kw, large, small]` -> `[N, H, W, large]`."""
-    up = formulations.cpu_up if backend.platform() == 'cpu' else formulations.plain_up
+    up = formulations.cpu_up if backend.platform() == 'cpu' else plain.up
     return up(y, kernel, stride, padding, size)
 
 
@@ -285,7 +286,7 @@ _up.defvjp(_up_forward, _up_backward)
 def _correlate(x, y, stride, padding, kernel_size):
     """`[N, H, W, large]`, `[N, h, w, small]` -> `[kh, kw, large, small]`."""
     on_cpu = backend.platform() == 'cpu'
-    correlate = formulations.cpu_correlate if on_cpu else formulations.plain_correlate
+    correlate = formulations.cpu_correlate if on_cpu else plain.correlate
     return correlate(x, y, stride, padding, kernel_size)
 
 

@@ -163,8 +163,8 @@ class NetworkSpec:
       has_blocks: whether the features of both networks can be compared by grid: submodules
         `block_0`, `block_1` and so on return feature maps `[N, h, w, C]`, alone or first.
       has_groups: whether convolutions are grouped. On CPU they are computed in a loop, whose body
-        the compiler counts once, and on TPUs with zeros that it counts, too: FLOPs are not known
-        there.
+        the compiler counts once; on TPUs groups are merged, and it counts the zeros between them.
+        FLOPs are unknown on both.
       blocks: the blocks of the networks that complete options make, which may be frozen one by one;
         None where they have no such parts.
       macs: counts the multiply-accumulates of G for one image, `(options, convention) -> int`, see

@@ -1,7 +1,7 @@
 """Several devices: compilation for them, and the placement of batches and states.
 
-Data parallelism is `jax.pmap`: the state is replicated (`in_axes=None`, `out_axes=None`) or, its
-large tensors, divided (`osgan_jax.runtime.shards`), and donated; the batch is split.
+Data parallelism is `jax.pmap`: the batch is split, and the state is donated; it is replicated
+(`in_axes=None`, `out_axes=None`), or its large tensors are divided (`osgan_jax.runtime.shards`).
 `osgan_jax.core.collectives` has what devices exchange.
 
 With several processes (`osgan_jax.runtime.processes`) the devices are those of all of them, in
@@ -187,7 +187,7 @@ def replicate(state: PyTree, devices: Sequence[jax.Device]) -> PyTree:
 
 
 def place(state: PyTree, devices: Sequence[jax.Device], divided: Sequence[str] = ()) -> PyTree:
-    """As `replicate`, but that each device is given its shards of large tensors alone.
+    """Like `replicate`, but each device receives only its own shards of large tensors.
 
     Args:
       state: whole.

@@ -1,9 +1,9 @@
 """States whose large tensors are divided among devices: each holds, and updates, its own shards.
 
-Memory of the state and the optimisers' work are a D-th on each of D devices; what the networks
-need whole is gathered in the step, and gradients are summed into shards
-(`osgan_jax.core.collectives`). That is the third stage of ZeRO (Rajbhandari et al. 2020,
-https://arxiv.org/abs/1910.02054), known as fully sharded data parallelism.
+Each of D devices holds and updates a D-th of what is divided. In the step the networks' parameters
+are gathered whole, and gradients are summed into shards (`osgan_jax.core.collectives`). That is the
+third stage of ZeRO (Rajbhandari et al. 2020, https://arxiv.org/abs/1910.02054), known as fully
+sharded data parallelism.
 """
 
 import dataclasses
@@ -31,8 +31,8 @@ def divide(state: PyTree, count: int, fields: Sequence[str]) -> PyTree:
       fields: paths of what is divided, such as `params_g` or `ema_g/params`.
 
     Returns:
-      The same, where floats of `LEAST_SIZE` and more with an axis that D divides are shards along
-      the longest such axis, all parts together.
+      The same, where tensors of at least `LEAST_SIZE` floats, whose size along some axis is a
+      multiple of D, are shards along the longest such axis, all parts together.
     """
 
     def divided(path: tuple[Any, ...], leaf: Any) -> Any:

@@ -68,7 +68,7 @@ def build(teacher, *, num_devices=1, rate=RATE, **fields):
     )
     state = stages.create(config, gan, teacher)
     update = stages.make_update(config, gan, teacher, state, collectives)
-    divided = model.divided(config, devices)
+    divided = model.divided(config, devices, state)
     placed = parallel.place(state, devices, divided)
     compiled = parallel.compile_update(update, devices, state=placed, num_constants=1)
 

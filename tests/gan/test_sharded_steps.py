@@ -1,5 +1,7 @@
 """Steps of a state that devices divide among themselves, against the same of a whole one."""
 
+import types
+
 import chex
 import jax
 import pytest
@@ -42,6 +44,14 @@ CASES = {
         'path_length': 1.0,
         'path_length_every': 2,
     },
+    'lazy penalties, optimism': {
+        'method': 'lsgan',
+        'optimizer': 'optimistic_adam',
+        'r1': 1.0,
+        'penalty_every': 2,
+        'lookahead': 2,
+        'freeze': ('discriminator:0',),
+    },
     'clipped, frozen': {'method': 'wgan', 'ema_decay': 0.9, 'freeze': ('discriminator:0',)},
     'two steps a call': {'method': 'lsgan', 'steps_per_call': 2},
 }
@@ -69,13 +79,10 @@ def test_a_divided_state_takes_the_steps_of_a_whole_one(name):
     divided, found, metrics_of_divided = run(True, **CASES[name])
     for field in ('params_g', 'params_d', 'opt_g', 'opt_d', 'ema_g', 'slow'):
         tree = getattr(divided, field)
-        assert shards.has_any(tree) == bool(jax.tree.leaves(tree) and field in _DIVIDED), field
+        assert shards.has_any(tree) == bool(jax.tree.leaves(tree)), field
         assert models.relative_error(getattr(found, field), getattr(whole, field)) < 1e-5, field
     chex.assert_trees_all_equal_shapes_and_dtypes(found, whole)
     chex.assert_trees_all_close(metrics_of_divided, metrics, rtol=1e-4, atol=1e-6)
-
-
-_DIVIDED = {path.split('/')[0] for path in model.DIVIDED}
 
 
 def test_all_devices_skip_a_step_for_a_number_of_one():
@@ -110,19 +117,23 @@ def test_tensors_are_named_as_in_a_whole_state():
     assert nonfinite.names(state) == nonfinite.names(parallel.collect(state, devices))
 
 
-def test_one_device_and_a_cpu_that_is_not_asked_keep_the_state_whole(monkeypatch):
-    resolved = small.resolve(small.make_config())
+def test_what_is_divided_is_asked_for_or_worth_it(monkeypatch):
+    def divided(devices, **fields):
+        return model.divided(small.resolve(small.make_config(**fields)), devices, state)
+
+    _, state, *_ = small.build()
     devices = jax.local_devices()
-    assert model.divided(resolved, devices) == ()
-    asked = small.resolve(small.make_config(shard_state=True))
-    assert model.divided(asked, devices) == model.DIVIDED
-    assert model.divided(asked, devices[:1]) == ()
+    hosts = [types.SimpleNamespace(process_index=index // 2) for index in range(4)]
+    assert divided(devices) == ()
+    assert divided(devices, shard_state=True) == model.DIVIDED
+    assert divided(devices[:1], shard_state=True) == ()
     with backend.tracing_for('tpu'):
-        assert model.divided(resolved, devices) == model.DIVIDED
-        refused = small.resolve(small.make_config(shard_state=False))
-        assert model.divided(refused, devices) == ()
-        monkeypatch.setattr(jax, 'process_count', lambda: 2)
-        assert model.divided(resolved, devices) == ()
-        assert model.divided(asked, devices) == model.DIVIDED
-        # One device each.
-        assert model.divided(asked, devices[:2]) == ()
+        assert divided(devices) == model.DIVIDED
+        assert divided(devices, shard_state=False) == ()
+        assert divided(hosts) == ()
+        assert divided(hosts, shard_state=True) == model.DIVIDED
+        assert divided(hosts[1:3], shard_state=True) == ()  # one device each
+        # No tensor is large enough, or of a size that divides.
+        assert divided([types.SimpleNamespace(process_index=0)] * 5) == ()
+        monkeypatch.setattr(shards, 'LEAST_SIZE', 2**16)
+        assert divided(devices) == ()

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from osgan_jax.layers import backend, convolutions, modules
+from osgan_jax.layers import backend, convolutions, modules, plain
 from osgan_jax.layers.cpu import formulations
 
 # height, width, kernel, stride, padding
@@ -64,10 +64,10 @@ def test_groups_are_convolutions_of_their_own():
     for g in range(3):
         part = convolutions.conv(x[..., 4 * g : 4 * g + 4], kernel[..., 2 * g : 2 * g + 2])
         assert _relative(found[0][..., 2 * g : 2 * g + 2], part) < 1e-6
-    for mine, plain in zip(
+    for mine, xlas in zip(
         jax.tree.leaves(found), jax.tree.leaves(everything('plain')), strict=True
     ):
-        assert _relative(mine, plain) < 1e-5
+        assert _relative(mine, xlas) < 1e-5
     with pytest.raises(ValueError, match='5 groups do not divide the channels'):
         convolutions.conv(x, kernel, groups=5)
     with pytest.raises(ValueError, match='is 4, for 2 groups'):
@@ -144,22 +144,22 @@ def test_every_formulation_equals_plain(case):
 
     @jax.jit
     def everything(x, kernel):
-        y = formulations.plain_down(x, kernel, stride, padding)
+        y = plain.down(x, kernel, stride, padding)
         up = y, kernel, stride, padding, x.shape[1:3]
         correlate = x, y, stride, padding, kernel.shape[:2]
         return (
             [y, formulations.product_down(x, kernel, stride, padding)],
-            [formulations.plain_up(*up), *(function(*up) for function in ups)],
+            [plain.up(*up), *(function(*up) for function in ups)],
             [
-                formulations.plain_correlate(*correlate),
+                plain.correlate(*correlate),
                 *(function(*correlate) for function in correlates),
             ],
         )
 
     found = everything(x, kernel)
-    for plain, *others in found:
+    for first, *others in found:
         for other in others:
-            assert _relative(other, plain) < 1e-5
+            assert _relative(other, first) < 1e-5
     (y, _), (up, *_), (correlated, *_) = jax.tree.map(np.asarray, found)
     # Adjoint: <up(y), x> = <y, down(x)> = <kernel, correlate(x, y)>.
     product = (y**2).sum()
@@ -173,7 +173,7 @@ def test_kernel_gradient_over_slices_of_the_batch():
     y = jnp.asarray(rng.normal(size=(32, 8, 8, 3)), jnp.float32)
     arguments = (x, y, 2, ((1, 1), (1, 1)), (4, 4))
     actual = formulations.cpu_correlate(*arguments)
-    assert _relative(actual, formulations.plain_correlate(*arguments)) < 1e-5
+    assert _relative(actual, plain.correlate(*arguments)) < 1e-5
 
 
 @pytest.mark.parametrize('implementation', ['adjoint', 'auto'])

@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from osgan_jax.layers import backend, convolutions, tpu
-from osgan_jax.layers.cpu import formulations
+from osgan_jax.layers import backend, convolutions, plain, tpu
 
 
 @pytest.mark.parametrize(
@@ -42,7 +41,7 @@ def test_merged_groups_equal_groups_in_value_and_all_gradients(
             lambda x, k: (apply(x, k), gradients(x, k), jax.grad(penalty, (0, 1))(x, k))
         )(x, jnp.asarray(kernel, jnp.float32))
 
-    found, expected = everything(tpu.grouped_down), everything(formulations.plain_down)
+    found, expected = everything(tpu.grouped_down), everything(plain.down)
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         assert np.abs(a - b).max() <= 1e-5 * np.abs(b).max()
 

@@ -108,9 +108,10 @@ def test_a_flag_is_set_if_it_is_on_every_device():
         assert every(jnp.array(flags)).tolist() == [all(flags)] * 4
 
 
-@pytest.mark.parametrize('count', [1, 3])
-def test_a_state_is_whole_where_nothing_divides(count):
+@pytest.mark.parametrize(('count', 'fields'), [(3, ('params',)), (4, ('opt',))])
+def test_a_state_is_whole_where_nothing_divides(count, fields):
     state = {'params': {'kernel': jnp.zeros((4, shards.LEAST_SIZE))}}
-    divided = shards.divide(state, count, ('opt',))
+    assert shards.has_any(shards.divide(state, 4, ('params',)))
+    divided = shards.divide(state, count, fields)
     assert not shards.has_any(divided)
     assert shards.axes(divided) is None

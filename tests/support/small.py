@@ -71,7 +71,7 @@ def build(num_devices: int = 1, **fields):
     update = updates.make_update(
         gan, resolved.scheme, state, collectives, accumulate=resolved.accumulate
     )
-    state = parallel.place(state, devices, model.divided(resolved, devices))
+    state = parallel.place(state, devices, model.divided(resolved, devices, state))
     compiled = parallel.compile_update(
         update, devices, state=state, steps_per_call=resolved.steps_per_call
     )

@@ -46,6 +46,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from osgan_jax.layers import plain
 from osgan_jax.layers.cpu import pairs, pixels, windows, winograd
 
 _NHWC = ('NHWC', 'HWIO', 'NHWC')
@@ -63,18 +64,6 @@ _DENSE_GRID = 64  # pixels
 _LARGE_GRID = 256  # pixels
 
 
-def plain_down(x, kernel, stride, padding, groups=1):
-    """The convolution as XLA offers it."""
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        (stride, stride),
-        padding,
-        dimension_numbers=_NHWC,
-        feature_group_count=groups,
-    )
-
-
 def one_by_one(convolve, x, kernel, groups):
     """A grouped convolution as a loop over its groups.
 
@@ -88,41 +77,6 @@ def one_by_one(convolve, x, kernel, groups):
     kernels = jnp.moveaxis(kernel.reshape(*kernel.shape[:3], groups, -1), 3, 0)
     y = lax.map(lambda pair: convolve(*pair), (parts, kernels))
     return jnp.moveaxis(y, 0, 3).reshape(*y.shape[1:4], -1)
-
-
-def plain_up(y, kernel, stride, padding, size):
-    """The transposed convolution as XLA offers it: a convolution of a dilated image."""
-    pads = []
-    for axis in (0, 1):
-        taps = kernel.shape[axis]
-        low = taps - 1 - padding[axis][0]
-        dilated = stride * (y.shape[1 + axis] - 1) + 1
-        pads.append((low, size[axis] + taps - 1 - low - dilated))
-    return lax.conv_general_dilated(
-        y,
-        jnp.flip(kernel, (0, 1)),
-        (1, 1),
-        pads,
-        lhs_dilation=(stride, stride),
-        dimension_numbers=('NHWC', 'HWOI', 'NHWC'),
-    )
-
-
-def plain_correlate(x, y, stride, padding, kernel_size):
-    """The kernel gradient as XLA offers it: a convolution over the batch with a dilated window."""
-    pads = []
-    for axis in (0, 1):
-        low = padding[axis][0]
-        reach = stride * (y.shape[1 + axis] - 1) + kernel_size[axis]
-        pads.append((low, reach - x.shape[1 + axis] - low))
-    return lax.conv_general_dilated(
-        x,
-        y,
-        (1, 1),
-        pads,
-        rhs_dilation=(stride, stride),
-        dimension_numbers=('CHWN', 'IHWO', 'HWNC'),
-    )
 
 
 def product_down_whole(x, kernel):
@@ -149,7 +103,7 @@ def cpu_down(x, kernel, stride, padding):
     many = x.shape[3] >= _WINOGRAD_CHANNELS
     if many and _fits_winograd(x.dtype, x.shape[0], kernel.shape, stride, grid):
         return winograd.down(x, kernel, stride, padding)
-    return plain_down(x, kernel, stride, padding)
+    return plain.down(x, kernel, stride, padding)
 
 
 def cpu_up(y, kernel, stride, padding, size):
@@ -213,7 +167,7 @@ def stride_one_down(x, kernel, padding):
     if grid[1] % 2 == 0 and max(kernel.shape[2:]) <= _PAIRED_CHANNELS:
         paired = pairs.blocked_down if x.shape[3] <= _FEW_CHANNELS else pairs.down
         return paired(x, kernel, padding)
-    return plain_down(x, kernel, 1, padding)
+    return plain.down(x, kernel, 1, padding)
 
 
 def stride_one_up(y, kernel, padding):

@@ -14,6 +14,7 @@ from experiments.benchmark import charts, loop, peak, pipeline, report, rounds, 
 from experiments.benchmark.config import SCHEMES, BenchmarkConfig
 from experiments.benchmark.turns import StepTiming
 from osgan_jax.gan import config, updates
+from osgan_jax.runtime import shards
 from tests.support import launching, small
 
 
@@ -89,6 +90,20 @@ def test_devices_share_the_flops(plain):
     assert two.processors == 1  # one and the same processor
     # Twice the optimiser's work, besides.
     assert plain.flops < two.flops < 1.5 * plain.flops
+
+
+def test_steps_of_a_divided_state_are_timed_alone_and_in_the_loop(monkeypatch):
+    monkeypatch.setattr(shards, 'LEAST_SIZE', 64)
+    case = small.make_config(num_devices=2, shard_state=True)
+    built = steps.build(case, 'one_stage')
+    assert built.divided
+    (alone,) = steps.measure_steps(case, ['one_stage'], repeats=1)
+    whole = dataclasses.replace(case, shard_state=False)
+    (of_whole,) = steps.measure_steps(whole, ['one_stage'], repeats=1)
+    assert alone.bytes < of_whole.bytes
+    compiled = built.lower().compile()
+    timing = loop.measure_bare_loop(built, compiled, built.state, num_steps=30)
+    assert timing.loop_seconds > 0
 
 
 def test_eager_two_stage_computes_what_it_does_not_use():

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from osgan_jax.layers import plain
 from osgan_jax.layers.cpu import formulations, pairs
 
 # height, width, kernel's height and width, padding
@@ -30,10 +31,10 @@ def test_integers_come_out_exactly(case):
     @jax.jit
     def everything(x, kernel, y):
         return (
-            formulations.plain_down(x, kernel, 1, padding),
+            plain.down(x, kernel, 1, padding),
             pairs.down(x, kernel, padding),
             pairs.blocked_down(x, kernel, padding),
-            formulations.plain_correlate(x, y, 1, padding, kernel.shape[:2]),
+            plain.correlate(x, y, 1, padding, kernel.shape[:2]),
             pairs.correlate(x, y, padding, kernel.shape[:2]),
         )
 

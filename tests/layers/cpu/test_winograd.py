@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from osgan_jax.layers import plain
 from osgan_jax.layers.cpu import formulations, winograd
 
 # height, width, kernel, stride, padding
@@ -50,15 +51,15 @@ def test_integers_come_out_exactly(case):
             found.append(winograd.correlate(x, y, stride, padding))
         else:
             found.append(winograd.down(y, turned, 1, pads))
-        plain = (
-            formulations.plain_down(x, kernel, stride, padding),
-            formulations.plain_up(y, kernel, stride, padding, size),
-            formulations.plain_correlate(x, y, stride, padding, window),
+        expected = (
+            plain.down(x, kernel, stride, padding),
+            plain.up(y, kernel, stride, padding, size),
+            plain.correlate(x, y, stride, padding, window),
         )
-        return found, plain[: len(found)]
+        return found, expected[: len(found)]
 
-    for found, plain in zip(*both(x, kernel, y), strict=True):
-        np.testing.assert_array_equal(found, plain)
+    for found, expected in zip(*both(x, kernel, y), strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_floats_are_as_accurate_as_sums_of_products():
@@ -73,9 +74,9 @@ def test_floats_are_as_accurate_as_sums_of_products():
         exact = [
             np.asarray(v)
             for v in (
-                formulations.plain_down(jnp.asarray(x), jnp.asarray(kernel), 2, padding),
-                formulations.plain_up(jnp.asarray(y), jnp.asarray(kernel), 2, padding, (16, 16)),
-                formulations.plain_correlate(jnp.asarray(x), jnp.asarray(y), 2, padding, (4, 4)),
+                plain.down(jnp.asarray(x), jnp.asarray(kernel), 2, padding),
+                plain.up(jnp.asarray(y), jnp.asarray(kernel), 2, padding, (16, 16)),
+                plain.correlate(jnp.asarray(x), jnp.asarray(y), 2, padding, (4, 4)),
             )
         ]
     found = (
