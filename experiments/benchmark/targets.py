@@ -64,6 +64,8 @@ class Compiled:
     Attributes:
       scheme: its name.
       flops: a device's, by the compiler; of a GPU those of the traced step.
+      exact: whether these are the step's own: a compiler counts lazy penalties as if they were of
+        every step, and the zeros between groups that are merged for TPUs.
       accessed: bytes by the compiler's count, which includes the chip's own memory; None for a GPU.
       moved: bytes that main memory must deliver and take; of a GPU only what every program must:
         state and batch in, state out.
@@ -77,6 +79,7 @@ class Compiled:
 
     scheme: str
     flops: float
+    exact: bool
     accessed: float | None
     moved: int
     cycles: int | None
@@ -197,11 +200,13 @@ def compile_schemes(
         moved = sum(each.bytes for each in operations)
         with backend.tracing_for(target.chip.platform):
             flops = built.count_flops(counted['flops'] * target.count)
-        flops = flops / target.count if flops else counted['flops']
+        exact = flops is not None
+        flops = flops / target.count if exact else counted['flops']
         bound = chips.bound(target.chip, case.precision, flops, moved)
         yield Compiled(
             scheme,
             flops,
+            exact,
             counted['bytes accessed'],
             moved,
             sum(each.cycles for each in operations),
@@ -228,7 +233,7 @@ def _traced(
         flops = built.count_flops(parallel.flops(lowered, 1)) or math.nan
     moved = 2 * state + batch
     bound = chips.bound(target.chip, case.precision, flops, moved)
-    return Compiled(scheme, flops, None, moved, None, state + batch, bound, False, 0.0)
+    return Compiled(scheme, flops, True, None, moved, None, state + batch, bound, False, 0.0)
 
 
 def table(target: Target, case: TrainConfig, found: Sequence[Compiled]) -> str:
@@ -255,6 +260,11 @@ def table(target: Target, case: TrainConfig, found: Sequence[Compiled]) -> str:
         f'bounds: {rate / 1e12:g} TFLOP/s in {published} and {chip.bandwidth / 1e9:g} GB/s, as '
         f'published ({chip.source}); no times were measured'
     )
+    if not all(each.exact for each in found):
+        lines.append(
+            'FLOPs are those that the compiler counts: lazy penalties as of every step, and zeros '
+            'between merged groups'
+        )
     if published != case.precision:
         lines.append(
             f'{chip.name} has no published rate in {case.precision}: the true bound is higher'
