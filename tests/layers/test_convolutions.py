@@ -9,6 +9,7 @@ import pytest
 
 from osgan_jax.layers import backend, convolutions, modules, plain
 from osgan_jax.layers.cpu import formulations
+from tests.support import derivatives
 
 # height, width, kernel, stride, padding
 CASES = [
@@ -35,11 +36,6 @@ def _arrays(name, case, dtype=jnp.float32, large=3, small=5):
     return jnp.asarray(x, dtype), jnp.asarray(kernel, dtype)
 
 
-def _relative(actual, expected):
-    actual, expected = (np.asarray(v, np.float64) for v in (actual, expected))
-    return np.abs(actual - expected).max() / (np.abs(expected).max() + 1e-30)
-
-
 def test_groups_are_convolutions_of_their_own():
     """Values, gradients and gradients of a penalty, against XLA's grouped convolution."""
     rng = np.random.default_rng(0)
@@ -47,27 +43,18 @@ def test_groups_are_convolutions_of_their_own():
     kernel = jnp.asarray(rng.normal(size=(3, 3, 4, 6)) / 6, jnp.float32)
 
     def everything(implementation):
-        def apply(x, kernel):
-            return convolutions.conv(x, kernel, groups=3, implementation=implementation)
-
-        gradients = jax.grad(lambda x, k: jnp.sin(apply(x, k)).sum(), (0, 1))
-
-        def penalty(x, kernel):
-            gx, gk = gradients(x, kernel)
-            return (gx**2).sum() + jnp.cos(gk).sum()
-
-        return jax.jit(
-            lambda x, k: (apply(x, k), gradients(x, k), jax.grad(penalty, (0, 1))(x, k))
+        return derivatives.all_orders(
+            lambda x, k: convolutions.conv(x, k, groups=3, implementation=implementation)
         )(x, kernel)
 
     found = everything('adjoint')
     for g in range(3):
         part = convolutions.conv(x[..., 4 * g : 4 * g + 4], kernel[..., 2 * g : 2 * g + 2])
-        assert _relative(found[0][..., 2 * g : 2 * g + 2], part) < 1e-6
+        assert derivatives.relative(found[0][..., 2 * g : 2 * g + 2], part) < 1e-6
     for mine, xlas in zip(
         jax.tree.leaves(found), jax.tree.leaves(everything('plain')), strict=True
     ):
-        assert _relative(mine, xlas) < 1e-5
+        assert derivatives.relative(mine, xlas) < 1e-5
     with pytest.raises(ValueError, match='5 groups do not divide the channels'):
         convolutions.conv(x, kernel, groups=5)
     with pytest.raises(ValueError, match='is 4, for 2 groups'):
@@ -75,23 +62,12 @@ def test_groups_are_convolutions_of_their_own():
 
 
 def _all_orders(name, case, implementation):
-    """Returns a jitted function of (x, kernel): value, gradients, and gradients of a penalty."""
-
-    def apply(x, kernel):
-        return FUNCTIONS[name](
-            x, kernel, stride=case[3], padding=case[4], implementation=implementation
+    """Of one of the functions and a case, see `derivatives.all_orders`."""
+    return derivatives.all_orders(
+        lambda x, k: FUNCTIONS[name](
+            x, k, stride=case[3], padding=case[4], implementation=implementation
         )
-
-    gradients = jax.grad(lambda x, k: jnp.sin(apply(x, k)).sum(), (0, 1))
-
-    def penalty(x, kernel):
-        gx, gk = gradients(x, kernel)
-        return (gx**2).sum() + jnp.cos(gk).sum()
-
-    def everything(x, kernel):
-        return apply(x, kernel), gradients(x, kernel), jax.grad(penalty, (0, 1))(x, kernel)
-
-    return jax.jit(everything)
+    )
 
 
 @pytest.mark.parametrize('name', FUNCTIONS)
@@ -102,7 +78,7 @@ def test_equals_plain_in_value_and_all_gradients(name, case):
     expected = _all_orders(name, case, 'plain')(x, kernel)
     chex.assert_trees_all_equal_shapes_and_dtypes(actual, expected)
     for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
-        assert _relative(a, e) < 1e-5
+        assert derivatives.relative(a, e) < 1e-5
 
 
 @pytest.mark.parametrize('case', [CASES[0], CASES[1], CASES[6]], ids=str)
@@ -112,7 +88,7 @@ def test_a_tpus_transposed_convolution_equals_plain(case):
         actual = _all_orders('conv_transpose', case, 'auto')(x, kernel)
     expected = _all_orders('conv_transpose', case, 'plain')(x, kernel)
     for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
-        assert _relative(a, e) < 1e-5
+        assert derivatives.relative(a, e) < 1e-5
 
 
 @pytest.mark.parametrize(
@@ -125,7 +101,7 @@ def test_equals_plain_over_channels(name, height, large, small):
     actual = _all_orders(name, case, 'adjoint')(x, kernel)
     expected = _all_orders(name, case, 'plain')(x, kernel)
     for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
-        assert _relative(a, e) < 1e-5
+        assert derivatives.relative(a, e) < 1e-5
 
 
 @pytest.mark.parametrize('case', CASES, ids=str)
@@ -159,12 +135,12 @@ def test_every_formulation_equals_plain(case):
     found = everything(x, kernel)
     for first, *others in found:
         for other in others:
-            assert _relative(other, first) < 1e-5
+            assert derivatives.relative(other, first) < 1e-5
     (y, _), (up, *_), (correlated, *_) = jax.tree.map(np.asarray, found)
     # Adjoint: <up(y), x> = <y, down(x)> = <kernel, correlate(x, y)>.
     product = (y**2).sum()
-    assert _relative((up * x).sum(), product) < 1e-5
-    assert _relative((correlated * kernel).sum(), product) < 1e-5
+    assert derivatives.relative((up * x).sum(), product) < 1e-5
+    assert derivatives.relative((correlated * kernel).sum(), product) < 1e-5
 
 
 def test_kernel_gradient_over_slices_of_the_batch():
@@ -173,7 +149,7 @@ def test_kernel_gradient_over_slices_of_the_batch():
     y = jnp.asarray(rng.normal(size=(32, 8, 8, 3)), jnp.float32)
     arguments = (x, y, 2, ((1, 1), (1, 1)), (4, 4))
     actual = formulations.cpu_correlate(*arguments)
-    assert _relative(actual, plain.correlate(*arguments)) < 1e-5
+    assert derivatives.relative(actual, plain.correlate(*arguments)) < 1e-5
 
 
 @pytest.mark.parametrize('implementation', ['adjoint', 'auto'])
@@ -183,7 +159,7 @@ def test_single_pixel_is_a_matrix_product(implementation):
     actual = _all_orders('conv_transpose', case, implementation)(x, kernel)
     expected = _all_orders('conv_transpose', case, 'plain')(x, kernel)
     for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
-        assert _relative(a, e) < 1e-5
+        assert derivatives.relative(a, e) < 1e-5
     jaxpr = jax.make_jaxpr(
         lambda x, k: convolutions.conv_transpose(
             x, k, padding='valid', implementation=implementation
@@ -200,7 +176,7 @@ def test_bfloat16(name):
     for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
         assert a.dtype == jnp.bfloat16
         # Eight bits of mantissa, through as many as three layers of rounding.
-        assert _relative(a.astype(jnp.float32), e) < 0.06
+        assert derivatives.relative(a.astype(jnp.float32), e) < 0.06
 
 
 def test_transposed_is_the_adjoint_by_hand():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from osgan_jax.layers import convolutions, modules, pooling, resampled, spectral
+from tests.support import derivatives
 
 # height, width, kernel, channels in and out
 CASES = [
@@ -23,17 +24,6 @@ def _after_the_other(x, kernel, resample):
     return pooling.mean_pool(x) if resample == 'mean_pool' else x
 
 
-def _all_orders(apply):
-    """A jitted function of (x, kernel): value, gradients, and gradients of a penalty."""
-    gradients = jax.grad(lambda x, k: jnp.sin(apply(x, k)).sum(), (0, 1))
-
-    def penalty(x, kernel):
-        gx, gk = gradients(x, kernel)
-        return (gx**2).sum() + jnp.cos(gk).sum()
-
-    return jax.jit(lambda x, k: (apply(x, k), gradients(x, k), jax.grad(penalty, (0, 1))(x, k)))
-
-
 def _arrays(case):
     height, width, size, inputs, outputs = case
     rng = np.random.default_rng(0)
@@ -42,23 +32,18 @@ def _arrays(case):
     return jnp.float32(x), jnp.float32(kernel)
 
 
-def _relative(actual, expected):
-    actual, expected = (np.asarray(v, np.float64) for v in (actual, expected))
-    return np.abs(actual - expected).max() / np.abs(expected).max()
-
-
 @pytest.mark.parametrize('resample', resampled.RESAMPLES)
 @pytest.mark.parametrize('case', CASES, ids=str)
 def test_equals_one_after_the_other_in_value_and_all_gradients(case, resample):
     x, kernel = _arrays(case)
-    expected = _all_orders(lambda x, k: _after_the_other(x, k, resample))(x, kernel)
+    expected = derivatives.all_orders(lambda x, k: _after_the_other(x, k, resample))(x, kernel)
     implementation = 'plain' if case == CASES[1] else 'adjoint'
-    actual = _all_orders(
+    actual = derivatives.all_orders(
         lambda x, k: resampled.conv(x, k, resample, implementation=implementation)
     )(x, kernel)
     for mine, other in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
         assert mine.shape == other.shape
-        assert _relative(mine, other) < 1e-5
+        assert derivatives.relative(mine, other) < 1e-5
 
 
 @pytest.mark.parametrize('resample', resampled.RESAMPLES)
@@ -66,10 +51,10 @@ def test_great_numbers_and_other_dtypes(resample):
     """Nothing overflows that did not before, and bfloat16 sums taps before they are rounded."""
     x, kernel = _arrays(CASES[0])
     great = resampled.conv(1e30 * x, 1e7 * kernel, resample)
-    assert _relative(great, 1e37 * _after_the_other(x, kernel, resample)) < 1e-5
+    assert derivatives.relative(great, 1e37 * _after_the_other(x, kernel, resample)) < 1e-5
     rough = resampled.conv(jnp.bfloat16(x), kernel, resample)
     assert rough.dtype == jnp.bfloat16
-    assert _relative(rough, _after_the_other(x, kernel, resample)) < 0.02
+    assert derivatives.relative(rough, _after_the_other(x, kernel, resample)) < 0.02
 
 
 @pytest.mark.parametrize('layer', [modules.Conv, spectral.Conv])
@@ -87,7 +72,7 @@ def test_layers_keep_their_parameters(layer):
             expected = layer(5).apply(plain, pooling.enlarge(x), **options)
         else:
             expected = pooling.mean_pool(layer(5).apply(plain, x, **options))
-        assert _relative(found, expected) < 1e-5
+        assert derivatives.relative(found, expected) < 1e-5
 
 
 def test_what_does_not_fit():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from osgan_jax.layers import backend, convolutions, plain, tpu
+from tests.support import derivatives
 
 
 @pytest.mark.parametrize(
@@ -25,25 +26,15 @@ def test_merged_groups_equal_groups_in_value_and_all_gradients(
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.normal(size=(2, 6, 5, groups * channels)), jnp.float32)
     kernel = rng.normal(size=(size, size, channels, groups * features)) / (size * channels**0.5)
+    kernel = jnp.asarray(kernel, jnp.float32)
     padding = ((1, 1), (0, 1))
 
-    def everything(function):
-        def apply(x, kernel):
-            return function(x, kernel, stride, padding, groups)
-
-        gradients = jax.grad(lambda x, k: jnp.sin(apply(x, k)).sum(), (0, 1))
-
-        def penalty(x, kernel):
-            gx, gk = gradients(x, kernel)
-            return (gx**2).sum() + jnp.cos(gk).sum()
-
-        return jax.jit(
-            lambda x, k: (apply(x, k), gradients(x, k), jax.grad(penalty, (0, 1))(x, k))
-        )(x, jnp.asarray(kernel, jnp.float32))
-
-    found, expected = everything(tpu.grouped_down), everything(plain.down)
+    found, expected = (
+        derivatives.all_orders(lambda x, k, f=function: f(x, k, stride, padding, groups))(x, kernel)
+        for function in (tpu.grouped_down, plain.down)
+    )
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-        assert np.abs(a - b).max() <= 1e-5 * np.abs(b).max()
+        assert derivatives.relative(a, b) < 1e-5
 
 
 @pytest.mark.parametrize(('platform', 'groups'), [('tpu', 2), ('gpu', 16)])
