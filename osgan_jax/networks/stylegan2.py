@@ -31,6 +31,9 @@ MAX_CHANNELS = 512
 MAPPING_LAYERS = 8
 
 _AVERAGE_DECAY = 0.995
+# What of z tells a sample from others: its first numbers, without these bits of their fractions.
+_TOLD_BY = 3
+_ROUNDED_BITS = 16
 
 
 def features(
@@ -183,7 +186,7 @@ class Generator(bases.Generator):
         """Draws the style vectors and noise keys of `__call__`, whose arguments it takes.
 
         A sample's randomness depends on the random stream and its own z alone: neither its place in
-        the batch nor the number of devices changes it.
+        the batch nor the number of devices changes it, nor how a program rounds z.
 
         Returns:
           Style vectors `[N, L, w_dim]`, and keys of the noise `[N]`, None without a random stream.
@@ -197,8 +200,7 @@ class Generator(bases.Generator):
         ws = self.styles(w)
         if not self.has_rng('style'):
             return ws, None
-        bits = jax.lax.bitcast_convert_type(jnp.asarray(z[:, 0], jnp.float32), jnp.uint32)
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(self.make_rng('style'), bits)
+        keys = jax.vmap(_key_of_latent, (None, 0))(self.make_rng('style'), z)
         noise_keys, mixing_keys = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
         if train and self.style_mixing > 0:
             own_keys, other_keys = jnp.moveaxis(jax.vmap(jax.random.split)(mixing_keys), 1, 0)
@@ -284,6 +286,18 @@ class Generator(bases.Generator):
                 for own, grid in zip(layer_keys, grids, strict=True)
             ]
         return self.synthesis_network(ws, maps)
+
+
+def _key_of_latent(key: Array, z: Array) -> Array:
+    """A sample's own key, which its z `[latent_dim]` tells from others'.
+
+    The last bits of z are left out: programs round them differently, on one device and on several,
+    and a sample would have other noise in each.
+    """
+    bits = jax.lax.bitcast_convert_type(jnp.asarray(z[:_TOLD_BY], jnp.float32), jnp.uint32)
+    for number in bits >> _ROUNDED_BITS:
+        key = jax.random.fold_in(key, number)
+    return key
 
 
 def _key_per_sample(key: Array, samples: int) -> Array:

@@ -104,6 +104,29 @@ def test_noise_is_drawn_for_each_image_where_a_key_is_given():
     )
 
 
+def test_noise_is_each_samples_own_however_a_program_rounds_its_z():
+    module = stylegan2.Generator(8, mapping_layers=1, **SMALL)
+    z = jax.random.normal(jax.random.key(5), (4096, 12))
+    variables = modules.init(module, jax.random.key(0), z[:2], train=False)
+
+    @jax.jit
+    def draw(z):
+        rngs = {'style': jax.random.key(7)}
+        _, keys = module.apply(variables, z, train=False, method='draw_styles', rngs=rngs)
+        return jax.random.key_data(keys)
+
+    keys, rounded = np.asarray(draw(z)), np.asarray(draw(jnp.nextafter(z, jnp.inf)))
+    assert len(np.unique(keys, axis=0)) == len(z)
+    # A number in 2^16 is at the edge of those that are told apart.
+    assert np.mean(np.any(keys != rounded, axis=1)) < 2e-3
+    # Of a latent of one number, too.
+    alone = stylegan2.Generator(8, mapping_layers=1, **{**SMALL, 'latent_dim': 1})
+    variables = modules.init(alone, jax.random.key(0), z[:2, :1], train=False)
+    rngs = {'style': jax.random.key(7)}
+    images = alone.apply(variables, z[:2, :1], train=False, rngs=rngs)
+    assert images.shape == (2, 8, 8, 3)
+
+
 def test_truncation_moves_towards_the_average(small):
     module, variables, z = small
     w = modules.apply(module, variables, z, method='mapping')
