@@ -73,7 +73,7 @@ def run(shard_state, **fields):
     return state, parallel.collect(state, devices), metrics
 
 
-@pytest.mark.parametrize('name', slow_but(CASES, 'one pullback', 'two updates, lazy penalties'))
+@pytest.mark.parametrize('name', slow_but(CASES, 'one pullback'))
 def test_a_divided_state_takes_the_steps_of_a_whole_one(name):
     _, whole, metrics = run(False, **CASES[name])
     divided, found, metrics_of_divided = run(True, **CASES[name])
