@@ -47,11 +47,14 @@ class Built(NamedTuple):
 
     def lower(self) -> Any:
         """The step, traced for its devices, to be compiled."""
-        shapes = parallel.shapes(self.state, self.batch, self.devices, self.divided)
-        mapped = parallel.compile_update(
-            self.update, self.devices, state=shapes[0], steps_per_call=self.config.steps_per_call
+        return turns.lower(
+            self.update,
+            self.state,
+            self.batch,
+            devices=self.devices,
+            divided=self.divided,
+            steps=self.config.steps_per_call,
         )
-        return mapped.lower(*shapes)
 
     def count_flops(self, compiled: float | None) -> float | None:
         """The FLOPs of a step over all devices, see `updates.count_flops`."""

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 
 from experiments.benchmark import chips, report, steps, traffic, turns
+from osgan_jax.core.collectives import count_processes
 from osgan_jax.engine import messages
 from osgan_jax.gan.config import TrainConfig
 from osgan_jax.io.messages import reason
@@ -181,7 +182,7 @@ def compile_schemes(
     for scheme in schemes:
         with backend.tracing_for(target.chip.platform):
             built = steps.build(case, scheme, chosen, like=built)
-            hosts = len({device.process_index for device in chosen})
+            hosts = count_processes(chosen)
             if built.divided and hosts > 1:
                 raise ValueError(
                     f'shard_state: {target.name} is of {hosts} machines, for which steps are '
@@ -204,17 +205,17 @@ def compile_schemes(
         flops = flops / target.count if exact else counted['flops']
         bound = chips.bound(target.chip, case.precision, flops, moved)
         yield Compiled(
-            scheme,
-            flops,
-            exact,
-            counted['bytes accessed'],
-            moved,
-            sum(each.cycles for each in operations),
-            turns.memory(compiled),
-            bound,
-            bool(built.divided),
-            seconds,
-            operations,
+            scheme=scheme,
+            flops=flops,
+            exact=exact,
+            accessed=counted['bytes accessed'],
+            moved=moved,
+            cycles=sum(each.cycles for each in operations),
+            memory=turns.memory(compiled),
+            bound=bound,
+            divided=bool(built.divided),
+            compile_seconds=seconds,
+            operations=operations,
         )
 
 
@@ -233,7 +234,18 @@ def _traced(
         flops = built.count_flops(parallel.flops(lowered, 1)) or math.nan
     moved = 2 * state + batch
     bound = chips.bound(target.chip, case.precision, flops, moved)
-    return Compiled(scheme, flops, True, None, moved, None, state + batch, bound, False, 0.0)
+    return Compiled(
+        scheme=scheme,
+        flops=flops,
+        exact=True,
+        accessed=None,
+        moved=moved,
+        cycles=None,
+        memory=state + batch,
+        bound=bound,
+        divided=False,
+        compile_seconds=0.0,
+    )
 
 
 def table(target: Target, case: TrainConfig, found: Sequence[Compiled]) -> str:

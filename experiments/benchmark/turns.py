@@ -127,11 +127,8 @@ def compiled_runner(
     """
     constants = [parallel.replicate(constant, devices) for constant in constants]
     before = time.perf_counter()
-    shapes = parallel.shapes(state, batch, devices, divided)
-    mapped = parallel.compile_update(
-        update, devices, state=shapes[0], steps_per_call=steps, num_constants=len(constants)
-    )
-    compiled = mapped.lower(*shapes, *constants).compile()
+    lowered = lower(update, state, batch, *constants, devices=devices, divided=divided, steps=steps)
+    compiled = lowered.compile()
     compile_seconds = time.perf_counter() - before
     runner = Runner(
         call=first_call(compiled, state, batch, *constants, devices=devices, divided=divided),
@@ -142,6 +139,26 @@ def compiled_runner(
         compile_seconds=compile_seconds,
     )
     return runner, compiled
+
+
+def lower(
+    update: Callable[..., tuple[Any, Any]],
+    state: Any,
+    batch: Any,
+    *constants: Any,
+    devices: Sequence[jax.Device],
+    divided: Sequence[str] = (),
+    steps: int = 1,
+) -> Any:
+    """A step, traced for devices that need not be there, to be compiled.
+
+    Args: as for `compiled_runner`, but `constants` are on the devices.
+    """
+    shapes = parallel.shapes(state, batch, devices, divided)
+    mapped = parallel.compile_update(
+        update, devices, state=shapes[0], steps_per_call=steps, num_constants=len(constants)
+    )
+    return mapped.lower(*shapes, *constants)
 
 
 def first_call(

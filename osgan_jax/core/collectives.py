@@ -137,8 +137,6 @@ class Collectives:
                 total = jax.lax.psum(total, self.axis_name, axis_index_groups=self._alike)
             return Shard(total, node.axis)
 
-        if not any(map(is_shard, jax.tree.leaves(like, is_leaf=is_shard))):
-            return self.sum(tree)
         return jax.tree.map(own_sum, like, tree, is_leaf=is_shard)
 
     def own_part(self, batch: jax.Array) -> jax.Array:
@@ -190,4 +188,9 @@ def collectives_over(devices: Sequence[jax.Device]) -> Collectives:
     """The collectives of an update that is mapped over these devices."""
     if len(devices) == 1:
         return ONE_DEVICE
-    return Collectives(AXIS, len(devices), len({device.process_index for device in devices}))
+    return Collectives(AXIS, len(devices), count_processes(devices))
+
+
+def count_processes(devices: Sequence[jax.Device]) -> int:
+    """The number of processes that devices belong to."""
+    return len({device.process_index for device in devices})

@@ -15,6 +15,7 @@ from flax import linen as nn
 
 from osgan_jax import networks
 from osgan_jax.core import compiling, image_sizes, losses
+from osgan_jax.core.collectives import count_processes
 from osgan_jax.core.regularizers import AllPenalties
 from osgan_jax.gan import augmentation, freezing, objectives, schedules
 from osgan_jax.gan.augmentation import Augmentation
@@ -177,7 +178,7 @@ def divided(
       devices: as for `parallel.compile_update`.
       state: whole, arrays or their shapes; of some numbers of devices no tensor can be divided.
     """
-    processes, wanted = len({device.process_index for device in devices}), config.shard_state
+    processes, wanted = count_processes(devices), config.shard_state
     if wanted is None:
         wanted = backend.platform() != 'cpu' and processes == 1
     count = len(devices) // processes

@@ -17,7 +17,7 @@ estimates for DCGAN-64's step.
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 
@@ -71,10 +71,16 @@ def _check_implementation(name: str) -> None:
 
 
 def _choose(name: str | None) -> str:
-    """Resolves to 'plain', 'adjoint', or 'auto' off the CPU, see `set_implementation`."""
+    """Resolves to 'plain' or 'adjoint', or of 'auto' to 'adjoint', 'tpu' or 'auto' by platform."""
     name = _implementation if name is None else name
     _check_implementation(name)
-    return 'adjoint' if name == 'auto' and backend.platform() == 'cpu' else name
+    return (
+        {'cpu': 'adjoint', 'tpu': 'tpu'}.get(backend.platform(), name) if name == 'auto' else name
+    )
+
+
+def _here(on_cpu: Callable[..., jax.Array], elsewhere: Callable[..., jax.Array]):
+    return on_cpu if backend.platform() == 'cpu' else elsewhere
 
 
 def counts_groups() -> bool:
@@ -82,8 +88,7 @@ def counts_groups() -> bool:
 
     It counts one group of a loop over them, and for TPUs also the zeros between merged ones.
     """
-    choice = _choose(None)
-    return choice == 'plain' or (choice == 'auto' and backend.platform() != 'tpu')
+    return _choose(None) in ('plain', 'auto')
 
 
 def resolve_padding(
@@ -157,7 +162,7 @@ def conv(
         if choice == 'adjoint':
             one = lambda x, kernel: _down(x, kernel, stride, padding)  # noqa: E731
             return formulations.one_by_one(one, x, kernel, groups)
-        if choice == 'auto' and backend.platform() == 'tpu':
+        if choice == 'tpu':
             return tpu.grouped_down(x, kernel, stride, padding, groups)
         return plain.down(x, kernel, stride, padding, groups)
     if choice != 'plain' and x.shape[1:3] == kernel.shape[:2] and padding == ((0, 0), (0, 0)):
@@ -207,7 +212,7 @@ def conv_transpose(
     choice = _choose(implementation)
     if choice != 'plain' and x.shape[1:3] == (1, 1) and padding == ((0, 0), (0, 0)):
         return formulations.product_up_whole(x, kernel)
-    if choice == 'adjoint' or (choice == 'auto' and backend.platform() == 'tpu'):
+    if choice in ('adjoint', 'tpu'):
         return _up(x, kernel, stride, padding, size)
     return plain.up(x, kernel, stride, padding, size)
 
@@ -239,8 +244,7 @@ def _check(x, kernel, stride, axis, groups=1):
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _down(x, kernel, stride, padding):
     """`[N, H, W, large]`, `[kh, kw, large, small]` -> `[N, h, w, small]`."""
-    down = formulations.cpu_down if backend.platform() == 'cpu' else plain.down
-    return down(x, kernel, stride, padding)
+    return _here(formulations.cpu_down, plain.down)(x, kernel, stride, padding)
 
 
 def _down_forward(x, kernel, stride, padding):
@@ -261,8 +265,7 @@ _down.defvjp(_down_forward, _down_backward)
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _up(y, kernel, stride, padding, size):
     """`[N, h, w, small]`, `[kh, kw, large, small]` -> `[N, H, W, large]`."""
-    up = formulations.cpu_up if backend.platform() == 'cpu' else plain.up
-    return up(y, kernel, stride, padding, size)
+    return _here(formulations.cpu_up, plain.up)(y, kernel, stride, padding, size)
 
 
 def _up_forward(y, kernel, stride, padding, size):
@@ -285,9 +288,7 @@ _up.defvjp(_up_forward, _up_backward)
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _correlate(x, y, stride, padding, kernel_size):
     """`[N, H, W, large]`, `[N, h, w, small]` -> `[kh, kw, large, small]`."""
-    on_cpu = backend.platform() == 'cpu'
-    correlate = formulations.cpu_correlate if on_cpu else plain.correlate
-    return correlate(x, y, stride, padding, kernel_size)
+    return _here(formulations.cpu_correlate, plain.correlate)(x, y, stride, padding, kernel_size)
 
 
 def _correlate_forward(x, y, stride, padding, kernel_size):

@@ -43,16 +43,21 @@ def up(y, kernel, stride, padding, size):
 
 def correlate(x, y, stride, padding, kernel_size):
     """The kernel gradient as XLA offers it: a convolution over the batch with a dilated window."""
+    return lax.conv_general_dilated(
+        x,
+        y,
+        (1, 1),
+        correlate_padding(x, y, stride, padding, kernel_size),
+        rhs_dilation=(stride, stride),
+        dimension_numbers=('CHWN', 'IHWO', 'HWNC'),
+    )
+
+
+def correlate_padding(x, y, stride, padding, kernel_size):
+    """The padding of x in *correlate*: as many windows fit then as the kernel has taps."""
     pads = []
     for axis in (0, 1):
         low = padding[axis][0]
         reach = stride * (y.shape[1 + axis] - 1) + kernel_size[axis]
         pads.append((low, reach - x.shape[1 + axis] - low))
-    return lax.conv_general_dilated(
-        x,
-        y,
-        (1, 1),
-        pads,
-        rhs_dilation=(stride, stride),
-        dimension_numbers=('CHWN', 'IHWO', 'HWNC'),
-    )
+    return pads

@@ -183,16 +183,11 @@ def _turned(kernel, padding):
 
 def transposed_correlate(x, y, stride, padding, kernel_size):
     """The kernel gradient as a convolution of transposed arrays, batch and channels swapped."""
-    pads = []
-    for axis in (0, 1):
-        low = padding[axis][0]
-        reach = stride * (y.shape[1 + axis] - 1) + kernel_size[axis]
-        pads.append((low, reach - x.shape[1 + axis] - low))
     kernel = lax.conv_general_dilated(
         x.transpose(3, 1, 2, 0),
         y.transpose(1, 2, 0, 3),
         (1, 1),
-        pads,
+        plain.correlate_padding(x, y, stride, padding, kernel_size),
         rhs_dilation=(stride, stride),
         dimension_numbers=_NHWC,
     )
